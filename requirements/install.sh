@@ -1,0 +1,58 @@
+#!/usr/bin/env bash
+# Install one environment from its lock: requirements/install.sh ENVIRONMENT [LOCK]
+#
+# Makes .venv/ENVIRONMENT with Python 3.12 and what requirements/LOCK.txt names (LOCK is
+# ENVIRONMENT where left out), and the library kalecast itself, editable. Uses uv: the one on
+# the PATH, else one of its own in .venv/uv.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+environment=${1:?usage: requirements/install.sh ENVIRONMENT [LOCK]}
+lock=requirements/${2:-$environment}.txt
+
+find_uv() {
+    if command -v uv >/dev/null && uv --version >/dev/null 2>&1; then
+        echo uv
+        return
+    fi
+    if [ ! -x .venv/uv/bin/uv ]; then
+        python3 -m venv .venv/uv >&2 || {
+            echo "Expected uv, or a python3 that can make a virtual environment (Debian: apt-get install python3-venv)." >&2
+            exit 1
+        }
+        .venv/uv/bin/python -m pip install --quiet --disable-pip-version-check \
+            --require-hashes --requirement requirements/uv.txt >&2
+    fi
+    echo .venv/uv/bin/uv
+}
+
+# A version manager's shim can be on the PATH and fail: a Python counts only if it runs.
+find_python() {
+    local candidates=() candidate
+    candidates+=("${KALECAST_PYTHON:-python3.12}" python3 python)
+    if command -v pyenv >/dev/null; then
+        candidates+=("$(pyenv root)"/versions/3.12*/bin/python)
+    fi
+    for candidate in "${candidates[@]}"; do
+        if "$candidate" -c 'import sys; sys.exit(sys.version_info[:2] != (3, 12))' 2>/dev/null; then
+            "$candidate" -c 'import sys; print(sys.executable)'
+            return
+        fi
+    done
+}
+
+uv=$(find_uv)
+target=.venv/$environment
+if ! "$target/bin/python" -c '' 2>/dev/null; then
+    python=$(find_python)
+    if [ -n "$python" ]; then
+        "$uv" venv --quiet --clear --python "$python" "$target"
+    else
+        echo "No working Python 3.12 here; uv fetches one." >&2
+        "$uv" venv --quiet --clear --managed-python --python 3.12 "$target"
+    fi
+fi
+echo "installing $lock into $target" >&2
+"$uv" pip install --quiet --compile-bytecode --python "$target/bin/python" \
+    --require-hashes --requirement "$lock"
+"$uv" pip install --quiet --python "$target/bin/python" --no-deps --editable .
