@@ -1,0 +1,183 @@
+"""The model file: one ONNX file that carries the network and its contract.
+
+Everything downstream of training (server, page, load test) learns the length of the window,
+the horizon, the quantiles and the rest from the file itself, so that no second copy of them
+can drift. The contract is JSON under one key of the file's ONNX metadata.
+
+Importing this module needs the standard library alone; reading a contract needs ONNX Runtime,
+writing one needs `onnx`.
+"""
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields
+from datetime import datetime
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+METADATA_KEY = "kalecast.contract"
+INPUT_NAME = "history"
+OUTPUT_NAME = "forecast"
+
+
+class BundleError(ValueError):
+    """A file is no Kalecast model file, or its contract does not hold."""
+
+
+@dataclass(frozen=True)
+class Contract:
+    """What a model file promises.
+
+    The network maps `history`, float64 of shape `(batch, input_length)` with the newest value
+    last and NaN where a value is unknown, to `forecast`, float64 of shape
+    `(batch, horizon, len(quantiles))` in the unit of the history.
+    """
+
+    name: str
+    version: str
+    input_length: int
+    """Length of the window, in steps of `frequency`."""
+    horizon: int
+    """Steps ahead that one forward pass forecasts."""
+    quantiles: tuple[float, ...]
+    """Ascending, with 0.5 (the median, the point forecast) among them."""
+    frequency: str
+    """A pandas offset alias such as `h`."""
+    season: int
+    """Steps a season, 24 for hourly data with a daily rhythm."""
+    minimum_history: int
+    """The fewest steps of history, known or not, with which the model was tried."""
+    library_version: str
+    data_fingerprint: str
+    """Digest of the series that it was trained on."""
+    created: str
+    """ISO 8601 date and time, UTC."""
+    trained_on: Mapping[str, Any] = field(default_factory=dict)
+    """In a reader's words: number of series, of values, first and last stamp."""
+    scores: Mapping[str, float] = field(default_factory=dict)
+    """Scores on held-out hours, the model's beside the baselines'."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "quantiles", tuple(float(q) for q in self.quantiles))
+        for name in ("input_length", "horizon", "season", "minimum_history"):
+            value = getattr(self, name)
+            if not isinstance(value, int) or value < 1:
+                raise BundleError(f"Expected {name} to be a positive integer, received: {value!r}")
+        if self.minimum_history > self.input_length:
+            raise BundleError(
+                f"Expected minimum_history at most input_length={self.input_length}, "
+                f"received: {self.minimum_history}"
+            )
+        if 0.5 not in self.quantiles or not _ascending_probabilities(self.quantiles):
+            raise BundleError(
+                "Expected quantiles between 0 and 1, ascending, with 0.5 among them, "
+                f"received: {list(self.quantiles)}"
+            )
+
+    @property
+    def median(self) -> int:
+        """Index of the median among the quantiles."""
+        return self.quantiles.index(0.5)
+
+    def to_json(self) -> str:
+        """The contract as strict JSON; scores that are not finite become null."""
+        content = asdict(self)
+        content["scores"] = {
+            key: value if math.isfinite(value) else None for key, value in self.scores.items()
+        }
+        return json.dumps(content, sort_keys=True, allow_nan=False)
+
+    @classmethod
+    def from_json(cls, text: str) -> "Contract":
+        """Rebuild a contract.
+
+        Raises:
+            BundleError: the text is no JSON object, or a field is missing or wrong. Fields of
+                a newer library are ignored.
+        """
+        try:
+            content = json.loads(text)
+        except json.JSONDecodeError as error:
+            raise BundleError(f"The contract is no JSON: {error}") from error
+        if not isinstance(content, dict):
+            raise BundleError(f"Expected the contract to be an object, received: {text[:60]!r}")
+        known = {f.name for f in fields(cls)}
+        try:
+            return cls(**{key: value for key, value in content.items() if key in known})
+        except TypeError as error:
+            raise BundleError(f"The contract is incomplete: {error}") from error
+
+
+def version_of(created: datetime, data_fingerprint: str) -> str:
+    """A model's version: when it was made and the start of its data's digest; sorts by age."""
+    return f"{created:%Y%m%d-%H%M%S}-{data_fingerprint.removeprefix('sha256:')[:6]}"
+
+
+def _ascending_probabilities(quantiles: Sequence[float]) -> bool:
+    inside = all(0 < q < 1 for q in quantiles)
+    return inside and all(a < b for a, b in pairwise(quantiles))
+
+
+def write_contract(onnx_bytes: bytes, contract: Contract) -> bytes:
+    """The same ONNX model with the contract in its metadata, as the bytes of a model file."""
+    import onnx
+
+    model = onnx.load_from_string(onnx_bytes)
+    onnx.helper.set_model_props(model, {METADATA_KEY: contract.to_json()})
+    serialized: bytes = model.SerializeToString()
+    return serialized
+
+
+def open_session(model: bytes | str | Path, threads: int = 1) -> Any:
+    """An ONNX Runtime session on the CPU.
+
+    Args:
+        model: the bytes of a model file, or its path.
+        threads: threads inside one forward pass. One is right for a server, which has
+            requests enough to keep every core busy.
+
+    Raises:
+        BundleError: ONNX Runtime cannot load it.
+    """
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    source = model if isinstance(model, bytes) else str(model)
+    try:
+        return onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # ONNX Runtime's errors share no narrower public class
+        where = "the bytes given" if isinstance(model, bytes) else f"'{model}'"
+        raise BundleError(f"Expected an ONNX model file, received: {where} ({error})") from error
+
+
+def read_contract(session: Any) -> Contract:
+    """The contract of the model file that `session` was opened on.
+
+    Raises:
+        BundleError: the file has none, or it contradicts the network's own shapes.
+    """
+    text = session.get_modelmeta().custom_metadata_map.get(METADATA_KEY)
+    if text is None:
+        raise BundleError(
+            f"Expected a Kalecast model file with '{METADATA_KEY}' in its metadata, "
+            "received an ONNX file without it"
+        )
+    contract = Contract.from_json(text)
+    _compare_shape(session.get_inputs(), INPUT_NAME, [contract.input_length])
+    _compare_shape(session.get_outputs(), OUTPUT_NAME, [contract.horizon, len(contract.quantiles)])
+    return contract
+
+
+def _compare_shape(nodes: Sequence[Any], name: str, expected: list[int]) -> None:
+    """Hold a node's name, type and shape (batch axis left out) against the contract's."""
+    found = [(node.name, node.type, list(node.shape[1:])) for node in nodes]
+    if found != [(name, "tensor(double)", expected)]:
+        raise BundleError(
+            f"Expected the network to have '{name}' of float64 with shape (batch, "
+            f"{', '.join(map(str, expected))}), received: {found}"
+        )

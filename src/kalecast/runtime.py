@@ -1,0 +1,161 @@
+"""Forecast from a model file with NumPy and ONNX Runtime alone."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from kalecast.bundle import INPUT_NAME, OUTPUT_NAME, Contract, open_session, read_contract
+
+Windows = npt.NDArray[np.float64]
+
+LARGEST_VALUE = 1e100
+"""Values beyond it are refused: no unit of measure needs them, and sums would overflow."""
+
+
+class HistoryError(ValueError):
+    """A history that cannot be forecast from; the text is for whoever sent it."""
+
+
+class Forecaster:
+    """A model file, opened.
+
+    Example:
+        >>> forecaster = Forecaster("models/forecaster.onnx")
+        >>> forecaster.forecast([[310.0, 295.5, None, 301.2] * 42]).shape
+        (1, 48, 5)
+    """
+
+    def __init__(self, model: bytes | str | Path, threads: int = 1) -> None:
+        """Open a model file, or the bytes of one.
+
+        Raises:
+            BundleError: it is no Kalecast model file.
+        """
+        self._session = open_session(model, threads)
+        self.contract: Contract = read_contract(self._session)
+
+    def forecast(self, histories: Any) -> Windows:
+        """Forecast from raw histories.
+
+        Args:
+            histories: as for `as_windows`.
+
+        Returns:
+            Shape `(series, horizon, quantiles)`, in the histories' unit, finite, ascending
+            along the quantiles.
+
+        Raises:
+            HistoryError: as for `as_windows`.
+        """
+        return self.forecast_windows(as_windows(histories, self.contract))
+
+    def forecast_windows(self, windows: Windows) -> Windows:
+        """Forecast from windows that were checked already: `(batch, input_length)` float64."""
+        (forecast,) = self._session.run([OUTPUT_NAME], {INPUT_NAME: windows})
+        result: Windows = forecast
+        return result
+
+
+def as_windows(histories: Any, contract: Contract) -> Windows:
+    """Check histories and lay them out as the network's windows.
+
+    Args:
+        histories: one history a row, the newest value last, `None` or NaN where unknown. Rows
+            may differ in length: a longer one is cut to its newest values, a shorter one is
+            padded on the left as unknown.
+        contract: the model's.
+
+    Returns:
+        float64 of shape `(series, contract.input_length)`, NaN where unknown.
+
+    Raises:
+        HistoryError: no rows, rows that are no lists of numbers, values that are infinite or
+            beyond `LARGEST_VALUE`, a row shorter than `contract.minimum_history`, or a row in
+            whose window no value is known.
+    """
+    rows = _rows(histories)
+    windows = np.full((len(rows), contract.input_length), np.nan)
+    for index, row in enumerate(rows):
+        values = _numbers(row, index)
+        if values.size < contract.minimum_history:
+            raise HistoryError(
+                f"History {index} is too short: expected at least {contract.minimum_history} "
+                f"values, received {values.size}."
+            )
+        tail = values[-contract.input_length :]
+        windows[index, contract.input_length - tail.size :] = tail
+    _check_known(windows)
+    return windows
+
+
+def _rows(histories: Any) -> Sequence[Any]:
+    if isinstance(histories, np.ndarray):
+        if histories.ndim != 2:
+            raise HistoryError(
+                "Expected histories as rows of numbers, one row a series, received an array of "
+                f"shape {histories.shape}."
+            )
+    elif not isinstance(histories, list | tuple):
+        raise HistoryError(
+            "Expected histories as a list of lists of numbers, one list a series, received: "
+            f"{_shown(histories)}."
+        )
+    if len(histories) == 0:
+        raise HistoryError("Expected at least one history, received none.")
+    rows: Sequence[Any] = histories
+    return rows
+
+
+def _numbers(row: Any, index: int) -> Windows:
+    """One history as float64; slow per-value checks run only where something is wrong."""
+    if not isinstance(row, list | tuple | np.ndarray):
+        raise HistoryError(
+            f"Expected history {index} to be a list of numbers, received: {_shown(row)}."
+        )
+    try:
+        raw = np.asarray(row)
+        if raw.dtype.kind not in "iuf" or raw.ndim != 1:
+            raise TypeError("needs a look at each value")
+        values = raw.astype(np.float64)
+    except (TypeError, ValueError, OverflowError):
+        values = np.array([_number(value, index, at) for at, value in enumerate(row)], dtype=float)
+    known = values[~np.isnan(values)]
+    if known.size and np.abs(known).max() > LARGEST_VALUE:
+        at = int(np.flatnonzero(np.abs(values) > LARGEST_VALUE)[0])
+        raise HistoryError(
+            f"Expected values of at most {LARGEST_VALUE:g} in size, received {values[at]} at "
+            f"position {at} of history {index}."
+        )
+    return values
+
+
+def _number(value: Any, index: int, at: int) -> float:
+    if value is None:
+        return np.nan
+    if isinstance(value, int | float | np.number) and not isinstance(value, bool):
+        try:
+            return float(value)
+        except OverflowError:
+            return np.inf
+    raise HistoryError(
+        "Expected numbers, or null where a value is unknown, received "
+        f"{_shown(value)} at position {at} of history {index}."
+    )
+
+
+def _check_known(windows: Windows) -> None:
+    unknown = np.isnan(windows).all(axis=1)
+    if unknown.any():
+        raise HistoryError(
+            f"Expected at least one known value in the newest {windows.shape[1]} of history "
+            f"{int(np.flatnonzero(unknown)[0])}, received none."
+        )
+
+
+def _shown(value: Any) -> str:
+    """A received value, quoted and cut to a length that fits a message."""
+    text = repr(value)
+    return text if len(text) <= 40 else text[:37] + "..."

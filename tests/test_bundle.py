@@ -1,0 +1,92 @@
+"""A model file carries its contract, and a file that lies about it is refused."""
+
+import dataclasses
+import json
+import subprocess
+import sys
+
+import pytest
+from model_files import contract, seasonal_naive_bytes
+
+from kalecast.bundle import BundleError, Contract, open_session, read_contract, write_contract
+
+
+def test_the_contract_survives_the_file():
+    wanted = contract(scores={"mase": 0.5}, trained_on={"series": 3})
+    assert read_contract(open_session(seasonal_naive_bytes(wanted))) == wanted
+
+
+def test_scores_that_are_not_finite_leave_as_null():
+    content = json.loads(contract(scores={"mase": float("nan")}).to_json())
+    assert content["scores"] == {"mase": None}
+
+
+def test_fields_of_a_newer_library_are_ignored():
+    content = {**json.loads(contract().to_json()), "of_the_future": 1}
+    assert Contract.from_json(json.dumps(content)) == contract()
+
+
+@pytest.mark.parametrize(
+    ("text", "part"),
+    [("{", "no JSON"), ("[]", "an object"), ("{}", "incomplete"), ('"x"', "an object")],
+)
+def test_a_broken_contract_is_said_to_be_one(text: str, part: str):
+    with pytest.raises(BundleError, match=part):
+        Contract.from_json(text)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"horizon": 0},
+        {"input_length": "336"},
+        {"quantiles": (0.1, 0.9)},
+        {"quantiles": (0.9, 0.5, 0.1)},
+        {"quantiles": (0.0, 0.5, 1.0)},
+        {"minimum_history": 1000},
+    ],
+)
+def test_a_contract_that_cannot_hold_is_refused(changes: dict):
+    with pytest.raises(BundleError, match="Expected"):
+        contract(**changes)
+
+
+def test_a_contract_that_contradicts_the_network_is_refused():
+    wrong = write_contract(seasonal_naive_bytes(), contract(horizon=48))
+    with pytest.raises(BundleError, match="forecast"):
+        read_contract(open_session(wrong))
+
+
+def test_an_onnx_file_without_contract_is_refused():
+    import onnx
+
+    model = onnx.load_from_string(seasonal_naive_bytes())
+    del model.metadata_props[:]
+    with pytest.raises(BundleError, match="Kalecast model file"):
+        read_contract(open_session(model.SerializeToString()))
+
+
+@pytest.mark.parametrize("content", [b"", b"not onnx at all", b"\x08" * 1000])
+def test_what_is_no_onnx_is_refused(content: bytes, tmp_path):
+    path = tmp_path / "model.onnx"
+    path.write_bytes(content)
+    for source in (content, path):
+        with pytest.raises(BundleError, match="Expected an ONNX model file"):
+            open_session(source)
+
+
+def test_contracts_are_frozen():
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        contract().horizon = 1  # type: ignore[misc]
+
+
+def test_a_light_image_carries_no_heavy_library():
+    heavy = ["pandas", "keras", "tensorflow", "onnx", "kfp", "matplotlib"]
+    script = (
+        "import sys, kalecast.bundle, kalecast.runtime, kalecast.store\n"
+        f"print([name for name in {heavy} if name in sys.modules])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=False
+    )
+    assert done.stdout.strip() == "[]", done.stderr
