@@ -1,0 +1,146 @@
+"""Model URIs: where a model file is published to and fetched from.
+
+A model URI is a path, a `file:` URI or an `s3:` URI. Publishing writes the file twice: under
+its version, to be able to go back, and as the current one, which servers fetch. Both writes
+are atomic: whoever reads meanwhile gets the old file or the new one, whole.
+"""
+
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+HOME_VARIABLE = "KALECAST_HOME"
+
+
+class StoreError(RuntimeError):
+    """A model file could not be read from or written to its URI."""
+
+
+def project_path(path: str | Path) -> Path:
+    """A path as JupyterLab's file browser shows it, made absolute.
+
+    Relative paths are relative to the project's folder: the one that the environment's
+    `KALECAST_HOME` names, else the nearest one above the working directory that holds
+    `notebooks/` and `pyproject.toml`, else the working directory. So a notebook finds its data
+    whichever folder it is executed from.
+    """
+    path = Path(path).expanduser()
+    return path if path.is_absolute() else _home() / path
+
+
+def _home() -> Path:
+    named = os.environ.get(HOME_VARIABLE)
+    if named:
+        return Path(named).resolve()
+    here = Path.cwd()
+    for folder in (here, *here.parents):
+        if (folder / "pyproject.toml").is_file() and (folder / "notebooks").is_dir():
+            return folder
+    return here
+
+
+def publish(model_file: bytes, store: str, name: str, version: str) -> str:
+    """Write a model file into a store.
+
+    Args:
+        model_file: the bytes of the file.
+        store: URI of the folder.
+        name: the file's stem.
+        version: appended to the stem for the copy that is kept.
+
+    Returns:
+        The URI of the current file, `<store>/<name>.onnx`.
+
+    Raises:
+        StoreError: the store cannot be written.
+    """
+    kept, current = f"{name}-{version}.onnx", f"{name}.onnx"
+    if urlsplit(store).scheme == "s3":
+        bucket, prefix = _s3_parts(store)
+        for file_name in (kept, current):
+            _s3_put(bucket, f"{prefix}/{file_name}".lstrip("/"), model_file)
+        return f"{store.rstrip('/')}/{current}"
+    folder = _local_path(store)
+    for file_name in (kept, current):
+        _write_atomically(folder / file_name, model_file)
+    return str(folder / current)
+
+
+def fetch(uri: str) -> bytes:
+    """The bytes of the model file at `uri`.
+
+    Raises:
+        StoreError: there is none, it cannot be read, or the scheme is not known.
+    """
+    if urlsplit(uri).scheme == "s3":
+        return _s3_get(*_s3_parts(uri))
+    path = _local_path(uri)
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise StoreError(f"Expected a model file at '{uri}', received: {error}") from error
+
+
+def _local_path(uri: str) -> Path:
+    parts = urlsplit(uri)
+    if parts.scheme == "file":
+        if parts.netloc not in ("", "localhost"):
+            raise StoreError(
+                f"Expected a file: URI of this machine such as 'file:///models', received: '{uri}'"
+            )
+        return project_path(unquote(parts.path))
+    if parts.scheme and len(parts.scheme) > 1:  # one letter is a drive, not a scheme
+        raise StoreError(f"Expected a path, a file: or an s3: URI, received: '{uri}'")
+    return project_path(uri)
+
+
+def _write_atomically(path: Path, content: bytes) -> None:
+    temporary = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".part", delete=False) as file:
+            temporary = Path(file.name)
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.chmod(0o644)
+        temporary.replace(path)
+    except OSError as error:
+        if temporary is not None:
+            temporary.unlink(missing_ok=True)
+        raise StoreError(f"Could not write the model file '{path}': {error}") from error
+
+
+def _s3_parts(uri: str) -> tuple[str, str]:
+    parts = urlsplit(uri)
+    if not parts.netloc:
+        raise StoreError(f"Expected an S3 URI such as 's3://bucket/models', received: '{uri}'")
+    return parts.netloc, parts.path.strip("/")
+
+
+def _s3_client() -> Any:
+    """A client as the usual variables set it up (`AWS_ENDPOINT_URL` names another server)."""
+    try:
+        import boto3
+    except ImportError as error:
+        raise StoreError("An s3: URI needs the package 'boto3', which is not installed") from error
+    return boto3.client("s3")
+
+
+def _s3_put(bucket: str, key: str, content: bytes) -> None:
+    client = _s3_client()
+    try:
+        client.put_object(Bucket=bucket, Key=key, Body=content)
+    except Exception as error:  # botocore builds its error classes at run time
+        raise StoreError(f"Could not write 's3://{bucket}/{key}': {error}") from error
+
+
+def _s3_get(bucket: str, key: str) -> bytes:
+    client = _s3_client()
+    try:
+        content: bytes = client.get_object(Bucket=bucket, Key=key)["Body"].read()
+    except Exception as error:  # botocore builds its error classes at run time
+        raise StoreError(f"Expected a model file at 's3://{bucket}/{key}': {error}") from error
+    return content
