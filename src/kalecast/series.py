@@ -1,0 +1,381 @@
+"""Series: the long table `unique_id, ds, y`, read, checked and laid on a regular grid.
+
+Errors are for the person whose data it is: they name the row, the column, what was expected
+and what was received. What happens to flawed data is settled here, once:
+
+| flaw | outcome |
+|---|---|
+| an hour without a row, or a row without a value | a gap: NaN, which the network knows as unknown |
+| the same stamp twice with the same value | one of them is kept |
+| the same stamp twice with different values | `SeriesError` |
+| text in `y`, infinite values, stamps that are no ISO 8601 | `SeriesError` |
+| stamps with UTC offsets | converted to UTC; mixed with stamps without: `SeriesError` |
+| stamps off the grid, finer or coarser than the frequency | `SeriesError` |
+"""
+
+import hashlib
+import io
+from collections.abc import Hashable
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+UNKNOWN = frozenset({"", "nan", "na", "n/a", "null", "none", "-"})
+"""What counts as an unknown value in a text column `y`, in any case of letters."""
+
+SPARSEST = 0.1
+"""A series with a smaller share of known steps is refused: its stamps are likely wrong."""
+
+OFFSET_AT_END = r":.*(?:[Zz]|[+-]\d{2}:?\d{2})$"
+
+
+class SeriesError(ValueError):
+    """Data that are no series; the text is for the person who sent them."""
+
+
+def read_series(source: str | Path | bytes | pd.DataFrame, name: str | None = None) -> pd.DataFrame:
+    """Read a long table of series.
+
+    Args:
+        source: the path of a CSV or Parquet file, a file's bytes, or a data frame. Columns are
+            `ds`, `y` and, unless it is one series alone, `unique_id`; others are ignored. A
+            CSV may be separated by commas, semicolons (then a decimal comma is understood too)
+            or tabs.
+        name: what errors call the source, and what a single series without `unique_id` is
+            named after. The file's name where left out.
+
+    Returns:
+        Columns `unique_id` (text), `ds` (timestamps without time zone), `y` (float64, NaN
+        where unknown), in the order of the source.
+
+    Raises:
+        SeriesError: the source cannot be read as such a table.
+    """
+    name = name or (Path(source).name if isinstance(source, str | Path) else "the table")
+    table = _read_table(source, name)
+    table.columns = pd.Index([str(column).strip().lower() for column in table.columns])
+    _require_columns(table, name)
+    table = table.dropna(how="all")
+    if table.empty:
+        raise SeriesError(f"Expected rows of data below the header, received none in {name}.")
+    lines = _line_numbers(table.index, name)
+    return pd.DataFrame(
+        {
+            "unique_id": _identifiers(table, lines, name),
+            "ds": _stamps(table["ds"], lines),
+            "y": _values(table["y"], lines),
+        }
+    ).reset_index(drop=True)
+
+
+def tidy(frame: pd.DataFrame, frequency: str = "h") -> pd.DataFrame:
+    """Lay series on a regular grid from each one's first to its last stamp.
+
+    Args:
+        frame: as `read_series` returns it.
+        frequency: a pandas offset alias of fixed length, such as `h` or `30min`.
+
+    Returns:
+        The same columns, sorted by `unique_id` and `ds`, one row a step, NaN in the gaps.
+
+    Raises:
+        SeriesError: conflicting duplicates, stamps off the grid, or hardly any known steps.
+    """
+    step = frequency_step(frequency)
+    frame = frame.sort_values(["unique_id", "ds"], kind="stable", ignore_index=True)
+    frame = _without_duplicates(frame)
+    series, names = pd.factorize(frame["unique_id"])
+    first = np.flatnonzero(np.r_[True, series[1:] != series[:-1]])
+    starts = frame["ds"].to_numpy()[first]
+    since_start = frame["ds"].to_numpy() - starts[series]
+    _check_grid(frame, since_start, step)
+    position = since_start // step.to_timedelta64()
+    lengths = position[np.r_[first[1:] - 1, len(frame) - 1]] + 1
+    _check_density(frame, series, lengths, names)
+    offsets = np.r_[0, np.cumsum(lengths)]
+    values = np.full(offsets[-1], np.nan)
+    values[offsets[series] + position] = frame["y"].to_numpy()
+    steps = np.arange(offsets[-1]) - np.repeat(offsets[:-1], lengths)
+    return pd.DataFrame(
+        {
+            "unique_id": np.repeat(names.to_numpy(dtype=object), lengths),
+            "ds": np.repeat(starts, lengths) + steps * step.to_timedelta64(),
+            "y": values,
+        }
+    )
+
+
+def frequency_step(frequency: str) -> pd.Timedelta:
+    """The length of one step.
+
+    Raises:
+        SeriesError: the alias is unknown or has no fixed length (months, business days).
+    """
+    try:
+        return pd.Timedelta(pd.tseries.frequencies.to_offset(frequency))  # type: ignore[arg-type]
+    except (ValueError, TypeError) as error:
+        raise SeriesError(
+            "Expected a frequency of fixed length such as 'h', '30min' or 'D', "
+            f"received: {frequency!r}."
+        ) from error
+
+
+def fingerprint(frame: pd.DataFrame) -> str:
+    """A digest of a tidy frame's content: the same for the same series, wherever they lay."""
+    hashes = pd.util.hash_pandas_object(frame[["unique_id", "ds", "y"]], index=False)
+    return "sha256:" + hashlib.sha256(hashes.to_numpy().tobytes()).hexdigest()[:16]
+
+
+def describe(frame: pd.DataFrame) -> pd.DataFrame:
+    """One row a series: first and last stamp, steps, unknown steps, mean, smallest, largest."""
+    grouped = frame.groupby("unique_id", sort=True)
+    return grouped.agg(
+        first=("ds", "min"),
+        last=("ds", "max"),
+        steps=("y", "size"),
+        unknown=("y", lambda y: int(y.isna().sum())),
+        mean=("y", "mean"),
+        smallest=("y", "min"),
+        largest=("y", "max"),
+    ).reset_index()
+
+
+def _read_table(source: str | Path | bytes | pd.DataFrame, name: str) -> pd.DataFrame:
+    if isinstance(source, pd.DataFrame):
+        return source.copy()
+    if isinstance(source, bytes):
+        content = source
+    else:
+        try:
+            content = Path(source).read_bytes()
+        except OSError as error:
+            reason = error.strerror or "it cannot be read"
+            raise SeriesError(f"Expected a data file at '{source}': {reason}.") from error
+    if content[:4] == b"PAR1":
+        return _read_parquet(content, name)
+    return _read_csv(content, name)
+
+
+def _read_parquet(content: bytes, name: str) -> pd.DataFrame:
+    try:
+        return pd.read_parquet(io.BytesIO(content))
+    except Exception as error:  # pyarrow's errors share no narrower class with pandas's
+        raise SeriesError(f"Expected a whole Parquet file, {name} is damaged.") from error
+
+
+def _read_csv(content: bytes, name: str) -> pd.DataFrame:
+    if not content.strip():
+        raise SeriesError(f"Expected a CSV with columns 'ds' and 'y', {name} is empty.")
+    if b"\0" in content[:4096]:
+        raise SeriesError(f"Expected a CSV, a text file; {name} is not text.")
+    text = _decode(content)
+    separator = _separator(text)
+    try:
+        # As text, and blank lines kept, so that an error can quote a cell and its line.
+        return pd.read_csv(
+            io.StringIO(text), sep=separator, dtype=str, skip_blank_lines=False, na_filter=False
+        ).replace("", None)
+    except (pd.errors.ParserError, pd.errors.EmptyDataError, ValueError) as error:
+        reason = str(error).removeprefix("Error tokenizing data. C error: ").strip()
+        raise SeriesError(
+            f"Expected a CSV with columns 'ds' and 'y', {name} cannot be read as one: {reason}."
+        ) from error
+
+
+def _decode(content: bytes) -> str:
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        # A spreadsheet's export: only names of series can hold what UTF-8 does not.
+        return content.decode("cp1252", errors="replace")
+
+
+def _separator(text: str) -> str:
+    header = text.lstrip("\r\n").split("\n", 1)[0]
+    return max(",;\t", key=header.count)
+
+
+def _require_columns(table: pd.DataFrame, name: str) -> None:
+    missing = [column for column in ("ds", "y") if column not in table.columns]
+    if missing:
+        received = ", ".join(f"'{column[:30]}'" for column in table.columns[:8]) or "none"
+        raise SeriesError(
+            f"Expected a column {' and a column '.join(map(repr, missing))} in {name}, "
+            f"received the columns: {received}."
+        )
+    for column in ("unique_id", "ds", "y"):
+        if (table.columns == column).sum() > 1:
+            raise SeriesError(f"Expected one column '{column}' in {name}, received several.")
+
+
+def _line_numbers(index: pd.Index, name: str) -> dict[int, str]:
+    """Where the rows stand, for errors: position in the table to a phrase with the line."""
+    labels = index.to_numpy()
+    numbered = np.issubdtype(labels.dtype, np.integer)
+    return _Lines(labels + 2 if numbered else np.arange(len(labels)) + 2, name)
+
+
+class _Lines(dict[int, str]):
+    """Phrases such as «row 17 of sales.csv», made only when an error needs one."""
+
+    def __init__(self, numbers: npt.NDArray[np.int64], name: str) -> None:
+        super().__init__()
+        self._numbers = numbers
+        self._name = name
+
+    def __missing__(self, position: int) -> str:
+        return f"row {self._numbers[position]} of {self._name}"
+
+
+def _identifiers(table: pd.DataFrame, lines: dict[int, str], name: str) -> pd.Series:
+    if "unique_id" not in table.columns:
+        return pd.Series(Path(name).stem, index=table.index, dtype=object)
+    raw = table["unique_id"]
+    names: pd.Series = raw.astype(str).str.strip().astype(object)
+    empty = _first(raw.isna() | (names == ""))
+    if empty is not None:
+        raise SeriesError(f"Expected a name in column 'unique_id', {lines[empty]} has none.")
+    return names
+
+
+def _stamps(column: pd.Series, lines: dict[int, str]) -> pd.Series:
+    stamps: pd.Series
+    if isinstance(column.dtype, pd.DatetimeTZDtype):
+        stamps = column.dt.tz_convert("UTC").dt.tz_localize(None)
+    elif pd.api.types.is_datetime64_dtype(column.dtype):
+        stamps = column
+    else:
+        stamps = _parsed_stamps(column, lines)
+    missing = _first(stamps.isna())
+    if missing is not None:
+        raise SeriesError(
+            "Expected a date and hour such as '2026-01-31 13:00' in column 'ds', received: "
+            f"{_quoted(column, missing)} in {lines[missing]}."
+        )
+    return stamps.astype("datetime64[ns]")
+
+
+def _parsed_stamps(column: pd.Series, lines: dict[int, str]) -> pd.Series:
+    text = column.astype("string").str.strip()
+    zoned = text.str.contains(OFFSET_AT_END, regex=True, na=False) & text.str.contains(
+        ":", na=False
+    )
+    if zoned.any() and not zoned.all():
+        odd = _first(zoned != bool(zoned.iloc[0])) or 0
+        raise SeriesError(
+            "Expected the dates in column 'ds' to be all with a UTC offset or all without, "
+            f"received both: {_quoted(column, 0)} in {lines[0]}, {_quoted(column, odd)} in "
+            f"{lines[odd]}."
+        )
+    stamps = pd.to_datetime(
+        text.where(text.str.len() >= 8), format="ISO8601", errors="coerce", utc=True
+    )
+    return stamps.dt.tz_localize(None)
+
+
+def _values(column: pd.Series, lines: dict[int, str]) -> pd.Series:
+    if pd.api.types.is_numeric_dtype(column.dtype) and not pd.api.types.is_bool_dtype(column.dtype):
+        values = column.astype(np.float64)
+    else:
+        text = column.astype("string").str.strip()
+        values = pd.to_numeric(text, errors="coerce")
+        values = values.fillna(pd.to_numeric(_point_for_comma(text), errors="coerce"))
+        known = ~(text.isna() | text.str.lower().isin(UNKNOWN))
+        bad = _first(known & values.isna())
+        if bad is not None:
+            raise SeriesError(
+                f"Expected a column 'y' with numbers, received: {_quoted(column, bad)} in "
+                f"{lines[bad]}."
+            )
+        values = values.astype(np.float64)
+    infinite = _first(values.abs() == np.inf)
+    if infinite is not None:
+        raise SeriesError(
+            f"Expected finite numbers in column 'y', received: {_quoted(column, infinite)} in "
+            f"{lines[infinite]}."
+        )
+    return values
+
+
+def _point_for_comma(text: pd.Series) -> pd.Series:
+    """Decimal commas as points, where one comma is all there is (`1,234.5` stays an error)."""
+    single = text.str.fullmatch(r"[+-]?\d+,\d+").fillna(False)
+    return text.where(~single).mask(single, text.str.replace(",", ".", regex=False))
+
+
+def _first(flags: pd.Series) -> int | None:
+    """Position of the first true flag."""
+    positions = np.flatnonzero(flags.to_numpy(dtype=bool))
+    return int(positions[0]) if positions.size else None
+
+
+def _quoted(column: pd.Series, position: int) -> str:
+    value: Hashable = column.iloc[position]
+    text = "nothing" if value is None or value is pd.NA else repr(str(value))
+    return text if len(text) <= 40 else text[:37] + "...'"
+
+
+def _without_duplicates(frame: pd.DataFrame) -> pd.DataFrame:
+    again = frame.duplicated(["unique_id", "ds"], keep=False)
+    if not again.any():
+        return frame
+    doubled = frame[again]
+    # A known value beside an unknown one at the same stamp is no conflict: the known one stays.
+    distinct = doubled.groupby(["unique_id", "ds"], sort=False)["y"].nunique()
+    conflicts = distinct[distinct > 1]
+    if len(conflicts):
+        unique_id, stamp = conflicts.index[0]
+        here = (doubled["unique_id"] == unique_id) & (doubled["ds"] == stamp)
+        received = ", ".join(f"{value:g}" for value in doubled.loc[here, "y"].dropna()[:3])
+        raise SeriesError(
+            f"Expected one value at each stamp, series '{unique_id}' has several at {stamp}: "
+            f"{received}. ({len(conflicts)} such stamps in all.)"
+        )
+    known_first = frame.sort_values(["unique_id", "ds", "y"], na_position="last")
+    return known_first.drop_duplicates(["unique_id", "ds"], ignore_index=True)
+
+
+def _check_grid(
+    frame: pd.DataFrame, since_start: npt.NDArray[np.timedelta64], step: pd.Timedelta
+) -> None:
+    off = np.flatnonzero((since_start % step.to_timedelta64()).astype(np.int64))
+    if not off.size:
+        return
+    row = frame.iloc[off[0]]
+    before = frame["ds"].iloc[off[0] - 1]
+    raise SeriesError(
+        f"Expected one value every {_words(step)}, series '{row['unique_id']}' has one at "
+        f"{before} and the next at {row['ds']}, {_words(row['ds'] - before)} later. Bring it to "
+        f"one value every {_words(step)} first (sum or average)."
+    )
+
+
+def _check_density(
+    frame: pd.DataFrame,
+    series: npt.NDArray[np.intp],
+    lengths: npt.NDArray[np.int64],
+    names: pd.Index,
+) -> None:
+    known = np.bincount(series, weights=frame["y"].notna().to_numpy(), minlength=len(names))
+    sparse = np.flatnonzero(known < SPARSEST * lengths)
+    if not sparse.size:
+        return
+    at = sparse[0]
+    rows = frame.iloc[np.flatnonzero(series == at)]
+    raise SeriesError(
+        f"Expected a value at most steps from the first stamp to the last, series "
+        f"'{names[at]}' has {int(known[at])} known values in {int(lengths[at])} steps "
+        f"({rows['ds'].iloc[0]} to {rows['ds'].iloc[-1]}). Are the stamps or the frequency wrong?"
+    )
+
+
+def _words(length: pd.Timedelta) -> str:
+    """A length of time as a reader would say it: `hour`, `30 minutes`, `2 days`."""
+    seconds = length.total_seconds()
+    for unit, size in (("day", 86400), ("hour", 3600), ("minute", 60), ("second", 1)):
+        count = seconds / size
+        if count >= 1 and count == int(count):
+            return unit if count == 1 else f"{int(count)} {unit}s"
+    return f"{seconds:g} seconds"
