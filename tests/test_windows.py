@@ -1,0 +1,54 @@
+"""Windows never look ahead, never cross series, and leave validation hours alone."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from kalecast.series import SeriesError
+from kalecast.windows import SeriesStore, hold_out, split_cutoffs
+
+
+def frame_of(**series: list[float]) -> pd.DataFrame:
+    parts = [
+        pd.DataFrame(
+            {
+                "unique_id": name,
+                "ds": pd.date_range("2026-01-01", periods=len(values), freq="h"),
+                "y": np.array(values, dtype=float),
+            }
+        )
+        for name, values in series.items()
+    ]
+    return pd.concat(parts, ignore_index=True)
+
+
+def test_a_window_ends_before_its_cutoff_and_is_padded_with_unknown_values():
+    store = SeriesStore.from_frame(frame_of(a=[1, 2, 3, 4], b=[10, 20, 30, 40]), 3)
+    windows = store.windows(np.array([0, 1]), np.array([2, 4]))
+    np.testing.assert_array_equal(windows, [[np.nan, 1, 2], [20, 30, 40]])
+    np.testing.assert_array_equal(store.targets(np.array([0]), np.array([2]), 2), [[3, 4]])
+
+
+def test_no_training_target_reaches_into_the_validation_hours():
+    store = SeriesStore.from_frame(frame_of(a=list(range(200)), b=list(range(60))), 48)
+    train, validation = split_cutoffs(store, 24, validation_steps=40, minimum_history=24)
+    series, cutoffs = train.draw(2000, np.random.default_rng(0))
+    last_target = cutoffs + 24
+    assert last_target[series == 0].max() == 200 - 40
+    assert last_target[series == 1].max() == 60, "too short to validate on, so all may be learnt"
+    assert set(validation.series) == {0}
+    _, validation_cutoffs = validation.spread(50)
+    assert validation_cutoffs.min() >= 160
+    assert validation_cutoffs.max() + 24 == 200
+
+
+def test_series_too_short_to_learn_from_are_said_so():
+    store = SeriesStore.from_frame(frame_of(a=[1.0] * 30), 48)
+    with pytest.raises(SeriesError, match=r"72 steps or more .* has 30"):
+        split_cutoffs(store, 24, 24, minimum_history=48)
+
+
+def test_hold_out_cuts_the_end_of_each_series():
+    history, held_out = hold_out(frame_of(a=[1, 2, 3], b=[4, 5]), 1)
+    assert history["y"].tolist() == [1, 2, 4]
+    assert held_out["y"].tolist() == [3, 5]
