@@ -1,5 +1,6 @@
 """Forecast from a model file with NumPy and ONNX Runtime alone."""
 
+import reprlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -76,16 +77,10 @@ def as_windows(histories: Any, contract: Contract) -> Windows:
             beyond `LARGEST_VALUE`, a row shorter than `contract.minimum_history`, or a row in
             whose window no value is known.
     """
-    rows = _rows(histories)
-    windows = np.full((len(rows), contract.input_length), np.nan)
-    for index, row in enumerate(rows):
-        values = _numbers(row, index)
-        if values.size < contract.minimum_history:
-            raise HistoryError(
-                f"History {index} is too short: expected at least {contract.minimum_history} "
-                f"values, received {values.size}."
-            )
-        tail = values[-contract.input_length :]
+    # Every row is checked before room is made for all of them.
+    tails = [_tail(row, index, contract) for index, row in enumerate(_rows(histories))]
+    windows = np.full((len(tails), contract.input_length), np.nan)
+    for index, tail in enumerate(tails):
         windows[index, contract.input_length - tail.size :] = tail
     _check_known(windows)
     return windows
@@ -107,6 +102,17 @@ def _rows(histories: Any) -> Sequence[Any]:
         raise HistoryError("Expected at least one history, received none.")
     rows: Sequence[Any] = histories
     return rows
+
+
+def _tail(row: Any, index: int, contract: Contract) -> Windows:
+    """The newest values of one history, as many as the window takes."""
+    values = _numbers(row, index)
+    if values.size < contract.minimum_history:
+        raise HistoryError(
+            f"History {index} is too short: expected at least {contract.minimum_history} "
+            f"values, received {values.size}."
+        )
+    return values[-contract.input_length :]
 
 
 def _numbers(row: Any, index: int) -> Windows:
@@ -157,5 +163,8 @@ def _check_known(windows: Windows) -> None:
 
 def _shown(value: Any) -> str:
     """A received value, quoted and cut to a length that fits a message."""
-    text = repr(value)
-    return text if len(text) <= 40 else text[:37] + "..."
+    return _shortener.repr(value)
+
+
+_shortener = reprlib.Repr()
+_shortener.maxstring = _shortener.maxother = 40
