@@ -1,0 +1,170 @@
+"""Pictures for notebooks and reports: series, losses, scores, forecasts."""
+
+from typing import Any
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from kalecast.bundle import Contract
+from kalecast.evaluation import BASELINES, LEVELS, MODEL
+from kalecast.runtime import Windows
+from kalecast.series import frequency_step
+
+INK, BLUE, GREY = "#1f2933", "#2563eb", "#9aa5b1"
+
+
+def plot_series(frame: pd.DataFrame, days: int = 14, most: int = 12) -> Figure:
+    """The newest days of each series, one small panel a series."""
+    names = list(frame["unique_id"].unique()[:most])
+    figure, axes = _panels(len(names))
+    for axis, name in zip(axes, names, strict=False):
+        one = frame[frame["unique_id"] == name]
+        recent = one[one["ds"] > one["ds"].max() - pd.Timedelta(days=days)]
+        axis.plot(recent["ds"], recent["y"], color=INK, linewidth=0.9)
+        _title(axis, str(name))
+    return figure
+
+
+def plot_losses(losses: pd.DataFrame) -> Figure:
+    """Training and validation loss by epoch, the best epoch marked."""
+    figure, axis = plt.subplots(figsize=(7, 3), layout="constrained")
+    axis.plot(losses["epoch"], losses["loss"], color=GREY, label="training")
+    axis.plot(losses["epoch"], losses["val_loss"], color=BLUE, label="validation")
+    best = losses.iloc[int(losses["val_loss"].to_numpy().argmin())]
+    axis.plot(best["epoch"], best["val_loss"], "o", color=BLUE, label="best epoch, kept")
+    axis.set_yscale("log")
+    axis.set_xlabel("epoch")
+    axis.set_ylabel("pinball loss")
+    axis.legend(frameon=False)
+    _clean(axis)
+    return figure
+
+
+def plot_scores(scores: pd.DataFrame, metric: str = "mase") -> Figure:
+    """One row a series: the network's score beside the baselines'. Further left is better."""
+    table = scores[scores["metric"] == metric].sort_values(MODEL, ascending=False)
+    rows = np.arange(len(table))
+    figure, axis = plt.subplots(figsize=(7, 1.2 + 0.28 * len(table)), layout="constrained")
+    styles = [(BASELINES[0], GREY, "|"), (BASELINES[1], GREY, "x"), (MODEL, BLUE, "o")]
+    for column, colour, marker in styles:
+        axis.plot(table[column], rows, marker, color=colour, label=column, markersize=7)
+    axis.set_yticks(rows, table["unique_id"])
+    axis.set_xlabel({"mase": "MASE", "smape": "sMAPE in %"}.get(metric, metric))
+    axis.legend(frameon=False, loc="best")
+    _clean(axis)
+    return figure
+
+
+def plot_error_by_hour(table: pd.DataFrame) -> Figure:
+    """Mean absolute error by hours ahead, each series relative to its daily naive error."""
+    known = table[table["y"].notna()].copy()
+    known["ahead"] = known.groupby(["unique_id", "cutoff"]).cumcount() + 1
+    naive = (known[BASELINES[0]] - known["y"]).abs().groupby(known["unique_id"]).transform("mean")
+    figure, axis = plt.subplots(figsize=(7, 3), layout="constrained")
+    lines = [(BASELINES[0], GREY, ":"), (BASELINES[1], GREY, "--"), (MODEL, BLUE, "-")]
+    for column, colour, line in lines:
+        relative = (known[column] - known["y"]).abs() / naive.where(naive > 0)
+        axis.plot(relative.groupby(known["ahead"]).mean(), line, color=colour, label=column)
+    axis.set_xlabel("steps ahead")
+    axis.set_ylabel("relative error")
+    axis.set_ylim(bottom=0)
+    axis.legend(frameon=False)
+    _clean(axis)
+    return figure
+
+
+def plot_backtest(table: pd.DataFrame, scores: pd.DataFrame) -> Figure:
+    """The series forecast best and worst (by MASE) over all held-out hours, with bands."""
+    ranked = scores[scores["metric"] == "mase"].dropna(subset=[MODEL]).sort_values(MODEL)
+    chosen = list(dict.fromkeys([ranked["unique_id"].iloc[0], ranked["unique_id"].iloc[-1]]))
+    figure, axes = plt.subplots(
+        len(chosen), 1, figsize=(9, 2.8 * len(chosen)), layout="constrained", squeeze=False
+    )
+    for axis, name in zip(axes[:, 0], chosen, strict=True):
+        one = table[table["unique_id"] == name].sort_values("ds")
+        for level, alpha in ((95, 0.12), (80, 0.22)):
+            axis.fill_between(
+                one["ds"],
+                one[f"{MODEL}-lo-{level}"],
+                one[f"{MODEL}-hi-{level}"],
+                color=BLUE,
+                alpha=alpha,
+                linewidth=0,
+            )
+        axis.plot(one["ds"], one["y"], color=INK, linewidth=0.9, label="actual")
+        axis.plot(one["ds"], one[MODEL], color=BLUE, linewidth=0.9, label="median forecast")
+        mase = ranked.loc[ranked["unique_id"] == name, MODEL].iloc[0]
+        _title(axis, f"{name}  (MASE {mase:.2f})")
+    axes[0, 0].legend(frameon=False, ncols=2, loc="upper left")
+    return figure
+
+
+def plot_coverage(table: pd.DataFrame) -> Figure:
+    """How many actual values lay inside the bands, hour by hour ahead, beside the promise."""
+    known = table[table["y"].notna()].copy()
+    known["ahead"] = known.groupby(["unique_id", "cutoff"]).cumcount() + 1
+    figure, axis = plt.subplots(figsize=(7, 3), layout="constrained")
+    for level, colour in zip(LEVELS, (BLUE, INK), strict=True):
+        inside = known["y"].between(known[f"{MODEL}-lo-{level}"], known[f"{MODEL}-hi-{level}"])
+        axis.plot(
+            100 * inside.groupby(known["ahead"]).mean(), color=colour, label=f"{level} % band"
+        )
+        axis.axhline(level, color=colour, linestyle=":", linewidth=1)
+    axis.set_xlabel("steps ahead")
+    axis.set_ylabel("inside, %")
+    axis.set_ylim(0, 102)
+    axis.legend(frameon=False, loc="lower right")
+    _clean(axis)
+    return figure
+
+
+def plot_forecast(
+    history: pd.DataFrame, forecast: Windows, contract: Contract, most: int = 6
+) -> Figure:
+    """What the published model says of the hours after the newest known ones.
+
+    Args:
+        history: tidy series; the newest week of each is drawn.
+        forecast: `(series, horizon, quantiles)`, in the order of the series in `history`.
+        contract: the model's.
+        most: panels.
+    """
+    names = list(history["unique_id"].unique()[:most])
+    figure, axes = _panels(len(names))
+    step = frequency_step(contract.frequency)
+    for index, (axis, name) in enumerate(zip(axes, names, strict=False)):
+        one = history[history["unique_id"] == name].tail(7 * contract.season)
+        ahead = one["ds"].iloc[-1] + step * np.arange(1, contract.horizon + 1)
+        for (low, high), alpha in zip(LEVELS.values(), (0.25, 0.12), strict=True):
+            lower = forecast[index, :, contract.quantiles.index(low)]
+            upper = forecast[index, :, contract.quantiles.index(high)]
+            axis.fill_between(ahead, lower, upper, color=BLUE, alpha=alpha, linewidth=0)
+        axis.plot(one["ds"], one["y"], color=INK, linewidth=0.9)
+        axis.plot(ahead, forecast[index, :, contract.median], color=BLUE, linewidth=1.2)
+        _title(axis, str(name))
+    return figure
+
+
+def _panels(count: int, columns: int = 3) -> tuple[Figure, list[Axes]]:
+    rows = -(-count // columns)
+    figure, axes = plt.subplots(
+        rows, columns, figsize=(10, 1.9 * rows), layout="constrained", squeeze=False
+    )
+    flat: list[Any] = list(axes.ravel())
+    for unused in flat[count:]:
+        unused.set_axis_off()
+    return figure, flat
+
+
+def _title(axis: Axes, text: str) -> None:
+    axis.set_title(text, fontsize=9, loc="left")
+    axis.tick_params(labelsize=7)
+    axis.tick_params(axis="x", rotation=30)
+    _clean(axis)
+
+
+def _clean(axis: Axes) -> None:
+    axis.spines[["top", "right"]].set_visible(False)
