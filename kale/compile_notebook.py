@@ -1,0 +1,181 @@
+"""Compile an annotated notebook into a pipeline, as a click on *Compile* in JupyterLab does.
+
+    python kale/compile_notebook.py [NOTEBOOK] [--output-dir kale] [--check]
+
+Writes `<pipeline>.kale.py` and `<pipeline>.pipeline.yaml`. The result depends on the notebook
+alone: not on the machine, its environment variables or the working directory.
+"""
+
+import argparse
+import contextlib
+import difflib
+import logging
+import os
+import shutil
+import sys
+import tempfile
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from notebook_rules import NotebookError, check_notebook, check_packages, read_notebook, where
+
+PROJECT = Path(__file__).resolve().parent.parent
+NOTEBOOK = PROJECT / "notebooks" / "forecast_pipeline.ipynb"
+DIFF_LINES = 40
+
+# Kale always writes an index into the compiled steps, by default the public one. This one holds
+# nothing: a package that the step image lacks is then an error and not a download. Kale's Compile
+# button reads it from the environment of JupyterLab, so start JupyterLab with
+# KALE_PYPI_PROD_URL=file:///no-package-index.
+PACKAGE_INDEX = "file:///no-package-index"
+
+# What Kale's panel in JupyterLab passes with a click unless the notebook says otherwise.
+PANEL_DEFAULTS = {
+    "experiment_name": "default",
+    "pipeline_description": "",
+    "enable_caching": True,
+    "volumes": [],
+    "security_context": {
+        "enabled": True,
+        "run_as_user": 65534,
+        "run_as_group": 0,
+        "run_as_non_root": True,
+    },
+}
+PANEL_ALWAYS = {"base_image": "python:3.12", "steps_defaults": [], "output_path": ""}
+
+
+def compile_notebook(notebook_path: Path, output_dir: Path) -> list[Path]:
+    """Compile into `output_dir` and return the files, or raise a `NotebookError`."""
+    notebook = read_notebook(notebook_path)
+    check_notebook(notebook)
+    absolute_path, output_dir = notebook_path.resolve(), output_dir.resolve()
+    with tempfile.TemporaryDirectory() as scratch:
+        with _neutral_environment(Path(scratch)):
+            made = _compile(absolute_path, notebook)
+        output_dir.mkdir(parents=True, exist_ok=True)
+        return [Path(shutil.copyfile(file, output_dir / file.name)) for file in made]
+
+
+def check_compile(notebook_path: Path, output_dir: Path) -> list[str]:
+    """The lines of a report on each file that a fresh compile would change; none when fresh."""
+    report = []
+    with tempfile.TemporaryDirectory() as fresh:
+        for new in compile_notebook(notebook_path, Path(fresh)):
+            old = output_dir / new.name
+            if not old.is_file():
+                report.append(f"{old}: missing")
+            elif old.read_bytes() != new.read_bytes():
+                report.append(f"{old}: differs from what {notebook_path} compiles to")
+                report += _short_diff(old, new)
+    return report
+
+
+def _short_diff(old: Path, new: Path) -> list[str]:
+    lines = list(
+        difflib.unified_diff(
+            old.read_text().splitlines(),
+            new.read_text().splitlines(),
+            f"{old.name} as it is",
+            f"{old.name} as it would be",
+            lineterm="",
+            n=1,
+        )
+    )
+    left_out = len(lines) - DIFF_LINES
+    return lines[:DIFF_LINES] + ([f"… {left_out} more lines"] if left_out > 0 else [])
+
+
+@contextlib.contextmanager
+def _neutral_environment(scratch: Path) -> Iterator[None]:
+    """Take away everything of this machine that Kale and KFP would write into a compile."""
+    environment, folder, tempdir = dict(os.environ), Path.cwd(), tempfile.tempdir
+    for name in environment:
+        if name.startswith(("KALE_", "KFP_")):
+            del os.environ[name]
+    os.environ["KALE_PYPI_PROD_URL"] = PACKAGE_INDEX
+    tempfile.tempdir = str(scratch)  # Kale leaves its temporary folders behind
+    os.chdir(scratch)  # Kale writes into .kale in the working directory
+    try:
+        yield
+    finally:
+        os.chdir(folder)
+        tempfile.tempdir = tempdir
+        os.environ.clear()
+        os.environ.update(environment)
+
+
+def _compile(notebook_path: Path, notebook: Any) -> list[Path]:
+    """What `kale.rpc.nb.compile_notebook`, the function behind the button, does."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Kale's own string escapes
+        from kale import Compiler, NotebookProcessor
+        from kale.common import kfputils, kfutils
+        from kale.common.imports import get_packages_to_install
+    logging.disable(logging.WARNING)
+    # In a cluster Kale adds the labels of the notebook server it happens to run on.
+    kfutils.find_poddefault_labels = dict
+    settings = {**PANEL_DEFAULTS, **notebook.metadata["kubeflow_notebook"], **PANEL_ALWAYS}
+
+    def processor() -> Any:
+        try:
+            return NotebookProcessor(str(notebook_path), dict(settings))
+        except (ValueError, TypeError) as error:
+            raise NotebookError(f"'kubeflow_notebook': {error}") from error
+
+    whole = processor()
+    try:
+        pipeline = whole.run()
+        imports_and_functions = whole.get_imports_and_functions()
+        check_packages(notebook, get_packages_to_install(imports_and_functions))
+        script = Path(Compiler(pipeline, imports_and_functions).compile())
+        kfputils.compile_pipeline(str(script), pipeline.config.pipeline_name)
+    except NotebookError:
+        raise
+    except Exception as error:  # Kale raises many kinds, all mean that it cannot take the notebook
+        raise NotebookError(_blame(processor, notebook, error)) from error
+    finally:
+        logging.disable(logging.NOTSET)
+    return sorted(file for file in script.parent.iterdir() if file.is_file())
+
+
+def _blame(processor: Any, notebook: Any, error: Exception) -> str:
+    """Kale's message and the first cell with which it appears."""
+    message = " ".join(str(error).split()) or type(error).__name__
+    if "Task is missing" in message:
+        return "Expected at least one cell with a tag 'step:…', received: none."
+    for number, cell in enumerate(notebook.cells, start=1):
+        attempt = processor()
+        attempt.notebook.cells = attempt.notebook.cells[:number]
+        try:
+            attempt.run()
+        except Exception as same:
+            if type(same) is type(error):
+                return f"{where(number, cell)}: {message}"
+    return message
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command; the exit code is 0, 1 for a stale compile or 2 for a wrong notebook."""
+    parser = argparse.ArgumentParser(description="Compile an annotated notebook with Kale.")
+    parser.add_argument("notebook", nargs="?", type=Path, default=NOTEBOOK)
+    parser.add_argument("--output-dir", type=Path, default=PROJECT / "kale")
+    parser.add_argument("--check", action="store_true", help="compare only, exit 1 on a difference")
+    options = parser.parse_args(arguments)
+    try:
+        if options.check:
+            report = check_compile(options.notebook, options.output_dir)
+            print("\n".join([*report, "Mend it with: make compile"] if report else ["Fresh."]))
+            return 1 if report else 0
+        for file in compile_notebook(options.notebook, options.output_dir):
+            print(os.path.relpath(file))
+    except NotebookError as error:
+        print(f"error: {options.notebook}: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

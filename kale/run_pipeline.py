@@ -1,0 +1,227 @@
+"""Run a compiled pipeline on this machine, with KFP's local runner.
+
+    python kale/run_pipeline.py [kale/<name>.pipeline.yaml] [--param name=value …] [--runs-dir runs]
+
+Every run gets a folder of its own with logs, reports, what passed between the steps, and
+summary.json. The last line on standard output is one JSON object. The exit code is 0, 1 when a
+step failed, 2 for a wrong argument, 130 or 143 when stopped.
+"""
+
+import argparse
+import contextlib
+import io
+import json
+import secrets
+import shutil
+import signal
+import sys
+import time
+import types
+import warnings
+from datetime import datetime
+from pathlib import Path
+from typing import Any, NoReturn
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
+
+import light_kale
+from pipeline_parameters import ParameterError, parse_parameters
+from step_launcher import StepLauncher, StepRecord
+from terminal_text import plain
+
+# Python's own start and the imports above count too: they took this process's CPU time.
+STARTED = time.perf_counter() - time.process_time()
+PROJECT = Path(__file__).resolve().parent.parent
+
+
+class Stopped(BaseException):
+    """A signal asked this run to stop."""
+
+
+def run_pipeline(pipeline_file: Path, given: list[str], runs_dir: Path) -> int:
+    """Run, print the summary and return the exit code."""
+    launcher = StepLauncher(_new_run_folder(runs_dir), PROJECT, sys.stdout)
+    # Data frames between steps make Kale import pandas, which takes seconds, in every step.
+    source = pipeline_file.read_text(encoding="utf-8")
+    launcher.start(["pandas"] if "pandas" in source or "kalecast" in source else [])
+    exit_code, parameters = 0, {}
+    try:
+        pipeline = _load(pipeline_file)
+        parameters = parse_parameters(given, _declared_parameters(pipeline))
+        launcher.step_count = _count_steps(pipeline.pipeline_spec)
+        _run_locally(pipeline, parameters, launcher)
+    except ParameterError:
+        shutil.rmtree(launcher.run_folder)
+        raise
+    except Stopped as stopped:
+        exit_code = 128 + int(stopped.args[0])
+    except Exception:
+        if not any(record.error for record in launcher.records):
+            raise
+        exit_code = 1
+    finally:
+        _ignore_signals()
+        launcher.end()
+    _summarize(launcher, pipeline_file, parameters, exit_code)
+    return exit_code
+
+
+def _new_run_folder(runs_dir: Path) -> Path:
+    name = f"{datetime.now():%Y%m%d-%H%M%S}-{secrets.token_hex(3)}"
+    folder = runs_dir.resolve() / name
+    for part in ("logs", "reports", "marshal", "results", "ipython"):
+        (folder / part).mkdir(parents=True)
+    return folder
+
+
+def _load(pipeline_file: Path) -> Any:
+    # The client, which talks to a server, takes three of KFP's four seconds of import.
+    sys.modules["kfp.client"] = types.SimpleNamespace(Client=None)  # type: ignore[assignment]
+    from kfp import components
+
+    return components.load_component_from_file(str(pipeline_file))
+
+
+def _declared_parameters(pipeline: Any) -> dict[str, str]:
+    from kfp.pipeline_spec import pipeline_spec_pb2
+
+    type_name = pipeline_spec_pb2.ParameterType.ParameterTypeEnum.Name
+    declared = pipeline.pipeline_spec.root.input_definitions.parameters
+    return {name: type_name(declared[name].parameter_type) for name in sorted(declared)}
+
+
+def _count_steps(spec: Any) -> int:
+    def count(component: Any) -> int:
+        if not component.HasField("dag"):
+            return 1
+        tasks = component.dag.tasks.values()
+        return sum(count(spec.components[task.component_ref.name]) for task in tasks)
+
+    return count(spec.root)
+
+
+def _run_locally(pipeline: Any, parameters: dict[str, Any], launcher: StepLauncher) -> None:
+    from kfp import local
+    from kfp.local import subprocess_task_handler
+
+    subprocess_task_handler.run_local_subprocess = launcher.run_command
+    local.init(
+        runner=local.SubprocessRunner(use_venv=False),
+        pipeline_root=str(launcher.run_folder / "artifacts"),
+        workspace_root=str(launcher.run_folder / "workspace"),
+    )
+    told_by_kfp = io.StringIO()  # the same as the launcher tells, in other words
+    try:
+        with contextlib.redirect_stdout(told_by_kfp), warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="You may be attemping to run a task")
+            pipeline(**parameters)
+    finally:
+        kfp_log = launcher.run_folder / "logs" / "kfp.txt"
+        kfp_log.write_text(plain(told_by_kfp.getvalue()), encoding="utf-8")
+
+
+def _model_path(records: list[StepRecord]) -> str | None:
+    """Where the model is: the value of `model_uri`, a path if it is a `file:` URI."""
+    file = next((r.model_uri_file for r in reversed(records) if r.model_uri_file), None)
+    if file is None:
+        return None
+    light_kale.install()
+    from kale import marshal
+
+    marshal.set_data_dir(str(Path(file).parent))
+    uri = str(marshal.load(Path(file).stem))
+    parts = urlsplit(uri)
+    return url2pathname(parts.path) if parts.scheme == "file" else uri
+
+
+def _summarize(
+    launcher: StepLauncher, pipeline_file: Path, parameters: dict[str, Any], exit_code: int
+) -> None:
+    """Print the summary, keep it as summary.json, and end with the line for machines."""
+    records, folder = launcher.records, launcher.run_folder
+    failed = next((record for record in records if record.error), None)
+    seconds = time.perf_counter() - STARTED
+    outcome: dict[str, Any] = {
+        "seconds": round(seconds, 3),
+        "overhead_seconds": round(seconds - sum(r.cell_seconds for r in records), 3),
+        "model": _model_path(records),
+        "scores": {name: value for record in records for name, value in record.scores.items()},
+    }
+    if failed and failed.error:
+        outcome["error"] = {"step": failed.name, **failed.error}
+    elif exit_code:
+        outcome["error"] = {
+            "step": records[-1].name if records else None,
+            "type": signal.Signals(exit_code - 128).name,
+            "message": "stopped",
+        }
+    details = {
+        "pipeline": pipeline_file.name,
+        "parameters": parameters,
+        "steps": [record.summary() for record in records],
+    }
+    (folder / "summary.json").write_text(json.dumps(outcome | details, indent=2) + "\n")
+    print("\n".join(_table(records)))
+    for name, value in outcome["scores"].items():
+        print(f"score    {name} = {value:g}")
+    if outcome["model"]:
+        print(f"model    {outcome['model']}")
+    print(f"reports  {folder / 'reports'}")
+    if "error" in outcome:
+        error = outcome["error"]
+        print(f"FAILED   step {error['step']}: {error['type']}: {error['message']}")
+    print(json.dumps(outcome), flush=True)
+
+
+def _table(records: list[StepRecord]) -> list[str]:
+    width = max([len(record.name) for record in records] + [4])
+    lines = ["", f"{'step':<{width}}  {'seconds':>8}  {'in cells':>8}"]
+    for record in records:
+        remark = "" if record.status == "done" else f"  {record.status}"
+        lines.append(
+            f"{record.name:<{width}}  {record.seconds:8.1f}  {record.cell_seconds:8.1f}{remark}"
+        )
+    return [*lines, ""]
+
+
+def _default_pipeline() -> Path:
+    found = sorted((PROJECT / "kale").glob("*.pipeline.yaml"))
+    if len(found) != 1:
+        names = ", ".join(file.name for file in found) or "none"
+        raise ParameterError(
+            f"Expected one compiled pipeline in kale/, received: {names}. Name the one to run, "
+            "or compile one with: make compile"
+        )
+    return found[0]
+
+
+def _stop(number: int, frame: object) -> NoReturn:
+    raise Stopped(number)
+
+
+def _ignore_signals() -> None:
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command."""
+    parser = argparse.ArgumentParser(description="Run a compiled pipeline on this machine.")
+    parser.add_argument("pipeline", nargs="?", type=Path)
+    parser.add_argument("--param", action="extend", nargs="+", default=[], metavar="NAME=VALUE")
+    parser.add_argument("--runs-dir", type=Path, default=PROJECT / "runs")
+    options = parser.parse_args(arguments)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _stop)
+    try:
+        pipeline_file = options.pipeline or _default_pipeline()
+        if not pipeline_file.is_file():
+            raise ParameterError(f"Expected a compiled pipeline, received: {pipeline_file}.")
+        return run_pipeline(pipeline_file, options.param, options.runs_dir)
+    except ParameterError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main())

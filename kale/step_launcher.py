@@ -1,0 +1,197 @@
+"""Have the steps of one run done, and pass on what they print.
+
+KFP's local runner decides what runs when and with which inputs; `StepLauncher.run_command`
+stands in for the function by which it starts a step's process. The steps themselves are forks
+of one process, `step_process`.
+"""
+
+import contextlib
+import itertools
+import json
+import os
+import select
+import subprocess
+import sys
+import time
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, TextIO
+
+from terminal_text import LineSplitter
+
+STEP_PROCESS = Path(__file__).resolve().parent / "step_process.py"
+GRACE_SECONDS = 5.0  # longer than a step gets
+
+
+@dataclass
+class StepRecord:
+    """How a step went."""
+
+    name: str
+    seconds: float = 0.0
+    cell_seconds: float = 0.0
+    status: str = "running"
+    error: dict[str, str] | None = None
+    scores: dict[str, float] = field(default_factory=dict)
+    model_uri_file: str | None = None
+
+    def summary(self) -> dict[str, Any]:
+        """The record as it stands in summary.json."""
+        return {key: value for key, value in asdict(self).items() if key != "model_uri_file"}
+
+
+class StepLauncher:
+    """Runs one step after another."""
+
+    def __init__(self, run_folder: Path, project: Path, terminal: TextIO) -> None:
+        self.run_folder = run_folder
+        self.records: list[StepRecord] = []
+        self.step_count = 0
+        self._project = project
+        self._terminal = terminal
+        self._parent: subprocess.Popen[bytes] | None = None
+        self._exit_codes = -1
+
+    def start(self, warm_imports: list[str]) -> None:
+        """Start the process from which steps are forked; it gets ready by itself.
+
+        Args:
+            warm_imports: modules that it imports, once for all later steps, while the first works.
+        """
+        self._exit_codes, write_end = os.pipe()
+        self._parent = subprocess.Popen(
+            [sys.executable, str(STEP_PROCESS), str(write_end), *warm_imports],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            cwd=self._project,
+            env=self._environment(),
+            pass_fds=[write_end],
+            start_new_session=True,
+        )
+        os.close(write_end)
+
+    def run_command(self, full_command: list[str], env_vars: dict[str, str] | None = None) -> int:
+        """Run the step of one KFP command and return 0 or 1.
+
+        Of the command only the component's source and the executor's arguments matter: the
+        shell, the pip installation and the temporary file around them are for pods.
+        """
+        source = full_command[full_command.index("--executor_input") - 1]
+        arguments = dict(itertools.pairwise(full_command))
+        executor_input = json.loads(arguments["--executor_input"])
+        function = arguments["--function_to_execute"]
+        record = StepRecord(self._unused_name(function.removesuffix("_step")))
+        self.records.append(record)
+        self._say(f"[{len(self.records)}/{self.step_count}] {record.name}")
+        job = {
+            "step": record.name,
+            "run_folder": str(self.run_folder),
+            "source": source,
+            "function": function,
+            "executor_input": executor_input,
+            # Kale sets HOME for pods, whose user has none.
+            "environment": {k: v for k, v in (env_vars or {}).items() if k != "HOME"},
+            "result_file": str(self.run_folder / "results" / f"{record.name}.json"),
+        }
+        start = time.perf_counter()
+        try:
+            exit_code = self._run(job)
+        except BaseException:
+            record.status = "stopped"
+            raise
+        finally:
+            record.seconds = time.perf_counter() - start
+        self._finish(record, job, exit_code)
+        self._say(
+            f"[{len(self.records)}/{self.step_count}] {record.name} ... "
+            f"{record.seconds:.1f} s{' FAILED' if record.error else ''}"
+        )
+        return 1 if record.error else 0
+
+    def end(self) -> None:
+        """End every process of the run that is still there."""
+        if self._parent is None:
+            return
+        self._parent.terminate()
+        try:
+            self._parent.wait(GRACE_SECONDS)
+        except subprocess.TimeoutExpired:
+            self._parent.kill()
+            self._parent.wait()
+
+    def _run(self, job: dict[str, Any]) -> int:
+        """Hand a job over, pass on what it prints and return its exit code."""
+        process = self._parent
+        assert process is not None and process.stdin is not None
+        with contextlib.suppress(BrokenPipeError):
+            process.stdin.write(json.dumps(job).encode() + b"\n")
+            process.stdin.flush()
+        log = self.run_folder / "logs" / f"{job['step']}.log"
+        with log.open("w", encoding="utf-8") as log_file:
+
+            def emit(line: str) -> None:
+                log_file.write(line + "\n")
+                log_file.flush()
+                self._say(f"{job['step']} | {line}")
+
+            return self._pass_on_output(process, LineSplitter(emit))
+
+    def _pass_on_output(self, process: subprocess.Popen[bytes], lines: LineSplitter) -> int:
+        assert process.stdout is not None
+        output = process.stdout.fileno()
+        ended = b""
+        while True:
+            # The exit code comes last, but what the step printed may still be in the other pipe.
+            readable, _, _ = select.select([output, self._exit_codes], [], [], 0 if ended else None)
+            if output in readable and (data := os.read(output, 65536)):
+                lines.feed(data)
+            elif self._exit_codes in readable and not ended:
+                ended = os.read(self._exit_codes, 16) or b"-9"  # none: it was killed
+            else:
+                lines.feed(b"", final=True)
+                return int(ended or b"-9")
+
+    def _finish(self, record: StepRecord, job: dict[str, Any], exit_code: int) -> None:
+        result_file = Path(job["result_file"])
+        if result_file.is_file():
+            result = json.loads(result_file.read_text())
+            record.cell_seconds, record.error = result["cell_seconds"], result["error"]
+        else:
+            ending = f"signal {-exit_code}" if exit_code < 0 else f"exit code {exit_code}"
+            record.error = {
+                "type": "ProcessDied",
+                "message": f"the step's process ended by itself with {ending}",
+            }
+        record.status = "failed" if record.error else "done"
+        output_file = Path(job["executor_input"]["outputs"]["outputFile"])
+        if output_file.is_file():
+            _read_outputs(record, json.loads(output_file.read_text()))
+
+    def _unused_name(self, name: str) -> str:
+        taken = [record.name for record in self.records]
+        return name if name not in taken else f"{name}-{len(taken) + 1}"
+
+    def _environment(self) -> dict[str, str]:
+        return os.environ | {
+            "KALECAST_HOME": str(self._project),
+            "KALECAST_RUN_DIR": str(self.run_folder),
+            "IPYTHONDIR": str(self.run_folder / "ipython"),
+            "MPLBACKEND": "module://matplotlib_inline.backend_inline",
+            "PYTHONUNBUFFERED": "1",
+            "PYTHONIOENCODING": "utf-8",
+        }
+
+    def _say(self, line: str) -> None:
+        print(line, file=self._terminal, flush=True)
+
+
+def _read_outputs(record: StepRecord, output: dict[str, Any]) -> None:
+    """Take the metrics and the whereabouts of `model_uri` from what KFP's executor wrote."""
+    for name, artifacts in output.get("artifacts", {}).items():
+        metadata = artifacts["artifacts"][0].get("metadata", {})
+        if name == "kale_metrics_artifact":
+            # Kale writes the underscores of a variable's name as hyphens.
+            record.scores = {name.replace("-", "_"): value for name, value in metadata.items()}
+        elif name == "model_uri_output_artifact":
+            record.model_uri_file = metadata.get("marshal_path")

@@ -1,0 +1,241 @@
+"""Compiling a notebook: the same bytes everywhere, and clear words for what cannot be compiled."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from toy_notebooks import SUM_CELLS, Cell, write_notebook
+
+PROJECT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(PROJECT / "kale"))
+
+from compile_notebook import PACKAGE_INDEX, check_compile, compile_notebook, main  # noqa: E402
+from notebook_rules import NotebookError  # noqa: E402
+
+FILES = ["toy.kale.py", "toy.pipeline.yaml"]
+
+
+@pytest.fixture
+def toy(tmp_path: Path) -> Path:
+    return write_notebook(tmp_path / "toy.ipynb", SUM_CELLS)
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {file.name: file.read_bytes() for file in sorted(folder.iterdir())}
+
+
+def error_of(path: Path, tmp_path: Path) -> str:
+    with pytest.raises(NotebookError) as caught:
+        compile_notebook(path, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def test_compiles_to_the_same_bytes_wherever_it_runs(toy, tmp_path, monkeypatch):
+    compile_notebook(toy, tmp_path / "first")
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    monkeypatch.chdir(elsewhere)
+    monkeypatch.setenv("KALE_PIP_INDEX_URLS", "https://packages.example/simple")
+    monkeypatch.setenv("KALE_PIP_TRUSTED_HOSTS", "packages.example")
+    monkeypatch.setenv("KALE_DEFAULT_BASE_IMAGE", "registry.example/other:1")
+    monkeypatch.setenv("KALE_SECURITY_CONTEXT_RUN_AS_USER", "7")
+    monkeypatch.setenv("KFP_DISABLE_EXECUTION_CACHING_BY_DEFAULT", "true")
+    compile_notebook(Path("../toy.ipynb"), Path("second"))
+    first = contents(tmp_path / "first")
+    assert list(first) == FILES
+    assert first == contents(elsewhere / "second")
+    assert os.environ["KALE_DEFAULT_BASE_IMAGE"] == "registry.example/other:1"
+    assert not (elsewhere / ".kale").exists()
+
+
+def test_carries_no_address_no_path_and_no_package_beyond_kale(toy, tmp_path):
+    compile_notebook(toy, tmp_path / "out")
+    for name in FILES:
+        text = (tmp_path / "out" / name).read_text()
+        assert "http" not in text
+        assert str(tmp_path) not in text
+        assert str(Path.home()) + "/" not in text
+    dsl = (tmp_path / "out" / "toy.kale.py").read_text()
+    assert dsl.count("packages_to_install=['kfp>=2.0.0', 'kubeflow-kale==2.3.0']") == 2
+    assert dsl.count(f"pip_index_urls=['{PACKAGE_INDEX}']") == 2
+
+
+@pytest.mark.slow
+def test_hash_seed_does_not_matter(toy, tmp_path):
+    command = [sys.executable, PROJECT / "kale" / "compile_notebook.py", toy, "--output-dir"]
+    for seed in ("1", "2"):
+        subprocess.run(
+            [*command, tmp_path / seed], check=True, env=os.environ | {"PYTHONHASHSEED": seed}
+        )
+    assert contents(tmp_path / "1") == contents(tmp_path / "2")
+
+
+CLICK = """
+import json, sys
+from kale.rpc.run import run
+from kale.rpc.utils import serialize
+path, panel = sys.argv[1], json.loads(sys.argv[2])
+for function in ("nb.validate_notebook", "nb.compile_notebook"):
+    arguments = {"source_notebook_path": path, "notebook_metadata_overrides": panel}
+    if function == "nb.compile_notebook":
+        arguments["debug"] = False
+    run(function, serialize(arguments), serialize({"nb_path": path}))
+"""
+
+
+@pytest.mark.slow
+def test_is_what_a_click_in_jupyterlab_makes(tmp_path):
+    """The calls of Kale's panel, with the arguments that it gives them."""
+    cells = [
+        (source, [*tags, "image:images.example/workbench:1"] if "step:" in tags[0] else tags)
+        for source, tags in SUM_CELLS
+    ]
+    toy = write_notebook(tmp_path / "toy.ipynb", cells)
+    metadata = json.loads(toy.read_text())["metadata"]["kubeflow_notebook"]
+    panel = metadata | {
+        "experiment": {"id": "new", "name": "toys"},
+        "base_image": "images.example/another-default:1",
+        "steps_defaults": [],
+        "security_context": {
+            "enabled": True,
+            "run_as_user": 65534,
+            "run_as_group": 0,
+            "run_as_non_root": True,
+        },
+        "output_path": "clicked",
+    }
+    environment = os.environ | {"KALE_PYPI_PROD_URL": PACKAGE_INDEX, "HOME": str(tmp_path)}
+    subprocess.run(
+        [sys.executable, "-c", CLICK, toy, json.dumps(panel)],
+        cwd=tmp_path,
+        env=environment,
+        check=True,
+        capture_output=True,
+    )
+    compile_notebook(toy, tmp_path / "headless")
+    assert contents(tmp_path / "clicked") == contents(tmp_path / "headless")
+
+
+def test_check_names_the_stale_file_and_the_remedy(toy, tmp_path, capsys):
+    out = tmp_path / "out"
+    arguments = [str(toy), "--output-dir", str(out)]
+    assert main([*arguments, "--check"]) == 1
+    assert "missing" in capsys.readouterr().out
+    assert main(arguments) == 0
+    assert main([*arguments, "--check"]) == 0
+    changed = [(source.replace("rows = 3", "rows = 4"), tags) for source, tags in SUM_CELLS]
+    write_notebook(toy, changed)
+    before = contents(out)
+    capsys.readouterr()
+    assert main([*arguments, "--check"]) == 1
+    told = capsys.readouterr().out
+    assert "toy.kale.py: differs" in told
+    assert "rows: int = 4" in told
+    assert "make compile" in told
+    assert contents(out) == before
+
+
+def test_check_keeps_the_difference_short(toy, tmp_path):
+    compile_notebook(toy, tmp_path / "out")
+    (tmp_path / "out" / "toy.kale.py").write_text("line\n" * 500)
+    report = check_compile(toy, tmp_path / "out")
+    assert len(report) < 60
+    assert any("more lines" in line for line in report)
+
+
+def test_what_is_not_a_notebook(tmp_path):
+    assert "no such file" in error_of(tmp_path / "none.ipynb", tmp_path)
+    other = tmp_path / "other.ipynb"
+    other.write_text("hello")
+    assert "Expected a Jupyter notebook" in error_of(other, tmp_path)
+
+
+def test_command_says_it_in_one_line(tmp_path, capsys):
+    assert main([str(tmp_path / "none.ipynb")]) == 2
+    told = capsys.readouterr()
+    assert told.out == ""
+    assert told.err.count("\n") == 1
+
+
+STEP: Cell = ("x = 1", ["step:a"])
+
+
+@pytest.mark.parametrize(
+    ("cells", "expected"),
+    [
+        ([STEP, ("y = x", ["step:b", "prev:none"])], ["cell 2 (y = x)", "none does not exist"]),
+        ([STEP, ("y = x", ["step:B!"])], ["cell 2", "Unrecognized tag: step:B!"]),
+        ([STEP, ("y = x", ["slow"])], ["cell 2", "Unrecognized tag: slow"]),
+        ([STEP, ("y = (", ["step:b"])], ["cell 2", "line 1"]),
+        ([STEP, ("y = 2\n%matplotlib inline", ["step:b"])], ["cell 2", "line 2", "% and !"]),
+        ([STEP, ("y = 3", ["injected-parameters"])], ["cell 2", "executed copy", "papermill"]),
+        ([STEP, ("y = x", ["step:b", "limit:cpu:2"])], ["cell 2", "limit:cpu:2"]),
+        ([("x = 1", ["step:a", "image:i:1"]), ("y = x", ["step:b"])], ["cell 2", "image:"]),
+        ([STEP, ("print(x + 1)", ["pipeline-metrics"])], ["cell 2", "print statements"]),
+        ([("x = 1", ["imports"])], ["step:"]),
+    ],
+)
+def test_names_the_cell_with_a_wrong_annotation(cells, expected, tmp_path):
+    message = error_of(write_notebook(tmp_path / "toy.ipynb", cells), tmp_path)
+    for part in expected:
+        assert part in message
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["h = -1", "h = [1]", "h = 2 * 3", "h = None", "h: int = 1", "h = 'it\\'s'", "h = g = 1"],
+)
+def test_refuses_a_parameter_that_is_not_a_bare_literal(line, tmp_path):
+    cells = [(f"ok = 1\n{line}", ["pipeline-parameters"]), STEP]
+    message = error_of(write_notebook(tmp_path / "toy.ipynb", cells), tmp_path)
+    assert "cell 1" in message
+    assert line in message
+
+
+def test_looks_at_untagged_cells_as_part_of_the_one_before(tmp_path):
+    cells = [("a = 1", ["pipeline-parameters"]), ("b = [2]", []), STEP]
+    assert "cell 2 (b = [2])" in error_of(write_notebook(tmp_path / "toy.ipynb", cells), tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("source", "tag"),
+    [
+        ("import kalecast", "imports"),
+        ("from kalecast.series import load", "imports"),
+        ("def f():\n    import pandas as pd\n    return pd", "functions"),
+    ],
+)
+def test_refuses_imports_from_which_kale_guesses_packages(source, tag, tmp_path):
+    path = write_notebook(
+        tmp_path / "toy.ipynb", [("import json", ["imports"]), (source, [tag]), STEP]
+    )
+    message = error_of(path, tmp_path)
+    assert "cell 2" in message
+    assert "kalecast" in message or "pandas" in message
+    assert "Import it in the step" in message
+
+
+def test_imports_within_steps_are_harmless(tmp_path):
+    path = write_notebook(tmp_path / "toy.ipynb", [("import kalecast\nx = 1", ["step:a"])])
+    compile_notebook(path, tmp_path / "out")
+    assert "'kalecast'" not in (tmp_path / "out" / "toy.kale.py").read_text()
+
+
+@pytest.mark.parametrize(
+    ("metadata", "expected"),
+    [
+        ({"pipeline_description": "Tomorrow's load"}, "apostrophe"),
+        ({"base_image": "images.example/workbench:1"}, "image:"),
+        ({"steps_defaults": ["image:images.example/workbench:1"]}, "image:"),
+        ({"pipeline_name": "Not A Name"}, "Not a valid Pipeline name"),
+        ({"pipeline_name": ""}, "pipeline_name"),
+    ],
+)
+def test_refuses_metadata_that_a_click_would_change_or_kale_breaks_on(metadata, expected, tmp_path):
+    path = write_notebook(tmp_path / "toy.ipynb", [STEP], **metadata)
+    assert expected in error_of(path, tmp_path)
