@@ -1,0 +1,154 @@
+"""What a Seldon message asks for: from its JSON, or its protobuf, to histories.
+
+The stock wrapper makes NumPy arrays of messages before a model sees them, which fails on
+histories of different length and on unknown values. So the model takes messages as they come
+and reads them here. Needs no seldon-core: protobuf messages are read by their fields' names.
+"""
+
+import reprlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from kalecast.runtime import HistoryError
+
+MOST_HISTORIES = 1024
+"""Histories a request. A window is laid out for each, so an empty list must cost its sender
+more than it costs the server."""
+
+
+@dataclass(frozen=True)
+class Question:
+    """Histories to forecast from, and the form in which the answer is expected."""
+
+    histories: Any
+    form: str
+    """`ndarray` or `tensor`: the answer comes as the question came."""
+    puid: str = ""
+    """The sender's identifier of the request, which the answer repeats."""
+
+
+def read_json(message: Any) -> Question:
+    """The question in a message that came as JSON.
+
+    Raises:
+        HistoryError: it holds no `data` with either `ndarray` or `tensor`.
+    """
+    if not isinstance(message, dict):
+        raise HistoryError(f"Expected a JSON object with 'data', received: {shown(message)}.")
+    data = message.get("data")
+    if "data" not in message:
+        raise HistoryError(
+            "Expected 'data' with 'ndarray' or 'tensor', one history a row, "
+            f"received: {_listed(message)}."
+        )
+    if not isinstance(data, dict):
+        raise HistoryError(
+            f"Expected 'data' to be an object with 'ndarray' or 'tensor', received: {shown(data)}."
+        )
+    forms = [form for form in ("ndarray", "tensor") if form in data]
+    if len(forms) != 1:
+        raise HistoryError(
+            f"Expected 'data' with either 'ndarray' or 'tensor', received: {_listed(data)}."
+        )
+    (form,) = forms
+    histories = data[form] if form == "ndarray" else _json_tensor(data[form])
+    return Question(_few_enough(histories), form, _puid(message))
+
+
+def read_proto(message: Any) -> Question:
+    """The question in a `SeldonMessage` of protobuf.
+
+    Raises:
+        HistoryError: as for `read_json`.
+    """
+    kind = message.WhichOneof("data_oneof") or "none"
+    form = (message.data.WhichOneof("data_oneof") or "none") if kind == "data" else kind
+    if form == "tensor":
+        tensor = message.data.tensor
+        histories: Any = _rows(list(tensor.shape), np.array(tensor.values, dtype=np.float64))
+    elif form == "ndarray":
+        # Counted before it is converted, value by value.
+        rows = _few_enough(message.data.ndarray.values)
+        histories = [_plain(row) for row in rows]
+    else:
+        raise HistoryError(
+            f"Expected 'data' with 'ndarray' or 'tensor', one history a row, received: {form}."
+        )
+    return Question(_few_enough(histories), form, message.meta.puid)
+
+
+def shown(value: Any) -> str:
+    """A received value on one line, cut to a length that fits a message."""
+    text = reprlib.repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def _listed(content: dict[str, Any]) -> str:
+    return shown(", ".join(content)) if content else "none"
+
+
+def _puid(message: dict[str, Any]) -> str:
+    meta = message.get("meta") or {}
+    if not isinstance(meta, dict):
+        raise HistoryError(f"Expected 'meta' to be an object, received: {shown(meta)}.")
+    puid = meta.get("puid") or ""
+    if not isinstance(puid, str):
+        raise HistoryError(f"Expected 'meta.puid' to be a text, received: {shown(puid)}.")
+    return puid
+
+
+def _few_enough(histories: Any) -> Any:
+    """Refuse more rows than `MOST_HISTORIES`; what is no row at all is refused later."""
+    if hasattr(histories, "__len__") and len(histories) > MOST_HISTORIES:
+        raise HistoryError(
+            f"Expected at most {MOST_HISTORIES} histories a request, received {len(histories)}."
+        )
+    return histories
+
+
+def _json_tensor(tensor: Any) -> list[Any]:
+    if not isinstance(tensor, dict) or not {"shape", "values"} <= tensor.keys():
+        raise HistoryError(
+            f"Expected 'tensor' to be an object with 'shape' and 'values', "
+            f"received: {shown(tensor)}."
+        )
+    shape, values = tensor["shape"], tensor["values"]
+    if not isinstance(values, list):
+        raise HistoryError(f"Expected 'values' to be a list of numbers, received: {shown(values)}.")
+    # Protobuf's JSON, which Seldon's own client sends, writes NaN in a tensor as text.
+    known = [None if value == "NaN" else value for value in values]
+    return _rows(shape, known)
+
+
+def _rows(shape: Any, values: Sequence[Any]) -> list[Any]:
+    """A tensor's values as rows."""
+    if (
+        not isinstance(shape, list)
+        or len(shape) != 2
+        or not all(type(size) is int and size > 0 for size in shape)
+    ):
+        raise HistoryError(
+            "Expected 'shape' to be two positive whole numbers, of histories and of values in "
+            f"each, received: {shown(shape)}."
+        )
+    rows, length = shape
+    if rows * length != len(values):
+        raise HistoryError(
+            f"Expected as many values as 'shape' says, {shown(shape)}, received {len(values)}."
+        )
+    return [values[at * length : (at + 1) * length] for at in range(rows)]
+
+
+def _plain(value: Any) -> Any:
+    """A protobuf `Value` as Python's. Protobuf's own conversion refuses NaN."""
+    kind = value.WhichOneof("kind")
+    if kind in (None, "null_value"):
+        return None
+    if kind == "list_value":
+        return [_plain(item) for item in value.list_value.values]
+    if kind == "struct_value":
+        return {key: _plain(item) for key, item in value.struct_value.fields.items()}
+    return getattr(value, kind)

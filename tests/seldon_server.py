@@ -1,0 +1,133 @@
+"""The real model server for tests: started in its own environment, asked, ended."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+import requests
+
+ROOT = Path(__file__).resolve().parent.parent
+SERVE = ROOT / "seldon" / "serve.py"
+PYTHON = Path(
+    os.environ.get("KALECAST_SELDON_PYTHON", ROOT / ".venv" / "seldon" / "bin" / "python")
+)
+PREDICTIONS = "/api/v1.0/predictions"
+
+
+@dataclass(frozen=True)
+class Ports:
+    """Three ports that were free a moment ago."""
+
+    http: int
+    grpc: int
+    metrics: int
+
+    @classmethod
+    def free(cls) -> "Ports":
+        probes = [socket.socket() for _ in range(3)]
+        for probe in probes:
+            probe.bind(("127.0.0.1", 0))
+        numbers = [probe.getsockname()[1] for probe in probes]
+        for probe in probes:
+            probe.close()
+        return cls(*numbers)
+
+    def options(self) -> list[str]:
+        return [
+            *("--port", str(self.http)),
+            *("--grpc-port", str(self.grpc)),
+            *("--metrics-port", str(self.metrics)),
+        ]
+
+
+class Server:
+    """A server that runs."""
+
+    def __init__(self, process: subprocess.Popen[str], ports: Ports, announced: str) -> None:
+        self.process, self.ports, self.announced = process, ports, announced
+        self.url = f"http://127.0.0.1:{ports.http}"
+
+    def ask(self, message: Any, **changes: Any) -> requests.Response:
+        """POST a message, given as what JSON shall hold or as the body's own text."""
+        body = message if isinstance(message, str | bytes) else json.dumps(message)
+        settings: dict[str, Any] = {"headers": {"Content-Type": "application/json"}, "timeout": 30}
+        return requests.post(self.url + PREDICTIONS, data=body, **{**settings, **changes})
+
+    def ask_grpc(self, *jobs: dict[str, Any]) -> list[dict[str, Any]]:
+        """Run jobs of `seldon_client.py` in the server's environment."""
+        done = subprocess.run(
+            [PYTHON, ROOT / "tests" / "seldon_client.py", f"127.0.0.1:{self.ports.grpc}"],
+            input=json.dumps(jobs),
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        answers: list[dict[str, Any]] = json.loads(done.stdout)
+        return answers
+
+    def metrics(self) -> str:
+        return requests.get(f"http://127.0.0.1:{self.ports.metrics}/metrics", timeout=10).text
+
+    def processes(self) -> list[psutil.Process]:
+        """The server's process and all that descend from it."""
+        first = psutil.Process(self.process.pid)
+        return [first, *first.children(recursive=True)]
+
+
+def start(*arguments: str, **environment: str) -> subprocess.Popen[str]:
+    """Start `serve.py`; nothing of this shell's settings of the server reaches it."""
+    ours = ("PREDICTIVE_UNIT_", "GUNICORN_", "MODEL_URI", "SELDON_")
+    kept = {key: value for key, value in os.environ.items() if not key.startswith(ours)}
+    return subprocess.Popen(
+        [PYTHON, SERVE, *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**kept, **environment},
+        start_new_session=True,
+    )
+
+
+@contextmanager
+def serving(model_file: Path, ports: Ports | None = None) -> Iterator[Server]:
+    """A server that is ready, ended afterwards whatever happened."""
+    ports = ports or Ports.free()
+    process = start("--model-uri", str(model_file), *ports.options())
+    try:
+        yield Server(process, ports, _until_ready(process))
+    finally:
+        end(process)
+
+
+def _until_ready(process: subprocess.Popen[str]) -> str:
+    """What it announces; its last line names the gRPC address."""
+    assert process.stdout is not None
+    lines = []
+    for line in process.stdout:
+        lines.append(line)
+        if "gRPC" in line:
+            return "".join(lines)
+    assert process.stderr is not None
+    raise AssertionError(f"The server did not become ready: {process.stderr.read()}")
+
+
+def end(process: subprocess.Popen[str], number: int = signal.SIGTERM) -> tuple[int, str]:
+    """End it; returns its exit code and what it logged."""
+    if process.poll() is None:
+        process.send_signal(number)
+    try:
+        _, logged = process.communicate(timeout=30)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        _, logged = process.communicate()
+    return process.returncode, logged
