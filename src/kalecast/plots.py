@@ -6,6 +6,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
 from matplotlib.figure import Figure
 
 from kalecast.bundle import Contract
@@ -98,7 +99,7 @@ def plot_backtest(table: pd.DataFrame, scores: pd.DataFrame) -> Figure:
         axis.plot(one["ds"], one[MODEL], color=BLUE, linewidth=0.9, label="median forecast")
         mase = ranked.loc[ranked["unique_id"] == name, MODEL].iloc[0]
         _title(axis, f"{name}  (MASE {mase:.2f})")
-    axes[0, 0].legend(frameon=False, ncols=2, loc="upper left")
+    axes[0, 0].legend(frameon=False, ncols=2, loc="lower right", bbox_to_anchor=(1, 1))
     return figure
 
 
@@ -162,7 +163,9 @@ def _panels(count: int, columns: int = 3) -> tuple[Figure, list[Axes]]:
 def _title(axis: Axes, text: str) -> None:
     axis.set_title(text, fontsize=9, loc="left")
     axis.tick_params(labelsize=7)
-    axis.tick_params(axis="x", rotation=30)
+    dates = AutoDateLocator(maxticks=6)
+    axis.xaxis.set_major_locator(dates)
+    axis.xaxis.set_major_formatter(ConciseDateFormatter(dates))
     _clean(axis)
 
 
