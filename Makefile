@@ -1,0 +1,103 @@
+# The front door: `make run` shows a forecast on a page, `make test` checks everything.
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+
+# Everything that runs here binds loopback; ports and data are yours to choose.
+PAGE_PORT ?= 7860
+SERVER_PORT ?= 9000
+GRPC_PORT ?= 9500
+METRICS_PORT ?= 6000
+DATA ?= notebooks/data/electricity.csv
+MODEL_URI ?= models/forecaster.onnx
+# Pipeline parameters for `make run` and `make pipeline`, such as PARAMS="epochs=10 horizon=24"
+PARAMS ?=
+
+# Kale writes an index into what it compiles; the compiled pipeline must not name one.
+no_index := file:///no-package-index
+workbench := .venv/workbench/bin/python
+with_params = $(foreach parameter,$(PARAMS),--param $(parameter))
+
+.PHONY: help
+help:  ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+##### The main job #####
+
+.PHONY: run
+run: install-run  ## Train where there is no model yet, start server and page (DATA=my.csv, RETRAIN=1)
+	@exec $(workbench) gradio_app/launch.py --data "$(DATA)" $(if $(RETRAIN),--retrain) \
+		--page-port $(PAGE_PORT) --server-port $(SERVER_PORT) --grpc-port $(GRPC_PORT) \
+		--metrics-port $(METRICS_PORT) $(with_params)
+
+.PHONY: pipeline
+pipeline: install-workbench  ## Run the compiled pipeline on this machine (DATA=my.csv, PARAMS="epochs=10")
+	@exec $(workbench) kale/run_pipeline.py --param "data=$(DATA)" $(with_params)
+
+.PHONY: compile
+compile: install-workbench  ## Compile the notebook with Kale into kale/
+	@$(workbench) kale/compile_notebook.py
+
+.PHONY: compile-check
+compile-check: install-workbench  ## Fail where notebook and compiled pipeline have drifted apart
+	@$(workbench) kale/compile_notebook.py --check
+
+.PHONY: serve
+serve: .venv/seldon/.installed  ## Serve a model file (MODEL_URI=models/forecaster.onnx)
+	@exec .venv/seldon/bin/python seldon/serve.py --model-uri "$(MODEL_URI)" --port $(SERVER_PORT) \
+		--grpc-port $(GRPC_PORT) --metrics-port $(METRICS_PORT)
+
+.PHONY: page
+page: .venv/page/.installed  ## Show the page for a server that runs already
+	@MODEL_SERVER_URL=http://127.0.0.1:$(SERVER_PORT) KALECAST_PAGE_PORT=$(PAGE_PORT) \
+		SAMPLE_DATA="$(DATA)" exec .venv/page/bin/python gradio_app/app.py
+
+.PHONY: lab
+lab: install-workbench  ## Open JupyterLab with the Kale extension
+	@KALE_PYPI_PROD_URL=$(no_index) .venv/workbench/bin/jupyter lab notebooks/forecast_pipeline.ipynb
+
+##### Checks #####
+
+.PHONY: test
+test: lint compile-check test-fast test-slow  ## Check everything
+
+.PHONY: test-fast
+test-fast: install-all  ## The quick tests
+	@.venv/workbench/bin/pytest -q -m "not slow"
+
+.PHONY: test-slow
+test-slow: install-all .venv/.debian  ## Real pipelines, servers, notebooks and browsers
+	@.venv/workbench/bin/pytest -q -m slow --durations=15
+
+.PHONY: lint
+lint: install-all  ## Ruff and mypy
+	@.venv/workbench/bin/ruff check .
+	@.venv/workbench/bin/ruff format --check .
+	@.venv/workbench/bin/mypy
+
+##### Environments #####
+
+.PHONY: install install-workbench install-run install-all
+install: install-run  ## Install what `make run` needs
+install-workbench: .venv/workbench/.installed
+install-run: .venv/workbench/.installed .venv/seldon/.installed .venv/page/.installed
+install-all: install-run .venv/workbench/.installed-test
+
+.venv/%/.installed: requirements/%.txt requirements/install.sh
+	@requirements/install.sh $*
+	@touch $@
+
+.venv/workbench/.installed-test: requirements/test.txt .venv/workbench/.installed
+	@requirements/install.sh workbench test
+	@touch $@
+
+.venv/.debian: tests/install_debian.sh
+	@tests/install_debian.sh
+	@touch $@
+
+.PHONY: lock
+lock: install-workbench  ## Write the locks and environment.yml anew (LOCK_ARGS=--upgrade)
+	@requirements/lock.sh $(LOCK_ARGS)
+
+.PHONY: clean
+clean:  ## Remove runs, models and caches; the environments stay
+	@rm -rf runs models .pytest_cache .mypy_cache .ruff_cache
