@@ -53,7 +53,9 @@ page: .venv/page/.installed  ## Show the page for a server that runs already
 
 .PHONY: lab
 lab: install-workbench  ## Open JupyterLab with the Kale extension
-	@KALE_PYPI_PROD_URL=$(no_index) .venv/workbench/bin/jupyter lab notebooks/forecast_pipeline.ipynb
+	@KALE_PYPI_PROD_URL=$(no_index) JUPYTER_CONFIG_PATH=$(CURDIR)/kale \
+		exec .venv/workbench/bin/jupyter lab $(if $(filter 0,$(shell id -u)),--allow-root) \
+		--LabApp.default_url=/lab/tree/notebooks/forecast_pipeline.ipynb $(LAB_ARGS)
 
 ##### Checks #####
 
