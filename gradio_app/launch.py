@@ -1,0 +1,212 @@
+"""`make run`: train where there is no model yet, then start server and page and keep watch.
+
+Everything runs on this machine: the compiled pipeline with KFP's local runner, the model server
+and the page. All three are children of this process, each in a process group of its own, and
+none outlives it.
+"""
+
+import argparse
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+from types import FrameType
+
+from kalecast.store import project_path
+
+ROOT = Path(__file__).parent.parent
+MODEL_NAME = "forecaster"
+SAMPLE = "notebooks/data/electricity.csv"
+READY_SECONDS = 120
+
+
+class LaunchError(RuntimeError):
+    """Something that whoever typed `make run` can mend; the text says what."""
+
+
+class Stopped(Exception):
+    """SIGINT or SIGTERM arrived."""
+
+
+def main() -> int:
+    """Run until stopped; the exit status."""
+    arguments = _arguments()
+    signal.signal(signal.SIGTERM, _stop)
+    signal.signal(signal.SIGINT, _stop)
+    children: list[subprocess.Popen[bytes]] = []
+    try:
+        check_ports(_ports(arguments))
+        model = ensure_model(arguments, children)
+        serve(arguments, model, children)
+    except LaunchError as error:
+        print(f"\n{error}", file=sys.stderr)
+        return 1
+    except Stopped:
+        print("\nstopping", flush=True)
+        return 0
+    finally:
+        stop_all(children)
+    return 0
+
+
+def check_ports(ports: dict[str, int]) -> None:
+    """Raise `LaunchError` naming each port that is taken, before anything starts."""
+    taken = [f"{port} ({use})" for use, port in ports.items() if _is_taken(port)]
+    if taken:
+        raise LaunchError(
+            f"Expected free ports, in use already: {', '.join(taken)}. Stop what holds them, or "
+            "choose others: make run PAGE_PORT=7870 SERVER_PORT=9100 GRPC_PORT=9600 "
+            "METRICS_PORT=6100"
+        )
+
+
+def ensure_model(arguments: argparse.Namespace, children: list[subprocess.Popen[bytes]]) -> Path:
+    """The model file to serve; trains one where it is missing, older than its data, or asked."""
+    data = project_path(arguments.data)
+    if not data.is_file():
+        raise LaunchError(f"Expected a CSV or Parquet file at DATA={arguments.data}: none there.")
+    store = project_path(arguments.store) if arguments.store else default_store(data)
+    model = store / f"{MODEL_NAME}.onnx"
+    if model.is_file() and not arguments.retrain and data.stat().st_mtime <= model.stat().st_mtime:
+        print(f"serving the model in {model} (RETRAIN=1 trains a new one)", flush=True)
+        return model
+    parameters = [f"data={data}", f"model_store={store}", *arguments.param]
+    command = [sys.executable, str(ROOT / "kale" / "run_pipeline.py")]
+    for parameter in parameters:
+        command += ["--param", parameter]
+    pipeline = _start(command, children)
+    if pipeline.wait() != 0:
+        raise LaunchError("The pipeline ended without a model: see above. Nothing is served.")
+    return model
+
+
+def default_store(data: Path) -> Path:
+    """Models of the sample lie in models/, those of other data in a folder named after it."""
+    store = ROOT / "models"
+    return store if data == ROOT / SAMPLE else store / data.stem
+
+
+def serve(
+    arguments: argparse.Namespace, model: Path, children: list[subprocess.Popen[bytes]]
+) -> None:
+    """Start server and page, say where the page is, and stay until one of them ends."""
+    server = _start(
+        [
+            str(ROOT / ".venv/seldon/bin/python"),
+            str(ROOT / "seldon" / "serve.py"),
+            *("--model-uri", str(model)),
+            *("--port", str(arguments.server_port)),
+            *("--grpc-port", str(arguments.grpc_port)),
+            *("--metrics-port", str(arguments.metrics_port)),
+        ],
+        children,
+    )
+    page = _start(
+        [str(ROOT / ".venv/page/bin/python"), str(ROOT / "gradio_app" / "app.py")],
+        children,
+        MODEL_SERVER_URL=f"http://127.0.0.1:{arguments.server_port}",
+        KALECAST_PAGE_PORT=str(arguments.page_port),
+        SAMPLE_DATA=str(project_path(arguments.data)),
+    )
+    address = f"http://127.0.0.1:{arguments.page_port}"
+    _await_answer(f"{address}/ready", {"model server": server, "page": page})
+    print(f"\n  The forecast page is at {address}\n  Ctrl-C ends it.\n", flush=True)
+    while True:
+        _raise_if_ended({"model server": server, "page": page})
+        time.sleep(0.5)
+
+
+def stop_all(children: list[subprocess.Popen[bytes]]) -> None:
+    """End every child with its whole process group; a second signal does not interrupt this."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for child in reversed(children):
+        _signal_group(child, signal.SIGTERM)
+    deadline = time.monotonic() + 10
+    for child in children:
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            child.wait(max(deadline - time.monotonic(), 0.1))
+        _signal_group(child, signal.SIGKILL)
+
+
+def _signal_group(child: subprocess.Popen[bytes], number: int) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(child.pid, number)
+
+
+def _start(
+    command: list[str], children: list[subprocess.Popen[bytes]], **environment: str
+) -> subprocess.Popen[bytes]:
+    child = subprocess.Popen(
+        command, env={**os.environ, **environment}, cwd=ROOT, start_new_session=True
+    )
+    children.append(child)
+    return child
+
+
+def _await_answer(url: str, children: dict[str, subprocess.Popen[bytes]]) -> None:
+    deadline = time.monotonic() + READY_SECONDS
+    while time.monotonic() < deadline:
+        _raise_if_ended(children)
+        try:
+            with urllib.request.urlopen(url, timeout=5) as answer:
+                if answer.status == 200:
+                    return
+        except (urllib.error.URLError, OSError):
+            pass
+        time.sleep(0.2)
+    raise LaunchError(f"Expected the page to answer within {READY_SECONDS} s; it did not.")
+
+
+def _raise_if_ended(children: dict[str, subprocess.Popen[bytes]]) -> None:
+    for name, child in children.items():
+        if child.poll() is not None:
+            raise LaunchError(f"The {name} ended with status {child.returncode}: see above.")
+
+
+def _is_taken(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return True
+    return False
+
+
+def _ports(arguments: argparse.Namespace) -> dict[str, int]:
+    return {
+        "page": arguments.page_port,
+        "model server": arguments.server_port,
+        "model server's gRPC": arguments.grpc_port,
+        "model server's metrics": arguments.metrics_port,
+    }
+
+
+def _stop(_number: int, _frame: FrameType | None) -> None:
+    raise Stopped
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
+    parser.add_argument("--data", default=SAMPLE, help="CSV or Parquet of unique_id, ds, y")
+    parser.add_argument("--store", help="folder of the model file")
+    parser.add_argument("--retrain", action="store_true", help="train though there is a model")
+    parser.add_argument(
+        "--param", action="append", default=[], metavar="NAME=VALUE", help="pipeline parameter"
+    )
+    parser.add_argument("--page-port", type=int, default=7860)
+    parser.add_argument("--server-port", type=int, default=9000)
+    parser.add_argument("--grpc-port", type=int, default=9500)
+    parser.add_argument("--metrics-port", type=int, default=6000)
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

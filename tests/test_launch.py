@@ -1,0 +1,140 @@
+"""`make run`: from a model file to an answering page, and back to nothing."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from model_files import seasonal_naive_bytes
+from sample_series import hourly_series
+
+ROOT = Path(__file__).parent.parent
+START_SECONDS = 120
+
+pytestmark = pytest.mark.slow
+
+
+def free_ports(count: int) -> list[int]:
+    sockets = [socket.socket() for _ in range(count)]
+    for one in sockets:
+        one.bind(("127.0.0.1", 0))
+    ports = [one.getsockname()[1] for one in sockets]
+    for one in sockets:
+        one.close()
+    return ports
+
+
+def port_options(ports: list[int]) -> list[str]:
+    names = ("--page-port", "--server-port", "--grpc-port", "--metrics-port")
+    return [item for name, port in zip(names, ports, strict=True) for item in (name, str(port))]
+
+
+def launch(*options: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "gradio_app/launch.py", *options],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def get(url: str) -> dict | None:
+    try:
+        with urllib.request.urlopen(url, timeout=5) as answer:
+            return json.loads(answer.read())
+    except OSError:
+        return None
+
+
+def is_listening(port: int) -> bool:
+    with closing(socket.socket()) as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    path = tmp_path / "series.csv"
+    hourly_series(count=2, hours=400).to_csv(path, index=False)
+    return path
+
+
+@pytest.fixture
+def store(tmp_path: Path, data: Path) -> Iterator[Path]:
+    """A store whose model is newer than the data."""
+    folder = tmp_path / "models"
+    folder.mkdir()
+    (folder / "forecaster.onnx").write_bytes(seasonal_naive_bytes())
+    os.utime(data, (0, 0))
+    return folder
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_model_becomes_a_page_and_a_signal_ends_everything(
+    number: signal.Signals, data: Path, store: Path
+):
+    ports = free_ports(4)
+    process = launch("--data", str(data), "--store", str(store), *port_options(ports))
+    try:
+        deadline = time.monotonic() + START_SECONDS
+        while (ready := get(f"http://127.0.0.1:{ports[0]}/ready")) is None:
+            assert process.poll() is None, process.communicate()[0]
+            assert time.monotonic() < deadline, "the page does not answer"
+            time.sleep(0.2)
+        assert ready["version"] == "20260102-030405-abcdef"
+    finally:
+        process.send_signal(number)
+        output, _ = process.communicate(timeout=60)
+    assert process.returncode == 0, output
+    assert "Traceback" not in output
+    assert not any(is_listening(port) for port in ports)
+
+
+def test_a_used_port_is_said_before_anything_starts(data: Path, store: Path):
+    ports = free_ports(4)
+    with closing(socket.socket()) as holder:
+        holder.bind(("127.0.0.1", ports[1]))
+        holder.listen()
+        process = launch("--data", str(data), "--store", str(store), *port_options(ports))
+        output, _ = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert f"{ports[1]} (model server)" in output
+    assert "Serving" not in output
+
+
+def test_missing_data_are_named(tmp_path: Path):
+    process = launch("--data", str(tmp_path / "none.csv"), *port_options(free_ports(4)))
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert "none.csv: none there" in output
+
+
+def test_bad_data_end_the_run_without_a_page(tmp_path: Path):
+    bad = tmp_path / "bad.csv"
+    bad.write_text("ds,y\n2026-01-01 00:00,abc\n")
+    ports = free_ports(4)
+    process = launch(
+        *("--data", str(bad), "--store", str(tmp_path / "models")), *port_options(ports)
+    )
+    output, _ = process.communicate(timeout=120)
+    assert process.returncode == 1
+    assert "'abc' in row 2 of bad.csv" in output
+    assert "Nothing is served" in output
+
+
+def test_a_broken_model_file_is_said(data: Path, store: Path):
+    (store / "forecaster.onnx").write_bytes(b"no model")
+    process = launch("--data", str(data), "--store", str(store), *port_options(free_ports(4)))
+    output, _ = process.communicate(timeout=120)
+    assert process.returncode == 1
+    assert "Expected an ONNX model file" in output
+    assert "The model server ended" in output
