@@ -3,7 +3,6 @@
 import json
 import os
 import signal
-import socket
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,6 +12,7 @@ from typing import Any
 
 import psutil
 import requests
+from ports import free_ports
 
 ROOT = Path(__file__).resolve().parent.parent
 SERVE = ROOT / "seldon" / "serve.py"
@@ -32,13 +32,7 @@ class Ports:
 
     @classmethod
     def free(cls) -> "Ports":
-        probes = [socket.socket() for _ in range(3)]
-        for probe in probes:
-            probe.bind(("127.0.0.1", 0))
-        numbers = [probe.getsockname()[1] for probe in probes]
-        for probe in probes:
-            probe.close()
-        return cls(*numbers)
+        return cls(*free_ports(3))
 
     def options(self) -> list[str]:
         return [

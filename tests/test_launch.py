@@ -14,22 +14,13 @@ from pathlib import Path
 
 import pytest
 from model_files import seasonal_naive_bytes
+from ports import free_ports
 from sample_series import hourly_series
 
 ROOT = Path(__file__).parent.parent
 START_SECONDS = 120
 
 pytestmark = pytest.mark.slow
-
-
-def free_ports(count: int) -> list[int]:
-    sockets = [socket.socket() for _ in range(count)]
-    for one in sockets:
-        one.bind(("127.0.0.1", 0))
-    ports = [one.getsockname()[1] for one in sockets]
-    for one in sockets:
-        one.close()
-    return ports
 
 
 def port_options(ports: list[int]) -> list[str]:
