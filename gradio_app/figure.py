@@ -1,0 +1,198 @@
+"""The figure: past, forecast and bands as Plotly draws them.
+
+A figure is plain data (traces, layout, configuration): the browser's Plotly needs no more, and
+the server saves the import of its Python half. Colours are written once here for light pages;
+`page.css` recognises them by their value and replaces them on dark ones.
+"""
+
+from typing import Any
+
+import numpy as np
+import orjson
+from forecasting import Band, Forecast
+from words import between, number, spread_of
+
+PAST = "rgb(71, 85, 105)"
+AHEAD = "rgb(37, 99, 235)"
+BAND = "rgba(37, 99, 235, {shade})"
+RULE = "rgb(148, 163, 184)"
+GRID = "rgba(148, 163, 184, 0.25)"
+TEXT = "rgb(71, 85, 106)"
+FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, Helvetica, Arial, sans-serif"
+
+SHORTEST_PAST, LONGEST_PAST = 168, 336
+
+
+def figure_json(forecast: Forecast) -> str:
+    """The figure of a forecast as JSON."""
+    axis, past = _axes(forecast)
+    spread = spread_of(forecast)
+    figure = {
+        "data": [
+            *(_band(band, axis, at) for at, band in enumerate(forecast.bands)),
+            _past(forecast, past, spread),
+            _median(forecast, axis, spread),
+        ],
+        "layout": _layout(forecast, past),
+        "config": {
+            "displaylogo": False,
+            "modeBarButtonsToRemove": ["select2d", "lasso2d", "autoScale2d", "pan2d"],
+        },
+    }
+    # Columns of the forecast do not lie in one piece, which orjson leaves to its `default`.
+    text = orjson.dumps(figure, default=np.ndarray.tolist, option=orjson.OPT_SERIALIZE_NUMPY)
+    return text.decode()
+
+
+def _axes(forecast: Forecast) -> tuple[list[Any], list[Any]]:
+    """Positions along the x-axis of the forecast and of the past that is shown."""
+    count = min(
+        len(forecast.window.values),
+        int(np.clip(4 * forecast.horizon, SHORTEST_PAST, LONGEST_PAST)),
+    )
+    ahead = forecast.stamps(1, forecast.horizon)
+    past = forecast.stamps(1 - count, count)
+    if ahead is None or past is None:
+        return list(range(1, forecast.horizon + 1)), list(range(1 - count, 1))
+    return [f"{stamp:%Y-%m-%d %H:%M}" for stamp in ahead], [f"{s:%Y-%m-%d %H:%M}" for s in past]
+
+
+def _band(band: Band, axis: list[Any], at: int) -> dict[str, Any]:
+    """A shaded band, its outline there and back; wider bands are paler."""
+    return {
+        "name": f"{band.percent} % sure",
+        "x": [*axis, *reversed(axis)],
+        "y": np.concatenate([band.upper, band.lower[::-1]]),
+        "fill": "toself",
+        "fillcolor": BAND.format(shade=0.14 + 0.12 * at),
+        "line": {"width": 0},
+        "mode": "lines",
+        "hoverinfo": "skip",
+        "legendrank": 1003 - at,
+    }
+
+
+def _past(forecast: Forecast, axis: list[Any], spread: float) -> dict[str, Any]:
+    values = forecast.window.values[-len(axis) :]
+    return {
+        "name": "Past",
+        "x": axis,
+        "y": values,  # NaN leaves as null: a gap in the line
+        "mode": "lines",
+        "line": {"color": PAST, "width": 1.6},
+        "text": ["" if np.isnan(value) else number(value, spread) for value in values],
+        "hovertemplate": f"{_hover_head(forecast)}<br>%{{text}}<extra></extra>",
+        "legendrank": 1000,
+    }
+
+
+def _median(forecast: Forecast, axis: list[Any], spread: float) -> dict[str, Any]:
+    lines = [
+        "<br>".join(
+            [
+                f"<b>about {number(float(value), spread)}</b>",
+                *(f"{b.percent} % sure: {between(b, at, spread)}" for b in forecast.bands[::-1]),
+            ]
+        )
+        for at, value in enumerate(forecast.median)
+    ]
+    return {
+        "name": "Forecast",
+        "x": axis,
+        "y": forecast.median,
+        "mode": "lines",
+        "line": {"color": AHEAD, "width": 2.4},
+        "text": lines,
+        "hovertemplate": f"{_hover_head(forecast)}<br>%{{text}}<extra></extra>",
+        "legendrank": 1001,
+    }
+
+
+def _hover_head(forecast: Forecast) -> str:
+    return "hour %{x}" if forecast.history.start is None else "%{x|%a %-d %b, %H:%M}"
+
+
+def _layout(forecast: Forecast, past: list[Any]) -> dict[str, Any]:
+    dated = forecast.history.start is not None
+    return {
+        "autosize": True,
+        "margin": {"l": 8, "r": 12, "t": 34, "b": 8},
+        "paper_bgcolor": "rgba(0, 0, 0, 0)",
+        "plot_bgcolor": "rgba(0, 0, 0, 0)",
+        "font": {"family": FONT, "size": 13, "color": TEXT},
+        "hovermode": "closest",
+        "hoverdistance": 60,
+        "hoverlabel": {
+            "bgcolor": "rgb(255, 255, 255)",
+            "bordercolor": RULE,
+            "align": "left",
+            "font": {"family": FONT, "size": 13, "color": "rgb(15, 23, 42)"},
+        },
+        # Dragging stays with the page: on a phone it is how one scrolls past the figure.
+        "dragmode": False,
+        "legend": {"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom"},
+        "xaxis": _dated_axis() if dated else _counted_axis(),
+        "yaxis": {
+            "automargin": True,
+            "fixedrange": True,
+            "gridcolor": GRID,
+            "zeroline": False,
+            "nticks": 7,
+            "separatethousands": True,
+            "exponentformat": "power",
+            "tickformat": _tick_format(forecast),
+        },
+        "shapes": [_now_line(past[-1])],
+        "annotations": [_now_label(past[-1])],
+    }
+
+
+def _tick_format(forecast: Forecast) -> str:
+    """Plain numbers with thousands separators; powers of ten only where those get too long."""
+    largest = max(np.abs(forecast.values).max(), np.abs(forecast.window.known).max())
+    return "," if 10 <= largest < 1e9 else ""
+
+
+def _dated_axis() -> dict[str, Any]:
+    return {
+        "type": "date",
+        "automargin": True,
+        "showgrid": False,
+        "nticks": 7,
+        "tickformatstops": [
+            {"dtickrange": [None, 86400000 - 1], "value": "%H:%M<br>%a %-d %b"},
+            {"dtickrange": [86400000, None], "value": "%a<br>%-d %b"},
+        ],
+        "showline": True,
+        "linecolor": RULE,
+    }
+
+
+def _counted_axis() -> dict[str, Any]:
+    return {
+        "automargin": True,
+        "showgrid": False,
+        "zeroline": False,
+        "nticks": 7,
+        "title": {"text": "hours from now", "standoff": 8},
+        "showline": True,
+        "linecolor": RULE,
+    }
+
+
+def _now_line(now: Any) -> dict[str, Any]:
+    line = {"color": RULE, "width": 1.2, "dash": "dot"}
+    return {"type": "line", "x0": now, "x1": now, "yref": "paper", "y0": 0, "y1": 1, "line": line}
+
+
+def _now_label(now: Any) -> dict[str, Any]:
+    return {
+        "x": now,
+        "yref": "paper",
+        "y": 1,
+        "yanchor": "top",
+        "xanchor": "right",
+        "text": "now",
+        "showarrow": False,
+        "font": {"size": 12, "color": TEXT},
+    }

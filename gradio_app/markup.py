@@ -1,0 +1,172 @@
+"""Markup: the parts of the page that are plain HTML, and the table of a forecast as CSV.
+
+Gradio shows them through its Markdown component (its HTML component compiles templates in the
+browser, which a strict Content-Security-Policy forbids). So no part holds an empty line, which
+would end the HTML, and whatever a customer sent is escaped.
+"""
+
+import csv
+import io
+import re
+from html import escape
+from urllib.parse import quote
+
+import words
+from forecasting import Forecast
+
+from kalecast.bundle import Contract
+
+HEADER = (
+    '<header class="kc-header"><h1>Kalecast</h1>'
+    "<p>The next hours of your hourly numbers, and how sure that is.</p></header>"
+)
+
+FILE_FORM = """<div class="kc-prose"><p>A CSV file with one row an hour and these columns:</p>
+<table class="kc-plain"><tbody>
+<tr><th><code>ds</code></th><td>date and hour, such as <code>2026-01-31 13:00</code></td></tr>
+<tr><th><code>y</code></th><td>the number; empty where it is unknown</td></tr>
+<tr><th><code>unique_id</code></th><td>name of the series; may be left out if there is one
+</td></tr></tbody></table>
+<p>Commas, semicolons or tabs may separate the columns. A few weeks of hours are enough; 20 MB
+at most. <a href="api/example.csv" download="example.csv">Download a small example</a>.</p></div>"""
+
+
+def message(text: str) -> str:
+    """A banner that says what went wrong."""
+    return f'<div class="kc-banner" role="alert">{_text(text)}</div>'
+
+
+def reading(forecast: Forecast) -> str:
+    """Headline above the figure: which series, and the forecast in a sentence."""
+    name = forecast.history.title or forecast.history.name
+    notes = "".join(f"<p class='kc-note'>{_text(note)}</p>" for note in words.notes(forecast))
+    return (
+        f'<section class="kc-reading" aria-live="polite"><h2>{_text(name)}</h2>'
+        f'<p class="kc-when">{_text(words.title(forecast))}</p>'
+        f'<p class="kc-sentence">{_text(words.reading(forecast))}</p>{notes}</section>'
+    )
+
+
+def table(forecast: Forecast) -> str:
+    """Table of the forecast, folded, with its download."""
+    spread = words.spread_of(forecast)
+    bands = forecast.bands[::-1]
+    head = "".join(f"<th>{band.percent} % sure</th>" for band in bands)
+    rows = []
+    for at, label in enumerate(_labels(forecast)):
+        cells = "".join(f"<td>{words.between(band, at, spread)}</td>" for band in bands)
+        middle = words.number(float(forecast.median[at]), spread)
+        rows.append(f"<tr><th>{label}</th><td><b>{middle}</b></td>{cells}</tr>")
+    return (
+        '<div class="kc-details"><details><summary>All hours as a table</summary>'
+        '<div class="kc-scroll" tabindex="0"><table class="kc-table"><thead>'
+        f"<tr><th>Time</th><th>Forecast</th>{head}</tr></thead>"
+        f"<tbody>{''.join(rows)}</tbody></table></div></details>{_download(forecast)}</div>"
+    )
+
+
+def forecast_csv(forecast: Forecast) -> str:
+    """The forecast as a CSV: `unique_id, ds, median, lower_80, upper_80, …`.
+
+    Without stamps the column `step` counts the hours from now instead of `ds`.
+    """
+    stamps = forecast.stamps(1, forecast.horizon)
+    bands = forecast.bands[::-1]
+    sides = [f"{side}_{band.percent}" for band in bands for side in ("lower", "upper")]
+    columns = [forecast.median, *(side for band in bands for side in (band.lower, band.upper))]
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["unique_id", "ds" if stamps else "step", "median", *sides])
+    for at in range(forecast.horizon):
+        when = f"{stamps[at]:%Y-%m-%d %H:%M:%S}" if stamps else at + 1
+        figures = [f"{column[at]:.{forecast.decimals}f}" for column in columns]
+        writer.writerow([forecast.history.name, when, *figures])
+    return text.getvalue()
+
+
+def card(contract: Contract | None) -> str:
+    """The model's card: which, from what, how good, and what it cannot do."""
+    if contract is None:
+        return '<p class="kc-note">What the model is appears once the service answers.</p>'
+    facts = {
+        "Model": f"{contract.name}, version {contract.version}",
+        "Trained": words.trained_when(contract),
+        "Learned from": words.trained_on(contract),
+        "Looks back": words.hours(contract.input_length, contract.frequency)
+        + f" (at least {contract.minimum_history:,} needed)",
+        "Looks ahead": words.hours(contract.horizon, contract.frequency),
+    }
+    rows = "".join(
+        f"<div><dt>{_text(key)}</dt><dd>{_text(value)}</dd></div>" for key, value in facts.items()
+    )
+    limits = "".join(f"<li>{_text(limit)}</li>" for limit in words.LIMITS)
+    return (
+        f'<div class="kc-card"><dl>{rows}</dl><div><h3>How good it is</h3>'
+        f"<p>{_text(words.quality(contract))} {_text(words.coverage(contract))}</p>"
+        f"<h3>What it cannot do</h3><ul>{limits}</ul></div></div>"
+    )
+
+
+def for_programs(address: str) -> str:
+    """How a program asks, with examples that run as they stand."""
+    shell = (
+        f"curl -s {address}/api/forecast -H 'Content-Type: application/json' \\\n"
+        '  -d "{\\"history\\": \\"$(seq -s, 1 336)\\", \\"start\\": \\"2026-01-01 00:00\\"}"'
+    )
+    python = (
+        "from gradio_client import Client\n"
+        'history = ",".join(str(hour % 24) for hour in range(336))\n'
+        f'client = Client("{address}", verbose=False)\n'
+        'answer = client.predict(history, "2026-01-01 00:00", 24, api_name="/forecast")\n'
+        'print(answer["forecast"]["0.5"])'
+    )
+    return "\n\n".join(
+        [
+            "`history` is one text: numbers separated by commas or spaces, the newest last, "
+            "`nan` or nothing between two commas where one is unknown. `start` (the time of the "
+            "first) and `horizon` (hours ahead) may be left out. The answer has a column for "
+            "each quantile; `0.5` is the forecast.",
+            f"```bash\n{shell}\n```",
+            f"```python\n{python}\n```",
+            "`GET /api/model` describes the model. Errors are JSON: "
+            '`{"detail": "what was expected and what was received"}`.',
+        ]
+    )
+
+
+def example_csv() -> str:
+    """A small file of the right form: two series over two weeks, with a gap."""
+    rows = ["unique_id,ds,y"]
+    for name, base, swing in (("office", 42.0, 30.0), ("bakery", 18.0, 12.0)):
+        for hour in range(14 * 24):
+            day, clock = divmod(hour, 24)
+            open_now = 8 <= clock < 18 if name == "office" else 3 <= clock < 12
+            quiet = 0.25 if day % 7 in (5, 6) else 1.0
+            value = base + (swing * quiet if open_now else 0.0) + (hour * 7 % 11) / 10
+            text = "" if (name, day, clock) == ("bakery", 9, 15) else f"{value:.1f}"
+            rows.append(f"{name},2026-01-{day + 5:02d} {clock:02d}:00,{text}")
+    return "\n".join(rows) + "\n"
+
+
+def _download(forecast: Forecast) -> str:
+    """A link that holds its file itself: nothing to keep, clean up or find on the server."""
+    stem = re.sub(r"[^\w.-]+", "-", forecast.history.name).strip("-.")[:60] or "series"
+    content = quote(forecast_csv(forecast))
+    return (
+        f'<a class="kc-button" download="{escape(stem)}-forecast.csv" '
+        f'href="data:text/csv;charset=utf-8,{content}">Download as CSV</a>'
+    )
+
+
+def _labels(forecast: Forecast) -> list[str]:
+    """The steps' names in the table, as HTML: a narrow screen leaves the month out."""
+    stamps = forecast.stamps(1, forecast.horizon)
+    if stamps is None:
+        return [f"hour {at + 1}" for at in range(forecast.horizon)]
+    month = '<span class="kc-month"> {:%b}</span>'
+    return [f"{s:%a} {s.day}{month.format(s)}, {s:%H:%M}" for s in stamps]
+
+
+def _text(text: str) -> str:
+    """Text for HTML inside Markdown: escaped, on one line."""
+    return escape(" ".join(text.split())).replace(" %", "&nbsp;%")

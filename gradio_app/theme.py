@@ -1,0 +1,57 @@
+"""The theme: system fonts, one accent, slate around it; nothing fetched from elsewhere."""
+
+from pathlib import Path
+
+import gradio as gr
+
+HERE = Path(__file__).resolve().parent
+CSS = HERE / "page.css"
+ICON = HERE / "favicon.png"
+
+HEAD = """<script>
+// On a narrow screen the forecast lies below the controls: go there when it is asked for.
+addEventListener("click", (event) => {
+  if (innerWidth > 760 || !event.target.closest("#kc-forecast")) return;
+  const calm = matchMedia("(prefers-reduced-motion: reduce)").matches;
+  document.getElementById("kc-results")?.scrollIntoView({behavior: calm ? "auto" : "smooth"});
+});
+</script>"""
+
+SANS = ("system-ui", "-apple-system", "Segoe UI", "Roboto", "Helvetica", "Arial", "sans-serif")
+MONO = ("ui-monospace", "SFMono-Regular", "Menlo", "Consolas", "monospace")
+
+
+def theme() -> gr.themes.Base:
+    """The page's theme."""
+    return gr.themes.Base(
+        primary_hue=gr.themes.colors.blue,
+        secondary_hue=gr.themes.colors.blue,
+        neutral_hue=gr.themes.colors.slate,
+        radius_size=gr.themes.sizes.radius_lg,
+        font=[gr.themes.Font(name) for name in SANS],
+        font_mono=[gr.themes.Font(name) for name in MONO],
+    ).set(
+        body_background_fill="#f8fafc",
+        body_background_fill_dark="#0b1120",
+        body_text_color="#0f172a",
+        body_text_color_dark="#e2e8f0",
+        body_text_color_subdued="#52607a",
+        body_text_color_subdued_dark="#94a3b8",
+        block_background_fill="#ffffff",
+        block_background_fill_dark="#111a2e",
+        block_border_color="#e2e8f0",
+        block_border_color_dark="#22304a",
+        block_label_background_fill="transparent",
+        block_label_background_fill_dark="transparent",
+        input_background_fill="#ffffff",
+        input_background_fill_dark="#0d1526",
+        input_border_color="#cbd5e1",
+        input_border_color_dark="#2b3a55",
+        link_text_color="#1d4ed8",
+        link_text_color_dark="#93c5fd",
+        button_primary_background_fill="#2563eb",
+        button_primary_background_fill_hover="#1d4ed8",
+        button_primary_background_fill_dark="#2563eb",
+        button_primary_background_fill_hover_dark="#3b82f6",
+        button_primary_text_color="#ffffff",
+    )

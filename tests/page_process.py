@@ -1,0 +1,113 @@
+"""The forecast page for tests: started in its own environment, ended afterwards."""
+
+import math
+import os
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import requests
+
+ROOT = Path(__file__).resolve().parent.parent
+APP = ROOT / "gradio_app" / "app.py"
+PYTHON = os.environ.get("KALECAST_PAGE_PYTHON", str(ROOT / ".venv" / "page" / "bin" / "python"))
+
+
+@dataclass(frozen=True)
+class Page:
+    """A page that answers."""
+
+    process: subprocess.Popen[str]
+    url: str
+
+
+def free_port() -> int:
+    """A port that was free a moment ago."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def start(folder: Path, **environment: str) -> subprocess.Popen[str]:
+    """Start the page with `folder` as its working and temporary directory."""
+    ours = ("KALECAST_PAGE_", "KALECAST_PUBLIC", "MODEL_SERVER", "SAMPLE_DATA", "GRADIO_")
+    kept = {key: value for key, value in os.environ.items() if not key.startswith(ours)}
+    return subprocess.Popen(
+        [PYTHON, str(APP)],
+        cwd=folder,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env={**kept, "GRADIO_TEMP_DIR": str(folder / "uploads"), **environment},
+    )
+
+
+@contextmanager
+def running(folder: Path, model_server: str, samples: Path | None = None) -> Iterator[Page]:
+    """A page that answers, ended afterwards whatever happened."""
+    port = free_port()
+    process = start(
+        folder,
+        MODEL_SERVER_URL=model_server,
+        KALECAST_PAGE_PORT=str(port),
+        SAMPLE_DATA=str(samples or write_samples(folder / "samples.csv")),
+    )
+    page = Page(process, f"http://127.0.0.1:{port}")
+    try:
+        _until_alive(page)
+        yield page
+    finally:
+        end(process)
+
+
+def end(process: subprocess.Popen[str], number: int = signal.SIGTERM) -> tuple[int, str]:
+    """End it; returns its exit code and what it logged."""
+    if process.poll() is None:
+        process.send_signal(number)
+    try:
+        logged, _ = process.communicate(timeout=30)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        logged, _ = process.communicate()
+    return process.returncode, logged
+
+
+def write_samples(path: Path) -> Path:
+    """Two series of ten days; in the second one the 5th and 6th newest hours are missing."""
+    rows = ["unique_id,ds,y"]
+    for name, base in (("town_hall", 300.0), ("library", 50.0)):
+        for hour in range(240):
+            if name == "library" and hour in (234, 235):
+                continue
+            rows.append(f"{name},{stamp(hour)},{value(hour, base)}")
+    path.write_text("\n".join(rows) + "\n")
+    return path
+
+
+def value(hour: int, base: float) -> float:
+    """A day's rhythm around `base`, highest at 18:00."""
+    return round(base * (1 + 0.4 * math.cos((hour % 24 - 18) / 24 * 2 * math.pi)), 1)
+
+
+def stamp(hour: int) -> str:
+    """The stamp of an hour counted from 1 January 2026."""
+    return f"2026-01-{1 + hour // 24:02d} {hour % 24:02d}:00"
+
+
+def _until_alive(page: Page) -> None:
+    for _ in range(600):
+        if page.process.poll() is not None:
+            raise AssertionError(f"The page ended: {page.process.communicate()[0]}")
+        try:
+            if requests.get(page.url + "/health", timeout=5).ok:
+                return
+        except requests.ConnectionError:
+            pass
+        time.sleep(0.1)
+    raise AssertionError("The page does not answer.")

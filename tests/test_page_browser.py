@@ -1,0 +1,414 @@
+"""The page in a browser: what a customer sees and does.
+
+KALECAST_SCREENSHOTS names a folder for pictures of it.
+"""
+
+import csv
+import io
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import page_process
+import pytest
+from model_files import contract
+from page_process import Page, stamp, value
+from playwright.sync_api import Browser, Download, Error, Locator, expect, sync_playwright
+from playwright.sync_api import Page as Tab
+from stand_in_server import StandInServer, standing_in
+
+pytestmark = pytest.mark.slow
+
+CHROMIUM = os.environ.get("KALECAST_CHROMIUM", "/usr/bin/chromium")
+QUIET = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+PHONE = {"width": 390, "height": 844}
+DESKTOP = {"width": 1280, "height": 860}
+PATIENCE = 30_000
+"""Milliseconds after which something that does not come is missing."""
+
+expect.set_options(timeout=PATIENCE)
+
+
+@pytest.fixture(scope="module")
+def model_server() -> Iterator[StandInServer]:
+    with standing_in(contract(input_length=336, horizon=48), offset=20.0) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def page(model_server: StandInServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
+    with page_process.running(tmp_path_factory.mktemp("page"), model_server.url) as page:
+        yield page
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        try:
+            browser = playwright.chromium.launch(executable_path=CHROMIUM, args=QUIET)
+        except Error:
+            told = f"Needs Chromium at {CHROMIUM}: apt-get install -y chromium"
+            if os.environ.get("CI") == "true":
+                pytest.fail(told)
+            pytest.skip(told)
+        yield browser
+        browser.close()
+
+
+class Visit:
+    """A tab on the page, and all that the browser complained about or asked elsewhere."""
+
+    def __init__(self, browser: Browser, page: Page, **options: object) -> None:
+        self.context = browser.new_context(**{"viewport": DESKTOP, **options})
+        self.tab: Tab = self.context.new_page()
+        self.tab.set_default_timeout(PATIENCE)
+        self.complaints: list[str] = []
+        self.elsewhere: list[str] = []
+        self.tab.on("console", lambda m: m.type == "error" and self.complaints.append(m.text))
+        self.tab.on("pageerror", lambda error: self.complaints.append(str(error)))
+        self.tab.on("response", lambda r: r.status >= 400 and self.complaints.append(r.url))
+        self.tab.on("request", lambda request: self._note(request.url, page.url))
+        self.tab.goto(page.url)
+        expect(self.figure).to_be_visible()
+
+    def _note(self, url: str, home: str) -> None:
+        if not url.startswith((home, "data:", "blob:")):
+            self.elsewhere.append(url)
+
+    @property
+    def figure(self) -> Locator:
+        return self.tab.locator("#kc-plot .main-svg").first
+
+    @property
+    def sentence(self) -> Locator:
+        return self.tab.locator(".kc-sentence")
+
+    @property
+    def banner(self) -> Locator:
+        return self.tab.locator(".kc-banner")
+
+    def source(self, name: str) -> None:
+        self.tab.locator("#kc-source label", has_text=name).click()
+
+    def upload(self, name: str, content: bytes) -> None:
+        clear = self.tab.get_by_label("Clear")
+        if clear.count():
+            clear.first.click()
+        file = {"name": name, "mimeType": "text/csv", "buffer": content}
+        self.tab.locator("#kc-file input[type=file]").set_input_files(file)
+
+    def forecast(self) -> None:
+        self.tab.locator("#kc-forecast").click()
+
+    def download(self) -> Download:
+        with self.tab.expect_download() as found:
+            self.tab.get_by_text("Download as CSV").click()
+        return found.value
+
+    def picture(self, name: str, whole: bool = True) -> None:
+        if folder := os.environ.get("KALECAST_SCREENSHOTS"):
+            self.tab.wait_for_timeout(600)  # Plotly's and Gradio's fading in
+            self.tab.screenshot(path=Path(folder) / f"{name}.png", full_page=whole)
+
+
+@pytest.fixture
+def visit(browser: Browser, page: Page) -> Iterator[Visit]:
+    visit = Visit(browser, page)
+    yield visit
+    visit.context.close()
+    assert visit.elsewhere == []
+    assert visit.complaints == []
+
+
+def rows_of(name: str, count: int, base: float = 100.0) -> list[str]:
+    return [f"{name},{stamp(hour)},{value(hour, base)}" for hour in range(count)]
+
+
+def table_of(*rows: str) -> bytes:
+    return ("unique_id,ds,y\n" + "\n".join(rows) + "\n").encode()
+
+
+def test_first_view_shows_a_forecast(visit: Visit) -> None:
+    expect(visit.tab.locator(".kc-reading h2")).to_have_text("Town hall")
+    expect(visit.tab.locator(".kc-when")).to_contain_text("The next 48 hours after Saturday 10")
+    expect(visit.sentence).to_contain_text("Peak: about 420 around Sunday 11 January, 18:00")
+    expect(visit.sentence).to_contain_text("380 to 460")
+    for words in ("Past", "Forecast", "80 % sure", "95 % sure", "now"):
+        expect(visit.tab.locator("#kc-plot").get_by_text(words, exact=True)).to_be_visible()
+    card = visit.tab.locator(".kc-card")
+    expect(card).to_contain_text("forecaster, version 20260102-030405-abcdef")
+    expect(card).to_contain_text("30 % smaller".replace(" %", "\u00a0%"))
+    visit.picture("desktop")
+
+
+def test_pick_another_sample(visit: Visit) -> None:
+    visit.tab.get_by_label("Sample series").click()
+    visit.tab.get_by_role("option", name="Library").click()
+    expect(visit.tab.locator(".kc-reading h2")).to_have_text("Library")
+    expect(visit.tab.locator(".kc-note").first).to_contain_text("2 of the last 240 hours are")
+
+
+def test_horizon(visit: Visit) -> None:
+    hours = visit.tab.get_by_label("number input for Hours ahead")
+    hours.fill("6")
+    hours.blur()
+    visit.forecast()
+    expect(visit.tab.locator(".kc-when")).to_contain_text("The next 6 hours")
+    expect(visit.tab.locator(".kc-table tbody tr")).to_have_count(6)
+
+
+def test_download(visit: Visit) -> None:
+    file = visit.download()
+    assert file.suggested_filename == "town_hall-forecast.csv"
+    rows = list(csv.DictReader(io.StringIO(Path(file.path()).read_text())))
+    assert len(rows) == 48
+    assert list(rows[0]) == [
+        *("unique_id", "ds", "median", "lower_80", "upper_80", "lower_95", "upper_95")
+    ]
+    first = rows[0]
+    assert (first["unique_id"], first["ds"]) == ("town_hall", "2026-01-11 00:00:00")
+    middle = value(0, 300.0)
+    named = {"median": 0, "lower_80": -20, "upper_80": 20, "lower_95": -40, "upper_95": 40}
+    assert {key: float(first[key]) for key in named} == pytest.approx(
+        {key: middle + off for key, off in named.items()}
+    )
+
+
+def test_table(visit: Visit) -> None:
+    visit.tab.get_by_text("All hours as a table").click()
+    row = visit.tab.locator(".kc-table tbody tr").first
+    expect(row).to_contain_text("Sun 11 Jan, 00:00")
+    expect(row).to_contain_text("300")
+    visit.picture("desktop-table")
+
+
+def test_upload_with_several_series(visit: Visit) -> None:
+    visit.source("Your file")
+    visit.upload("sites.csv", table_of(*rows_of("north", 200), *rows_of("south <b>", 60, 900.0)))
+    expect(visit.tab.locator(".kc-reading h2")).to_have_text("north")
+    visit.picture("desktop-upload")
+    visit.tab.locator("#kc-series input").click()
+    visit.tab.get_by_role("option", name="south").click()
+    expect(visit.tab.locator(".kc-reading h2")).to_have_text("south <b>")
+    expect(visit.tab.locator(".kc-note").first).to_contain_text("The history has 60 hours")
+    assert visit.download().suggested_filename == "south-b-forecast.csv"
+
+
+def test_upload_without_names(visit: Visit) -> None:
+    rows = "\n".join(f"{stamp(hour)};{value(hour, 10)}".replace(".", ",") for hour in range(100))
+    visit.source("Your file")
+    visit.upload("shop's sales.csv", f"ds;y\n{rows}\n".encode("utf-8-sig"))
+    expect(visit.tab.locator(".kc-reading h2")).to_contain_text("sales")
+    expect(visit.tab.locator("#kc-series")).not_to_be_visible()
+
+
+def test_the_offered_example_can_be_uploaded(visit: Visit) -> None:
+    visit.source("Your file")
+    visit.tab.get_by_text("What the file should look like").click()
+    with visit.tab.expect_download() as found:
+        visit.tab.get_by_text("Download a small example").click()
+    visit.picture("desktop-form")
+    visit.upload("example.csv", Path(found.value.path()).read_bytes())
+    expect(visit.tab.locator(".kc-reading h2")).to_have_text("office")
+
+
+BAD_FILES = {
+    "text in y": (table_of(*rows_of("a", 99), "a,2026-02-01 00:00,abc"), "'abc' in row 101"),
+    "no such columns": (b"date,sales\n2026-01-01,5\n", "Expected a column 'ds'"),
+    "empty": (b"", "empty"),
+    "only a header": (b"unique_id,ds,y\n", "Expected rows of data"),
+    "one row": (table_of("a,2026-01-01 00:00,5"), "too short: it has 1 hour"),
+    "only text": (b"Dear all,\nplease find the numbers attached.\n", "Expected a column"),
+    "binary": (bytes(range(256)) * 50, "not text"),
+    "wrong encoding": ("ds,y\n2026-01-01 00:00,5\n".encode("utf-16"), "not text"),
+    "daily": (
+        table_of(*(f"a,2026-01-{day:02d},5" for day in range(1, 29))),
+        "Expected a value at most steps",
+    ),
+    "quarter-hourly": (
+        table_of("a,2026-01-01 00:00,1", "a,2026-01-01 00:15,2", "a,2026-01-01 00:30,3"),
+        "Expected one value every hour",
+    ),
+    "conflicting duplicates": (
+        table_of(*rows_of("a", 99), f"a,{stamp(5)},77"),
+        "Expected one value at each stamp",
+    ),
+    "no values": (table_of(*(f"a,{stamp(hour)}," for hour in range(99))), "known values"),
+}
+
+
+def test_bad_files_are_told_in_words_and_the_page_goes_on(visit: Visit) -> None:
+    visit.source("Your file")
+    for name, (content, told) in BAD_FILES.items():
+        visit.upload(f"{name}.csv", content)
+        expect(visit.banner, name).to_contain_text(told)
+        expect(visit.figure, name).to_have_count(0)
+        assert "Traceback" not in visit.tab.content()
+        if name == "text in y":
+            visit.picture("desktop-error", whole=False)
+    visit.upload("good.csv", table_of(*rows_of("good", 99)))
+    expect(visit.tab.locator(".kc-reading h2")).to_have_text("good")
+    expect(visit.banner).to_have_count(0)
+
+
+def test_spreadsheet_is_told_how_to_become_a_csv(visit: Visit) -> None:
+    visit.source("Your file")
+    visit.upload("book.xlsx", b"PK\x03\x04" + bytes(100))
+    expect(visit.banner).to_contain_text("save it as CSV")
+
+
+def test_constant_series(visit: Visit) -> None:
+    visit.source("Your file")
+    visit.upload("same.csv", table_of(*(f"same,{stamp(hour)},5" for hour in range(200))))
+    expect(visit.sentence).to_contain_text("Level at about 5 throughout")
+    expect(visit.tab.locator(".kc-note").last).to_contain_text("All known values are the same")
+
+
+def test_ten_thousand_series(visit: Visit) -> None:
+    rows = (f"s{name},{stamp(hour)},{hour}" for name in range(10_000) for hour in range(50))
+    visit.source("Your file")
+    visit.upload("many.csv", table_of(*rows))
+    expect(visit.tab.locator(".kc-reading h2")).to_have_text("s0")
+    expect(visit.tab.locator("#kc-series")).to_contain_text("the first 500 of 10,000")
+    chosen = visit.tab.locator("#kc-series input")
+    chosen.fill("s9876")
+    chosen.press("Enter")
+    expect(visit.tab.locator(".kc-reading h2")).to_have_text("s9876")
+
+
+def test_file_too_large(browser: Browser, page: Page) -> None:
+    visit = Visit(browser, page)
+    visit.source("Your file")
+    line = b"a,2026-01-01 00:00,5\n"
+    visit.upload("huge.csv", b"unique_id,ds,y\n" + line * (21 * 2**20 // len(line)))
+    expect(visit.tab.get_by_text("exceed the maximum allowed size of 20")).to_be_visible()
+    visit.picture("desktop-too-large", whole=False)
+    visit.source("Sample")
+    visit.forecast()
+    expect(visit.sentence).to_contain_text("Peak")
+    visit.context.close()
+
+
+def test_pasted_numbers(visit: Visit) -> None:
+    visit.source("Your numbers")
+    visit.tab.locator("#kc-numbers textarea").fill("\n".join(str(h % 24) for h in range(72)))
+    visit.forecast()
+    expect(visit.sentence).to_contain_text("Peak: about 23 in 24 hours")
+    visit.tab.locator("#kc-start input, #kc-start textarea").first.fill("2026-03-01 00:00")
+    visit.forecast()
+    expect(visit.sentence).to_contain_text("around Wednesday 4 March, 23:00")
+    visit.picture("desktop-numbers")
+
+
+def test_pasted_rows_with_stamps(visit: Visit) -> None:
+    visit.source("Your numbers")
+    rows = "\n".join(f"{stamp(hour)}, {value(hour, 50)}" for hour in range(100))
+    visit.tab.locator("#kc-numbers textarea").fill(rows)
+    visit.forecast()
+    expect(visit.tab.locator(".kc-when")).to_contain_text("after Monday 5 January 2026, 03:00")
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("", "Please paste your numbers first"),
+        ("1, 2, 3", "too short: it has 3 hours"),
+        ("1, 2, three", "'three' at place 3"),
+        ("<img src=x onerror=alert(1)>", "Expected numbers"),
+        ("2026-01-01 00:00, 5\nnot a date, 6", "Expected a date and hour"),
+    ],
+)
+def test_bad_numbers(visit: Visit, text: str, told: str) -> None:
+    visit.source("Your numbers")
+    visit.tab.locator("#kc-numbers textarea").fill(text)
+    visit.forecast()
+    expect(visit.banner).to_contain_text(told)
+
+
+def test_model_server_down_and_back(visit: Visit, model_server: StandInServer) -> None:
+    model_server.stop()
+    try:
+        visit.forecast()
+        expect(visit.banner).to_contain_text("The forecasting service is not answering just now")
+        visit.picture("desktop-down", whole=False)
+    finally:
+        model_server.start()
+    visit.forecast()
+    expect(visit.sentence).to_contain_text("Peak")
+    expect(visit.banner).to_have_count(0)
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_phone(browser: Browser, page: Page, scheme: str) -> None:
+    visit = Visit(
+        browser,
+        page,
+        viewport=PHONE,
+        is_mobile=True,
+        has_touch=True,
+        device_scale_factor=2,
+        color_scheme=scheme,
+    )
+    _no_sideways_scroll(visit)
+    visit.picture(f"phone-{scheme}")
+    visit.tab.get_by_text("All hours as a table").click()
+    visit.tab.get_by_text("For programs").click()
+    _no_sideways_scroll(visit)
+    visit.picture(f"phone-{scheme}-open")
+    for name in ("Your file", "Your numbers"):
+        visit.source(name)
+        _no_sideways_scroll(visit)
+        visit.picture(f"phone-{scheme}-{name.split()[1]}", whole=False)
+    visit.tab.locator("#kc-numbers textarea").fill("5, 6 " * 40)
+    visit.forecast()
+    expect(visit.tab.locator(".kc-reading h2")).to_have_text("your numbers")
+    expect(visit.tab.locator(".kc-reading h2")).to_be_in_viewport()
+    visit.context.close()
+    assert visit.elsewhere == []
+    assert visit.complaints == []
+
+
+def test_dark_desktop(browser: Browser, page: Page) -> None:
+    visit = Visit(browser, page, color_scheme="dark")
+    colour = "element => getComputedStyle(element).fill"
+    tick = visit.tab.locator("#kc-plot .ytick text").first.evaluate(colour)
+    assert tick == "rgb(148, 163, 184)"
+    visit.picture("desktop-dark")
+    visit.context.close()
+
+
+def test_strict_content_security_policy(browser: Browser, page: Page) -> None:
+    """Nothing on the page compiles code from text, so a door may forbid it."""
+    context = browser.new_context()
+    tab = context.new_page()
+    refused: list[str] = []
+    tab.on("console", lambda m: "Content Security Policy" in m.text and refused.append(m.text))
+
+    def with_policy(route: object) -> None:
+        response = route.fetch()  # type: ignore[attr-defined]
+        policy = (
+            "default-src 'self'; script-src 'self' 'unsafe-inline'; "
+            "style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:"
+        )
+        headers = {**response.headers, "content-security-policy": policy}
+        route.fulfill(response=response, headers=headers)  # type: ignore[attr-defined]
+
+    tab.route(page.url + "/", with_policy)
+    tab.goto(page.url)
+    expect(tab.locator(".kc-sentence")).to_contain_text("Peak")
+    expect(tab.locator("#kc-plot .main-svg").first).to_be_visible()
+    context.close()
+    assert refused == []
+
+
+def _no_sideways_scroll(visit: Visit) -> None:
+    widths = visit.tab.evaluate("[document.documentElement.scrollWidth, innerWidth]")
+    assert widths[0] <= widths[1]
