@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -9,11 +10,11 @@ import sys
 import time
 import urllib.request
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
-from model_files import seasonal_naive_bytes
+from model_files import contract, seasonal_naive_bytes
 from ports import free_ports
 from sample_series import hourly_series
 
@@ -37,6 +38,21 @@ def launch(*options: str) -> subprocess.Popen[str]:
         text=True,
         start_new_session=True,
     )
+
+
+def run(command: list[str]) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False
+    )
+
+
+def readme_blocks(page: str, language: str, ports: list[int]) -> list[str]:
+    """The examples of a README, with the ports of a test in place of the default ones."""
+    blocks = re.findall(rf"```{language}\n(.*?)```", (ROOT / page).read_text(), flags=re.DOTALL)
+    defaults = zip(("7860", "9000", "9500", "6000"), map(str, ports), strict=True)
+    for default, port in defaults:
+        blocks = [block.replace(f"127.0.0.1:{default}", f"127.0.0.1:{port}") for block in blocks]
+    return blocks
 
 
 def get(url: str) -> dict | None:
@@ -69,25 +85,47 @@ def store(tmp_path: Path, data: Path) -> Iterator[Path]:
     return folder
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_model_becomes_a_page_and_a_signal_ends_everything(
-    number: signal.Signals, data: Path, store: Path
-):
+@contextmanager
+def answering(data: Path, store: Path, number: signal.Signals) -> Iterator[list[int]]:
+    """The ports of a launch that answers; ended by a signal, after which nothing is left."""
     ports = free_ports(4)
     process = launch("--data", str(data), "--store", str(store), *port_options(ports))
     try:
         deadline = time.monotonic() + START_SECONDS
-        while (ready := get(f"http://127.0.0.1:{ports[0]}/ready")) is None:
+        while get(f"http://127.0.0.1:{ports[0]}/ready") is None:
             assert process.poll() is None, process.communicate()[0]
             assert time.monotonic() < deadline, "the page does not answer"
             time.sleep(0.2)
-        assert ready["version"] == "20260102-030405-abcdef"
+        yield ports
     finally:
         process.send_signal(number)
         output, _ = process.communicate(timeout=60)
     assert process.returncode == 0, output
     assert "Traceback" not in output
     assert not any(is_listening(port) for port in ports)
+
+
+def test_a_model_becomes_a_page_and_a_signal_ends_everything(data: Path, store: Path):
+    with answering(data, store, signal.SIGTERM) as ports:
+        assert get(f"http://127.0.0.1:{ports[0]}/api/model") == json.loads(contract().to_json())
+
+
+def test_the_readmes_examples_run_and_ctrl_c_ends_everything(data: Path, store: Path):
+    with answering(data, store, signal.SIGINT) as ports:
+        scripts = [
+            block
+            for page in ("gradio_app/README.md", "seldon/README.md", "README.md")
+            for block in readme_blocks(page, "bash", ports)
+            if "curl" in block
+        ]
+        assert len(scripts) >= 3
+        for script in scripts:
+            done = run(["bash", "-euo", "pipefail", "-c", script])
+            assert done.returncode == 0, script + done.stderr
+            assert "orecast" in done.stdout, script + done.stdout
+        (client,) = readme_blocks("seldon/README.md", "python", ports)
+        done = run([str(ROOT / ".venv/seldon/bin/python"), "-c", client])
+        assert done.returncode == 0, done.stderr
 
 
 def test_a_used_port_is_said_before_anything_starts(data: Path, store: Path):

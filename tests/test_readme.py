@@ -1,0 +1,51 @@
+"""What the READMEs say is there."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+READMES = sorted(
+    path
+    for pattern in ("*.md", "*/*.md", "*/*/*.md")
+    for path in ROOT.glob(pattern)
+    if not path.relative_to(ROOT).parts[0].startswith((".", "runs"))
+)
+
+
+def targets() -> set[str]:
+    makefile = (ROOT / "Makefile").read_text()
+    return set(re.findall(r"^([a-z-]+):", makefile, flags=re.MULTILINE))
+
+
+def names(pages: list[Path]) -> list[str]:
+    return [str(page.relative_to(ROOT)) for page in pages]
+
+
+@pytest.mark.parametrize("page", READMES, ids=names(READMES))
+def test_make_targets_exist(page: Path):
+    asked = re.findall(r"(?:^ {4}|`)make ([a-z-]+)", page.read_text(), flags=re.MULTILINE)
+    assert set(asked) <= targets()
+
+
+@pytest.mark.parametrize("page", READMES, ids=names(READMES))
+def test_links_lead_somewhere(page: Path):
+    for link in re.findall(r"\]\(([^)#\s]+)[^)]*\)", page.read_text()):
+        if "://" not in link:
+            assert (page.parent / link).exists(), link
+
+
+def test_every_target_is_explained_in_help():
+    makefile = (ROOT / "Makefile").read_text()
+    phony = set(re.findall(r"^\.PHONY: (.+)$", makefile, flags=re.MULTILINE))
+    named = {name for line in phony for name in line.split()}
+    explained = set(re.findall(r"^([a-z-]+):.*## ", makefile, flags=re.MULTILINE))
+    assert named - explained == {"install-workbench", "install-run", "install-all"}
+
+
+def test_parameters_in_the_readme_are_the_notebooks():
+    notebook = (ROOT / "notebooks" / "forecast_pipeline.ipynb").read_text()
+    for given in re.findall(r'PARAMS="([^"]+)"', (ROOT / "README.md").read_text()):
+        for assignment in given.split():
+            assert f"{assignment.split('=')[0]} = " in notebook
