@@ -18,6 +18,7 @@ from kalecast.deployment import (
     wait_until_ready,
 )
 
+URI = "s3://models/forecaster.onnx"
 SETTINGS = DeploymentSettings(name="kalecast", namespace="team", image="registry.local/server:1")
 
 
@@ -80,7 +81,7 @@ def cluster() -> Iterator[Cluster]:
 
 
 def test_apply_creates_and_a_second_time_patches(cluster: Cluster):
-    manifest = render("s3://models/forecaster.onnx", "v1", SETTINGS)
+    manifest = render(URI, "v1", SETTINGS)
     apply(manifest, cluster.api())
     apply(manifest, cluster.api())
     path = "/apis/machinelearning.seldon.io/v1/namespaces/team/seldondeployments"
@@ -93,11 +94,11 @@ def test_a_refusal_names_object_namespace_and_reason(cluster: Cluster):
     with pytest.raises(
         DeploymentError, match=r"'kalecast' in namespace 'team': 403 .*no such right"
     ):
-        apply(render("m", "v1", SETTINGS), cluster.api())
+        apply(render(URI, "v1", SETTINGS), cluster.api())
 
 
 def test_waiting_reports_each_state_once(cluster: Cluster):
-    manifest = render("m", "v1", SETTINGS)
+    manifest = render(URI, "v1", SETTINGS)
     apply(manifest, cluster.api())
     cluster.states = [{}, {}, {"state": "Creating"}, {"state": "Available"}]
     told: list[str] = []
@@ -109,7 +110,7 @@ def test_waiting_reports_each_state_once(cluster: Cluster):
 
 
 def test_a_failed_deployment_says_why(cluster: Cluster):
-    manifest = render("m", "v1", SETTINGS)
+    manifest = render(URI, "v1", SETTINGS)
     apply(manifest, cluster.api())
     cluster.states = [{"state": "Failed", "description": "image not found"}]
     with pytest.raises(DeploymentError, match="image not found"):
@@ -117,7 +118,7 @@ def test_a_failed_deployment_says_why(cluster: Cluster):
 
 
 def test_waiting_ends(cluster: Cluster):
-    manifest = render("m", "v1", SETTINGS)
+    manifest = render(URI, "v1", SETTINGS)
     apply(manifest, cluster.api())
     cluster.states = [{"state": "Creating"}]
     with pytest.raises(DeploymentError, match="Creating after 0 s"):
@@ -125,12 +126,12 @@ def test_waiting_ends(cluster: Cluster):
 
 
 def test_the_container_carries_the_graphs_name_uri_and_probes():
-    (predictor,) = render("s3://models/forecaster.onnx", "v1", SETTINGS)["spec"]["predictors"]
+    (predictor,) = render(URI, "v1", SETTINGS)["spec"]["predictors"]
     (component,) = predictor["componentSpecs"]
     (container,) = component["spec"]["containers"]
     assert container["name"] == predictor["graph"]["name"]
     (parameter,) = predictor["graph"]["parameters"]
-    assert parameter["value"] == "s3://models/forecaster.onnx"
+    assert parameter["value"] == URI
     for probe in ("startupProbe", "readinessProbe", "livenessProbe"):
         assert container[probe]["httpGet"]["path"].startswith("/health/")
     assert component["metadata"]["annotations"]["kalecast/model-version"] == "v1"
@@ -146,3 +147,9 @@ def test_this_machine_is_no_cluster(monkeypatch: pytest.MonkeyPatch):
     assert not on_cluster()
     monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "10.0.0.1")
     assert on_cluster()
+
+
+@pytest.mark.parametrize("uri", ["models/forecaster.onnx", "file:///models/forecaster.onnx"])
+def test_a_path_is_refused_because_pods_cannot_reach_it(uri: str):
+    with pytest.raises(DeploymentError, match="every pod can reach"):
+        render(uri, "v1", SETTINGS)

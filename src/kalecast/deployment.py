@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import urlsplit
 
 GROUP, VERSION, PLURAL = "machinelearning.seldon.io", "v1", "seldondeployments"
 
@@ -47,7 +48,15 @@ def render(model_uri: str, model_version: str, settings: DeploymentSettings) -> 
     """The SeldonDeployment as an object for the Kubernetes API.
 
     The model's version is an annotation of the pods, so that a new version rolls them.
+
+    Raises:
+        DeploymentError: the URI is a path, which pods elsewhere cannot reach.
     """
+    if urlsplit(model_uri).scheme in ("", "file"):
+        raise DeploymentError(
+            "Expected a model URI that every pod can reach, such as 's3://models/forecaster.onnx', "
+            f"received: '{model_uri}'. Set model_store to an s3: URI."
+        )
     predictor = {
         "name": "default",
         "replicas": settings.minimum_replicas,
