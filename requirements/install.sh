@@ -10,22 +10,6 @@ cd "$(dirname "$0")/.."
 environment=${1:?usage: requirements/install.sh ENVIRONMENT [LOCK]}
 lock=requirements/${2:-$environment}.txt
 
-find_uv() {
-    if command -v uv >/dev/null && uv --version >/dev/null 2>&1; then
-        echo uv
-        return
-    fi
-    if [ ! -x .venv/uv/bin/uv ]; then
-        python3 -m venv .venv/uv >&2 || {
-            echo "Expected uv, or a python3 that can make a virtual environment (Debian: apt-get install python3-venv)." >&2
-            exit 1
-        }
-        .venv/uv/bin/python -m pip install --quiet --disable-pip-version-check \
-            --require-hashes --requirement requirements/uv.txt >&2
-    fi
-    echo .venv/uv/bin/uv
-}
-
 # A version manager's shim can be on the PATH and fail: a Python counts only if it runs.
 find_python() {
     local candidates=() candidate
@@ -41,7 +25,7 @@ find_python() {
     done
 }
 
-uv=$(find_uv)
+uv=$(requirements/find_uv.sh)
 target=.venv/$environment
 if ! "$target/bin/python" -c '' 2>/dev/null; then
     python=$(find_python)

@@ -5,7 +5,7 @@
 # go to uv: `requirements/lock.sh --upgrade` takes newer versions.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-uv=$(command -v uv || echo .venv/uv/bin/uv)
+uv=$(requirements/find_uv.sh)
 
 lock() {
     local group=$1
