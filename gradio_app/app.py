@@ -41,6 +41,7 @@ def build_app(settings: Settings) -> "FastAPI":
     from page import build_page
     from tables import LARGEST_FILE
     from theme import CSS, HEAD, ICON, theme
+    from uploads import guard_uploads
 
     server = ModelServer(settings.model_server)
 
@@ -52,9 +53,10 @@ def build_app(settings: Settings) -> "FastAPI":
     # The interactive documentation would load its scripts from elsewhere.
     app = FastAPI(title="Kalecast", lifespan=lifespan, openapi_url=None)
     add_routes(app, server)
-    return gr.mount_gradio_app(
+    page = build_page(settings, server)
+    gr.mount_gradio_app(
         app,
-        build_page(settings, server),
+        page,
         path="/",
         theme=theme(),
         css_paths=[CSS],
@@ -69,6 +71,8 @@ def build_app(settings: Settings) -> "FastAPI":
         enable_monitoring=False,
         pwa=False,
     )
+    guard_uploads(page)
+    return app
 
 
 def main() -> int:

@@ -23,7 +23,7 @@ MOST_VALUES = 20_000
 SPACE = re.compile(r"\s")
 SEPARATOR = re.compile(r"\s*,\s*|\s+")
 
-NAMELESS = "your numbers"
+NAMELESS = "Your numbers"
 
 
 @dataclass(frozen=True)

@@ -169,4 +169,4 @@ def _labels(forecast: Forecast) -> list[str]:
 
 def _text(text: str) -> str:
     """Text for HTML inside Markdown: escaped, on one line."""
-    return escape(" ".join(text.split())).replace(" %", "&nbsp;%")
+    return escape(re.sub(r"[^\S\u00a0]+", " ", text).strip()).replace(" %", "\u00a0%")

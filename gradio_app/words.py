@@ -15,7 +15,7 @@ LIMITS = (
     "It sees one series' own past and nothing else: no weather, holidays, prices or plans.",
     "A break that the past does not show, such as a new machine or a closed site, takes it by "
     "surprise.",
-    "Bands are what is usual: about 1 hour in 20 lies outside the 95 % band.",
+    "Bands are what is usual, not what is possible: some hours lie outside the widest one.",
 )
 
 
@@ -32,7 +32,7 @@ def number(value: float, spread: float) -> str:
 
 def between(band: Band, at: int, spread: float) -> str:
     """A band at one step: `5,800 to 6,500`."""
-    return f"{number(band.lower[at], spread)} to {number(band.upper[at], spread)}"
+    return f"{number(band.lower[at], spread)} to\u00a0{number(band.upper[at], spread)}"
 
 
 def spread_of(forecast: Forecast) -> float:

@@ -14,6 +14,7 @@ from pathlib import Path
 import requests
 
 ROOT = Path(__file__).resolve().parent.parent
+LOG = "page.log"
 APP = ROOT / "gradio_app" / "app.py"
 PYTHON = os.environ.get("KALECAST_PAGE_PYTHON", str(ROOT / ".venv" / "page" / "bin" / "python"))
 
@@ -24,6 +25,17 @@ class Page:
 
     process: subprocess.Popen[str]
     url: str
+    folder: Path
+    """Its working directory, with its log."""
+
+    @property
+    def uploads(self) -> Path:
+        """Where it keeps what customers upload."""
+        return self.folder / "uploads"
+
+    @property
+    def log(self) -> str:
+        return (self.folder / LOG).read_text()
 
 
 def free_port() -> int:
@@ -35,17 +47,21 @@ def free_port() -> int:
 
 
 def start(folder: Path, **environment: str) -> subprocess.Popen[str]:
-    """Start the page with `folder` as its working and temporary directory."""
+    """Start the page with `folder` as its working and temporary directory.
+
+    It logs into a file: a pipe that nobody empties would stop it once full.
+    """
     ours = ("KALECAST_PAGE_", "KALECAST_PUBLIC", "MODEL_SERVER", "SAMPLE_DATA", "GRADIO_")
     kept = {key: value for key, value in os.environ.items() if not key.startswith(ours)}
-    return subprocess.Popen(
-        [PYTHON, str(APP)],
-        cwd=folder,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        env={**kept, "GRADIO_TEMP_DIR": str(folder / "uploads"), **environment},
-    )
+    with (folder / LOG).open("w") as log:
+        return subprocess.Popen(
+            [PYTHON, str(APP)],
+            cwd=folder,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            text=True,
+            env={**kept, "GRADIO_TEMP_DIR": str(folder / "uploads"), **environment},
+        )
 
 
 @contextmanager
@@ -58,7 +74,7 @@ def running(folder: Path, model_server: str, samples: Path | None = None) -> Ite
         KALECAST_PAGE_PORT=str(port),
         SAMPLE_DATA=str(samples or write_samples(folder / "samples.csv")),
     )
-    page = Page(process, f"http://127.0.0.1:{port}")
+    page = Page(process, f"http://127.0.0.1:{port}", folder)
     try:
         _until_alive(page)
         yield page
@@ -66,16 +82,15 @@ def running(folder: Path, model_server: str, samples: Path | None = None) -> Ite
         end(process)
 
 
-def end(process: subprocess.Popen[str], number: int = signal.SIGTERM) -> tuple[int, str]:
-    """End it; returns its exit code and what it logged."""
+def end(process: subprocess.Popen[str], number: int = signal.SIGTERM) -> int:
+    """End it; returns its exit code."""
     if process.poll() is None:
         process.send_signal(number)
     try:
-        logged, _ = process.communicate(timeout=30)
+        return process.wait(timeout=30)
     except subprocess.TimeoutExpired:
         process.kill()
-        logged, _ = process.communicate()
-    return process.returncode, logged
+        return process.wait()
 
 
 def write_samples(path: Path) -> Path:
@@ -103,7 +118,7 @@ def stamp(hour: int) -> str:
 def _until_alive(page: Page) -> None:
     for _ in range(600):
         if page.process.poll() is not None:
-            raise AssertionError(f"The page ended: {page.process.communicate()[0]}")
+            raise AssertionError(f"The page ended: {page.log}")
         try:
             if requests.get(page.url + "/health", timeout=5).ok:
                 return

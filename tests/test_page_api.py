@@ -248,18 +248,60 @@ def test_gradio_route_tells_no_traceback(page: Page) -> None:
     assert ".py" not in nonsense.text
 
 
+def show(page: Page, *controls: Any) -> requests.Response:
+    """Ask the page's own event, as a browser does or as an attacker would."""
+    config = requests.get(page.url + "/config", timeout=30).json()
+    (number,) = [d["id"] for d in config["dependencies"] if d["api_name"] == "show"]
+    body = {"fn_index": number, "session_hash": "x", "data": list(controls)}
+    return requests.post(page.url + "/gradio_api/run/predict", json=body, timeout=60)
+
+
+@pytest.mark.parametrize("position", range(7))
+@pytest.mark.parametrize(
+    "named",
+    ["file", "link", "up and out", "http://127.0.0.1:9/x.csv", "a" * 5000, "nul\0byte"],
+)
+def test_requests_cannot_name_files_of_the_server(
+    page: Page, tmp_path: Path, named: str, position: int
+) -> None:
+    secret = page_process.write_samples(tmp_path / "secret.csv")
+    page.uploads.mkdir(exist_ok=True)
+    link = page.uploads / "link.csv"
+    link.unlink(missing_ok=True)
+    link.symlink_to(secret)
+    paths = {
+        "file": str(secret),
+        "link": str(link),
+        "up and out": f"{page.uploads}/../../{tmp_path.name}/secret.csv",
+    }
+    file = {"path": paths.get(named, named), "meta": {"_type": "gradio.FileData"}}
+    controls: list[Any] = ["Your file", None, None, None, None, None, 24]
+    controls[position] = file
+    reply = show(page, *controls)
+    link.unlink()
+    assert "town_hall" not in reply.text
+    assert "Traceback" not in reply.text
+    assert reply.status_code == 500
+    assert not list(page.uploads.rglob("secret*"))
+
+
+def test_upload_that_is_gone(page: Page) -> None:
+    gone = {"path": str(page.uploads / "gone.csv"), "meta": {"_type": "gradio.FileData"}}
+    reply = show(page, "Your file", None, gone, None, None, None, 24)
+    assert "Please choose it again" in reply.text
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_ends_cleanly(tmp_path: Path, number: int) -> None:
     with page_process.running(tmp_path, "http://127.0.0.1:9") as page:
-        code, logged = page_process.end(page.process, number)
-    assert code == 0
-    assert "Traceback" not in logged
+        assert page_process.end(page.process, number) == 0
+    assert "Traceback" not in page.log
 
 
 def test_used_port_is_said_in_one_line(page: Page, tmp_path: Path) -> None:
     process = page_process.start(tmp_path, KALECAST_PAGE_PORT=page.url.rpartition(":")[2])
-    logged, _ = process.communicate(timeout=60)
-    assert process.returncode == 2
+    assert process.wait(timeout=60) == 2
+    logged = (tmp_path / page_process.LOG).read_text()
     assert logged.count("\n") == 1
     assert "Address already in use" in logged
 
@@ -269,7 +311,7 @@ def test_used_port_is_said_in_one_line(page: Page, tmp_path: Path) -> None:
 )
 def test_wrong_settings_are_said_in_one_line(tmp_path: Path, name: str, value: str) -> None:
     process = page_process.start(tmp_path, **{name: value})
-    logged, _ = process.communicate(timeout=60)
-    assert process.returncode == 2
+    assert process.wait(timeout=60) == 2
+    logged = (tmp_path / page_process.LOG).read_text()
     assert logged.count("\n") == 1
     assert name in logged

@@ -369,7 +369,7 @@ def test_phone(browser: Browser, page: Page, scheme: str) -> None:
         visit.picture(f"phone-{scheme}-{name.split()[1]}", whole=False)
     visit.tab.locator("#kc-numbers textarea").fill("5, 6 " * 40)
     visit.forecast()
-    expect(visit.tab.locator(".kc-reading h2")).to_have_text("your numbers")
+    expect(visit.tab.locator(".kc-reading h2")).to_have_text("Your numbers")
     expect(visit.tab.locator(".kc-reading h2")).to_be_in_viewport()
     visit.context.close()
     assert visit.elsewhere == []
