@@ -3,7 +3,6 @@
 import math
 import os
 import signal
-import socket
 import subprocess
 import time
 from collections.abc import Iterator
@@ -12,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import requests
+from ports import free_ports
 
 ROOT = Path(__file__).resolve().parent.parent
 LOG = "page.log"
@@ -38,14 +38,6 @@ class Page:
         return (self.folder / LOG).read_text()
 
 
-def free_port() -> int:
-    """A port that was free a moment ago."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
 def start(folder: Path, **environment: str) -> subprocess.Popen[str]:
     """Start the page with `folder` as its working and temporary directory.
 
@@ -67,7 +59,7 @@ def start(folder: Path, **environment: str) -> subprocess.Popen[str]:
 @contextmanager
 def running(folder: Path, model_server: str, samples: Path | None = None) -> Iterator[Page]:
     """A page that answers, ended afterwards whatever happened."""
-    port = free_port()
+    (port,) = free_ports(1)
     process = start(
         folder,
         MODEL_SERVER_URL=model_server,
