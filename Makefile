@@ -31,7 +31,7 @@ run: install-run  ## Train where there is no model yet, start server and page (D
 
 .PHONY: pipeline
 pipeline: install-workbench  ## Run the compiled pipeline on this machine (DATA=my.csv, PARAMS="epochs=10")
-	@exec $(workbench) kale/run_pipeline.py --param "data=$(DATA)" $(with_params)
+	@exec $(workbench) gradio_app/launch.py --train-only --data "$(DATA)" $(with_params)
 
 .PHONY: compile
 compile: install-workbench  ## Compile the notebook with Kale into kale/

@@ -1,4 +1,4 @@
-"""`make run`: train where there is no model yet, then start server and page and keep watch.
+"""`make run` and `make pipeline`: train where there is no model yet, then serve it on a page.
 
 Everything runs on this machine: the compiled pipeline with KFP's local runner, the model server
 and the page. All three are children of this process, each in a process group of its own, and
@@ -7,6 +7,7 @@ none outlives it.
 
 import argparse
 import contextlib
+import hashlib
 import os
 import signal
 import socket
@@ -41,9 +42,11 @@ def main() -> int:
     signal.signal(signal.SIGINT, _stop)
     children: list[subprocess.Popen[bytes]] = []
     try:
-        check_ports(_ports(arguments))
+        if not arguments.train_only:
+            check_ports(_ports(arguments))
         model = ensure_model(arguments, children)
-        serve(arguments, model, children)
+        if not arguments.train_only:
+            serve(arguments, model, children)
     except LaunchError as error:
         print(f"\n{error}", file=sys.stderr)
         return 1
@@ -67,13 +70,17 @@ def check_ports(ports: dict[str, int]) -> None:
 
 
 def ensure_model(arguments: argparse.Namespace, children: list[subprocess.Popen[bytes]]) -> Path:
-    """The model file to serve; trains one where it is missing, older than its data, or asked."""
+    """The model file to serve; trains one where there is none, or where asked.
+
+    Pipeline parameters ask for training too: an existing model knows nothing of them.
+    """
     data = project_path(arguments.data)
     if not data.is_file():
         raise LaunchError(f"Expected a CSV or Parquet file at DATA={arguments.data}: none there.")
     store = project_path(arguments.store) if arguments.store else default_store(data)
     model = store / f"{MODEL_NAME}.onnx"
-    if model.is_file() and not arguments.retrain and data.stat().st_mtime <= model.stat().st_mtime:
+    wanted = arguments.retrain or arguments.train_only or arguments.param
+    if model.is_file() and not wanted:
         print(f"serving the model in {model} (RETRAIN=1 trains a new one)", flush=True)
         return model
     parameters = [f"data={data}", f"model_store={store}", *arguments.param]
@@ -87,9 +94,17 @@ def ensure_model(arguments: argparse.Namespace, children: list[subprocess.Popen[
 
 
 def default_store(data: Path) -> Path:
-    """Models of the sample lie in models/, those of other data in a folder named after it."""
+    """Models of the sample lie in models/, those of other data in a folder of that content.
+
+    The folder's name holds a digest of the file, so that a changed file, or another of the same
+    name, is never served with a model of something else.
+    """
     store = ROOT / "models"
-    return store if data == ROOT / SAMPLE else store / data.stem
+    if data == ROOT / SAMPLE:
+        return store
+    with data.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    return store / f"{data.stem}-{digest[:8]}"
 
 
 def serve(
@@ -197,6 +212,7 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
     parser.add_argument("--data", default=SAMPLE, help="CSV or Parquet of unique_id, ds, y")
     parser.add_argument("--store", help="folder of the model file")
+    parser.add_argument("--train-only", action="store_true", help="train, and serve nothing")
     parser.add_argument("--retrain", action="store_true", help="train though there is a model")
     parser.add_argument(
         "--param", action="append", default=[], metavar="NAME=VALUE", help="pipeline parameter"

@@ -1,7 +1,6 @@
 """`make run`: from a model file to an answering page, and back to nothing."""
 
 import json
-import os
 import re
 import signal
 import socket
@@ -76,12 +75,11 @@ def data(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def store(tmp_path: Path, data: Path) -> Iterator[Path]:
-    """A store whose model is newer than the data."""
+def store(tmp_path: Path) -> Iterator[Path]:
+    """A store that holds a model."""
     folder = tmp_path / "models"
     folder.mkdir()
     (folder / "forecaster.onnx").write_bytes(seasonal_naive_bytes())
-    os.utime(data, (0, 0))
     return folder
 
 
@@ -158,6 +156,35 @@ def test_bad_data_end_the_run_without_a_page(tmp_path: Path):
     assert process.returncode == 1
     assert "'abc' in row 2 of bad.csv" in output
     assert "Nothing is served" in output
+
+
+def test_parameters_ask_for_training_though_there_is_a_model(data: Path, store: Path):
+    process = launch(
+        *("--data", str(data), "--store", str(store), "--param", "nonsense=1"),
+        *port_options(free_ports(4)),
+    )
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert "nonsense" in output
+    assert "serving the model" not in output
+
+
+def test_files_of_one_name_have_stores_of_their_own(tmp_path: Path):
+    stores = set()
+    for content in ("one", "two"):
+        path = tmp_path / content / "data.csv"
+        path.parent.mkdir()
+        path.write_text(content)
+        script = f"from launch import *; print(default_store(Path({str(path)!r})))"
+        done = subprocess.run(
+            [sys.executable, "-c", script],
+            cwd=ROOT / "gradio_app",
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        stores.add(done.stdout)
+    assert len(stores) == 2
 
 
 def test_a_broken_model_file_is_said(data: Path, store: Path):
