@@ -138,8 +138,9 @@ def preprocess_step(preprocess_html_report: Output[HTML], series_input_artifact:
     '''
 
     _kale_block1 = '''
-    from kalecast.windows import hold_out
+    from kalecast.windows import hold_out, require_learnable
     
+    require_learnable(series, test_windows * horizon, minimum_history + horizon)
     history, held_out = hold_out(series, test_windows * horizon)
     print(f"{len(history)} hours to learn from, {len(held_out)} held out")
     '''

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from kalecast.series import SeriesError
-from kalecast.windows import SeriesStore, hold_out, split_cutoffs
+from kalecast.windows import SeriesStore, hold_out, require_learnable, split_cutoffs
 
 
 def frame_of(**series: list[float]) -> pd.DataFrame:
@@ -52,3 +52,11 @@ def test_hold_out_cuts_the_end_of_each_series():
     history, held_out = hold_out(frame_of(a=[1, 2, 3], b=[4, 5]), 1)
     assert history["y"].tolist() == [1, 2, 4]
     assert held_out["y"].tolist() == [3, 5]
+
+
+def test_data_that_teach_nothing_are_said_so_before_training():
+    require_learnable(frame_of(a=[1.0, 2.0] * 50, b=[5.0] * 10), held_out=50, needed=50)
+    with pytest.raises(SeriesError, match=r"101 steps or more: 51 are held out.* longest has 100"):
+        require_learnable(frame_of(a=[1.0, 2.0] * 50), held_out=51, needed=50)
+    with pytest.raises(SeriesError, match="values change"):
+        require_learnable(frame_of(a=[7.0] * 100), held_out=10, needed=50)

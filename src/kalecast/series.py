@@ -331,7 +331,7 @@ def _without_duplicates(frame: pd.DataFrame) -> pd.DataFrame:
         received = ", ".join(f"{value:g}" for value in doubled.loc[here, "y"].dropna()[:3])
         raise SeriesError(
             f"Expected one value at each stamp, series '{unique_id}' has several at {stamp}: "
-            f"{received}. ({len(conflicts)} such stamps in all.)"
+            f"{received}. Keep one, or sum or average them. (Stamps like this: {len(conflicts)}.)"
         )
     known_first = frame.sort_values(["unique_id", "ds", "y"], na_position="last")
     return known_first.drop_duplicates(["unique_id", "ds"], ignore_index=True)

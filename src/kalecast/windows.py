@@ -4,7 +4,6 @@ A window is `input_length` steps of history, the newest last, NaN where unknown 
 series began; its target is the `horizon` steps that follow.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -124,15 +123,28 @@ def hold_out(frame: pd.DataFrame, steps: int) -> tuple[pd.DataFrame, pd.DataFram
     return frame[~held_out].reset_index(drop=True), frame[held_out].reset_index(drop=True)
 
 
-def require_history(frame: pd.DataFrame, steps: int, purpose: str) -> None:
-    """Raise `SeriesError` naming the series that have fewer than `steps` steps."""
-    lengths = frame.groupby("unique_id").size()
-    short: Sequence[str] = [str(name) for name in lengths.index[lengths < steps]]
-    if short:
-        more = f" and {len(short) - 3} more" if len(short) > 3 else ""
+def require_learnable(frame: pd.DataFrame, held_out: int, needed: int) -> None:
+    """Say so early where no series can be learnt from.
+
+    Args:
+        frame: tidy series.
+        held_out: steps kept back at each series' end.
+        needed: steps of history and target without which there is not one example.
+
+    Raises:
+        SeriesError: every series is too short, or has one value only.
+    """
+    grouped = frame.groupby("unique_id")["y"]
+    longest = int(grouped.size().max())
+    if longest < held_out + needed:
         raise SeriesError(
-            f"Expected at least {steps} steps in each series ({purpose}), too short: "
-            + ", ".join(f"'{name}' with {lengths[name]}" for name in short[:3])
-            + more
-            + "."
+            f"Expected at least one series of {held_out + needed} steps or more: {held_out} are "
+            f"held out (test_windows times horizon) and {needed} are needed to learn from "
+            f"(minimum_history and horizon). The longest has {longest}: choose fewer test windows, "
+            "a shorter horizon, or bring a longer history."
+        )
+    if not (grouped.nunique() > 1).any():
+        raise SeriesError(
+            "Expected at least one series whose values change; in each of these all known values "
+            "are the same, so there is nothing to learn."
         )
