@@ -74,6 +74,7 @@ def ensure_model(arguments: argparse.Namespace, children: list[subprocess.Popen[
 
     Pipeline parameters ask for training too: an existing model knows nothing of them.
     """
+    _check_parameters(arguments)
     data = project_path(arguments.data)
     if not data.is_file():
         raise LaunchError(f"Expected a CSV or Parquet file at DATA={arguments.data}: none there.")
@@ -91,6 +92,17 @@ def ensure_model(arguments: argparse.Namespace, children: list[subprocess.Popen[
     if pipeline.wait() != 0:
         raise LaunchError("The pipeline ended without a model: see above. Nothing is served.")
     return model
+
+
+def _check_parameters(arguments: argparse.Namespace) -> None:
+    """What is served must be what was trained: its place is not a parameter of `make run`."""
+    given = {parameter.partition("=")[0] for parameter in arguments.param}
+    placed = sorted(given & {"data", "model_store", "model_name"})
+    if placed and not arguments.train_only:
+        raise LaunchError(
+            f"Expected PARAMS without {', '.join(placed)} where the model is served: choose the "
+            "data with DATA=my.csv, or train elsewhere with make pipeline."
+        )
 
 
 def default_store(data: Path) -> Path:

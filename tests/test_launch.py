@@ -169,6 +169,17 @@ def test_parameters_ask_for_training_though_there_is_a_model(data: Path, store: 
     assert "serving the model" not in output
 
 
+@pytest.mark.parametrize("parameter", ["data=x.csv", "model_store=/x", "model_name=x"])
+def test_what_is_served_must_be_what_was_trained(parameter: str, data: Path, store: Path):
+    process = launch(
+        *("--data", str(data), "--store", str(store), "--param", parameter),
+        *port_options(free_ports(4)),
+    )
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert f"without {parameter.partition('=')[0]}" in output
+
+
 def test_files_of_one_name_have_stores_of_their_own(tmp_path: Path):
     stores = set()
     for content in ("one", "two"):
