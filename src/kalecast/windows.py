@@ -12,6 +12,9 @@ import pandas as pd
 
 from kalecast.series import SeriesError
 
+SEASONS_A_CYCLE = 7
+"""Seasons after which a series repeats itself once more: the days of a week."""
+
 Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
 
@@ -76,6 +79,12 @@ class Cutoffs:
         chosen = rng.integers(len(self.series), size=count)
         steps = rng.integers(self.first[chosen], self.last[chosen] + 1)
         return self.series[chosen], steps
+
+    def extended(self, newer: "Cutoffs") -> "Cutoffs":
+        """These, and on to the last cutoffs of `newer` where it has the series."""
+        last = np.zeros(max(self.series.max(), newer.series.max()) + 1, dtype=np.int64)
+        last[newer.series] = newer.last
+        return Cutoffs(self.series, self.first, np.maximum(self.last, last[self.series]))
 
     def spread(self, each: int) -> tuple[Integers, Integers]:
         """At most `each` cutoffs a series, evenly from its first to its last."""
