@@ -19,7 +19,7 @@ from kalecast.runtime import Forecaster
 from kalecast.training import TrainingSettings, train
 from kalecast.windows import SeriesStore
 
-SHAPE = NetworkSettings(input_length=168, horizon=24, width=32, blocks=1)
+SHAPE = NetworkSettings(input_length=168, horizon=24, width=32, hour_width=8, blocks=1)
 SHORT = TrainingSettings(epochs=3, steps_per_epoch=20, batch_size=64, validation_steps=48)
 
 
@@ -151,7 +151,15 @@ def test_a_contract_for_another_network_is_refused(trained):
 
 
 @pytest.mark.parametrize(
-    "changes", [{"input_length": 100}, {"horizon": 0}, {"width": 0}, {"blocks": -1}]
+    "changes",
+    [
+        {"input_length": 100},
+        {"input_length": 72},
+        {"horizon": 0},
+        {"width": 0},
+        {"blocks": -1},
+        {"dropout": 1.0},
+    ],
 )
 def test_impossible_settings_are_refused(changes: dict):
     with pytest.raises(ValueError, match="Expected"):

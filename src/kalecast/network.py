@@ -3,13 +3,18 @@
 One global network serves series of any scale. Everything that depends on a series' level and
 spread, and everything that unknown values need, happens inside the graph, in float64 at its two
 ends: so the exported file takes raw history and no scaler can get lost on the way.
+
+The graph begins with simple seasonal forecasts, weighed by how well they did inside the window
+itself, and measures in units of what they miss at each hour. Two residual networks look at that
+alone: one at the window as a whole, the other at each hour ahead with the same weights for all.
+Together they shift the mixture's weights, correct it and give the width of the bands. Both begin
+at nothing, so that training starts from a sensible forecast.
 """
 
 import io
 import os
 import tempfile
 import warnings
-from collections.abc import Sequence
 from contextlib import redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,232 +25,164 @@ import numpy as np
 # Read when TensorFlow is first imported: without it each step's log opens with its chatter.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+# Sums come out the same every time only where one thread adds them up in one order. Networks as
+# small as these gain a quarter of the time from a second thread; a seed that holds is worth more.
+os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1")
+os.environ.setdefault("TF_NUM_INTEROP_THREADS", "1")
 
 import keras
 from keras import layers, ops
 
 from kalecast.bundle import INPUT_NAME, OUTPUT_NAME
+from kalecast.normalisation import Denormalise, FillGaps, Normalise
+from kalecast.quantiles import FromMedian, Gaps
 from kalecast.runtime import Windows
+from kalecast.seasonal import MixForecasts, SeasonalForecasts, WeighForecasts
 
 QUANTILES = (0.025, 0.1, 0.5, 0.9, 0.975)
+SHORTEST_WINDOW = 4
+"""Seasons that a window must hold, so that simple forecasts can be tried inside it."""
 
 
 @dataclass(frozen=True)
 class NetworkSettings:
     """What decides the network's shape.
 
-    `input_length` must be a multiple of `season`; `quantiles` ascend and hold 0.5.
+    `input_length` must be a multiple of `season`, four seasons or more; `quantiles` ascend and
+    hold 0.5.
     """
 
-    input_length: int = 336
+    input_length: int = 504
     horizon: int = 48
     season: int = 24
     quantiles: tuple[float, ...] = QUANTILES
     width: int = 256
-    blocks: int = 3
-    dropout: float = 0.1
+    """Of the network that sees the window as a whole."""
+    hour_width: int = 32
+    """Of the network that sees one hour ahead."""
+    blocks: int = 2
+    dropout: float = 0.3
 
     def __post_init__(self) -> None:
-        if self.input_length % self.season:
+        if self.input_length % self.season or self.input_length < SHORTEST_WINDOW * self.season:
             raise ValueError(
                 f"Expected input_length to be a multiple of season={self.season}, "
-                f"received: {self.input_length}"
+                f"{SHORTEST_WINDOW} of them or more, received: {self.input_length}"
             )
-        for name in ("input_length", "horizon", "season", "width", "blocks"):
+        for name in ("input_length", "horizon", "season", "width", "hour_width", "blocks"):
             if getattr(self, name) < 1:
                 raise ValueError(f"Expected {name} of at least 1, received: {getattr(self, name)}")
-
-
-@keras.saving.register_keras_serializable("kalecast")
-class Normalise(layers.Layer):
-    """Brings histories of any unit to a common scale and fills what is unknown.
-
-    An unknown step takes the mean of the known values at the same step of the season; where
-    there is none, the level of the whole window. Sums run over values divided by the window's
-    largest, so that no finite input overflows.
-
-    Args:
-        season: steps a season; divides the window.
-
-    Input shape:
-        `(batch, input_length)`, float64, NaN where unknown.
-
-    Output shape:
-        Values and known-flags, float32 `(batch, input_length)`; level and spread, float64
-        `(batch, 1)`, in the unit of the history.
-    """
-
-    def __init__(self, season: int, **kwargs: Any) -> None:
-        super().__init__(**{**kwargs, "dtype": "float64", "autocast": False})
-        self.season = season
-
-    def call(self, history: Any) -> tuple[Any, Any, Any, Any]:
-        """Normalise a batch of windows."""
-        unknown = ops.isnan(history)
-        known = ops.cast(ops.logical_not(unknown), "float64")
-        raw = ops.where(unknown, ops.zeros_like(history), history)
-        peak = ops.max(ops.abs(raw), axis=1, keepdims=True)
-        unit = ops.where(peak > 0, peak, ops.ones_like(peak))
-        values = raw / unit
-        count = ops.maximum(ops.sum(known, axis=1, keepdims=True), 1.0)
-        level = ops.sum(values, axis=1, keepdims=True) / count
-        spread = ops.sum(ops.abs(values - level) * known, axis=1, keepdims=True) / count
-        divisor = ops.where(spread > 0, spread, ops.ones_like(spread))
-        scaled = (values - level) / divisor * known
-        filled = scaled + self._seasonal_means(scaled, known) * (1.0 - known)
-        return (
-            ops.cast(ops.clip(filled, -20.0, 20.0), "float32"),
-            ops.cast(known, "float32"),
-            level * unit,
-            spread * unit,
-        )
-
-    def _seasonal_means(self, scaled: Any, known: Any) -> Any:
-        seasons = scaled.shape[1] // self.season
-        by_season = (-1, seasons, self.season)
-        sums = ops.sum(ops.reshape(scaled, by_season), axis=1)
-        counts = ops.sum(ops.reshape(known, by_season), axis=1)
-        return ops.tile(sums / ops.maximum(counts, 1.0), (1, seasons))
-
-    def get_config(self) -> dict[str, Any]:
-        """What the layer is rebuilt from."""
-        return {**super().get_config(), "season": self.season}
-
-
-@keras.saving.register_keras_serializable("kalecast")
-class Quantiles(layers.Layer):
-    """Turns a median and gaps between quantiles into quantiles that cannot cross.
-
-    The gaps are softplus of free numbers, added up outwards from the median.
-
-    Args:
-        below: how many quantiles lie below the median.
-        above: how many lie above.
-
-    Input shape:
-        `(batch, horizon, below + 1 + above)`: gaps below, median, gaps above.
-
-    Output shape:
-        The same, ascending along the last axis.
-    """
-
-    def __init__(self, below: int, above: int, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self.below = below
-        self.above = above
-
-    def call(self, raw: Any) -> Any:
-        """Add the gaps up."""
-        median = raw[..., self.below : self.below + 1]
-        parts = [median]
-        for gap in range(self.below - 1, -1, -1):
-            parts.insert(0, parts[0] - ops.softplus(raw[..., gap : gap + 1]))
-        for gap in range(self.below + 1, self.below + 1 + self.above):
-            parts.append(parts[-1] + ops.softplus(raw[..., gap : gap + 1]))
-        return ops.concatenate(parts, axis=-1)
-
-    def get_config(self) -> dict[str, Any]:
-        """What the layer is rebuilt from."""
-        return {**super().get_config(), "below": self.below, "above": self.above}
-
-
-@keras.saving.register_keras_serializable("kalecast")
-class Denormalise(layers.Layer):
-    """Brings a normalised forecast back to the unit of its history.
-
-    Input shape:
-        Forecast float32 `(batch, horizon, quantiles)`; level and spread float64 `(batch, 1)`.
-
-    Output shape:
-        `(batch, horizon, quantiles)`, float64.
-    """
-
-    def __init__(self, **kwargs: Any) -> None:
-        super().__init__(**{**kwargs, "dtype": "float64", "autocast": False})
-
-    def call(self, forecast: Any, level: Any, spread: Any) -> Any:
-        """Scale and shift."""
-        widened = ops.cast(forecast, "float64")
-        return widened * ops.expand_dims(spread, -1) + ops.expand_dims(level, -1)
+        if not 0 <= self.dropout < 1:
+            raise ValueError(f"Expected dropout from 0 to below 1, received: {self.dropout}")
 
 
 def build_network(settings: NetworkSettings) -> keras.Model:
-    """A residual network over the whole window, with a linear path beside it.
-
-    The linear path starts as the mean of the window's values at the same step of the season,
-    and the residual blocks start at nothing: so training begins from a sensible forecast and
-    spends its time on what is better than that.
+    """An untrained network; it forecasts what its simple seasonal forecasts agree on.
 
     Returns:
         A model from `history` `(batch, input_length)` to `forecast`
         `(batch, horizon, quantiles)`, both float64.
     """
     history = keras.Input((settings.input_length,), dtype="float64", name=INPUT_NAME)
-    values, known, level, spread = Normalise(settings.season, name="normalise")(history)
-    state = layers.Dense(settings.width, activation="relu", name="embed")(
-        layers.Concatenate(name="values_and_known")([values, known])
-    )
-    for block in range(settings.blocks):
-        state = _residual_block(state, settings, f"block_{block + 1}")
-    count = len(settings.quantiles)
-    raw = layers.Dense(settings.horizon * count, kernel_initializer="zeros", name="head")(state)
-    raw = layers.Reshape((settings.horizon, count), name="by_hour")(raw)
-    linear = layers.Dense(settings.horizon, name="linear_path")(values)
-    median = settings.quantiles.index(0.5)
-    shift = layers.Reshape((settings.horizon, 1), name="linear_by_hour")(linear)
-    raw = AddToMedian(median, name="add_linear_path")([raw, shift])
-    normalised = Quantiles(median, count - 1 - median, name="quantiles")(raw)
+    values, known, level, spread = Normalise(name="normalise")(history)
+    filled, known = FillGaps(settings.season, name="fill_gaps")(values, known)
+    simple, residuals, tried = SeasonalForecasts(
+        settings.season, settings.horizon, name="seasonal_forecasts"
+    )(filled, known)
+    start = Start(simple, *WeighForecasts(name="weigh_forecasts")(simple, residuals, tried))
+    ways, median, free = _corrections(start, known, settings)
+    mixture = MixForecasts(settings.season, name="mix_forecasts")(simple, ways)
+    gaps = Gaps(name="gaps")(free)
+    apart = FromMedian(settings.quantiles.index(0.5), name="from_median")(gaps)
+    error = ops.expand_dims(start.error, 1)
+    normalised = ops.expand_dims(mixture + median * start.error, 1) + apart * error
     forecast = Denormalise(name=OUTPUT_NAME)(normalised, level, spread)
-    network = keras.Model(history, forecast, name="forecaster")
-    network.get_layer("linear_path").set_weights(_seasonal_mean(settings))
-    return network
+    return keras.Model(history, forecast, name="forecaster")
 
 
-def _seasonal_mean(settings: NetworkSettings) -> list[Any]:
-    """Weights with which a linear layer forecasts the window's mean at each step of the season."""
-    ahead = np.arange(settings.input_length, settings.input_length + settings.horizon)
-    apart = ahead[None, :] - np.arange(settings.input_length)[:, None]
+@dataclass(frozen=True)
+class Start:
+    """Where the networks start from, as `WeighForecasts` describes it."""
+
+    simple: Any
+    logits: Any
+    mixture: Any
+    missed: Any
+    error: Any
+    overall: Any
+
+
+def _corrections(start: Start, known: Any, settings: NetworkSettings) -> tuple[Any, Any, Any]:
+    """Weights of the simple forecasts; median and free gaps in units of the expected error."""
+    horizon, count = settings.horizon, len(settings.quantiles)
+    by_hour = _by_hour(start)
+    whole = _whole_network(_features(by_hour, start, known, settings), settings)
+    hours = _hour_network(by_hour, whole, settings)
+    ways, ahead = start.simple.shape[1], -(-horizon // settings.season)
+    shift = layers.Dense(ways * ahead, kernel_initializer="zeros", name="shift_weights")(whole)
+    logits = ops.reshape(shift, (-1, ways, ahead)) + ops.expand_dims(start.logits, -1)
+    free = layers.Dense(horizon * count, kernel_initializer="zeros", name="whole_head")(whole)
+    by_one = layers.Dense(count, kernel_initializer="zeros", name="hour_head")(hours)
+    free = ops.reshape(free, (-1, count, horizon)) + ops.transpose(by_one, (0, 2, 1))
+    return ops.softmax(logits, axis=1), free[:, 0], free[:, 1:]
+
+
+def _by_hour(start: Start) -> Any:
+    """What is known of each hour ahead, in units of its expected error: `(batch, …, horizon)`."""
+    error = ops.expand_dims(start.error, 1)
+    apart = (start.simple - ops.expand_dims(start.mixture, 1)) / error
+    size = ops.log(start.error / start.overall + 1e-3)
+    return ops.concatenate(
+        [
+            ops.expand_dims(size, 1),
+            ops.clip(apart, -10.0, 10.0),
+            ops.clip(start.missed / error, -10.0, 10.0),
+        ],
+        axis=1,
+    )
+
+
+def _features(by_hour: Any, start: Start, known: Any, settings: NetworkSettings) -> Any:
+    """What the network that sees the window as a whole looks at: `(batch, features)`."""
+    # What was missed one season ahead of each origin tells most of what was missed later.
+    season, sizes = min(settings.season, settings.horizon), 1 + start.simple.shape[1]
+    ahead, missed = by_hour[:, :sizes], by_hour[:, sizes:, :season]
     seasons = settings.input_length // settings.season
-    kernel = np.where(apart % settings.season == 0, 1.0 / seasons, 0.0).astype("float32")
-    return [kernel, np.zeros(settings.horizon, dtype="float32")]
+    return ops.concatenate(
+        [
+            ops.reshape(ahead, (-1, sizes * settings.horizon)),
+            ops.reshape(missed, (-1, missed.shape[1] * season)),
+            ops.clip(start.logits, -10.0, 0.0),
+            ops.log(start.overall),
+            ops.mean(ops.reshape(known, (-1, seasons, settings.season)), axis=2),
+        ],
+        axis=1,
+    )
 
 
-def _residual_block(state: Any, settings: NetworkSettings, name: str) -> Any:
-    inner = layers.LayerNormalization(name=f"{name}_norm")(state)
-    inner = layers.Dense(settings.width, activation="relu", name=f"{name}_in")(inner)
-    inner = layers.Dropout(settings.dropout, name=f"{name}_dropout")(inner)
-    inner = layers.Dense(settings.width, name=f"{name}_out")(inner)
+def _whole_network(features: Any, settings: NetworkSettings) -> Any:
+    state = layers.Dense(settings.width, activation="relu", name="whole_embed")(features)
+    for block in range(settings.blocks):
+        name = f"whole_block_{block + 1}"
+        # Scale and shift of the normalisation are those of the layer that follows.
+        inner = layers.LayerNormalization(center=False, scale=False, name=f"{name}_norm")(state)
+        state = _residual(state, inner, settings.width, settings.dropout, name)
+    return state
+
+
+def _hour_network(by_hour: Any, whole: Any, settings: NetworkSettings) -> Any:
+    """The same network for each hour ahead: `(batch, horizon, hour_width)`."""
+    own = layers.Dense(settings.hour_width, name="hour_embed")(ops.transpose(by_hour, (0, 2, 1)))
+    context = layers.Dense(settings.hour_width, name="hour_context")(whole)
+    state = layers.Activation("relu", name="hour_relu")(own + ops.expand_dims(context, 1))
+    return _residual(state, state, settings.hour_width, settings.dropout, "hour_block")
+
+
+def _residual(state: Any, inner: Any, width: int, dropout: float, name: str) -> Any:
+    inner = layers.Dense(width, activation="relu", name=f"{name}_in")(inner)
+    inner = layers.Dropout(dropout, name=f"{name}_dropout")(inner)
+    inner = layers.Dense(width, name=f"{name}_out")(inner)
     return layers.Add(name=f"{name}_add")([state, inner])
-
-
-@keras.saving.register_keras_serializable("kalecast")
-class AddToMedian(layers.Layer):
-    """Adds a path to the median alone; the gaps around it stay as they are.
-
-    Args:
-        median: index of the median along the last axis.
-
-    Input shape:
-        `(batch, horizon, quantiles)` and `(batch, horizon, 1)`.
-
-    Output shape:
-        `(batch, horizon, quantiles)`.
-    """
-
-    def __init__(self, median: int, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self.median = median
-
-    def call(self, inputs: Sequence[Any]) -> Any:
-        """Add the second input to the first's median."""
-        raw, shift = inputs
-        at_median = np.zeros(raw.shape[-1], dtype="float32")
-        at_median[self.median] = 1.0
-        return raw + shift * ops.convert_to_tensor(at_median)
-
-    def get_config(self) -> dict[str, Any]:
-        """What the layer is rebuilt from."""
-        return {**super().get_config(), "median": self.median}
 
 
 def to_bytes(network: keras.Model) -> bytes:
