@@ -1,7 +1,10 @@
-"""Training: one network on windows drawn from all series."""
+"""Training: one network on windows drawn from all series, watched, resumable, calibrated."""
 
-import time
+import math
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import keras
@@ -9,28 +12,43 @@ import numpy as np
 import pandas as pd
 from keras import ops
 
-from kalecast.network import NetworkSettings, build_network
-from kalecast.windows import Cutoffs, Floats, Integers, SeriesStore, split_cutoffs
+import kalecast
+from kalecast.checkpoints import Checkpoint
+from kalecast.examples import Example, Examples
+from kalecast.network import NetworkSettings, build_network, predict
+from kalecast.progress import Progress
+from kalecast.quantiles import Pinball, calibration_factors
+from kalecast.windows import Cutoffs, SeriesStore, split_cutoffs
 
 VALIDATION_WINDOWS = 2048
+LONGEST_MEAN = 500
+"""What is judged and kept is the running mean of the weights over about so many steps, and over
+the newer nine in ten where there were fewer."""
+WARM_UP_STEPS = 100
+FINISH_SHARE = 1.0
+"""Steps of the finish, on the newest hours too, relative to those until the best epoch."""
+FINISH_RATE = 0.5
+"""Learning rate at which the finish begins, relative to the peak."""
 
 
 @dataclass(frozen=True)
 class TrainingSettings:
     """What decides how a network is trained."""
 
-    epochs: int = 40
+    epochs: int = 15
     steps_per_epoch: int = 100
-    batch_size: int = 256
-    learning_rate: float = 1e-3
-    patience: int = 10
-    """Epochs without a better validation loss after which training stops."""
-    minutes: float = 10.0
-    """Time budget; what is best by then is kept."""
+    batch_size: int = 512
+    learning_rate: float = 2e-3
+    weight_decay: float = 1e-2
+    patience: int = 5
+    """Epochs without a smaller validation error after which training stops."""
+    minutes: float = 4.0
+    """Time budget, finish included. Where it is short, the epochs are fewer."""
     seed: int = 1
     minimum_history: int = 48
     validation_steps: int = 168
-    """The newest steps of each series that choose the best epoch and are never trained on."""
+    """The newest steps of each series: they choose the best epoch and calibrate the bands, and
+    are trained on only after that."""
 
     def __post_init__(self) -> None:
         for name in ("epochs", "steps_per_epoch", "batch_size", "patience", "minimum_history"):
@@ -39,169 +57,315 @@ class TrainingSettings:
         for name in ("learning_rate", "minutes"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"Expected {name} above 0, received: {getattr(self, name)}")
+        if not self.weight_decay >= 0:
+            raise ValueError(f"Expected weight_decay of 0 or more, received: {self.weight_decay}")
 
 
 def train(
-    frame: pd.DataFrame, shape: NetworkSettings, settings: TrainingSettings
+    series: pd.DataFrame | SeriesStore,
+    shape: NetworkSettings,
+    settings: TrainingSettings,
+    checkpoints: Path | None = None,
 ) -> tuple[keras.Model, pd.DataFrame]:
     """Train a network on tidy series.
 
-    The same seed and series give the same network on a CPU, unless the time budget ends it.
+    First on all but the newest `validation_steps` of each series, until the error on those no
+    longer falls; the bands are calibrated there, on hours not yet trained on; then a short
+    finish on all hours, because the newest say most of the next.
+
+    The same seed and series give the same network on a CPU, interrupted or not, unless the time
+    budget ends it.
 
     Args:
-        frame: tidy series, without the hours held out for evaluation.
+        series: tidy series without the hours held out for evaluation, or a store of them.
         shape: the network's.
         settings: the training's.
+        checkpoints: folder in which an interrupted training of the same series and settings
+            left its state, and goes on from there.
 
     Returns:
-        The network with the weights of its best epoch, and a table `epoch, loss, val_loss,
-        seconds`. Losses are the mean pinball loss in units of each window's mean absolute
-        seasonal difference.
+        The calibrated network, and a table `epoch, loss, val_loss, val_error, seconds`. Losses
+        are the mean pinball loss, the error is the mean absolute error of the median, windows
+        weighted as `Examples` does.
 
     Raises:
         SeriesError: no series is long enough.
     """
-    keras.utils.set_random_seed(settings.seed)
-    store = SeriesStore.from_frame(frame, shape.input_length)
-    training, validation = split_cutoffs(
-        store, shape.horizon, settings.validation_steps, settings.minimum_history
-    )
-    examples = Examples(store, shape, settings.batch_size)
-    network = build_network(shape)
-    network.compile(
-        optimizer=keras.optimizers.AdamW(
-            keras.optimizers.schedules.CosineDecay(
-                settings.learning_rate, settings.epochs * settings.steps_per_epoch
-            ),
-            weight_decay=1e-4,
-            clipnorm=1.0,
-        ),
-        loss=Pinball(shape.quantiles),
-    )
-    progress = Progress(settings)
-    each = max(1, VALIDATION_WINDOWS // len(validation.series))
-    network.fit(
-        DrawnBatches(examples, training, settings.steps_per_epoch, settings.seed),
-        validation_data=examples.cut(*validation.spread(each)),
-        validation_batch_size=VALIDATION_WINDOWS,
-        epochs=settings.epochs,
-        callbacks=[
-            keras.callbacks.EarlyStopping(
-                patience=settings.patience, restore_best_weights=True, start_from_epoch=0
-            ),
-            progress,
-        ],
-        verbose=0,
-    )
-    return network, pd.DataFrame(progress.rows)
+    job = _Job.of(series, shape, settings)
+    checkpoint = None
+    if checkpoints:
+        store = job.examples.store
+        identity = (kalecast.__version__, shape, settings, store.lengths, store.values)
+        checkpoint = Checkpoint.of(checkpoints, *identity)
+    trainer = _Trainer(build_network(shape), shape, settings)
+    rows = trainer.search(job.examples, job.cutoffs, job.held_out, checkpoint)
+    trainer.calibrate(job.held_out)
+    trainer.finish(job.examples, job.all_cutoffs, job.held_out, rows)
+    if checkpoint:
+        checkpoint.remove()
+    return trainer.network, pd.DataFrame(rows)
+
+
+def validation_error(
+    series: pd.DataFrame | SeriesStore, shape: NetworkSettings, settings: TrainingSettings
+) -> float:
+    """The smallest validation error on the way of `train`: what a search for settings minimises.
+
+    Raises:
+        SeriesError: no series is long enough.
+    """
+    job = _Job.of(series, shape, settings)
+    trainer = _Trainer(build_network(shape), shape, settings)
+    rows = trainer.search(job.examples, job.cutoffs, job.held_out, None)
+    return rows[_best(rows) - 1]["val_error"]
 
 
 @dataclass(frozen=True)
-class Examples:
-    """Cuts windows, targets and weights out of a store."""
+class _Job:
+    """What a training trains on, and what it is judged on on the way."""
 
-    store: SeriesStore
-    shape: NetworkSettings
-    batch_size: int
+    examples: Examples
+    cutoffs: Cutoffs
+    all_cutoffs: Cutoffs
+    held_out: Example
 
-    def cut(self, series: Integers, cutoffs: Integers) -> tuple[Floats, Floats, Floats]:
-        """Histories, targets, and weights that make series of any unit count alike."""
-        history = self.store.windows(series, cutoffs)
-        target = self.store.targets(series, cutoffs, self.shape.horizon)
-        return history, target, 1.0 / _seasonal_difference(history, target, self.shape.season)
-
-
-class DrawnBatches(keras.utils.PyDataset):
-    """Fresh random windows in every epoch, the same ones for the same seed."""
-
-    def __init__(self, examples: Examples, cutoffs: Cutoffs, batches: int, seed: int) -> None:
-        super().__init__(workers=1)
-        self._examples = examples
-        self._cutoffs = cutoffs
-        self._batches = batches
-        self._seed = seed
-        self._epoch = 0
-
-    def __len__(self) -> int:
-        """Batches an epoch."""
-        return self._batches
-
-    def __getitem__(self, index: int) -> tuple[Floats, Floats, Floats]:
-        """One batch; depends on seed, epoch and index alone."""
-        rng = np.random.default_rng((self._seed, self._epoch, index))
-        return self._examples.cut(*self._cutoffs.draw(self._examples.batch_size, rng))
-
-    def on_epoch_end(self) -> None:
-        """Draw others in the next epoch."""
-        self._epoch += 1
-
-
-@keras.saving.register_keras_serializable("kalecast")
-class Pinball(keras.losses.Loss):
-    """Mean pinball (quantile) loss over horizon and quantiles; unknown targets count nothing.
-
-    Koenker and Bassett, Regression Quantiles, Econometrica 46 (1978).
-
-    Args:
-        quantiles: those of the forecast's last axis.
-    """
-
-    def __init__(self, quantiles: tuple[float, ...], **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self.quantiles = tuple(quantiles)
-
-    def call(self, y_true: Any, y_pred: Any) -> Any:
-        """Losses of shape `(batch,)`, in the unit of the targets."""
-        target = ops.expand_dims(ops.cast(y_true, y_pred.dtype), -1)
-        known = ops.logical_not(ops.isnan(target))
-        error = ops.where(known, target, y_pred) - y_pred
-        levels = ops.convert_to_tensor(self.quantiles, dtype=y_pred.dtype)
-        return ops.mean(ops.maximum(levels * error, (levels - 1.0) * error), axis=(1, 2))
-
-    def get_config(self) -> dict[str, Any]:
-        """What the loss is rebuilt from."""
-        return {**super().get_config(), "quantiles": self.quantiles}
-
-
-class Progress(keras.callbacks.Callback):
-    """A line an epoch with the losses and the time left; stops at the time budget."""
-
-    def __init__(self, settings: TrainingSettings) -> None:
-        super().__init__()
-        self._settings = settings
-        self._start = time.monotonic()
-        self.rows: list[dict[str, float]] = []
-
-    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-        """Report, and stop where no further epoch fits the budget."""
-        logs = logs or {}
-        seconds = time.monotonic() - self._start
-        done = epoch + 1
-        budget = self._settings.minutes * 60
-        left = max(min(seconds / done * (self._settings.epochs - done), budget - seconds), 0)
-        last = seconds - (self.rows[-1]["seconds"] if self.rows else 0.0)
-        row = {"epoch": done, "loss": logs["loss"], "val_loss": logs["val_loss"]}
-        self.rows.append({**row, "seconds": seconds})
-        print(
-            f"epoch {done:3d}/{self._settings.epochs}  loss {logs['loss']:.4f}  "
-            f"validation {logs['val_loss']:.4f}  {seconds:4.0f} s, at most {left:.0f} s left",
-            flush=True,
+    @classmethod
+    def of(
+        cls, series: pd.DataFrame | SeriesStore, shape: NetworkSettings, settings: TrainingSettings
+    ) -> "_Job":
+        keras.utils.set_random_seed(settings.seed)
+        store = series
+        if not isinstance(store, SeriesStore):
+            store = SeriesStore.from_frame(store, shape.input_length)
+        training, validation = split_cutoffs(
+            store, shape.horizon, settings.validation_steps, settings.minimum_history
         )
-        if seconds + last > budget:
-            print(f"the time budget of {self._settings.minutes:g} minutes ends training here")
-            self.model.stop_training = True
+        examples = Examples(store, shape.horizon, shape.season, settings.minimum_history)
+        each = max(1, VALIDATION_WINDOWS // len(validation.series))
+        held_out = examples.cut(*validation.spread(each))
+        return cls(examples, training, training.extended(validation), held_out)
 
 
-def _seasonal_difference(history: Floats, target: Floats, season: int) -> Floats:
-    """The MASE's denominator for each window, shape `(batch,)`.
+class _Trainer:
+    """Moves the weights of one network."""
 
-    Where a window is constant or too gappy to tell, infinite: such a window teaches nothing
-    about how to weigh its errors, and so counts nothing.
+    def __init__(
+        self, network: keras.Model, shape: NetworkSettings, settings: TrainingSettings
+    ) -> None:
+        self.network = network
+        self._shape = shape
+        self._settings = settings
+        self._best: list[Any] = []
+        self._averaged = _values(network.trainable_variables)
+        self._averaged_over = 0
+        self._optimizer = keras.optimizers.AdamW(
+            settings.learning_rate,
+            weight_decay=settings.weight_decay,
+            clipnorm=1.0,
+        )
+        network.compile(self._optimizer, Pinball(shape.quantiles), jit_compile=False)
+        self._optimizer.build(network.trainable_variables)
+
+    def search(
+        self,
+        examples: Examples,
+        cutoffs: Cutoffs,
+        held_out: Example,
+        checkpoint: Checkpoint | None,
+    ) -> list[dict[str, float]]:
+        """Train until patience, epochs or the time budget end it; keep the best epoch's weights."""
+        settings = self._settings
+        rows = self._resume(checkpoint)
+        per_epoch = settings.steps_per_epoch
+        budget = settings.minutes * 60 / (1.0 + FINISH_SHARE)
+        epochs = settings.epochs
+        spent = rows[-1]["seconds"] if rows else 0.0
+        with Progress(epochs * per_epoch, len(rows) * per_epoch, spent) as progress:
+            while len(rows) < epochs and not _waited(rows) >= settings.patience:
+                loss = 0.0
+                self.network.reset_metrics()
+                steps = range(len(rows) * per_epoch, (len(rows) + 1) * per_epoch)
+                for step, example in self._drawn(examples, cutoffs, steps):
+                    rate = min((step + 1) / WARM_UP_STEPS, _cosine(step / (epochs * per_epoch)))
+                    loss = self._step(example, rate)
+                    progress.step(loss)
+                rows.append(
+                    {
+                        "epoch": len(rows) + 1,
+                        "loss": loss,
+                        **self._judge(held_out),
+                        "seconds": progress.seconds,
+                    }
+                )
+                if not _waited(rows):
+                    self._best = self._averaged
+                self._leave(checkpoint, rows)
+                affordable = int(budget * len(rows) / progress.seconds)
+                epochs = min(settings.epochs, max(len(rows), affordable))
+                progress.plan(epochs * per_epoch)
+                progress.say(_line(rows, epochs))
+            progress.say(_why(rows, epochs, settings))
+        return rows
+
+    def calibrate(self, held_out: Example) -> None:
+        """Give the best epoch's bands the width that they need on the held-out windows.
+
+        Where those are all constant they say nothing, and the bands stay as they were learnt.
+        """
+        _assign(self.network.trainable_variables, self._best)
+        history, target, weight = held_out
+        telling = weight > 0
+        if not telling.any():
+            return
+        forecast = predict(self.network, history[telling])
+        factors = calibration_factors(forecast, target[telling], self._shape.quantiles)
+        self.network.get_layer("gaps").factors.assign(factors)
+
+    def finish(
+        self,
+        examples: Examples,
+        cutoffs: Cutoffs,
+        held_out: Example,
+        rows: list[dict[str, float]],
+    ) -> None:
+        """A few more steps from the best epoch, on the newest hours too.
+
+        They teach where the next hours lie, not how surely: the bands keep the mean width that
+        calibration gave them on hours not yet seen, where a network would now narrow them.
+        """
+        widths = self._widths(held_out)
+        steps = math.ceil(FINISH_SHARE * _best(rows) * self._settings.steps_per_epoch)
+        after = len(rows) * self._settings.steps_per_epoch
+        self._averaged, self._averaged_over = _values(self.network.trainable_variables), 0
+        self.network.reset_metrics()
+        with Progress(steps) as progress:
+            progress.say(f"{steps} steps to finish, on the newest hours too")
+            for step, example in self._drawn(examples, cutoffs, range(after, after + steps)):
+                rate = FINISH_RATE * _cosine((step - after) / steps)
+                progress.step(self._step(example, rate))
+        _assign(self.network.trainable_variables, self._averaged)
+        factors = self.network.get_layer("gaps").factors
+        factors.assign(factors.numpy() * widths / self._widths(held_out))
+
+    def _widths(self, held_out: Example) -> Any:
+        """Mean width of each gap between quantiles, `(quantiles - 1, 1)`."""
+        history, _, weight = held_out
+        gaps = np.diff(predict(self.network, history), axis=2) * weight[:, None, None]
+        return gaps.mean(axis=(0, 1))[:, None] + np.finfo(np.float64).tiny
+
+    def _drawn(
+        self, examples: Examples, cutoffs: Cutoffs, steps: range
+    ) -> Iterator[tuple[int, Example]]:
+        """Each step's example, drawn while the step before it runs."""
+        size, seed = self._settings.batch_size, self._settings.seed
+        with ThreadPoolExecutor(1) as pool:
+            coming = pool.submit(examples.draw, cutoffs, size, (seed, steps[0]))
+            for step in steps:
+                example = coming.result()
+                coming = pool.submit(examples.draw, cutoffs, size, (seed, step + 1))
+                yield step, example
+
+    def _step(self, example: Example, rate: float) -> float:
+        self._optimizer.learning_rate = self._settings.learning_rate * rate
+        history, target, weight = example
+        loss = self.network.train_on_batch(history, target, sample_weight=weight)
+        self._average()
+        return float(loss)
+
+    def _judge(self, held_out: Example) -> dict[str, float]:
+        """The averaged weights' validation loss, and the error of their median alone."""
+        variables = self.network.trainable_variables
+        current = _values(variables)
+        _assign(variables, self._averaged)
+        history, target, weight = held_out
+        forecast = predict(self.network, history)
+        _assign(variables, current)
+        losses = Pinball(self._shape.quantiles).call(target, ops.convert_to_tensor(forecast))
+        missed = np.abs(target - forecast[:, :, self._shape.quantiles.index(0.5)])
+        telling = (weight > 0) & ~np.isnan(missed).all(axis=1)
+        error = np.nanmean(missed[telling], axis=1) * weight[telling]
+        return {
+            "val_loss": float(np.mean(ops.convert_to_numpy(losses) * weight)),
+            "val_error": float(np.mean(error)) if telling.any() else 0.0,
+        }
+
+    def _average(self) -> None:
+        """Take the newest weights into the running mean."""
+        self._averaged_over += 1
+        share = max(1.0 / LONGEST_MEAN, 9.0 / (9.0 + self._averaged_over))
+        newest = _values(self.network.trainable_variables)
+        pairs = zip(self._averaged, newest, strict=True)
+        self._averaged = [mean + share * (value - mean) for mean, value in pairs]
+
+    def _leave(self, checkpoint: Checkpoint | None, rows: list[dict[str, float]]) -> None:
+        if checkpoint:
+            arrays = {
+                "state": _values(self._state()),
+                "averaged": self._averaged,
+                "best": self._best,
+            }
+            checkpoint.save(arrays, {"rows": rows, "averaged_over": self._averaged_over})
+
+    def _resume(self, checkpoint: Checkpoint | None) -> list[dict[str, float]]:
+        """Take up a checkpoint's state; its rows, none where training begins."""
+        left = checkpoint.load() if checkpoint else None
+        if left is None:
+            return []
+        arrays, notes = left
+        _assign(self._state(), arrays["state"])
+        self._averaged, self._best = arrays["averaged"], arrays["best"]
+        self._averaged_over = notes["averaged_over"]
+        rows: list[dict[str, float]] = notes["rows"]
+        print(f"going on after epoch {len(rows)} of an interrupted training", flush=True)
+        return rows
+
+    def _state(self) -> list[Any]:
+        """All that a step reads and changes: weights, the dropout's seeds, the optimizer's."""
+        return [*self.network.variables, *self._optimizer.variables]
+
+
+def _values(variables: Iterable[Any]) -> list[Any]:
+    return [variable.numpy() for variable in variables]
+
+
+def _assign(variables: Iterable[Any], values: Iterable[Any]) -> None:
+    for variable, value in zip(variables, values, strict=True):
+        variable.assign(value)
+
+
+def _cosine(share: float) -> float:
+    return 0.5 * (1.0 + math.cos(math.pi * min(share, 1.0)))
+
+
+def _best(rows: list[dict[str, float]]) -> int:
+    """The epoch whose median was best, counted from 1.
+
+    The bands are learnt too well sooner than the median; they are calibrated afterwards.
     """
-    whole = np.concatenate([history, target], axis=1)
-    difference = np.abs(whole[:, season:] - whole[:, :-season])
-    known = ~np.isnan(difference)
-    total = np.where(known, difference, 0.0).sum(axis=1)
-    mean = total / np.maximum(known.sum(axis=1), 1)
-    level = np.nanmax(np.abs(whole), axis=1, initial=0.0)
-    return np.where(mean > 1e-6 * level, mean, np.inf)
+    return int(np.argmin([row["val_error"] for row in rows])) + 1
+
+
+def _waited(rows: list[dict[str, float]]) -> int:
+    """Epochs since the best one."""
+    return len(rows) - _best(rows) if rows else 0
+
+
+def _line(rows: list[dict[str, float]], epochs: int) -> str:
+    row = rows[-1]
+    left = row["seconds"] / len(rows) * (epochs - len(rows))
+    mark = "" if _waited(rows) else "  best so far"
+    return (
+        f"epoch {row['epoch']:3d}/{epochs}  loss {row['loss']:.4f}  "
+        f"validation {row['val_loss']:.4f}, error {row['val_error']:.4f}  {row['seconds']:4.0f} s, "
+        f"at most {left:.0f} s left{mark}"
+    )
+
+
+def _why(rows: list[dict[str, float]], epochs: int, settings: TrainingSettings) -> str:
+    """Why the search ended, in a sentence."""
+    best = f"epoch {_best(rows)} is kept"
+    if _waited(rows) >= settings.patience:
+        return f"no smaller validation error for {settings.patience} epochs: {best}"
+    if epochs < settings.epochs:
+        return f"the time budget of {settings.minutes:g} minutes ends training here: {best}"
+    return f"all {epochs} epochs done: {best}"
