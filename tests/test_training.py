@@ -1,0 +1,185 @@
+"""Training: the same for a seed, interrupted or not; watched; calibrated; bounded in memory."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from sample_series import hourly_series
+
+from kalecast import training
+from kalecast.checkpoints import Checkpoint
+from kalecast.examples import Examples
+from kalecast.large_series import map_parquet
+from kalecast.network import NetworkSettings, predict
+from kalecast.series import SeriesError, tidy
+from kalecast.training import TrainingSettings, train, validation_error
+from kalecast.windows import SeriesStore, split_cutoffs
+
+SHAPE = NetworkSettings(input_length=168, horizon=24, width=32, hour_width=8, blocks=1)
+SHORT = TrainingSettings(epochs=3, steps_per_epoch=15, batch_size=64, validation_steps=96)
+
+
+@pytest.fixture(scope="module")
+def whole():
+    return train(hourly_series(), SHAPE, SHORT)
+
+
+def same_weights(one, other) -> bool:
+    pairs = zip(one.get_weights(), other.get_weights(), strict=True)
+    return all(np.array_equal(mine, its) for mine, its in pairs)
+
+
+@pytest.mark.parametrize("stopped_after", [1, 2, 3])
+def test_an_interrupted_training_goes_on_to_the_same_network(
+    whole, stopped_after: int, tmp_path: Path, monkeypatch, capsys
+):
+    def stop(self, checkpoint, rows) -> None:
+        leave(self, checkpoint, rows)
+        if len(rows) == stopped_after:
+            raise KeyboardInterrupt
+
+    leave = training._Trainer._leave
+    with monkeypatch.context() as patched:
+        patched.setattr(training._Trainer, "_leave", stop)
+        with pytest.raises(KeyboardInterrupt):
+            train(hourly_series(), SHAPE, SHORT, tmp_path)
+    network, losses = train(hourly_series(), SHAPE, SHORT, tmp_path)
+    assert f"going on after epoch {stopped_after}" in capsys.readouterr().out
+    assert same_weights(whole[0], network)
+    np.testing.assert_array_equal(whole[1]["val_loss"], losses["val_loss"])
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_other_data_or_settings_do_not_take_up_a_checkpoint(tmp_path: Path):
+    values = np.arange(3.0)
+    names = {
+        Checkpoint.of(tmp_path, SHAPE, settings, array).path
+        for settings in (SHORT, replace(SHORT, seed=2))
+        for array in (values, values + 1)
+    }
+    assert len(names) == 4
+
+
+def test_a_damaged_checkpoint_is_no_checkpoint(tmp_path: Path):
+    checkpoint = Checkpoint.of(tmp_path, "training")
+    checkpoint.save({"state": [np.arange(5)], "best": []}, {"rows": [1]})
+    assert checkpoint.load() is not None
+    checkpoint.path.write_bytes(checkpoint.path.read_bytes()[:100])
+    assert checkpoint.load() is None
+
+
+def test_every_epoch_is_told_with_its_losses_and_the_time_left(capsys):
+    train(hourly_series(count=2), SHAPE, SHORT)
+    lines = capsys.readouterr().out.splitlines()
+    assert sum("validation" in line and "s left" in line for line in lines) == SHORT.epochs
+    assert any(line.startswith("all 3 epochs done: epoch") for line in lines)
+
+
+def test_patience_ends_training_and_says_so(capsys):
+    noise = hourly_series(count=2)
+    noise["y"] = np.random.default_rng(0).normal(size=len(noise))
+    settings = replace(SHORT, epochs=60, patience=1, learning_rate=0.05)
+    _, losses = train(noise, SHAPE, settings)
+    assert len(losses) < 60
+    assert "no smaller validation error for 1 epochs" in capsys.readouterr().out
+
+
+def test_validation_hours_are_no_training_targets():
+    store = SeriesStore.from_frame(hourly_series(), 168)
+    first, validation = split_cutoffs(store, 24, 96, 48)
+    assert (first.last + 24 <= store.lengths - 96).all()
+    assert (validation.first >= store.lengths - 96).all()
+    everything = first.extended(validation)
+    assert (everything.last == store.lengths - 24).all()
+    assert (everything.first == first.first).all()
+
+
+def test_what_is_searched_for_is_what_training_minimises(whole):
+    assert validation_error(hourly_series(), SHAPE, SHORT) == whole[1]["val_error"].min()
+
+
+def test_drawn_examples_are_gappy_and_short_at_times_and_the_same_for_a_seed():
+    store = SeriesStore.from_frame(hourly_series(), 168)
+    cutoffs, _ = split_cutoffs(store, 24, 96, 168)
+    examples = Examples(store, 24, 24, 48)
+    history, target, weight = examples.draw(cutoffs, 512, (1, 2))
+    unknown = np.isnan(history)
+    assert 0.3 < unknown.any(axis=1).mean() < 0.8
+    short = unknown[:, :24].all(axis=1) & ~unknown[:, -48:].all(axis=1)
+    assert 0.02 < short.mean() < 0.3
+    assert not np.isnan(target).any()
+    assert np.isfinite(weight).all()
+    for mine, again in zip(
+        (history, target, weight), examples.draw(cutoffs, 512, (1, 2)), strict=True
+    ):
+        np.testing.assert_array_equal(mine, again)
+
+
+def test_constant_windows_teach_nothing():
+    frame = hourly_series(count=1).assign(y=5.0)
+    store = SeriesStore.from_frame(frame, 168)
+    series = np.zeros(3, dtype=np.int64)
+    _, _, weight = Examples(store, 24, 24, 48).cut(series, np.array([200, 300, 400]))
+    assert (weight == 0).all()
+
+
+@pytest.mark.parametrize("unit", [1.0, 1e-6, 1e9])
+def test_bands_hold_what_they_promise_on_hours_not_seen(unit: float):
+    frame = hourly_series(count=8, hours=1500, seed=3)
+    frame["y"] = frame.groupby("unique_id")["y"].transform(lambda y: (y - y.mean()) * unit)
+    network, _ = train(
+        frame[frame.groupby("unique_id").cumcount() < 1200].reset_index(drop=True), SHAPE, SHORT
+    )
+    store = SeriesStore.from_frame(frame, 168)
+    series, cutoffs = np.repeat(np.arange(8), 23), np.tile(np.arange(1200, 1476, 12), 8)
+    forecast = predict(network, store.windows(series, cutoffs))
+    actual = store.targets(series, cutoffs, 24)
+    for low, high, promised in ((1, 3, 0.8), (0, 4, 0.95)):
+        inside = (actual >= forecast[:, :, low]) & (actual <= forecast[:, :, high])
+        assert abs(inside.mean() - promised) < 0.05
+
+
+def test_validation_hours_that_say_nothing_are_survived():
+    frame = hourly_series(count=2, hours=500)
+    late = frame.groupby("unique_id").cumcount() >= 220
+    frame.loc[late, "y"] = 7.0
+    network, losses = train(frame, SHAPE, SHORT)
+    assert np.isfinite(losses.to_numpy()).all()
+    assert all(np.isfinite(weights).all() for weights in network.get_weights())
+
+
+def written(frame: pd.DataFrame, path: Path) -> Path:
+    frame.to_parquet(path, row_group_size=700)
+    return path
+
+
+def test_a_mapped_parquet_file_trains_as_the_frame_does(whole, tmp_path: Path, monkeypatch):
+    monkeypatch.setattr("kalecast.large_series.ROWS_AT_A_TIME", 650)
+    frame = hourly_series()
+    source = written(frame, tmp_path / "series.parquet")
+    store = map_parquet(source, tmp_path / "values", SHAPE.input_length)
+    expected = SeriesStore.from_frame(frame, SHAPE.input_length)
+    assert store.names == expected.names
+    np.testing.assert_array_equal(store.values, expected.values)
+    np.testing.assert_array_equal(store.starts, expected.starts)
+    assert isinstance(store.values, np.memmap)
+    assert same_weights(train(store, SHAPE, SHORT)[0], whole[0])
+
+
+def test_mapping_keeps_gaps_and_refuses_what_it_cannot_map(tmp_path: Path, monkeypatch):
+    monkeypatch.setattr("kalecast.large_series.ROWS_AT_A_TIME", 500)
+    frame = hourly_series(count=2)
+    gappy = frame[frame.index % 7 != 3].reset_index(drop=True)
+    store = map_parquet(written(gappy, tmp_path / "gappy.parquet"), tmp_path / "values", 168)
+    expected = SeriesStore.from_frame(tidy(gappy), 168)
+    np.testing.assert_array_equal(store.values, expected.values)
+    torn = pd.concat([frame[:500], frame[1000:], frame[500:1000]], ignore_index=True)
+    with pytest.raises(SeriesError, match="'series_0' begins again"):
+        map_parquet(written(torn, tmp_path / "torn.parquet"), tmp_path / "values", 168)
+    with pytest.raises(SeriesError, match="column 'y'"):
+        map_parquet(written(frame.drop(columns="y"), tmp_path / "no_y"), tmp_path / "values", 168)
+    (tmp_path / "text").write_text("no parquet")
+    with pytest.raises(SeriesError, match="whole Parquet file"):
+        map_parquet(tmp_path / "text", tmp_path / "values", 168)
