@@ -4,21 +4,24 @@ Scores and baselines are Nixtla's (utilsforecast, statsforecast), on the table t
 `unique_id, ds, cutoff, y` and a column a model; interval bounds are `<model>-lo-80` and so on.
 """
 
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
 import numpy as np
 import pandas as pd
 
+from kalecast.baselines import INTERVALS, NAIVE, baseline_forecasts
 from kalecast.bundle import Contract
 from kalecast.runtime import Windows
 from kalecast.series import SeriesError, frequency_step
 from kalecast.windows import SeriesStore
 
 MODEL = "Kalecast"
-BASELINES = ("SeasonalNaiveDay", "SeasonalNaiveWeek")
-LEVELS = {80: (0.1, 0.9), 95: (0.025, 0.975)}
-"""Nominal coverage in percent, and the quantiles between which it lies."""
+CLASSICAL_WEEKS = 8
+"""What the slow baselines see before each origin."""
+
+BOUND = re.compile(r"-(?:lo|hi)-\d+$")
 
 Forecast = Callable[[Windows], Windows]
 
@@ -32,6 +35,7 @@ def backtest(
     frame: pd.DataFrame,
     contract: Contract,
     test_windows: int,
+    classical: Sequence[str] = (),
 ) -> pd.DataFrame:
     """Forecast the newest hours of each series from rolling origins, a horizon apart.
 
@@ -40,21 +44,60 @@ def backtest(
         frame: tidy series with the held-out hours at their ends.
         contract: window, horizon, season and quantiles.
         test_windows: origins a series; together they cover `test_windows * horizon` steps.
+        classical: further baselines beside the naive ones, such as `MSTL-AutoETS`. They look at
+            the newest eight weeks, because they are slow.
 
     Returns:
-        `unique_id, ds, cutoff, y`, `Kalecast` with its bounds at 80 and 95 %, and a column a
-        baseline. Series too short for it are left out.
+        `unique_id, ds, cutoff, y`, `Kalecast` and the baselines, each with its bounds at 80 and
+        95 % (`Kalecast-lo-80` and so on). Series too short for it are left out.
 
     Raises:
         SeriesError: all series are too short.
     """
     frame = _long_enough(frame, contract, test_windows)
-    ours = _own_forecasts(forecast, frame, contract, test_windows)
-    theirs = _baseline_forecasts(frame, contract, test_windows)
-    table: pd.DataFrame = ours.merge(
-        theirs, on=["unique_id", "ds", "cutoff"], how="left", validate="1:1"
-    )
+    ours = own_forecasts(forecast, frame, contract, test_windows)
+    table = _beside(ours, baseline_forecasts(frame, contract, test_windows))
+    if classical:
+        slow = baseline_forecasts(frame, contract, test_windows, classical, CLASSICAL_WEEKS)
+        table = _beside(table, slow)
     return table
+
+
+def own_forecasts(
+    forecast: Forecast, frame: pd.DataFrame, contract: Contract, test_windows: int
+) -> pd.DataFrame:
+    """The network's part of `backtest`."""
+    store = SeriesStore.from_frame(frame, contract.input_length)
+    horizon = contract.horizon
+    series = np.repeat(np.arange(len(store.names)), test_windows)
+    origins = np.tile(np.arange(test_windows, 0, -1) * horizon, len(store.names))
+    cutoffs = store.lengths[series] - origins
+    forecasts = forecast(store.windows(series, cutoffs))
+    rows = pd.DataFrame(
+        {
+            "unique_id": np.repeat(np.array(store.names, dtype=object)[series], horizon),
+            "step": (cutoffs[:, None] + np.arange(horizon)).ravel(),
+            "cutoff_step": np.repeat(cutoffs - 1, horizon),
+            "y": store.targets(series, cutoffs, horizon).ravel(),
+        }
+    )
+    begins = frame.groupby("unique_id")["ds"].min()
+    step = frequency_step(contract.frequency)
+    start = rows["unique_id"].map(begins)
+    rows["ds"] = start + rows.pop("step") * step
+    rows["cutoff"] = start + rows.pop("cutoff_step") * step
+    rows[MODEL] = forecasts[:, :, contract.median].ravel()
+    for level, (low, high) in INTERVALS.items():
+        rows[f"{MODEL}-lo-{level}"] = forecasts[:, :, contract.quantiles.index(low)].ravel()
+        rows[f"{MODEL}-hi-{level}"] = forecasts[:, :, contract.quantiles.index(high)].ravel()
+    return rows
+
+
+def models_of(table: pd.DataFrame) -> list[str]:
+    """The forecasts that a table holds, the network's first."""
+    others = {"unique_id", "ds", "cutoff", "y", "metric"}
+    names = [str(name) for name in table if name not in others and not BOUND.search(str(name))]
+    return sorted(names, key=lambda name: name != MODEL)
 
 
 def score_series(table: pd.DataFrame, history: pd.DataFrame, season: int) -> pd.DataFrame:
@@ -62,51 +105,77 @@ def score_series(table: pd.DataFrame, history: pd.DataFrame, season: int) -> pd.
 
     Args:
         table: as `backtest` returns it. Steps without a known value count nothing.
-        history: tidy series without the held-out hours; MASE is scaled by their mean absolute
-            seasonal difference (Hyndman and Koehler 2006).
+        history: tidy series without the held-out hours; MASE and MSIS are scaled by their mean
+            absolute seasonal difference (Hyndman and Koehler 2006).
         season: steps a season.
 
     Returns:
-        `unique_id, metric` and a column a model. Metrics are `mase`, `smape` (in percent, as
-        the M4 competition defines it: 0 to 200) and, for `Kalecast` alone, `coverage_80` and
-        `coverage_95` (shares).
+        `unique_id, metric` and a column a model. Metrics are `mase`, `smape` (in percent, as the
+        M4 competition defines it: 0 to 200), `coverage_80` and `coverage_95` (shares) and
+        `msis_95` (the mean scaled interval score of the 95 % band, Gneiting and Raftery 2007).
     """
     from utilsforecast.evaluation import evaluate
-    from utilsforecast.losses import coverage, mase, smape
+    from utilsforecast.losses import coverage, mase, smape, winkler_score
 
     known = table[table["y"].notna()].drop(columns="cutoff")
-    models = [MODEL, *BASELINES]
+    models = models_of(known)
     train = history[history["unique_id"].isin(known["unique_id"].unique())]
     errors = evaluate(
         known[["unique_id", "ds", "y", *models]],
         metrics=[partial(mase, seasonality=season), smape],
         train_df=train,
-    )
-    errors.loc[errors["metric"] == "smape", models] *= 200.0  # theirs runs from 0 to 1
-    covered = [
-        coverage(known, models=[MODEL], level=level).assign(metric=f"coverage_{level}")
-        for level in LEVELS
-    ]
-    scores: pd.DataFrame = pd.concat([errors, *covered], ignore_index=True)
-    return scores.replace([np.inf, -np.inf], np.nan)
+    ).set_index("unique_id")
+    of_metric = {metric: part[models] for metric, part in errors.groupby("metric")}
+    scores = {"mase": of_metric["mase"], "smape": of_metric["smape"] * 200.0}  # theirs ends at 1
+    for level in INTERVALS:
+        scores[f"coverage_{level}"] = coverage(known, models, level).set_index("unique_id")
+    difference = train.groupby("unique_id")["y"].diff(season).abs()
+    scale = difference.groupby(train["unique_id"]).mean()
+    winkler = winkler_score(known, models, 95).set_index("unique_id")
+    scores["msis_95"] = winkler.div(scale, axis=0)
+    parts = [part.assign(metric=metric).reset_index() for metric, part in scores.items()]
+    joined: pd.DataFrame = pd.concat(parts, ignore_index=True)
+    return joined[["unique_id", "metric", *models]].replace([np.inf, -np.inf], np.nan)
 
 
-def summarise(scores: pd.DataFrame) -> dict[str, float]:
-    """Means over the series, as they go into the contract and the pipeline's metrics.
+def mean_scores(scores: pd.DataFrame) -> pd.DataFrame:
+    """Means over the series: a row a model, a column a metric.
 
     Series without a score (constant ones have no MASE) are left out of that mean.
     """
-    means = scores.groupby("metric")[[MODEL, *BASELINES]].mean()
-    by_metric = means.to_dict(orient="index")
-    naive = min(BASELINES, key=lambda name: by_metric["mase"][name])
+    means: pd.DataFrame = scores.groupby("metric", sort=False)[models_of(scores)].mean().T
+    return means
+
+
+def summarise(scores: pd.DataFrame) -> dict[str, float]:
+    """The mean scores that go into the contract and the pipeline's metrics."""
+    of_model = mean_scores(scores).to_dict(orient="index")
+    ours = of_model[MODEL]
+    naive = min((of_model[name] for name in NAIVE), key=lambda means: means["mase"])
     summary = {
-        "mase": by_metric["mase"][MODEL],
-        "mase_seasonal_naive": by_metric["mase"][naive],
-        "smape": by_metric["smape"][MODEL],
-        "smape_seasonal_naive": by_metric["smape"][naive],
-        **{f"coverage_{level}": by_metric[f"coverage_{level}"][MODEL] for level in LEVELS},
+        "mase": ours["mase"],
+        "mase_seasonal_naive": naive["mase"],
+        "smape": ours["smape"],
+        "smape_seasonal_naive": naive["smape"],
+        **{f"coverage_{level}": ours[f"coverage_{level}"] for level in INTERVALS},
+        "msis_95": ours["msis_95"],
+        "msis_95_seasonal_naive": naive["msis_95"],
     }
     return {key: round(float(value), 6) for key, value in summary.items()}
+
+
+def calibration(table: pd.DataFrame) -> pd.Series:
+    """For each quantile that the network gives, the share of actual values below it."""
+    known = table[table["y"].notna()]
+    quantiles = {0.5: MODEL}
+    for level, (low, high) in INTERVALS.items():
+        quantiles |= {low: f"{MODEL}-lo-{level}", high: f"{MODEL}-hi-{level}"}
+    # A value on the quantile counts half: half the mass of a floor such as zero lies on either.
+    shares = {
+        quantile: float(((known["y"] < known[name]) + 0.5 * (known["y"] == known[name])).mean())
+        for quantile, name in quantiles.items()
+    }
+    return pd.Series(shares).sort_index()
 
 
 def gate(scores: Mapping[str, float], margin: float = 0.0) -> str:
@@ -149,63 +218,8 @@ def _long_enough(frame: pd.DataFrame, contract: Contract, test_windows: int) -> 
     return result
 
 
-def _own_forecasts(
-    forecast: Forecast, frame: pd.DataFrame, contract: Contract, test_windows: int
-) -> pd.DataFrame:
-    store = SeriesStore.from_frame(frame, contract.input_length)
-    horizon = contract.horizon
-    series = np.repeat(np.arange(len(store.names)), test_windows)
-    origins = np.tile(np.arange(test_windows, 0, -1) * horizon, len(store.names))
-    cutoffs = store.lengths[series] - origins
-    forecasts = forecast(store.windows(series, cutoffs))
-    rows = pd.DataFrame(
-        {
-            "unique_id": np.repeat(np.array(store.names, dtype=object)[series], horizon),
-            "step": (cutoffs[:, None] + np.arange(horizon)).ravel(),
-            "cutoff_step": np.repeat(cutoffs - 1, horizon),
-            "y": store.targets(series, cutoffs, horizon).ravel(),
-        }
+def _beside(table: pd.DataFrame, others: pd.DataFrame) -> pd.DataFrame:
+    joined: pd.DataFrame = table.merge(
+        others, on=["unique_id", "ds", "cutoff"], how="left", validate="1:1"
     )
-    begins = frame.groupby("unique_id")["ds"].min()
-    step = frequency_step(contract.frequency)
-    start = rows["unique_id"].map(begins)
-    rows["ds"] = start + rows.pop("step") * step
-    rows["cutoff"] = start + rows.pop("cutoff_step") * step
-    rows[MODEL] = forecasts[:, :, contract.median].ravel()
-    for level, (low, high) in LEVELS.items():
-        rows[f"{MODEL}-lo-{level}"] = forecasts[:, :, contract.quantiles.index(low)].ravel()
-        rows[f"{MODEL}-hi-{level}"] = forecasts[:, :, contract.quantiles.index(high)].ravel()
-    return rows
-
-
-def _baseline_forecasts(frame: pd.DataFrame, contract: Contract, test_windows: int) -> pd.DataFrame:
-    from statsforecast import StatsForecast
-    from statsforecast.models import SeasonalNaive
-
-    day, week = BASELINES
-    models = [
-        SeasonalNaive(contract.season, alias=day),
-        SeasonalNaive(7 * contract.season, alias=week),
-    ]
-    table: pd.DataFrame = StatsForecast(models, freq=contract.frequency).cross_validation(
-        h=contract.horizon,
-        df=fill_by_season(frame, contract.season),
-        n_windows=test_windows,
-        step_size=contract.horizon,
-    )
-    # A series shorter than a week has no weekly forecast: the daily one stands in.
-    table[week] = table[week].fillna(table[day])
-    return table[["unique_id", "ds", "cutoff", *BASELINES]]
-
-
-def fill_by_season(frame: pd.DataFrame, season: int) -> pd.DataFrame:
-    """Fill gaps for methods that know none: the last known value at that step of the season.
-
-    Gaps before the first such value take the next known one of the series.
-    """
-    step = frame.groupby("unique_id").cumcount() % season
-    by_season = frame.groupby([frame["unique_id"], step], sort=False)["y"]
-    filled = frame.assign(y=by_season.ffill())
-    filled["y"] = filled.groupby("unique_id")["y"].bfill()
-    filled["y"] = filled.groupby("unique_id")["y"].ffill().fillna(0.0)
-    return filled
+    return joined

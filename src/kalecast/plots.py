@@ -9,8 +9,9 @@ from matplotlib.axes import Axes
 from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
 from matplotlib.figure import Figure
 
+from kalecast.baselines import INTERVALS, NAIVE
 from kalecast.bundle import Contract
-from kalecast.evaluation import BASELINES, LEVELS, MODEL
+from kalecast.evaluation import MODEL, calibration, models_of
 from kalecast.runtime import Windows
 from kalecast.series import frequency_step
 
@@ -30,17 +31,19 @@ def plot_series(frame: pd.DataFrame, days: int = 14, most: int = 12) -> Figure:
 
 
 def plot_losses(losses: pd.DataFrame) -> Figure:
-    """Training and validation loss by epoch, the best epoch marked."""
-    figure, axis = plt.subplots(figsize=(7, 3), layout="constrained")
-    axis.plot(losses["epoch"], losses["loss"], color=GREY, label="training")
-    axis.plot(losses["epoch"], losses["val_loss"], color=BLUE, label="validation")
-    best = losses.iloc[int(losses["val_loss"].to_numpy().argmin())]
-    axis.plot(best["epoch"], best["val_loss"], "o", color=BLUE, label="best epoch, kept")
-    axis.set_yscale("log")
-    axis.set_xlabel("epoch")
-    axis.set_ylabel("pinball loss")
-    axis.legend(frameon=False)
-    _clean(axis)
+    """Training and validation loss by epoch, and the median's error, by which the best is kept."""
+    figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3), layout="constrained")
+    left.plot(losses["epoch"], losses["loss"], color=GREY, label="training")
+    left.plot(losses["epoch"], losses["val_loss"], color=BLUE, label="validation")
+    left.set_ylabel("pinball loss")
+    best = losses.iloc[int(losses["val_error"].to_numpy().argmin())]
+    right.plot(losses["epoch"], losses["val_error"], color=BLUE, label="validation")
+    right.plot(best["epoch"], best["val_error"], "o", color=BLUE, label="best epoch, kept")
+    right.set_ylabel("error of the median")
+    for axis in (left, right):
+        axis.set_xlabel("epoch")
+        axis.legend(frameon=False)
+        _clean(axis)
     return figure
 
 
@@ -49,8 +52,7 @@ def plot_scores(scores: pd.DataFrame, metric: str = "mase") -> Figure:
     table = scores[scores["metric"] == metric].sort_values(MODEL, ascending=False)
     rows = np.arange(len(table))
     figure, axis = plt.subplots(figsize=(7, 1.2 + 0.28 * len(table)), layout="constrained")
-    styles = [(BASELINES[0], GREY, "|"), (BASELINES[1], GREY, "x"), (MODEL, BLUE, "o")]
-    for column, colour, marker in styles:
+    for column, (colour, marker, _) in _styles(models_of(table)).items():
         axis.plot(table[column], rows, marker, color=colour, label=column, markersize=7)
     axis.set_yticks(rows, table["unique_id"])
     axis.set_xlabel({"mase": "MASE", "smape": "sMAPE in %"}.get(metric, metric))
@@ -63,10 +65,9 @@ def plot_error_by_hour(table: pd.DataFrame) -> Figure:
     """Mean absolute error by hours ahead, each series relative to its daily naive error."""
     known = table[table["y"].notna()].copy()
     known["ahead"] = known.groupby(["unique_id", "cutoff"]).cumcount() + 1
-    naive = (known[BASELINES[0]] - known["y"]).abs().groupby(known["unique_id"]).transform("mean")
+    naive = (known[NAIVE[0]] - known["y"]).abs().groupby(known["unique_id"]).transform("mean")
     figure, axis = plt.subplots(figsize=(7, 3), layout="constrained")
-    lines = [(BASELINES[0], GREY, ":"), (BASELINES[1], GREY, "--"), (MODEL, BLUE, "-")]
-    for column, colour, line in lines:
+    for column, (colour, _, line) in _styles(models_of(known)).items():
         relative = (known[column] - known["y"]).abs() / naive.where(naive > 0)
         axis.plot(relative.groupby(known["ahead"]).mean(), line, color=colour, label=column)
     axis.set_xlabel("steps ahead")
@@ -108,7 +109,7 @@ def plot_coverage(table: pd.DataFrame) -> Figure:
     known = table[table["y"].notna()].copy()
     known["ahead"] = known.groupby(["unique_id", "cutoff"]).cumcount() + 1
     figure, axis = plt.subplots(figsize=(7, 3), layout="constrained")
-    for level, colour in zip(LEVELS, (BLUE, INK), strict=True):
+    for level, colour in zip(INTERVALS, (BLUE, INK), strict=True):
         inside = known["y"].between(known[f"{MODEL}-lo-{level}"], known[f"{MODEL}-hi-{level}"])
         axis.plot(
             100 * inside.groupby(known["ahead"]).mean(), color=colour, label=f"{level} % band"
@@ -118,6 +119,20 @@ def plot_coverage(table: pd.DataFrame) -> Figure:
     axis.set_ylabel("inside, %")
     axis.set_ylim(0, 102)
     axis.legend(frameon=False, loc="lower right")
+    _clean(axis)
+    return figure
+
+
+def plot_calibration(table: pd.DataFrame) -> Figure:
+    """The share of actual values below each quantile, beside what the quantile says."""
+    shares = calibration(table)
+    figure, axis = plt.subplots(figsize=(4, 4), layout="constrained")
+    axis.plot([0, 1], [0, 1], ":", color=GREY, label="as promised")
+    axis.plot(shares.index, shares, "o-", color=BLUE, label=MODEL)
+    axis.set_xlabel("quantile")
+    axis.set_ylabel("share of actual values below it")
+    axis.set_aspect("equal")
+    axis.legend(frameon=False, loc="upper left")
     _clean(axis)
     return figure
 
@@ -139,7 +154,7 @@ def plot_forecast(
     for index, (axis, name) in enumerate(zip(axes, names, strict=False)):
         one = history[history["unique_id"] == name].tail(7 * contract.season)
         ahead = one["ds"].iloc[-1] + step * np.arange(1, contract.horizon + 1)
-        for (low, high), alpha in zip(LEVELS.values(), (0.25, 0.12), strict=True):
+        for (low, high), alpha in zip(INTERVALS.values(), (0.25, 0.12), strict=True):
             lower = forecast[index, :, contract.quantiles.index(low)]
             upper = forecast[index, :, contract.quantiles.index(high)]
             axis.fill_between(ahead, lower, upper, color=BLUE, alpha=alpha, linewidth=0)
@@ -147,6 +162,14 @@ def plot_forecast(
         axis.plot(ahead, forecast[index, :, contract.median], color=BLUE, linewidth=1.2)
         _title(axis, str(name))
     return figure
+
+
+def _styles(models: list[str]) -> dict[str, tuple[str, str, str]]:
+    """Colour, marker and line of each model; the network's is drawn last, on top."""
+    others = [name for name in models if name not in (MODEL, *NAIVE)]
+    styles = {NAIVE[0]: (GREY, "|", ":"), NAIVE[1]: (GREY, "x", "--")}
+    styles |= {name: (INK, marker, "-.") for name, marker in zip(others, "+*^", strict=False)}
+    return {**styles, MODEL: (BLUE, "o", "-")}
 
 
 def _panels(count: int, columns: int = 3) -> tuple[Figure, list[Axes]]:
