@@ -1,18 +1,23 @@
 """Backtests look at nothing that they forecast, scores are the field's, the gate holds."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
 from model_files import contract
 from sample_series import hourly_series
 
+from kalecast.baselines import NAIVE, fill_by_season
+from kalecast.card import model_card
 from kalecast.evaluation import (
-    BASELINES,
     MODEL,
     GateError,
     backtest,
-    fill_by_season,
+    calibration,
     gate,
+    mean_scores,
+    models_of,
     score_series,
     summarise,
 )
@@ -20,7 +25,7 @@ from kalecast.series import SeriesError
 from kalecast.windows import hold_out
 
 CONTRACT = contract()
-DAY, WEEK = BASELINES
+DAY, WEEK = NAIVE
 
 
 def repeat_last_day(windows: np.ndarray) -> np.ndarray:
@@ -108,3 +113,56 @@ def test_baselines_see_gaps_filled_from_the_same_hour_before():
     assert filled[30] == frame["y"][6]
     assert filled[54] == frame["y"][6]
     assert filled[0] == frame["y"][1]
+
+
+def test_every_forecast_is_scored_and_bands_where_there_are_some(table):
+    history, _ = hold_out(hourly_series(), 5 * 24)
+    assert models_of(table) == [MODEL, DAY, WEEK]
+    means = mean_scores(score_series(table, history, 24))
+    assert list(means.index) == [MODEL, DAY, WEEK]
+    assert set(means.columns) == {"mase", "smape", "coverage_80", "coverage_95", "msis_95"}
+    assert np.isfinite(means.to_numpy()).all()
+
+
+def test_the_interval_score_is_that_of_its_definition(table):
+    history, _ = hold_out(hourly_series(), 5 * 24)
+    scores = score_series(table, history, 24).set_index(["unique_id", "metric"])
+    one = table[table["unique_id"] == "series_1"]
+    past = history.loc[history["unique_id"] == "series_1", "y"].to_numpy()
+    low, high = one[f"{MODEL}-lo-95"], one[f"{MODEL}-hi-95"]
+    missed = (low - one["y"]).clip(lower=0) + (one["y"] - high).clip(lower=0)
+    expected = ((high - low) + 2 / 0.05 * missed).mean() / np.abs(past[24:] - past[:-24]).mean()
+    assert scores.loc[("series_1", "msis_95"), MODEL] == pytest.approx(expected)
+
+
+def test_calibration_gives_the_share_below_each_quantile():
+    y = np.arange(100.0)
+    bounds = {"-lo-95": 2.5, "-lo-80": 10, "": 50, "-hi-80": 90, "-hi-95": 97.5}
+    table = pd.DataFrame({"y": y, **{f"{MODEL}{name}": at for name, at in bounds.items()}})
+    shares = calibration(table)
+    assert list(shares.index) == [0.025, 0.1, 0.5, 0.9, 0.975]
+    np.testing.assert_allclose(shares, [0.03, 0.105, 0.505, 0.905, 0.98])
+
+
+def test_classical_forecasts_stand_beside_on_the_same_hours():
+    frame = hourly_series(count=2, hours=600)
+    table = backtest(repeat_last_day, frame, CONTRACT, 2, classical=["MSTL-AutoETS"])
+    assert models_of(table) == [MODEL, DAY, WEEK, "MSTL-AutoETS"]
+    assert not table.isna().any().any()
+
+
+def test_the_card_says_what_the_model_is_and_where_it_fails(table):
+    history, _ = hold_out(hourly_series(), 5 * 24)
+    scores = score_series(table, history, 24)
+    card = model_card(CONTRACT, table, scores)
+    worst = scores[scores["metric"] == "mase"].nlargest(1, MODEL)["unique_id"].iloc[0]
+    for part in (
+        CONTRACT.version,
+        "next 24 steps",
+        "4 series, 5 cutoffs",
+        f"Worst by MASE: `{worst}`",
+    ):
+        assert part in card
+    assert replace(CONTRACT, card=card) == CONTRACT.from_json(
+        replace(CONTRACT, card=card).to_json()
+    )

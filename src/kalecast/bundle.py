@@ -58,6 +58,8 @@ class Contract:
     """In a reader's words: number of series, of values, first and last stamp."""
     scores: Mapping[str, float] = field(default_factory=dict)
     """Scores on held-out hours, the model's beside the baselines'."""
+    card: str = ""
+    """The model card, Markdown."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "quantiles", tuple(float(q) for q in self.quantiles))
