@@ -1,0 +1,220 @@
+"""Hyper-parameter search with Optuna here, with Katib on a cluster; both minimise the same.
+
+    python -m kalecast.tuning search DATA [--trials 20] [--minutes 2]
+    python -m kalecast.tuning trial DATA [--width 256 …]      one trial, as Katib runs it
+    python -m kalecast.tuning experiment [--image …]          Katib's Experiment, as YAML
+
+The search minimises the validation error on the way of training; the hours on which the pipeline
+judges a network are held out of it. It keeps every trial in a file and goes on from there.
+"""
+
+import argparse
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any
+
+from kalecast.network import NetworkSettings
+from kalecast.series import fingerprint, read_series, tidy
+from kalecast.store import project_path
+from kalecast.training import TrainingSettings, validation_error
+from kalecast.windows import hold_out
+
+METRIC = "val_error"
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """A range or a list that a setting is searched in."""
+
+    choices: tuple[int, ...] = ()
+    low: float = 0.0
+    high: float = 0.0
+    log: bool = False
+
+
+SPACE: Mapping[str, Parameter] = {
+    "width": Parameter(choices=(128, 192, 256, 384)),
+    "hour_width": Parameter(choices=(16, 24, 32, 48)),
+    "blocks": Parameter(choices=(1, 2, 3)),
+    "dropout": Parameter(low=0.0, high=0.5),
+    "learning_rate": Parameter(low=5e-4, high=5e-3, log=True),
+    "weight_decay": Parameter(low=1e-4, high=1e-1, log=True),
+    "batch_size": Parameter(choices=(256, 512, 1024)),
+}
+"""What is searched; names are those of the notebook's parameters."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """Which series, and what is not searched."""
+
+    data: str
+    frequency: str = "h"
+    shape: NetworkSettings = field(default_factory=NetworkSettings)
+    training: TrainingSettings = field(default_factory=TrainingSettings)
+    test_windows: int = 7
+
+    def history(self) -> Any:
+        """Tidy series without the hours on which networks are judged."""
+        series = tidy(read_series(project_path(self.data)), self.frequency)
+        return hold_out(series, self.test_windows * self.shape.horizon)[0]
+
+
+def objective(task: Task, history: Any, values: Mapping[str, Any]) -> float:
+    """The validation error of a training with these values; smaller is better."""
+    of_shape = {known.name for known in fields(NetworkSettings)}
+    shape = replace(task.shape, **{k: v for k, v in values.items() if k in of_shape})
+    training = replace(task.training, **{k: v for k, v in values.items() if k not in of_shape})
+    return validation_error(history, shape, training)
+
+
+def search(task: Task, trials: int, folder: Path) -> tuple[dict[str, Any], float]:
+    """Run trials until there are so many in the data's file; the best values and their error.
+
+    The defaults are tried first. Whoever stops the search loses the trial that runs, no more.
+    """
+    import optuna
+
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    history = task.history()
+    folder.mkdir(parents=True, exist_ok=True)
+    name = fingerprint(history).removeprefix("sha256:")
+    study = optuna.create_study(
+        storage=f"sqlite:///{folder / name}.db",
+        study_name=name,
+        sampler=optuna.samplers.TPESampler(seed=task.training.seed),
+        load_if_exists=True,
+    )
+    if not study.trials:
+        study.enqueue_trial(_defaults(task))
+
+    def told(trial: Any) -> float:
+        values = _suggested(trial)
+        print(f"trial {trial.number + 1} of {trials}: {_written(values)}", flush=True)
+        return objective(task, history, values)
+
+    finished = [trial for trial in study.trials if trial.state.is_finished()]
+    study.optimize(told, n_trials=max(0, trials - len(finished)), catch=(ValueError,))
+    return study.best_params, study.best_value
+
+
+def experiment(task: Task, image: str, claim: str, trials: int) -> dict[str, Any]:
+    """Katib's Experiment over the same space, whose trials run `kalecast.tuning trial`.
+
+    Args:
+        task: its data's path is one inside the claim, which the trials mount as `/workspace`.
+        image: the workbench's.
+        claim: name of the PersistentVolumeClaim that holds the data.
+        trials: how many, two at a time.
+    """
+    given = [f"--{name}=${{trialParameters.{name}}}" for name in SPACE]
+    command = ["python", "-m", "kalecast.tuning", "trial", f"/workspace/{task.data}"]
+    container = {
+        "name": "trial",
+        "image": image,
+        "command": [*command, f"--minutes={task.training.minutes:g}", *given],
+        "resources": {
+            "requests": {"cpu": "2", "memory": "3Gi"},
+            "limits": {"cpu": "2", "memory": "4Gi"},
+        },
+        "volumeMounts": [{"name": "workspace", "mountPath": "/workspace", "readOnly": True}],
+    }
+    pod = {
+        "restartPolicy": "Never",
+        "containers": [container],
+        "volumes": [{"name": "workspace", "persistentVolumeClaim": {"claimName": claim}}],
+    }
+    # A sidecar would keep the trial's pod alive after its work is done.
+    labels = {"sidecar.istio.io/inject": "false"}
+    template = {"metadata": {"labels": labels}, "spec": pod}
+    return {
+        "apiVersion": "kubeflow.org/v1beta1",
+        "kind": "Experiment",
+        "metadata": {"name": "kalecast-tuning"},
+        "spec": {
+            "objective": {"type": "minimize", "objectiveMetricName": METRIC},
+            "algorithm": {"algorithmName": "tpe"},
+            "parallelTrialCount": 2,
+            "maxTrialCount": trials,
+            "maxFailedTrialCount": 3,
+            "parameters": [_katib(name, parameter) for name, parameter in SPACE.items()],
+            "trialTemplate": {
+                "primaryContainerName": "trial",
+                "trialParameters": [{"name": name, "reference": name} for name in SPACE],
+                "trialSpec": {
+                    "apiVersion": "batch/v1",
+                    "kind": "Job",
+                    "spec": {"backoffLimit": 0, "template": template},
+                },
+            },
+        },
+    }
+
+
+def _katib(name: str, parameter: Parameter) -> dict[str, Any]:
+    if parameter.choices:
+        space: dict[str, Any] = {"list": [str(choice) for choice in parameter.choices]}
+        return {"name": name, "parameterType": "categorical", "feasibleSpace": space}
+    space = {"min": str(parameter.low), "max": str(parameter.high)}
+    if parameter.log:
+        space["distribution"] = "logUniform"
+    return {"name": name, "parameterType": "double", "feasibleSpace": space}
+
+
+def _suggested(trial: Any) -> dict[str, Any]:
+    return {
+        name: trial.suggest_categorical(name, list(parameter.choices))
+        if parameter.choices
+        else trial.suggest_float(name, parameter.low, parameter.high, log=parameter.log)
+        for name, parameter in SPACE.items()
+    }
+
+
+def _defaults(task: Task) -> dict[str, Any]:
+    known = {**asdict(task.shape), **asdict(task.training)}
+    return {name: known[name] for name in SPACE}
+
+
+def _written(values: Mapping[str, Any]) -> str:
+    """Values as `make run PARAMS="…"` takes them."""
+    return " ".join(f"{name}={value:.4g}" for name, value in values.items())
+
+
+def main() -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(description="Hyper-parameter search.")
+    commands = parser.add_subparsers(dest="command", required=True)
+    for name in ("search", "trial", "experiment"):
+        command = commands.add_parser(name)
+        command.add_argument("data", nargs="?", default="notebooks/data/electricity.csv")
+        command.add_argument("--minutes", type=float, default=2.0, help="for each training")
+        if name != "trial":
+            command.add_argument("--trials", type=int, default=20)
+    commands.choices["search"].add_argument("--folder", default="runs/tuning")
+    commands.choices["experiment"].add_argument("--image", default="kalecast/workbench:0.1.0")
+    commands.choices["experiment"].add_argument("--claim", default="workspace")
+    for name, parameter in SPACE.items():
+        kind = int if parameter.choices else float
+        commands.choices["trial"].add_argument(f"--{name}", type=kind)
+    arguments = parser.parse_args()
+    task = Task(arguments.data, training=TrainingSettings(minutes=arguments.minutes))
+    if arguments.command == "experiment":
+        import yaml
+
+        made = experiment(task, arguments.image, arguments.claim, arguments.trials)
+        print(yaml.safe_dump(made, sort_keys=False), end="")
+    elif arguments.command == "trial":
+        given = {name: vars(arguments)[name] for name in SPACE}
+        values = {name: value for name, value in given.items() if value is not None}
+        # Katib's collector reads `name=value` from the log.
+        print(f"{METRIC}={objective(task, task.history(), values):.6f}")
+    else:
+        best, loss = search(task, arguments.trials, project_path(arguments.folder))
+        print(f'best so far: make run PARAMS="{_written(best)}"')
+        print(json.dumps({METRIC: loss, "parameters": best}))
+
+
+if __name__ == "__main__":
+    main()
