@@ -10,7 +10,7 @@ from kfp.kubernetes import add_pod_annotation, add_pod_label, security_context, 
     pip_index_urls=['file:///no-package-index'],
     pip_trusted_hosts=[]
 )
-def load_data_step(load_data_html_report: Output[HTML], series_output_artifact: Output[Dataset], data: str = 'notebooks/data/electricity.csv', frequency: str = 'h', season: int = 24, input_length: int = 336, horizon: int = 48, minimum_history: int = 48, width: int = 256, blocks: int = 3, dropout: float = 0.1, epochs: int = 40, steps_per_epoch: int = 100, batch_size: int = 256, learning_rate: float = 0.001, minutes: float = 1.5, seed: int = 1, test_windows: int = 7, validation_steps: int = 168, gate_margin: float = 0.0, model_name: str = 'forecaster', model_store: str = 'models', namespace: str = 'kubeflow-user-example-com', server_image: str = 'kalecast/model-server:0.1.0'):
+def load_data_step(load_data_html_report: Output[HTML], series_output_artifact: Output[Dataset], data: str = 'notebooks/data/electricity.csv', frequency: str = 'h', season: int = 24, input_length: int = 504, horizon: int = 48, minimum_history: int = 48, width: int = 256, hour_width: int = 32, blocks: int = 2, dropout: float = 0.3, epochs: int = 15, steps_per_epoch: int = 100, batch_size: int = 512, learning_rate: float = 0.002, weight_decay: float = 0.01, patience: int = 5, minutes: float = 4.0, seed: int = 1, test_windows: int = 7, validation_steps: int = 168, gate_margin: float = 0.0, model_name: str = 'forecaster', model_store: str = 'models', namespace: str = 'kubeflow-user-example-com', server_image: str = 'kalecast/model-server:0.1.0'):
     _kale_pipeline_parameters_block = f'''
         data = '{data}'
         frequency = '{frequency}'
@@ -19,12 +19,15 @@ def load_data_step(load_data_html_report: Output[HTML], series_output_artifact: 
         horizon = {horizon}
         minimum_history = {minimum_history}
         width = {width}
+        hour_width = {hour_width}
         blocks = {blocks}
         dropout = {dropout}
         epochs = {epochs}
         steps_per_epoch = {steps_per_epoch}
         batch_size = {batch_size}
         learning_rate = {learning_rate}
+        weight_decay = {weight_decay}
+        patience = {patience}
         minutes = {minutes}
         seed = {seed}
         test_windows = {test_windows}
@@ -95,7 +98,7 @@ def load_data_step(load_data_html_report: Output[HTML], series_output_artifact: 
     pip_index_urls=['file:///no-package-index'],
     pip_trusted_hosts=[]
 )
-def preprocess_step(preprocess_html_report: Output[HTML], series_input_artifact: Input[Dataset], history_output_artifact: Output[Dataset], series_output_artifact: Output[Dataset], data: str = 'notebooks/data/electricity.csv', frequency: str = 'h', season: int = 24, input_length: int = 336, horizon: int = 48, minimum_history: int = 48, width: int = 256, blocks: int = 3, dropout: float = 0.1, epochs: int = 40, steps_per_epoch: int = 100, batch_size: int = 256, learning_rate: float = 0.001, minutes: float = 1.5, seed: int = 1, test_windows: int = 7, validation_steps: int = 168, gate_margin: float = 0.0, model_name: str = 'forecaster', model_store: str = 'models', namespace: str = 'kubeflow-user-example-com', server_image: str = 'kalecast/model-server:0.1.0'):
+def preprocess_step(preprocess_html_report: Output[HTML], series_input_artifact: Input[Dataset], history_output_artifact: Output[Dataset], series_output_artifact: Output[Dataset], data: str = 'notebooks/data/electricity.csv', frequency: str = 'h', season: int = 24, input_length: int = 504, horizon: int = 48, minimum_history: int = 48, width: int = 256, hour_width: int = 32, blocks: int = 2, dropout: float = 0.3, epochs: int = 15, steps_per_epoch: int = 100, batch_size: int = 512, learning_rate: float = 0.002, weight_decay: float = 0.01, patience: int = 5, minutes: float = 4.0, seed: int = 1, test_windows: int = 7, validation_steps: int = 168, gate_margin: float = 0.0, model_name: str = 'forecaster', model_store: str = 'models', namespace: str = 'kubeflow-user-example-com', server_image: str = 'kalecast/model-server:0.1.0'):
     _kale_pipeline_parameters_block = f'''
         data = '{data}'
         frequency = '{frequency}'
@@ -104,12 +107,15 @@ def preprocess_step(preprocess_html_report: Output[HTML], series_input_artifact:
         horizon = {horizon}
         minimum_history = {minimum_history}
         width = {width}
+        hour_width = {hour_width}
         blocks = {blocks}
         dropout = {dropout}
         epochs = {epochs}
         steps_per_epoch = {steps_per_epoch}
         batch_size = {batch_size}
         learning_rate = {learning_rate}
+        weight_decay = {weight_decay}
+        patience = {patience}
         minutes = {minutes}
         seed = {seed}
         test_windows = {test_windows}
@@ -189,7 +195,7 @@ def preprocess_step(preprocess_html_report: Output[HTML], series_input_artifact:
     pip_index_urls=['file:///no-package-index'],
     pip_trusted_hosts=[]
 )
-def train_step(train_html_report: Output[HTML], history_input_artifact: Input[Dataset], contract_output_artifact: Output[Dataset], history_output_artifact: Output[Dataset], network_bytes_output_artifact: Output[Dataset], data: str = 'notebooks/data/electricity.csv', frequency: str = 'h', season: int = 24, input_length: int = 336, horizon: int = 48, minimum_history: int = 48, width: int = 256, blocks: int = 3, dropout: float = 0.1, epochs: int = 40, steps_per_epoch: int = 100, batch_size: int = 256, learning_rate: float = 0.001, minutes: float = 1.5, seed: int = 1, test_windows: int = 7, validation_steps: int = 168, gate_margin: float = 0.0, model_name: str = 'forecaster', model_store: str = 'models', namespace: str = 'kubeflow-user-example-com', server_image: str = 'kalecast/model-server:0.1.0'):
+def train_step(train_html_report: Output[HTML], history_input_artifact: Input[Dataset], contract_output_artifact: Output[Dataset], history_output_artifact: Output[Dataset], network_bytes_output_artifact: Output[Dataset], data: str = 'notebooks/data/electricity.csv', frequency: str = 'h', season: int = 24, input_length: int = 504, horizon: int = 48, minimum_history: int = 48, width: int = 256, hour_width: int = 32, blocks: int = 2, dropout: float = 0.3, epochs: int = 15, steps_per_epoch: int = 100, batch_size: int = 512, learning_rate: float = 0.002, weight_decay: float = 0.01, patience: int = 5, minutes: float = 4.0, seed: int = 1, test_windows: int = 7, validation_steps: int = 168, gate_margin: float = 0.0, model_name: str = 'forecaster', model_store: str = 'models', namespace: str = 'kubeflow-user-example-com', server_image: str = 'kalecast/model-server:0.1.0'):
     _kale_pipeline_parameters_block = f'''
         data = '{data}'
         frequency = '{frequency}'
@@ -198,12 +204,15 @@ def train_step(train_html_report: Output[HTML], history_input_artifact: Input[Da
         horizon = {horizon}
         minimum_history = {minimum_history}
         width = {width}
+        hour_width = {hour_width}
         blocks = {blocks}
         dropout = {dropout}
         epochs = {epochs}
         steps_per_epoch = {steps_per_epoch}
         batch_size = {batch_size}
         learning_rate = {learning_rate}
+        weight_decay = {weight_decay}
+        patience = {patience}
         minutes = {minutes}
         seed = {seed}
         test_windows = {test_windows}
@@ -235,6 +244,7 @@ def train_step(train_html_report: Output[HTML], history_input_artifact: Input[Da
     from kalecast.export import draft_contract
     from kalecast.network import NetworkSettings, to_bytes
     from kalecast.plots import plot_losses
+    from kalecast.store import project_path
     from kalecast.training import TrainingSettings, train
     
     shape = NetworkSettings(
@@ -242,6 +252,7 @@ def train_step(train_html_report: Output[HTML], history_input_artifact: Input[Da
         horizon=horizon,
         season=season,
         width=width,
+        hour_width=hour_width,
         blocks=blocks,
         dropout=dropout,
     )
@@ -250,12 +261,14 @@ def train_step(train_html_report: Output[HTML], history_input_artifact: Input[Da
         steps_per_epoch=steps_per_epoch,
         batch_size=batch_size,
         learning_rate=learning_rate,
+        weight_decay=weight_decay,
+        patience=patience,
         minutes=minutes,
         seed=seed,
         minimum_history=minimum_history,
         validation_steps=validation_steps,
     )
-    network, losses = train(history, shape, training)
+    network, losses = train(history, shape, training, project_path("runs/checkpoints"))
     network_bytes = to_bytes(network)
     contract = draft_contract(model_name, history, shape, frequency, minimum_history)
     print(f"{network.count_params():,} parameters, version {contract.version}")
@@ -311,7 +324,7 @@ def train_step(train_html_report: Output[HTML], history_input_artifact: Input[Da
     pip_index_urls=['file:///no-package-index'],
     pip_trusted_hosts=[]
 )
-def evaluate_step(evaluate_html_report: Output[HTML], kale_metrics_artifact: Output[Metrics], contract_input_artifact: Input[Dataset], history_input_artifact: Input[Dataset], network_bytes_input_artifact: Input[Dataset], series_input_artifact: Input[Dataset], contract_output_artifact: Output[Dataset], history_output_artifact: Output[Dataset], network_bytes_output_artifact: Output[Dataset], scores_output_artifact: Output[Dataset], series_output_artifact: Output[Dataset], data: str = 'notebooks/data/electricity.csv', frequency: str = 'h', season: int = 24, input_length: int = 336, horizon: int = 48, minimum_history: int = 48, width: int = 256, blocks: int = 3, dropout: float = 0.1, epochs: int = 40, steps_per_epoch: int = 100, batch_size: int = 256, learning_rate: float = 0.001, minutes: float = 1.5, seed: int = 1, test_windows: int = 7, validation_steps: int = 168, gate_margin: float = 0.0, model_name: str = 'forecaster', model_store: str = 'models', namespace: str = 'kubeflow-user-example-com', server_image: str = 'kalecast/model-server:0.1.0'):
+def evaluate_step(evaluate_html_report: Output[HTML], kale_metrics_artifact: Output[Metrics], contract_input_artifact: Input[Dataset], history_input_artifact: Input[Dataset], network_bytes_input_artifact: Input[Dataset], series_input_artifact: Input[Dataset], card_output_artifact: Output[Dataset], contract_output_artifact: Output[Dataset], history_output_artifact: Output[Dataset], network_bytes_output_artifact: Output[Dataset], scores_output_artifact: Output[Dataset], series_output_artifact: Output[Dataset], data: str = 'notebooks/data/electricity.csv', frequency: str = 'h', season: int = 24, input_length: int = 504, horizon: int = 48, minimum_history: int = 48, width: int = 256, hour_width: int = 32, blocks: int = 2, dropout: float = 0.3, epochs: int = 15, steps_per_epoch: int = 100, batch_size: int = 512, learning_rate: float = 0.002, weight_decay: float = 0.01, patience: int = 5, minutes: float = 4.0, seed: int = 1, test_windows: int = 7, validation_steps: int = 168, gate_margin: float = 0.0, model_name: str = 'forecaster', model_store: str = 'models', namespace: str = 'kubeflow-user-example-com', server_image: str = 'kalecast/model-server:0.1.0'):
     _kale_pipeline_parameters_block = f'''
         data = '{data}'
         frequency = '{frequency}'
@@ -320,12 +333,15 @@ def evaluate_step(evaluate_html_report: Output[HTML], kale_metrics_artifact: Out
         horizon = {horizon}
         minimum_history = {minimum_history}
         width = {width}
+        hour_width = {hour_width}
         blocks = {blocks}
         dropout = {dropout}
         epochs = {epochs}
         steps_per_epoch = {steps_per_epoch}
         batch_size = {batch_size}
         learning_rate = {learning_rate}
+        weight_decay = {weight_decay}
+        patience = {patience}
         minutes = {minutes}
         seed = {seed}
         test_windows = {test_windows}
@@ -371,20 +387,26 @@ def evaluate_step(evaluate_html_report: Output[HTML], kale_metrics_artifact: Out
     _kale_block1 = '''
     from functools import partial
     
-    from kalecast.evaluation import backtest, gate, score_series, summarise
+    from kalecast.evaluation import backtest, gate, mean_scores, score_series, summarise
     from kalecast.network import from_bytes, predict
     
     network = from_bytes(network_bytes)
-    forecasts = backtest(partial(predict, network), series, contract, test_windows)
+    forecast = partial(predict, network)
+    forecasts = backtest(forecast, series, contract, test_windows, classical=["MSTL-AutoETS"])
     series_scores = score_series(forecasts, history, season)
+    print(mean_scores(series_scores).to_string(float_format="{:.3f}".format))
     scores = summarise(series_scores)
-    for name, value in scores.items():
-        print(f"{name:>22} {value:.3f}")
     print(gate(scores, gate_margin))
     '''
 
     _kale_block2 = '''
-    from kalecast.plots import plot_backtest, plot_coverage, plot_error_by_hour, plot_scores
+    from kalecast.plots import (
+        plot_backtest,
+        plot_calibration,
+        plot_coverage,
+        plot_error_by_hour,
+        plot_scores,
+    )
     
     figure = plot_scores(series_scores)
     '''
@@ -392,10 +414,14 @@ def evaluate_step(evaluate_html_report: Output[HTML], kale_metrics_artifact: Out
     _kale_block3 = '''
     errors_figure = plot_error_by_hour(forecasts)
     coverage_figure = plot_coverage(forecasts)
+    calibration_figure = plot_calibration(forecasts)
     '''
 
     _kale_block4 = '''
+    from kalecast.card import model_card
+    
     figure = plot_backtest(forecasts, series_scores)
+    card = model_card(contract, forecasts, series_scores)
     mase = scores["mase"]
     mase_seasonal_naive = scores["mase_seasonal_naive"]
     smape = scores["smape"]
@@ -421,6 +447,8 @@ def evaluate_step(evaluate_html_report: Output[HTML], kale_metrics_artifact: Out
     # -----------------------DATA SAVING START---------------------------------
     from kale import marshal as _kale_marshal
     _kale_marshal.set_data_dir("/tmp/marshal")
+    # Save card to output artifact
+    _ = _kale_marshal.save(card, "card_artifact")
     # Save contract to output artifact
     _ = _kale_marshal.save(contract, "contract_artifact")
     # Save history to output artifact
@@ -457,6 +485,9 @@ def evaluate_step(evaluate_html_report: Output[HTML], kale_metrics_artifact: Out
     _kale_marshal.set_data_dir("/tmp/marshal")
     import shutil as _shutil
 
+    artifact_path = _kale_marshal.get_path("card_artifact")
+    _shutil.copyfile(artifact_path, card_output_artifact.path)
+    card_output_artifact.metadata["marshal_path"] = artifact_path
     artifact_path = _kale_marshal.get_path("contract_artifact")
     _shutil.copyfile(artifact_path, contract_output_artifact.path)
     contract_output_artifact.metadata["marshal_path"] = artifact_path
@@ -482,7 +513,7 @@ def evaluate_step(evaluate_html_report: Output[HTML], kale_metrics_artifact: Out
     pip_index_urls=['file:///no-package-index'],
     pip_trusted_hosts=[]
 )
-def export_model_step(export_model_html_report: Output[HTML], contract_input_artifact: Input[Dataset], history_input_artifact: Input[Dataset], network_bytes_input_artifact: Input[Dataset], scores_input_artifact: Input[Dataset], contract_output_artifact: Output[Dataset], model_file_output_artifact: Output[Model], data: str = 'notebooks/data/electricity.csv', frequency: str = 'h', season: int = 24, input_length: int = 336, horizon: int = 48, minimum_history: int = 48, width: int = 256, blocks: int = 3, dropout: float = 0.1, epochs: int = 40, steps_per_epoch: int = 100, batch_size: int = 256, learning_rate: float = 0.001, minutes: float = 1.5, seed: int = 1, test_windows: int = 7, validation_steps: int = 168, gate_margin: float = 0.0, model_name: str = 'forecaster', model_store: str = 'models', namespace: str = 'kubeflow-user-example-com', server_image: str = 'kalecast/model-server:0.1.0'):
+def export_model_step(export_model_html_report: Output[HTML], card_input_artifact: Input[Dataset], contract_input_artifact: Input[Dataset], history_input_artifact: Input[Dataset], network_bytes_input_artifact: Input[Dataset], scores_input_artifact: Input[Dataset], contract_output_artifact: Output[Dataset], model_file_output_artifact: Output[Model], data: str = 'notebooks/data/electricity.csv', frequency: str = 'h', season: int = 24, input_length: int = 504, horizon: int = 48, minimum_history: int = 48, width: int = 256, hour_width: int = 32, blocks: int = 2, dropout: float = 0.3, epochs: int = 15, steps_per_epoch: int = 100, batch_size: int = 512, learning_rate: float = 0.002, weight_decay: float = 0.01, patience: int = 5, minutes: float = 4.0, seed: int = 1, test_windows: int = 7, validation_steps: int = 168, gate_margin: float = 0.0, model_name: str = 'forecaster', model_store: str = 'models', namespace: str = 'kubeflow-user-example-com', server_image: str = 'kalecast/model-server:0.1.0'):
     _kale_pipeline_parameters_block = f'''
         data = '{data}'
         frequency = '{frequency}'
@@ -491,12 +522,15 @@ def export_model_step(export_model_html_report: Output[HTML], contract_input_art
         horizon = {horizon}
         minimum_history = {minimum_history}
         width = {width}
+        hour_width = {hour_width}
         blocks = {blocks}
         dropout = {dropout}
         epochs = {epochs}
         steps_per_epoch = {steps_per_epoch}
         batch_size = {batch_size}
         learning_rate = {learning_rate}
+        weight_decay = {weight_decay}
+        patience = {patience}
         minutes = {minutes}
         seed = {seed}
         test_windows = {test_windows}
@@ -511,6 +545,9 @@ def export_model_step(export_model_html_report: Output[HTML], contract_input_art
     from kale import marshal as _kale_marshal
     _kale_marshal.set_data_dir("/tmp/marshal")
     import shutil as _shutil
+    artifact_path = card_input_artifact.metadata["marshal_path"]
+    if artifact_path is not None:
+        _shutil.copy(card_input_artifact.path, artifact_path)
     artifact_path = contract_input_artifact.metadata["marshal_path"]
     if artifact_path is not None:
         _shutil.copy(contract_input_artifact.path, artifact_path)
@@ -528,6 +565,8 @@ def export_model_step(export_model_html_report: Output[HTML], contract_input_art
     # -----------------------DATA LOADING START--------------------------------
     from kale import marshal as _kale_marshal
     _kale_marshal.set_data_dir("/tmp/marshal")
+    # Load card_artifact from input artifact
+    card = _kale_marshal.load("card_artifact")
     # Load contract_artifact from input artifact
     contract = _kale_marshal.load("contract_artifact")
     # Load history_artifact from input artifact
@@ -546,9 +585,10 @@ def export_model_step(export_model_html_report: Output[HTML], contract_input_art
     from kalecast.network import from_bytes
     
     model_file, difference = export_model(
-        from_bytes(network_bytes), replace(contract, scores=scores), history
+        from_bytes(network_bytes), replace(contract, scores=scores, card=card), history
     )
-    print(f"{len(model_file):,} bytes; largest relative difference from Keras {difference:.1e}")
+    print(f"{len(model_file):,} bytes; largest relative difference from Keras {difference:.1e}\\n")
+    print(card)
     '''
 
     _kale_data_saving_block = '''
@@ -595,7 +635,7 @@ def export_model_step(export_model_html_report: Output[HTML], contract_input_art
     pip_index_urls=['file:///no-package-index'],
     pip_trusted_hosts=[]
 )
-def deploy_step(deploy_html_report: Output[HTML], contract_input_artifact: Input[Dataset], model_file_input_artifact: Input[Model], model_uri_output_artifact: Output[Model], data: str = 'notebooks/data/electricity.csv', frequency: str = 'h', season: int = 24, input_length: int = 336, horizon: int = 48, minimum_history: int = 48, width: int = 256, blocks: int = 3, dropout: float = 0.1, epochs: int = 40, steps_per_epoch: int = 100, batch_size: int = 256, learning_rate: float = 0.001, minutes: float = 1.5, seed: int = 1, test_windows: int = 7, validation_steps: int = 168, gate_margin: float = 0.0, model_name: str = 'forecaster', model_store: str = 'models', namespace: str = 'kubeflow-user-example-com', server_image: str = 'kalecast/model-server:0.1.0'):
+def deploy_step(deploy_html_report: Output[HTML], contract_input_artifact: Input[Dataset], model_file_input_artifact: Input[Model], model_uri_output_artifact: Output[Model], data: str = 'notebooks/data/electricity.csv', frequency: str = 'h', season: int = 24, input_length: int = 504, horizon: int = 48, minimum_history: int = 48, width: int = 256, hour_width: int = 32, blocks: int = 2, dropout: float = 0.3, epochs: int = 15, steps_per_epoch: int = 100, batch_size: int = 512, learning_rate: float = 0.002, weight_decay: float = 0.01, patience: int = 5, minutes: float = 4.0, seed: int = 1, test_windows: int = 7, validation_steps: int = 168, gate_margin: float = 0.0, model_name: str = 'forecaster', model_store: str = 'models', namespace: str = 'kubeflow-user-example-com', server_image: str = 'kalecast/model-server:0.1.0'):
     _kale_pipeline_parameters_block = f'''
         data = '{data}'
         frequency = '{frequency}'
@@ -604,12 +644,15 @@ def deploy_step(deploy_html_report: Output[HTML], contract_input_artifact: Input
         horizon = {horizon}
         minimum_history = {minimum_history}
         width = {width}
+        hour_width = {hour_width}
         blocks = {blocks}
         dropout = {dropout}
         epochs = {epochs}
         steps_per_epoch = {steps_per_epoch}
         batch_size = {batch_size}
         learning_rate = {learning_rate}
+        weight_decay = {weight_decay}
+        patience = {patience}
         minutes = {minutes}
         seed = {seed}
         test_windows = {test_windows}
@@ -695,7 +738,7 @@ def deploy_step(deploy_html_report: Output[HTML], contract_input_artifact: Input
     pip_index_urls=['file:///no-package-index'],
     pip_trusted_hosts=[]
 )
-def query_step(query_html_report: Output[HTML], model_uri_input_artifact: Input[Model], series_input_artifact: Input[Dataset], data: str = 'notebooks/data/electricity.csv', frequency: str = 'h', season: int = 24, input_length: int = 336, horizon: int = 48, minimum_history: int = 48, width: int = 256, blocks: int = 3, dropout: float = 0.1, epochs: int = 40, steps_per_epoch: int = 100, batch_size: int = 256, learning_rate: float = 0.001, minutes: float = 1.5, seed: int = 1, test_windows: int = 7, validation_steps: int = 168, gate_margin: float = 0.0, model_name: str = 'forecaster', model_store: str = 'models', namespace: str = 'kubeflow-user-example-com', server_image: str = 'kalecast/model-server:0.1.0'):
+def query_step(query_html_report: Output[HTML], model_uri_input_artifact: Input[Model], series_input_artifact: Input[Dataset], data: str = 'notebooks/data/electricity.csv', frequency: str = 'h', season: int = 24, input_length: int = 504, horizon: int = 48, minimum_history: int = 48, width: int = 256, hour_width: int = 32, blocks: int = 2, dropout: float = 0.3, epochs: int = 15, steps_per_epoch: int = 100, batch_size: int = 512, learning_rate: float = 0.002, weight_decay: float = 0.01, patience: int = 5, minutes: float = 4.0, seed: int = 1, test_windows: int = 7, validation_steps: int = 168, gate_margin: float = 0.0, model_name: str = 'forecaster', model_store: str = 'models', namespace: str = 'kubeflow-user-example-com', server_image: str = 'kalecast/model-server:0.1.0'):
     _kale_pipeline_parameters_block = f'''
         data = '{data}'
         frequency = '{frequency}'
@@ -704,12 +747,15 @@ def query_step(query_html_report: Output[HTML], model_uri_input_artifact: Input[
         horizon = {horizon}
         minimum_history = {minimum_history}
         width = {width}
+        hour_width = {hour_width}
         blocks = {blocks}
         dropout = {dropout}
         epochs = {epochs}
         steps_per_epoch = {steps_per_epoch}
         batch_size = {batch_size}
         learning_rate = {learning_rate}
+        weight_decay = {weight_decay}
+        patience = {patience}
         minutes = {minutes}
         seed = {seed}
         test_windows = {test_windows}
@@ -781,7 +827,7 @@ def query_step(query_html_report: Output[HTML], model_uri_input_artifact: Input[
     name='forecast-pipeline',
     description='Hourly series in, a published and deployed forecaster out'
 )
-def auto_generated_pipeline(data: str = 'notebooks/data/electricity.csv', frequency: str = 'h', season: int = 24, input_length: int = 336, horizon: int = 48, minimum_history: int = 48, width: int = 256, blocks: int = 3, dropout: float = 0.1, epochs: int = 40, steps_per_epoch: int = 100, batch_size: int = 256, learning_rate: float = 0.001, minutes: float = 1.5, seed: int = 1, test_windows: int = 7, validation_steps: int = 168, gate_margin: float = 0.0, model_name: str = 'forecaster', model_store: str = 'models', namespace: str = 'kubeflow-user-example-com', server_image: str = 'kalecast/model-server:0.1.0'):
+def auto_generated_pipeline(data: str = 'notebooks/data/electricity.csv', frequency: str = 'h', season: int = 24, input_length: int = 504, horizon: int = 48, minimum_history: int = 48, width: int = 256, hour_width: int = 32, blocks: int = 2, dropout: float = 0.3, epochs: int = 15, steps_per_epoch: int = 100, batch_size: int = 512, learning_rate: float = 0.002, weight_decay: float = 0.01, patience: int = 5, minutes: float = 4.0, seed: int = 1, test_windows: int = 7, validation_steps: int = 168, gate_margin: float = 0.0, model_name: str = 'forecaster', model_store: str = 'models', namespace: str = 'kubeflow-user-example-com', server_image: str = 'kalecast/model-server:0.1.0'):
     """Auto-generated pipeline function."""
 
     load_data_task = load_data_step(
@@ -792,12 +838,15 @@ def auto_generated_pipeline(data: str = 'notebooks/data/electricity.csv', freque
         horizon=horizon,
         minimum_history=minimum_history,
         width=width,
+        hour_width=hour_width,
         blocks=blocks,
         dropout=dropout,
         epochs=epochs,
         steps_per_epoch=steps_per_epoch,
         batch_size=batch_size,
         learning_rate=learning_rate,
+        weight_decay=weight_decay,
+        patience=patience,
         minutes=minutes,
         seed=seed,
         test_windows=test_windows,
@@ -828,12 +877,15 @@ def auto_generated_pipeline(data: str = 'notebooks/data/electricity.csv', freque
         horizon=horizon,
         minimum_history=minimum_history,
         width=width,
+        hour_width=hour_width,
         blocks=blocks,
         dropout=dropout,
         epochs=epochs,
         steps_per_epoch=steps_per_epoch,
         batch_size=batch_size,
         learning_rate=learning_rate,
+        weight_decay=weight_decay,
+        patience=patience,
         minutes=minutes,
         seed=seed,
         test_windows=test_windows,
@@ -865,12 +917,15 @@ def auto_generated_pipeline(data: str = 'notebooks/data/electricity.csv', freque
         horizon=horizon,
         minimum_history=minimum_history,
         width=width,
+        hour_width=hour_width,
         blocks=blocks,
         dropout=dropout,
         epochs=epochs,
         steps_per_epoch=steps_per_epoch,
         batch_size=batch_size,
         learning_rate=learning_rate,
+        weight_decay=weight_decay,
+        patience=patience,
         minutes=minutes,
         seed=seed,
         test_windows=test_windows,
@@ -905,12 +960,15 @@ def auto_generated_pipeline(data: str = 'notebooks/data/electricity.csv', freque
         horizon=horizon,
         minimum_history=minimum_history,
         width=width,
+        hour_width=hour_width,
         blocks=blocks,
         dropout=dropout,
         epochs=epochs,
         steps_per_epoch=steps_per_epoch,
         batch_size=batch_size,
         learning_rate=learning_rate,
+        weight_decay=weight_decay,
+        patience=patience,
         minutes=minutes,
         seed=seed,
         test_windows=test_windows,
@@ -935,6 +993,7 @@ def auto_generated_pipeline(data: str = 'notebooks/data/electricity.csv', freque
     evaluate_task.set_display_name("evaluate-step")
 
     export_model_task = export_model_step(
+        card_input_artifact=evaluate_task.outputs["card_output_artifact"],
         contract_input_artifact=evaluate_task.outputs["contract_output_artifact"],
         history_input_artifact=evaluate_task.outputs["history_output_artifact"],
         network_bytes_input_artifact=evaluate_task.outputs["network_bytes_output_artifact"],
@@ -946,12 +1005,15 @@ def auto_generated_pipeline(data: str = 'notebooks/data/electricity.csv', freque
         horizon=horizon,
         minimum_history=minimum_history,
         width=width,
+        hour_width=hour_width,
         blocks=blocks,
         dropout=dropout,
         epochs=epochs,
         steps_per_epoch=steps_per_epoch,
         batch_size=batch_size,
         learning_rate=learning_rate,
+        weight_decay=weight_decay,
+        patience=patience,
         minutes=minutes,
         seed=seed,
         test_windows=test_windows,
@@ -984,12 +1046,15 @@ def auto_generated_pipeline(data: str = 'notebooks/data/electricity.csv', freque
         horizon=horizon,
         minimum_history=minimum_history,
         width=width,
+        hour_width=hour_width,
         blocks=blocks,
         dropout=dropout,
         epochs=epochs,
         steps_per_epoch=steps_per_epoch,
         batch_size=batch_size,
         learning_rate=learning_rate,
+        weight_decay=weight_decay,
+        patience=patience,
         minutes=minutes,
         seed=seed,
         test_windows=test_windows,
@@ -1022,12 +1087,15 @@ def auto_generated_pipeline(data: str = 'notebooks/data/electricity.csv', freque
         horizon=horizon,
         minimum_history=minimum_history,
         width=width,
+        hour_width=hour_width,
         blocks=blocks,
         dropout=dropout,
         epochs=epochs,
         steps_per_epoch=steps_per_epoch,
         batch_size=batch_size,
         learning_rate=learning_rate,
+        weight_decay=weight_decay,
+        patience=patience,
         minutes=minutes,
         seed=seed,
         test_windows=test_windows,

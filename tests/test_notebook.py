@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import asdict
 from itertools import pairwise
 from pathlib import Path
 
@@ -11,7 +12,10 @@ import nbformat
 import pytest
 from sample_series import hourly_series
 
+from kalecast.network import NetworkSettings
 from kalecast.runtime import Forecaster
+from kalecast.training import TrainingSettings
+from kalecast.tuning import SPACE
 
 ROOT = Path(__file__).parent.parent
 NOTEBOOK = ROOT / "notebooks" / "forecast_pipeline.ipynb"
@@ -19,6 +23,7 @@ SMALL = {
     "input_length": 168,
     "horizon": 24,
     "width": 32,
+    "hour_width": 8,
     "blocks": 1,
     "epochs": 3,
     "steps_per_epoch": 20,
@@ -70,6 +75,15 @@ def test_it_reads_as_an_article(cells: list):
     for before, cell in pairwise(cells):
         if cell.cell_type == "code":
             assert before.cell_type == "markdown", f"no prose before: {cell.source[:60]}"
+
+
+def test_its_parameters_are_the_defaults_that_benchmarks_train_with(cells: list):
+    written: dict[str, object] = {}
+    exec(next(cell.source for cell in cells if cell.cell_type == "code"), written)
+    for settings in (NetworkSettings(), TrainingSettings()):
+        for name, value in asdict(settings).items():
+            assert written.get(name, value) == value, name
+    assert {name for name in SPACE if name not in written} == set()
 
 
 def test_it_has_the_steps_in_order(cells: list):
