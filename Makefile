@@ -19,7 +19,7 @@ with_params = $(foreach parameter,$(PARAMS),--param $(parameter))
 
 .PHONY: help
 help:  ## List the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-19s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 ##### The main job #####
 
@@ -56,6 +56,28 @@ lab: install-workbench  ## Open JupyterLab with the Kale extension
 	@KALE_PYPI_PROD_URL=$(no_index) JUPYTER_CONFIG_PATH=$(CURDIR)/kale \
 		exec .venv/workbench/bin/jupyter lab $(if $(filter 0,$(shell id -u)),--allow-root) \
 		--LabApp.default_url=/lab/tree/notebooks/forecast_pipeline.ipynb $(LAB_ARGS)
+
+##### Benchmarks #####
+
+# TRAIN= is a long table (unique_id, ds, y) or a wide one, a series a row; TEST= its next hours.
+TRIALS ?= 20
+
+.PHONY: benchmark-accuracy
+benchmark-accuracy: install-workbench  ## Accuracy beside classical forecasts (TRAIN=, TEST=, SLOW=1)
+	@exec $(workbench) benchmarks/accuracy.py "$(or $(TRAIN),$(DATA))" $(if $(TEST),--test "$(TEST)") \
+		$(if $(SLOW),--slow) $(ACCURACY_ARGS)
+
+.PHONY: benchmark-forward
+benchmark-forward: install-workbench  ## Windows a second of a model file on one core
+	@exec $(workbench) benchmarks/forward_pass.py "$(MODEL_URI)"
+
+.PHONY: benchmark-memory
+benchmark-memory: install-workbench  ## Train on 10,000 generated series of 10,000 hours from disk
+	@exec $(workbench) benchmarks/training_memory.py $(MEMORY_ARGS)
+
+.PHONY: tune
+tune: install-workbench  ## Search hyper-parameters, resumable (DATA=my.csv, TRIALS=20)
+	@exec $(workbench) -m kalecast.tuning search "$(DATA)" --trials $(TRIALS)
 
 ##### Checks #####
 

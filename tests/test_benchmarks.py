@@ -5,20 +5,65 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pandas as pd
+import pytest
 from model_files import seasonal_naive_bytes
+from sample_series import hourly_series
 
 ROOT = Path(__file__).parent.parent
+
+
+def run(*command: str) -> dict:
+    done = subprocess.run(
+        [sys.executable, *command], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout.splitlines()[-1])
 
 
 def test_forward_pass(tmp_path: Path):
     model = tmp_path / "forecaster.onnx"
     model.write_bytes(seasonal_naive_bytes())
-    done = subprocess.run(
-        [sys.executable, "benchmarks/forward_pass.py", str(model), "--seconds", "0.01"],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    outcome = json.loads(done.stdout.splitlines()[-1])
+    outcome = run("benchmarks/forward_pass.py", str(model), "--seconds", "0.01")
     assert set(outcome["windows_per_second"]) == {"1", "8", "64", "256"}
+
+
+def wide(frame: pd.DataFrame, path: Path) -> Path:
+    """As the M4 competition writes its series."""
+    rows = frame.groupby("unique_id")["y"].apply(lambda y: pd.Series(y.to_numpy())).unstack()
+    rows.columns = [f"V{at + 2}" for at in range(rows.shape[1])]
+    rows.rename_axis("V1").to_csv(path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def series() -> pd.DataFrame:
+    frame = hourly_series(count=3, hours=400)
+    return frame[(frame["unique_id"] != "series_2") | (frame.index % 400 < 300)]
+
+
+SMALL = ("--horizon", "24", "--input-length", "168", "--epochs", "2")
+
+
+@pytest.mark.slow
+def test_accuracy_of_a_wide_table_and_its_test_part_is_that_of_one_long_table(
+    series: pd.DataFrame, tmp_path: Path
+):
+    from_end = series.groupby("unique_id").cumcount(ascending=False)
+    train = wide(series[from_end >= 24], tmp_path / "train.csv")
+    test = wide(series[from_end < 24], tmp_path / "test.csv")
+    series.to_csv(tmp_path / "long.csv", index=False)
+    apart = run("benchmarks/accuracy.py", str(train), "--test", str(test), *SMALL)
+    assert set(apart) >= {
+        "owa", "smape", "mase", "msis95", "coverage80", "coverage95", "train_seconds", "parameters"
+    }  # fmt: skip
+    together = run("benchmarks/accuracy.py", str(tmp_path / "long.csv"), *SMALL)
+    for score in ("owa", "smape", "mase", "msis95", "coverage80", "coverage95"):
+        assert apart[score] == pytest.approx(together[score], rel=1e-3), score
+    assert set(apart["baselines"]) == {"SeasonalNaiveDay", "SeasonalNaiveWeek"}
+
+
+@pytest.mark.slow
+def test_training_memory():
+    small = ("--series", "60", "--hours", "700", "--epochs", "1")
+    assert run("benchmarks/training_memory.py", *small)["series"] == 60
