@@ -13,7 +13,7 @@ GAPPIEST = 0.5
 """The largest share of a window's values that is taken away."""
 SHORTENED = 0.1
 """Share of the training windows whose beginning is taken away."""
-SIZE_SHARE = 4.0
+SIZE_SHARE = 8.0
 """What an error relative to the size of a series counts beside one relative to its changes."""
 
 Example = tuple[Floats, Floats, Floats]
