@@ -428,6 +428,8 @@ def evaluate_step(evaluate_html_report: Output[HTML], kale_metrics_artifact: Out
     smape_seasonal_naive = scores["smape_seasonal_naive"]
     coverage_80 = scores["coverage_80"]
     coverage_95 = scores["coverage_95"]
+    msis_95 = scores["msis_95"]
+    msis_95_seasonal_naive = scores["msis_95_seasonal_naive"]
     '''
 
     _kale_block5 = '''
@@ -437,6 +439,8 @@ def evaluate_step(evaluate_html_report: Output[HTML], kale_metrics_artifact: Out
         "coverage-95": coverage_95,
         "mase": mase,
         "mase-seasonal-naive": mase_seasonal_naive,
+        "msis-95": msis_95,
+        "msis-95-seasonal-naive": msis_95_seasonal_naive,
         "smape": smape,
         "smape-seasonal-naive": smape_seasonal_naive
     }
