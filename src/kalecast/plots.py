@@ -67,7 +67,7 @@ def plot_error_by_hour(table: pd.DataFrame) -> Figure:
     known["ahead"] = known.groupby(["unique_id", "cutoff"]).cumcount() + 1
     naive = (known[NAIVE[0]] - known["y"]).abs().groupby(known["unique_id"]).transform("mean")
     figure, axis = plt.subplots(figsize=(7, 3), layout="constrained")
-    for column, (colour, _, line) in _styles(models_of(known)).items():
+    for column, (colour, _, line) in _styles(models_of(table)).items():
         relative = (known[column] - known["y"]).abs() / naive.where(naive > 0)
         axis.plot(relative.groupby(known["ahead"]).mean(), line, color=colour, label=column)
     axis.set_xlabel("steps ahead")
