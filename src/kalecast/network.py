@@ -89,7 +89,9 @@ def build_network(settings: NetworkSettings) -> keras.Model:
     simple, residuals, tried = SeasonalForecasts(
         settings.season, settings.horizon, name="seasonal_forecasts"
     )(filled, known)
-    start = Start(simple, *WeighForecasts(name="weigh_forecasts")(simple, residuals, tried))
+    weighed = WeighForecasts(name="weigh_forecasts")(simple, residuals, tried)
+    bounds = (ops.min(filled, axis=1, keepdims=True), ops.max(filled, axis=1, keepdims=True))
+    start = Start(simple, *weighed, *bounds)
     ways, median, free = _corrections(start, known, settings)
     mixture = MixForecasts(settings.season, name="mix_forecasts")(simple, ways)
     gaps = Gaps(name="gaps")(free)
@@ -102,7 +104,7 @@ def build_network(settings: NetworkSettings) -> keras.Model:
 
 @dataclass(frozen=True)
 class Start:
-    """Where the networks start from, as `WeighForecasts` describes it."""
+    """Where the networks start from, as `WeighForecasts` describes it; the window's bounds."""
 
     simple: Any
     logits: Any
@@ -110,6 +112,8 @@ class Start:
     missed: Any
     error: Any
     overall: Any
+    smallest: Any
+    largest: Any
 
 
 def _corrections(start: Start, known: Any, settings: NetworkSettings) -> tuple[Any, Any, Any]:
@@ -132,9 +136,14 @@ def _by_hour(start: Start) -> Any:
     error = ops.expand_dims(start.error, 1)
     apart = (start.simple - ops.expand_dims(start.mixture, 1)) / error
     size = ops.log(start.error / start.overall + 1e-3)
+    # Many series have a floor or a ceiling, and bands need not go far beyond what ever was.
+    room_below = (start.mixture - start.smallest) / start.error
+    room_above = (start.largest - start.mixture) / start.error
     return ops.concatenate(
         [
             ops.expand_dims(size, 1),
+            ops.expand_dims(ops.clip(room_below, -10.0, 10.0), 1),
+            ops.expand_dims(ops.clip(room_above, -10.0, 10.0), 1),
             ops.clip(apart, -10.0, 10.0),
             ops.clip(start.missed / error, -10.0, 10.0),
         ],
@@ -145,7 +154,7 @@ def _by_hour(start: Start) -> Any:
 def _features(by_hour: Any, start: Start, known: Any, settings: NetworkSettings) -> Any:
     """What the network that sees the window as a whole looks at: `(batch, features)`."""
     # What was missed one season ahead of each origin tells most of what was missed later.
-    season, sizes = min(settings.season, settings.horizon), 1 + start.simple.shape[1]
+    season, sizes = min(settings.season, settings.horizon), 3 + start.simple.shape[1]
     ahead, missed = by_hour[:, :sizes], by_hour[:, sizes:, :season]
     seasons = settings.input_length // settings.season
     return ops.concatenate(
