@@ -90,8 +90,8 @@ def build_network(settings: NetworkSettings) -> keras.Model:
         settings.season, settings.horizon, name="seasonal_forecasts"
     )(filled, known)
     weighed = WeighForecasts(name="weigh_forecasts")(simple, residuals, tried)
-    bounds = (ops.min(filled, axis=1, keepdims=True), ops.max(filled, axis=1, keepdims=True))
-    start = Start(simple, *weighed, *bounds)
+    smallest, largest = (bound(filled, axis=1, keepdims=True) for bound in (ops.min, ops.max))
+    start = Start(simple, smallest, largest, *weighed)
     ways, median, free = _corrections(start, known, settings)
     mixture = MixForecasts(settings.season, name="mix_forecasts")(simple, ways)
     gaps = Gaps(name="gaps")(free)
@@ -107,13 +107,13 @@ class Start:
     """Where the networks start from, as `WeighForecasts` describes it; the window's bounds."""
 
     simple: Any
+    smallest: Any
+    largest: Any
     logits: Any
     mixture: Any
     missed: Any
     error: Any
     overall: Any
-    smallest: Any
-    largest: Any
 
 
 def _corrections(start: Start, known: Any, settings: NetworkSettings) -> tuple[Any, Any, Any]:
