@@ -12,7 +12,7 @@ from kalecast import training
 from kalecast.checkpoints import Checkpoint
 from kalecast.examples import Examples
 from kalecast.large_series import map_parquet
-from kalecast.network import NetworkSettings, predict
+from kalecast.network import NetworkSettings, build_network, predict
 from kalecast.series import SeriesError, tidy
 from kalecast.training import TrainingSettings, train, validation_error
 from kalecast.windows import SeriesStore, split_cutoffs
@@ -60,6 +60,26 @@ def test_other_data_or_settings_do_not_take_up_a_checkpoint(tmp_path: Path):
         for array in (values, values + 1)
     }
     assert len(names) == 4
+
+
+def test_a_checkpoint_of_another_network_of_the_same_settings_is_left_alone(
+    whole, tmp_path: Path, monkeypatch, capsys
+):
+    def stop(self, checkpoint, rows) -> None:
+        leave(self, checkpoint, rows)
+        raise KeyboardInterrupt
+
+    leave = training._Trainer._leave
+    with monkeypatch.context() as patched:
+        patched.setattr(training._Trainer, "_leave", stop)
+        patched.setattr(
+            training, "build_network", lambda shape: build_network(replace(shape, width=16))
+        )
+        with pytest.raises(KeyboardInterrupt):
+            train(hourly_series(), SHAPE, SHORT, tmp_path)
+    network, _ = train(hourly_series(), SHAPE, SHORT, tmp_path)
+    assert "going on" not in capsys.readouterr().out
+    assert same_weights(whole[0], network)
 
 
 def test_a_damaged_checkpoint_is_no_checkpoint(tmp_path: Path):

@@ -34,7 +34,7 @@ class SeasonalForecasts(layers.Layer):
     weeks is left with yesterday again and the mean of the last three days.
 
     Args:
-        season: steps a season; divides the window, which holds three of them or more.
+        season: steps a season; divides the window, which holds four of them or more.
         horizon: steps ahead.
 
     Input shape:

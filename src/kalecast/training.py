@@ -92,12 +92,15 @@ def train(
         SeriesError: no series is long enough.
     """
     job = _Job.of(series, shape, settings)
+    network = build_network(shape)
     checkpoint = None
     if checkpoints:
         store = job.examples.store
-        identity = (kalecast.__version__, shape, settings, store.lengths, store.values)
+        # The network itself too: the same settings may have meant another one yesterday.
+        layout = [tuple(variable.shape) for variable in network.variables]
+        identity = (kalecast.__version__, layout, shape, settings, store.lengths, store.values)
         checkpoint = Checkpoint.of(checkpoints, *identity)
-    trainer = _Trainer(build_network(shape), shape, settings)
+    trainer = _Trainer(network, shape, settings)
     rows = trainer.search(job.examples, job.cutoffs, job.held_out, checkpoint)
     trainer.calibrate(job.held_out)
     trainer.finish(job.examples, job.all_cutoffs, job.held_out, rows)
