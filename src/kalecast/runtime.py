@@ -1,7 +1,9 @@
 """Forecast from a model file with NumPy and ONNX Runtime alone."""
 
 import reprlib
+import struct
 from collections.abc import Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,9 @@ Windows = npt.NDArray[np.float64]
 
 LARGEST_VALUE = 1e100
 """Values beyond it are refused: no unit of measure needs them, and sums would overflow."""
+
+PLAIN = frozenset({float, int, type(None), np.float64})
+"""What NumPy turns into float64 as it is meant; texts and truth values it would take too."""
 
 
 class HistoryError(ValueError):
@@ -122,20 +127,48 @@ def _numbers(row: Any, index: int) -> Windows:
             f"Expected history {index} to be a list of numbers, received: {_shown(row)}."
         )
     try:
-        raw = np.asarray(row)
-        if raw.dtype.kind not in "iuf" or raw.ndim != 1:
-            raise TypeError("needs a look at each value")
-        values = raw.astype(np.float64)
+        values = _converted(row)
     except (TypeError, ValueError, OverflowError):
         values = np.array([_number(value, index, at) for at, value in enumerate(row)], dtype=float)
-    known = values[~np.isnan(values)]
-    if known.size and np.abs(known).max() > LARGEST_VALUE:
-        at = int(np.flatnonzero(np.abs(values) > LARGEST_VALUE)[0])
+    too_large = np.abs(values) > LARGEST_VALUE
+    if too_large.any():
+        at = int(too_large.argmax())
         raise HistoryError(
             f"Expected values of at most {LARGEST_VALUE:g} in size, received {values[at]} at "
             f"position {at} of history {index}."
         )
     return values
+
+
+def _converted(row: Sequence[Any] | Windows) -> Windows:
+    """A row of numbers and None as float64, all at once.
+
+    Raises:
+        TypeError, OverflowError: it holds something else, which NumPy might take for a number.
+    """
+    if isinstance(row, np.ndarray):
+        if row.dtype.kind not in "iuf" or row.ndim != 1:
+            raise TypeError("needs a look at each value")
+        return row.astype(np.float64)
+    try:
+        # Three times as fast as NumPy; refuses all but numbers and truth values.
+        values = np.frombuffer(_packer(len(row)).pack(*row))
+    except struct.error:
+        _require_plain(row)
+        return np.array(row, dtype=np.float64)
+    if ((values == 0) | (values == 1)).any():  # where a truth value would be found
+        _require_plain(row)
+    return values
+
+
+def _require_plain(row: Sequence[Any]) -> None:
+    if not PLAIN.issuperset(map(type, row)):
+        raise TypeError("needs a look at each value")
+
+
+@lru_cache(maxsize=64)
+def _packer(count: int) -> struct.Struct:
+    return struct.Struct(f"{count}d")
 
 
 def _number(value: Any, index: int, at: int) -> float:
