@@ -83,6 +83,21 @@ def fetch(uri: str) -> bytes:
         raise StoreError(f"Expected a model file at '{uri}', received: {error}") from error
 
 
+def state(uri: str) -> str:
+    """A text that changes whenever the model file at `uri` does; costs no reading of it.
+
+    Raises:
+        StoreError: as for `fetch`.
+    """
+    if urlsplit(uri).scheme == "s3":
+        return _s3_state(*_s3_parts(uri))
+    try:
+        found = _local_path(uri).stat()
+    except OSError as error:
+        raise StoreError(f"Expected a model file at '{uri}', received: {error}") from error
+    return f"{found.st_ino}-{found.st_mtime_ns}-{found.st_size}"
+
+
 def _local_path(uri: str) -> Path:
     parts = urlsplit(uri)
     if parts.scheme == "file":
@@ -144,3 +159,11 @@ def _s3_get(bucket: str, key: str) -> bytes:
     except Exception as error:  # botocore builds its error classes at run time
         raise StoreError(f"Expected a model file at 's3://{bucket}/{key}': {error}") from error
     return content
+
+
+def _s3_state(bucket: str, key: str) -> str:
+    client = _s3_client()
+    try:
+        return str(client.head_object(Bucket=bucket, Key=key)["ETag"])
+    except Exception as error:  # botocore builds its error classes at run time
+        raise StoreError(f"Expected a model file at 's3://{bucket}/{key}': {error}") from error
