@@ -7,6 +7,7 @@ PAGE_PORT ?= 7860
 SERVER_PORT ?= 9000
 GRPC_PORT ?= 9500
 METRICS_PORT ?= 6000
+PAGE_METRICS_PORT ?= 7861
 DATA ?= notebooks/data/electricity.csv
 MODEL_URI ?= models/forecaster.onnx
 # Pipeline parameters for `make run` and `make pipeline`, such as PARAMS="epochs=10 horizon=24"
@@ -27,7 +28,7 @@ help:  ## List the targets
 run: install-run  ## Train where there is no model yet, start server and page (DATA=my.csv, RETRAIN=1)
 	@exec $(workbench) gradio_app/launch.py --data "$(DATA)" $(if $(RETRAIN),--retrain) \
 		--page-port $(PAGE_PORT) --server-port $(SERVER_PORT) --grpc-port $(GRPC_PORT) \
-		--metrics-port $(METRICS_PORT) $(with_params)
+		--metrics-port $(METRICS_PORT) --page-metrics-port $(PAGE_METRICS_PORT) $(with_params)
 
 .PHONY: pipeline
 pipeline: install-workbench  ## Run the compiled pipeline on this machine (DATA=my.csv, PARAMS="epochs=10")
@@ -42,14 +43,14 @@ compile-check: install-workbench  ## Fail where notebook and compiled pipeline h
 	@$(workbench) kale/compile_notebook.py --check
 
 .PHONY: serve
-serve: .venv/seldon/.installed  ## Serve a model file (MODEL_URI=models/forecaster.onnx)
-	@exec .venv/seldon/bin/python seldon/serve.py --model-uri "$(MODEL_URI)" --port $(SERVER_PORT) \
+serve: .venv/server/.installed  ## Serve a model file (MODEL_URI=models/forecaster.onnx)
+	@exec .venv/server/bin/python seldon/serve.py --model-uri "$(MODEL_URI)" --port $(SERVER_PORT) \
 		--grpc-port $(GRPC_PORT) --metrics-port $(METRICS_PORT)
 
 .PHONY: page
 page: .venv/page/.installed  ## Show the page for a server that runs already
 	@MODEL_SERVER_URL=http://127.0.0.1:$(SERVER_PORT) KALECAST_PAGE_PORT=$(PAGE_PORT) \
-		SAMPLE_DATA="$(DATA)" exec .venv/page/bin/python gradio_app/app.py
+		KALECAST_METRICS_PORT=$(PAGE_METRICS_PORT) SAMPLE_DATA="$(DATA)" exec .venv/page/bin/python gradio_app/app.py
 
 .PHONY: lab
 lab: install-workbench  ## Open JupyterLab with the Kale extension
@@ -103,8 +104,8 @@ lint: install-all  ## Ruff and mypy
 .PHONY: install install-workbench install-run install-all
 install: install-run  ## Install what `make run` needs
 install-workbench: .venv/workbench/.installed
-install-run: .venv/workbench/.installed .venv/seldon/.installed .venv/page/.installed
-install-all: install-run .venv/workbench/.installed-test
+install-run: .venv/workbench/.installed .venv/server/.installed .venv/page/.installed
+install-all: install-run .venv/seldon/.installed .venv/workbench/.installed-test
 
 .venv/%/.installed: requirements/%.txt requirements/install.sh
 	@requirements/install.sh $*

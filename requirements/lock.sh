@@ -19,6 +19,7 @@ lock() {
 lock workbench "$@"
 lock test --constraint requirements/workbench.txt "$@"
 lock page "$@"
+lock server "$@"
 lock seldon "$@"
 lock uv "$@"
 .venv/workbench/bin/python requirements/conda.py
