@@ -65,7 +65,7 @@ def check_ports(ports: dict[str, int]) -> None:
         raise LaunchError(
             f"Expected free ports, in use already: {', '.join(taken)}. Stop what holds them, or "
             "choose others: make run PAGE_PORT=7870 SERVER_PORT=9100 GRPC_PORT=9600 "
-            "METRICS_PORT=6100"
+            "METRICS_PORT=6100 PAGE_METRICS_PORT=7871"
         )
 
 
@@ -125,7 +125,7 @@ def serve(
     """Start server and page, say where the page is, and stay until one of them ends."""
     server = _start(
         [
-            str(ROOT / ".venv/seldon/bin/python"),
+            str(ROOT / ".venv/server/bin/python"),
             str(ROOT / "seldon" / "serve.py"),
             *("--model-uri", str(model)),
             *("--port", str(arguments.server_port)),
@@ -133,6 +133,8 @@ def serve(
             *("--metrics-port", str(arguments.metrics_port)),
         ],
         children,
+        # What asks it ends with it: there is nobody to tell that it is going.
+        KALECAST_DRAIN_SECONDS="0",
     )
     page = _start(
         [str(ROOT / ".venv/page/bin/python"), str(ROOT / "gradio_app" / "app.py")],
@@ -140,6 +142,8 @@ def serve(
         MODEL_SERVER_URL=f"http://127.0.0.1:{arguments.server_port}",
         KALECAST_PAGE_PORT=str(arguments.page_port),
         SAMPLE_DATA=str(project_path(arguments.data)),
+        KALECAST_DRAIN_SECONDS="0",
+        KALECAST_METRICS_PORT=str(arguments.page_metrics_port),
     )
     address = f"http://127.0.0.1:{arguments.page_port}"
     _await_answer(f"{address}/ready", {"model server": server, "page": page})
@@ -213,6 +217,7 @@ def _ports(arguments: argparse.Namespace) -> dict[str, int]:
         "model server": arguments.server_port,
         "model server's gRPC": arguments.grpc_port,
         "model server's metrics": arguments.metrics_port,
+        "page's metrics": arguments.page_metrics_port,
     }
 
 
@@ -233,6 +238,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--server-port", type=int, default=9000)
     parser.add_argument("--grpc-port", type=int, default=9500)
     parser.add_argument("--metrics-port", type=int, default=6000)
+    parser.add_argument("--page-metrics-port", type=int, default=7861)
     return parser.parse_args()
 
 

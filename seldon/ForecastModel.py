@@ -1,6 +1,7 @@
 """The class that Seldon Core's Python wrapper runs, named as the wrapper looks it up.
 
-`seldon/serve.py` is the usual way to start it; the wrapper's own command does as well:
+`seldon/serve.py` is the usual server; this class answers the same under the wrapper's own command,
+and is what the usual server's answers are held against:
 
     cd seldon && MODEL_URI=../models/forecaster.onnx seldon-core-microservice ForecastModel
 """
@@ -11,11 +12,12 @@ from threading import Lock
 from time import perf_counter
 from typing import Any
 
+import description
 import numpy as np
 from messages import Question, read_json, read_proto
-from refusals import Refused, error_replies, only_forecasts
 from seldon_core.proto.prediction_pb2 import SeldonMessage
 from seldon_core.utils import construct_response, construct_response_json
+from wrapper_refusals import Refused, error_replies, not_offered
 
 from kalecast.bundle import Contract, open_session, read_contract
 from kalecast.runtime import Forecaster, HistoryError
@@ -79,11 +81,11 @@ class ForecastModel:
 
     def class_names(self) -> list[str]:
         """Names of the answer's columns, such as `q0.5` for the median."""
-        return [f"q{quantile:g}" for quantile in self.contract.quantiles]
+        return description.columns(self.contract)
 
     def tags(self) -> dict[str, str]:
         """Which model answered."""
-        return {"model_name": self.contract.name, "model_version": self.contract.version}
+        return description.tags(self.contract)
 
     def metrics(self) -> list[dict[str, Any]]:
         """Refusals since the last call; the wrapper also asks on each health check."""
@@ -101,24 +103,11 @@ class ForecastModel:
         return {"status": "ready", **self.tags()}
 
     def init_metadata(self) -> dict[str, Any]:
-        """The contract, and input and output as Open Inference Protocol v2 describes tensors.
-
-        The wrapper's schema allows texts alone under `custom`, so the contract is one, as JSON.
-        """
-        contract = self.contract
-        shape_in = [-1, contract.input_length]
-        shape_out = [-1, contract.horizon, len(contract.quantiles)]
-        return {
-            "name": contract.name,
-            "versions": [contract.version],
-            "platform": "onnxruntime_onnx",
-            "inputs": [{"name": "history", "datatype": "FP64", "shape": shape_in}],
-            "outputs": [{"name": "forecast", "datatype": "FP64", "shape": shape_out}],
-            "custom": {"contract": contract.to_json()},
-        }
+        """The model as the protocols describe one."""
+        return description.metadata(self.contract)
 
     def _not_offered(self, msg: Any) -> Any:
-        raise only_forecasts()
+        raise not_offered()
 
     # The wrapper has routes for these whatever a model offers, and fails inside them.
     send_feedback_raw = transform_input_raw = transform_output_raw = _not_offered

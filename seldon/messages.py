@@ -1,10 +1,11 @@
-"""What a Seldon message asks for: from its JSON, or its protobuf, to histories.
+"""What a Seldon message asks for: from its JSON, or its protobuf, to histories, and back.
 
 The stock wrapper makes NumPy arrays of messages before a model sees them, which fails on
-histories of different length and on unknown values. So the model takes messages as they come
-and reads them here. Needs no seldon-core: protobuf messages are read by their fields' names.
+histories of different length and on unknown values. So messages are taken as they come and read
+here. Needs no seldon-core: protobuf messages are read by their fields' names.
 """
 
+import math
 import reprlib
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -30,11 +31,12 @@ class Question:
     """The sender's identifier of the request, which the answer repeats."""
 
 
-def read_json(message: Any) -> Question:
+def read_json(message: Any, most: int = MOST_HISTORIES) -> Question:
     """The question in a message that came as JSON.
 
     Raises:
-        HistoryError: it holds no `data` with either `ndarray` or `tensor`.
+        HistoryError: it holds no `data` with either `ndarray` or `tensor`, or more than `most`
+            histories.
     """
     if not isinstance(message, dict):
         raise HistoryError(f"Expected a JSON object with 'data', received: {shown(message)}.")
@@ -54,11 +56,12 @@ def read_json(message: Any) -> Question:
             f"Expected 'data' with either 'ndarray' or 'tensor', received: {_listed(data)}."
         )
     (form,) = forms
-    histories = data[form] if form == "ndarray" else _json_tensor(data[form])
-    return Question(_few_enough(histories), form, _puid(message))
+    if form == "tensor":
+        return Question(_json_tensor(data[form], most), form, _puid(message))
+    return Question(rows_of(None, data[form], most), form, _puid(message))
 
 
-def read_proto(message: Any) -> Question:
+def read_proto(message: Any, most: int = MOST_HISTORIES) -> Question:
     """The question in a `SeldonMessage` of protobuf.
 
     Raises:
@@ -68,16 +71,35 @@ def read_proto(message: Any) -> Question:
     form = (message.data.WhichOneof("data_oneof") or "none") if kind == "data" else kind
     if form == "tensor":
         tensor = message.data.tensor
-        histories: Any = _rows(list(tensor.shape), np.array(tensor.values, dtype=np.float64))
+        values = np.array(tensor.values, dtype=np.float64)
+        histories: Any = rows_of(list(tensor.shape), values, most)
     elif form == "ndarray":
         # Counted before it is converted, value by value.
-        rows = _few_enough(message.data.ndarray.values)
+        rows = rows_of(None, message.data.ndarray.values, most)
         histories = [_plain(row) for row in rows]
     else:
         raise HistoryError(
             f"Expected 'data' with 'ndarray' or 'tensor', one history a row, received: {form}."
         )
-    return Question(_few_enough(histories), form, message.meta.puid)
+    return Question(histories, form, message.meta.puid)
+
+
+def rows_of(shape: Any, values: Any, most: int) -> Any:
+    """Values as rows: cut as `shape` says, or (None) as they come.
+
+    Raises:
+        HistoryError: the shape is none of rows, or not that of the values; or there are more
+            rows than `most`. What is no row at all is refused when it is read.
+    """
+    if shape is not None:
+        _check_shape(shape, values)
+    count = shape[0] if shape is not None else len(values) if hasattr(values, "__len__") else 0
+    if count > most:
+        raise HistoryError(f"Expected at most {most} histories a request, received {count}.")
+    if shape is None:
+        return values
+    length = shape[1]
+    return [values[at : at + length] for at in range(0, len(values), length)]
 
 
 def shown(value: Any) -> str:
@@ -100,16 +122,7 @@ def _puid(message: dict[str, Any]) -> str:
     return puid
 
 
-def _few_enough(histories: Any) -> Any:
-    """Refuse more rows than `MOST_HISTORIES`; what is no row at all is refused later."""
-    if hasattr(histories, "__len__") and len(histories) > MOST_HISTORIES:
-        raise HistoryError(
-            f"Expected at most {MOST_HISTORIES} histories a request, received {len(histories)}."
-        )
-    return histories
-
-
-def _json_tensor(tensor: Any) -> list[Any]:
+def _json_tensor(tensor: Any, most: int) -> Any:
     if not isinstance(tensor, dict) or not {"shape", "values"} <= tensor.keys():
         raise HistoryError(
             f"Expected 'tensor' to be an object with 'shape' and 'values', "
@@ -118,13 +131,14 @@ def _json_tensor(tensor: Any) -> list[Any]:
     shape, values = tensor["shape"], tensor["values"]
     if not isinstance(values, list):
         raise HistoryError(f"Expected 'values' to be a list of numbers, received: {shown(values)}.")
-    # Protobuf's JSON, which Seldon's own client sends, writes NaN in a tensor as text.
-    known = [None if value == "NaN" else value for value in values]
-    return _rows(shape, known)
+    _check_shape(shape, values)
+    if str in set(map(type, values)):
+        # Protobuf's JSON, which Seldon's own client sends, writes NaN in a tensor as text.
+        values = [None if value == "NaN" else value for value in values]
+    return rows_of(shape, values, most)
 
 
-def _rows(shape: Any, values: Sequence[Any]) -> list[Any]:
-    """A tensor's values as rows."""
+def _check_shape(shape: Any, values: Sequence[Any]) -> None:
     if (
         not isinstance(shape, list)
         or len(shape) != 2
@@ -134,12 +148,10 @@ def _rows(shape: Any, values: Sequence[Any]) -> list[Any]:
             "Expected 'shape' to be two positive whole numbers, of histories and of values in "
             f"each, received: {shown(shape)}."
         )
-    rows, length = shape
-    if rows * length != len(values):
+    if math.prod(shape) != len(values):
         raise HistoryError(
             f"Expected as many values as 'shape' says, {shown(shape)}, received {len(values)}."
         )
-    return [values[at * length : (at + 1) * length] for at in range(rows)]
 
 
 def _plain(value: Any) -> Any:

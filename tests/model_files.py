@@ -39,10 +39,13 @@ def contract(**changes: Any) -> Contract:
     return Contract(**{**values, **changes})
 
 
-def seasonal_naive_bytes(wanted: Contract | None = None, offset: float = 1.0) -> bytes:
+def seasonal_naive_bytes(
+    wanted: Contract | None = None, offset: float = 1.0, work: int = 0
+) -> bytes:
     """A model file whose median is the last day again, its quantiles `offset` apart.
 
-    Unknown values count as zero. The horizon must be a multiple of the season.
+    Unknown values count as zero. The horizon must be a multiple of the season. `work` adds so
+    many products of large matrices to each forward pass (20 take about half a second).
     """
     wanted = wanted or contract()
     days = wanted.horizon // wanted.season
@@ -62,7 +65,8 @@ def seasonal_naive_bytes(wanted: Contract | None = None, offset: float = 1.0) ->
         helper.make_node("Slice", ["known", "starts", "ends", "axes"], ["day"]),
         helper.make_node("Tile", ["day", "repeats"], ["days"]),
         helper.make_node("Unsqueeze", ["days", "last_axis"], ["median"]),
-        helper.make_node("Add", ["median", "spread"], [OUTPUT_NAME]),
+        helper.make_node("Add", ["median", "spread"], [OUTPUT_NAME if not work else "forecasts"]),
+        *_busy(work, constants),
     ]
     shape_in = [None, wanted.input_length]
     shape_out = [None, wanted.horizon, len(wanted.quantiles)]
@@ -75,3 +79,26 @@ def seasonal_naive_bytes(wanted: Contract | None = None, offset: float = 1.0) ->
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
     return write_contract(model.SerializeToString(), wanted)
+
+
+def _busy(work: int, constants: dict[str, np.ndarray]) -> list[Any]:
+    """Nodes that take time, depend on the input and add nothing to the forecast."""
+    if not work:
+        return []
+    size = 1000
+    constants["matrix"] = np.full((size, size), 1.0 / size)
+    constants["first"], constants["second"] = np.array([0, 0]), np.array([1, 1])
+    constants["both"] = np.array([0, 1])
+    constants["nothing"] = np.array(0.0)
+    nodes = [
+        helper.make_node("Slice", ["known", "first", "second", "both"], ["seed"]),
+        helper.make_node("Add", ["matrix", "seed"], ["product_0"]),
+        *(
+            helper.make_node("MatMul", ["matrix", f"product_{at}"], [f"product_{at + 1}"])
+            for at in range(work)
+        ),
+        helper.make_node("ReduceMean", [f"product_{work}"], ["mean"], keepdims=0),
+        helper.make_node("Mul", ["mean", "nothing"], ["zeroed"]),
+        helper.make_node("Add", ["forecasts", "zeroed"], [OUTPUT_NAME]),
+    ]
+    return nodes

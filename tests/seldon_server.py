@@ -4,8 +4,9 @@ import json
 import os
 import signal
 import subprocess
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,9 +17,10 @@ from ports import free_ports
 
 ROOT = Path(__file__).resolve().parent.parent
 SERVE = ROOT / "seldon" / "serve.py"
-PYTHON = Path(
-    os.environ.get("KALECAST_SELDON_PYTHON", ROOT / ".venv" / "seldon" / "bin" / "python")
-)
+PYTHON = ROOT / ".venv" / "server" / "bin" / "python"
+REFERENCE = ROOT / ".venv" / "seldon" / "bin" / "python"
+"""The environment of Seldon Core's own client and wrapper."""
+
 PREDICTIONS = "/api/v1.0/predictions"
 
 
@@ -56,9 +58,9 @@ class Server:
         return requests.post(self.url + PREDICTIONS, data=body, **{**settings, **changes})
 
     def ask_grpc(self, *jobs: dict[str, Any]) -> list[dict[str, Any]]:
-        """Run jobs of `seldon_client.py` in the server's environment."""
+        """Run jobs of `seldon_client.py` with Seldon's own client."""
         done = subprocess.run(
-            [PYTHON, ROOT / "tests" / "seldon_client.py", f"127.0.0.1:{self.ports.grpc}"],
+            [REFERENCE, ROOT / "tests" / "seldon_client.py", f"127.0.0.1:{self.ports.grpc}"],
             input=json.dumps(jobs),
             capture_output=True,
             text=True,
@@ -72,6 +74,11 @@ class Server:
     def metrics(self) -> str:
         return requests.get(f"http://127.0.0.1:{self.ports.metrics}/metrics", timeout=10).text
 
+    def counted(self, name: str) -> float:
+        """A figure of the metrics page, 0 where it was never counted."""
+        lines = [line.rpartition(" ") for line in self.metrics().splitlines()]
+        return sum(float(value) for found, _, value in lines if found == name)
+
     def processes(self) -> list[psutil.Process]:
         """The server's process and all that descend from it."""
         first = psutil.Process(self.process.pid)
@@ -80,8 +87,9 @@ class Server:
 
 def start(*arguments: str, **environment: str) -> subprocess.Popen[str]:
     """Start `serve.py`; nothing of this shell's settings of the server reaches it."""
-    ours = ("PREDICTIVE_UNIT_", "GUNICORN_", "MODEL_URI", "SELDON_")
+    ours = ("PREDICTIVE_UNIT_", "MODEL_URI", "KALECAST_")
     kept = {key: value for key, value in os.environ.items() if not key.startswith(ours)}
+    environment = {"KALECAST_DRAIN_SECONDS": "0", **environment}
     return subprocess.Popen(
         [PYTHON, SERVE, *arguments],
         stdout=subprocess.PIPE,
@@ -93,10 +101,10 @@ def start(*arguments: str, **environment: str) -> subprocess.Popen[str]:
 
 
 @contextmanager
-def serving(model_file: Path, ports: Ports | None = None) -> Iterator[Server]:
+def serving(model_file: Path, **environment: str) -> Iterator[Server]:
     """A server that is ready, ended afterwards whatever happened."""
-    ports = ports or Ports.free()
-    process = start("--model-uri", str(model_file), *ports.options())
+    ports = Ports.free()
+    process = start("--model-uri", str(model_file), *ports.options(), **environment)
     try:
         yield Server(process, ports, _until_ready(process))
     finally:
@@ -125,3 +133,40 @@ def end(process: subprocess.Popen[str], number: int = signal.SIGTERM) -> tuple[i
         process.kill()
         _, logged = process.communicate()
     return process.returncode, logged
+
+
+@contextmanager
+def stock_serving(model_file: Path) -> Iterator[Server]:
+    """The same model under Seldon Core's own, unchanged command."""
+    ports = Ports.free()
+    parameters = [{"name": "model_uri", "type": "STRING", "value": str(model_file)}]
+    process = subprocess.Popen(
+        [
+            *(REFERENCE.with_name("seldon-core-microservice"), "ForecastModel"),
+            *("--http-port", str(ports.http), "--grpc-port", str(ports.grpc)),
+            *("--metrics-port", str(ports.metrics), "--parameters", json.dumps(parameters)),
+        ],
+        cwd=ROOT / "seldon",
+        env={**os.environ, "PYTHONPATH": str(ROOT / "seldon")},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        start_new_session=True,
+    )
+    try:
+        stock = Server(process, ports, "")
+        _await_health(stock.url)
+        yield stock
+    finally:
+        os.killpg(process.pid, signal.SIGKILL)  # it does not end on SIGTERM
+        process.wait()
+
+
+def _await_health(url: str) -> None:
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        with suppress(requests.ConnectionError):
+            if requests.get(url + "/health/status", timeout=5).status_code == 200:
+                return
+        time.sleep(0.2)
+    raise AssertionError(f"{url} does not answer")

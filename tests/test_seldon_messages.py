@@ -1,17 +1,12 @@
 """What the model server reads out of Seldon messages; needs no seldon-core."""
 
-import sys
-from pathlib import Path
 from typing import Any
 
 import pytest
+from messages import MOST_HISTORIES, read_json, shown
 from model_files import contract
 
 from kalecast.runtime import HistoryError, as_windows
-
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "seldon"))
-
-from messages import MOST_HISTORIES, read_json, shown
 
 HISTORY = [float(value) for value in range(60)]
 

@@ -1,0 +1,265 @@
+"""Both protocols over gRPC, in the same event loop and before the same batches as HTTP.
+
+Every tensor of a `SeldonMessage` or a `ModelInferRequest` is read into an array at once, so that
+gRPC costs no more than HTTP does.
+"""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from time import perf_counter
+from typing import Any
+
+import grpc
+import numpy as np
+import open_inference
+from google.protobuf import struct_pb2
+from messages import read_proto, rows_of
+from protocol_buffers import inference, seldon
+from refusals import Failed, Refusal, only_forecasts
+from service import Service
+from serving import ServedModel
+
+from kalecast.bundle import OUTPUT_NAME
+from kalecast.runtime import HistoryError, Windows
+
+logger = logging.getLogger(__name__)
+
+MOST_WAITING_CALLS = 65536
+"""gRPC refuses calls beyond its queue, by default about a thousand, as CANCELLED. Its queue is
+not where this server limits."""
+
+CODES = {
+    400: grpc.StatusCode.INVALID_ARGUMENT,
+    404: grpc.StatusCode.NOT_FOUND,
+    500: grpc.StatusCode.INTERNAL,
+    501: grpc.StatusCode.UNIMPLEMENTED,
+    503: grpc.StatusCode.UNAVAILABLE,
+    504: grpc.StatusCode.DEADLINE_EXCEEDED,
+}
+
+RAW = {
+    "FP64": "<f8",
+    "FP32": "<f4",
+    "FP16": "<f2",
+    "INT64": "<i8",
+    "INT32": "<i4",
+    "INT16": "<i2",
+    "INT8": "<i1",
+    "UINT64": "<u8",
+    "UINT32": "<u4",
+    "UINT16": "<u2",
+    "UINT8": "<u1",
+}
+"""Tensors as bytes: their datatypes as NumPy names them."""
+
+TYPED = (
+    "fp64_contents",
+    "fp32_contents",
+    "int64_contents",
+    "int_contents",
+    "uint64_contents",
+    "uint_contents",
+)
+
+PROTOCOLS = {"Predict": "seldon-grpc", "ModelInfer": "open-inference-grpc"}
+"""What a call counts as; all others are `other`."""
+
+Method = Callable[[Any, Any], Awaitable[Any]]
+
+
+class GRPCServer:
+    """The gRPC server.
+
+    Args:
+        service: forecasts.
+    """
+
+    def __init__(self, service: Service) -> None:
+        limits = service.configuration
+        self._service = service
+        self._address = f"{limits.host}:{limits.grpc_port}"
+        self._grace = limits.grace_seconds
+        self._server = grpc.aio.server(
+            options=[
+                ("grpc.so_reuseport", 0),  # or a second server would share the port in silence
+                ("grpc.max_receive_message_length", limits.max_body),
+                ("grpc.server.max_pending_requests", MOST_WAITING_CALLS),
+                ("grpc.server.max_pending_requests_hard_limit", MOST_WAITING_CALLS),
+            ]
+        )
+        for name, methods in self._offered().items():
+            handlers = {
+                method: grpc.unary_unary_rpc_method_handler(
+                    self._guarded(function, PROTOCOLS.get(method, "other")),
+                    request_deserializer=request.FromString,
+                    response_serializer=lambda message: message.SerializeToString(),
+                )
+                for method, (function, request) in methods.items()
+            }
+            generic = grpc.method_handlers_generic_handler(name, handlers)
+            self._server.add_generic_rpc_handlers((generic,))
+
+    async def start(self) -> None:
+        """Listen."""
+        self._server.add_insecure_port(self._address)
+        await self._server.start()
+
+    async def stop(self) -> None:
+        """Listen no more, and answer what is in flight."""
+        await self._server.stop(self._grace)
+
+    def _offered(self) -> dict[str, dict[str, tuple[Method, Any]]]:
+        """Methods and their requests' classes, by service."""
+        predict = (self._predict, seldon.SeldonMessage)
+        feedback = (self._not_offered, seldon.Feedback)
+        return {
+            "seldon.protos.Seldon": {
+                "Predict": predict,
+                "SendFeedback": feedback,
+                "ModelMetadata": (self._seldon_metadata, seldon.SeldonModelMetadataRequest),
+                "GraphMetadata": (self._not_offered, seldon.Empty),
+            },
+            "seldon.protos.Model": {
+                "Predict": predict,
+                "SendFeedback": feedback,
+                "Metadata": (self._seldon_metadata, seldon.Empty),
+            },
+            "inference.GRPCInferenceService": {
+                "ServerLive": (self._live, inference.ServerLiveRequest),
+                "ServerReady": (self._ready, inference.ServerReadyRequest),
+                "ModelReady": (self._model_ready, inference.ModelReadyRequest),
+                "ServerMetadata": (self._about, inference.ServerMetadataRequest),
+                "ModelMetadata": (self._metadata, inference.ModelMetadataRequest),
+                "ModelInfer": (self._infer, inference.ModelInferRequest),
+            },
+        }
+
+    def _guarded(self, method: Method, protocol: str) -> Method:
+        """The same method, with refusals as status codes, counted."""
+
+        async def answered(request: Any, context: Any) -> Any:
+            started, code = perf_counter(), grpc.StatusCode.CANCELLED
+            try:
+                message = await _refusing(method, request, context)
+                code = grpc.StatusCode.OK
+                return message
+            except Refusal as refusal:
+                code = CODES.get(refusal.status, grpc.StatusCode.INVALID_ARGUMENT)
+                await context.abort(code, str(refusal))
+            finally:
+                seconds = perf_counter() - started
+                self._service.metrics.answered(protocol, code.name, seconds)
+
+        return answered
+
+    async def _forecast(self, context: Any, histories: Any) -> tuple[ServedModel, Windows]:
+        # gRPC cancels this call where the client does, and with it what it waits for.
+        model, future = self._service.submit(histories, context.time_remaining())
+        return model, await future
+
+    async def _predict(self, request: Any, context: Any) -> Any:
+        with self._service.admitted():
+            question = read_proto(request, self._service.configuration.max_histories)
+            model, forecast = await self._forecast(context, question.histories)
+        answer = seldon.SeldonMessage()
+        answer.meta.puid = question.puid
+        for key, value in model.tags.items():
+            answer.meta.tags[key].string_value = value
+        answer.data.names.extend(model.columns)
+        if question.form == "tensor":
+            answer.data.tensor.shape.extend(forecast.shape)
+            answer.data.tensor.values.extend(forecast.reshape(-1))
+        else:
+            answer.data.ndarray.ParseFromString(_list_value(forecast.tolist()))
+        return answer
+
+    async def _infer(self, request: Any, context: Any) -> Any:
+        self._check_model(request.model_name, request.model_version)
+        with self._service.admitted():
+            rows, raw = _histories(request, self._service.configuration.max_histories)
+            model, forecast = await self._forecast(context, rows)
+        contract = model.contract
+        answer = inference.ModelInferResponse(
+            model_name=contract.name, model_version=contract.version, id=request.id
+        )
+        tensor = answer.outputs.add(name=OUTPUT_NAME, datatype="FP64", shape=forecast.shape)
+        # As it was asked: typed values, or bytes.
+        if raw:
+            answer.raw_output_contents.append(forecast.astype("<f8").tobytes())
+        else:
+            tensor.contents.fp64_contents.extend(forecast.reshape(-1))
+        return answer
+
+    async def _seldon_metadata(self, _: Any, __: Any) -> Any:
+        metadata = self._service.model.metadata
+        return seldon.SeldonModelMetadata(**metadata)
+
+    async def _metadata(self, request: Any, _: Any) -> Any:
+        self._check_model(request.name, request.version)
+        metadata = dict(self._service.model.metadata)
+        return inference.ModelMetadataResponse(properties=metadata.pop("custom"), **metadata)
+
+    async def _about(self, _: Any, __: Any) -> Any:
+        return inference.ServerMetadataResponse(**open_inference.ABOUT)
+
+    async def _live(self, _: Any, __: Any) -> Any:
+        return inference.ServerLiveResponse(live=True)
+
+    async def _ready(self, _: Any, __: Any) -> Any:
+        return inference.ServerReadyResponse(ready=self._service.is_ready)
+
+    async def _model_ready(self, request: Any, _: Any) -> Any:
+        self._check_model(request.name, request.version)
+        return inference.ModelReadyResponse(ready=self._service.is_ready)
+
+    async def _not_offered(self, _: Any, __: Any) -> Any:
+        raise Refusal(str(only_forecasts()), 501)
+
+    def _check_model(self, name: str, version: str) -> None:
+        open_inference.check_model(self._service.model.contract, name, version)
+
+
+async def _refusing(method: Method, request: Any, context: Any) -> Any:
+    """Call a method; whatever goes wrong in it is a `Refusal`."""
+    try:
+        return await method(request, context)
+    except (Refusal, asyncio.CancelledError):
+        raise
+    except (HistoryError, RecursionError) as error:
+        raise Refusal(str(error)) from None
+    except Exception:
+        logger.exception("A gRPC call failed")
+        raise Failed from None
+
+
+def _histories(request: Any, most: int) -> tuple[Any, bool]:
+    """The histories of a `ModelInferRequest`, and whether they came as bytes.
+
+    Raises:
+        Refusal, HistoryError: it has none.
+    """
+    if len(request.inputs) != 1:
+        raise Refusal(f"Expected one input tensor, received {len(request.inputs)}.")
+    open_inference.check_outputs([output.name for output in request.outputs])
+    (tensor,) = request.inputs
+    open_inference.check_input(tensor.name, tensor.datatype)
+    shape = list(tensor.shape)
+    if not request.raw_input_contents:
+        typed = next((name for name in TYPED if getattr(tensor.contents, name)), TYPED[0])
+        values = np.array(getattr(tensor.contents, typed), dtype=np.float64)
+        return rows_of(shape, values, most), False
+    if len(request.raw_input_contents) != 1:
+        raise Refusal("Expected the bytes of one tensor, received those of several.")
+    try:
+        values = np.frombuffer(request.raw_input_contents[0], RAW[tensor.datatype])
+    except ValueError:
+        raise Refusal(f"Expected whole values of {tensor.datatype}, received a part.") from None
+    return rows_of(shape, values.astype(np.float64), most), True
+
+
+def _list_value(rows: Any) -> bytes:
+    """Nested lists of numbers as the bytes of a `ListValue`."""
+    value = struct_pb2.ListValue()
+    value.extend(rows)
+    return value.SerializeToString()

@@ -1,0 +1,191 @@
+"""What is offered over HTTP: forecasts in both protocols, health and metadata, by path."""
+
+import asyncio
+import re
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import open_inference
+import orjson
+from bodies import BodyReader, json_of, seldon_message
+from exchange import Answer, ClientGone, Receive, Request
+from messages import read_json
+from refusals import PREDICTIONS, Refusal, only_forecasts
+from service import Service
+from serving import ServedModel
+
+from kalecast.runtime import Windows
+
+OPENAPI = Path(__file__).with_name("openapi.json")
+GATEWAY = re.compile(r"^/seldon(/[^/]+){1,2}(?=/(api|v2)(/|$))")
+"""What Seldon's gateways put before a path (namespace and deployment), where they leave it."""
+
+ALIVE = ("/health/ping", "/live", "/v2/health/live")
+READY = ("/health/status", "/api/v1.0/health/status", "/ready", "/v2/health/ready")
+METADATA = ("/metadata", "/api/v1.0/metadata")
+FORECASTS = (PREDICTIONS, "/api/v0.1/predictions", "/predict")
+NOT_OFFERED = (
+    "/send-feedback",
+    "/api/v1.0/feedback",
+    "/api/v0.1/feedback",
+    "/transform-input",
+    "/transform-output",
+    "/route",
+    "/aggregate",
+)
+
+Handler = Callable[[Request], Awaitable[Answer]]
+
+
+class Handlers:
+    """Finds and holds what answers a request.
+
+    Args:
+        service: forecasts.
+    """
+
+    def __init__(self, service: Service) -> None:
+        self._service = service
+        self._most = service.configuration.max_histories
+        self._body = BodyReader(service.configuration)
+        self._routes: dict[str, dict[str, Handler]] = {
+            **{path: {"GET": self._alive} for path in ALIVE},
+            **{path: {"GET": self._ready} for path in READY},
+            **{path: {"GET": self._metadata} for path in METADATA},
+            **{path: {"POST": self._seldon} for path in FORECASTS},
+            **{path: {"POST": self._not_offered} for path in NOT_OFFERED},
+            "/v2": {"GET": self._about},
+            "/seldon.json": {"GET": self._openapi},
+            "/openapi.json": {"GET": self._openapi},
+        }
+        self._routes["/predict"]["GET"] = self._seldon
+
+    def find(self, request: Request) -> Handler:
+        """What answers a request.
+
+        Raises:
+            Refusal: there is nothing at its path, or not for its method.
+        """
+        path = GATEWAY.sub("", request.path)
+        offered = self._routes.get(path) or self._model_route(path)
+        if offered is None:
+            raise Refusal(
+                f"There is nothing at this path. Forecasts are answered at {PREDICTIONS}.", 404
+            )
+        method = "GET" if request.method == "HEAD" else request.method
+        if method not in offered:
+            wanted = " or ".join(offered)
+            raise Refusal(
+                f"Expected {wanted}, received {request.method[:20]}.", 405, allowed=tuple(offered)
+            )
+        return offered[method]
+
+    def _model_route(self, path: str) -> dict[str, Handler] | None:
+        """Routes of the Open Inference Protocol that name a model, and maybe its version."""
+        parts = path.split("/")[1:]
+        if len(parts) < 3 or parts[:2] != ["v2", "models"]:
+            return None
+        name, rest, version = parts[2], parts[3:], ""
+        if len(rest) >= 2 and rest[0] == "versions":
+            version, rest = rest[1], rest[2:]
+        offered: dict[str, dict[str, Handler]] = {
+            "": {"GET": self._v2_metadata},
+            "ready": {"GET": self._ready},
+            "infer": {"POST": self._infer},
+        }
+        found = offered.get("/".join(rest))
+        if found:
+            open_inference.check_model(self._service.model.contract, name, version)
+        return found
+
+    async def _seldon(self, request: Request) -> Answer:
+        with self._service.admitted():
+            body = await self._body.read(request)
+            message = seldon_message(body, request.content_type, request.query)
+            question = read_json(message, self._most)
+            model, forecast = await self._forecast(request, question.histories)
+        data: dict[str, Any] = {"names": model.columns}
+        if question.form == "tensor":
+            data["tensor"] = {"shape": list(forecast.shape), "values": forecast.reshape(-1)}
+        else:
+            data["ndarray"] = forecast
+        meta = {"tags": model.tags, **({"puid": question.puid} if question.puid else {})}
+        content = {"data": data, "meta": meta}
+        return Answer(orjson.dumps(content, option=orjson.OPT_SERIALIZE_NUMPY))
+
+    async def _infer(self, request: Request) -> Answer:
+        with self._service.admitted():
+            body = await self._body.read(request)
+            if b"inference-header-content-length" in request.headers:
+                raise Refusal("Expected tensors as JSON, received binary ones.", 415)
+            asked = open_inference.read(json_of(body), self._most)
+            model, forecast = await self._forecast(request, asked.histories)
+        return Answer(open_inference.answer(model, asked, forecast))
+
+    async def _not_offered(self, _: Request) -> Answer:
+        raise only_forecasts()
+
+    async def _alive(self, request: Request) -> Answer:
+        if request.path == "/health/ping":
+            return Answer(b"pong", kind=b"text/plain; charset=utf-8")
+        return Answer(b'{"live":true}')
+
+    async def _ready(self, request: Request) -> Answer:
+        if not self._service.is_ready:
+            raise Refusal("The server is not ready for new requests.", 503, 1)
+        if request.path.startswith("/v2"):
+            return Answer(b'{"ready":true}')
+        tags = self._service.model.tags
+        return Answer(
+            orjson.dumps({"jsonData": {"status": "ready", **tags}, "meta": {"tags": tags}})
+        )
+
+    async def _metadata(self, _: Request) -> Answer:
+        return Answer(orjson.dumps(self._service.model.metadata))
+
+    async def _v2_metadata(self, _: Request) -> Answer:
+        metadata = self._service.model.metadata
+        told = {key: metadata[key] for key in ("name", "versions", "platform", "inputs", "outputs")}
+        properties = {"contract": metadata["custom"]["contract"]}
+        return Answer(orjson.dumps({**told, "properties": properties}))
+
+    async def _about(self, _: Request) -> Answer:
+        return Answer(orjson.dumps(open_inference.ABOUT))
+
+    async def _openapi(self, _: Request) -> Answer:
+        return Answer(OPENAPI.read_bytes())
+
+    async def _forecast(self, request: Request, histories: Any) -> tuple[ServedModel, Windows]:
+        """The forecast, unless the client hangs up before its turn comes.
+
+        Raises:
+            Refusal: as for `Service.submit`.
+            ClientGone: nothing was computed, or nobody is there to hear it.
+        """
+        model, future = self._service.submit(histories, _patience(request.headers))
+        # Where the queue is short, looking costs more than computing for nobody.
+        watcher = None
+        if self._service.is_deep:
+            watcher = asyncio.ensure_future(_cancel_when_gone(request.receive, future))
+        try:
+            return model, await future
+        except asyncio.CancelledError:
+            if watcher is not None and watcher.done():
+                raise ClientGone from None
+            raise
+        finally:
+            if watcher is not None:
+                watcher.cancel()
+
+
+async def _cancel_when_gone(receive: Receive, future: asyncio.Future[Windows]) -> None:
+    """Wait for the client to hang up; the body was read, so nothing else can come."""
+    await receive()
+    future.cancel()
+
+
+def _patience(headers: dict[bytes, bytes]) -> float | None:
+    """Seconds that the sender will wait, as Envoy and so Istio tell the servers behind them."""
+    text = headers.get(b"x-envoy-expected-rq-timeout-ms", b"")
+    return int(text) / 1000 if text.isdigit() and len(text) < 10 else None

@@ -1,0 +1,108 @@
+"""What every protocol shares: admission, the forecast, readiness."""
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
+from time import monotonic
+from typing import Any
+
+from batching import Batcher
+from configuration import Configuration
+from metrics import Metrics
+from refusals import Overloaded, Refusal
+from serving import ServedModel, Serving
+
+from kalecast.runtime import HistoryError, Windows, as_windows
+
+
+class Service:
+    """Forecasts for whoever asks, as long as there is room.
+
+    Args:
+        configuration: the limits.
+        serving: the model in use.
+        metrics: are told what happens.
+    """
+
+    def __init__(self, configuration: Configuration, serving: Serving, metrics: Metrics) -> None:
+        self.configuration = configuration
+        self.serving = serving
+        self.metrics = metrics
+        self.is_ending = False
+        """Whether readiness is gone, so that new requests should go elsewhere."""
+        self.in_flight = 0
+        self._batcher = Batcher(
+            configuration.max_batch, configuration.max_queue, configuration.threads
+        )
+        self._batcher.on_batch = metrics.batched
+        serving.on_reload = self._reloaded
+        metrics.serves(self.model.contract.name, self.model.contract.version)
+        metrics.watches(
+            lambda: self.in_flight, lambda: self._batcher.waiting, lambda: self._batcher.age
+        )
+
+    @property
+    def model(self) -> ServedModel:
+        """The model that the next request meets."""
+        return self.serving.model
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether new requests should come here: not at the end, nor with forecasts stuck."""
+        return not self.is_ending and self._batcher.age < self.configuration.request_seconds
+
+    @property
+    def is_deep(self) -> bool:
+        """Whether who asks now will wait noticeably."""
+        return self._batcher.is_deep
+
+    @contextmanager
+    def admitted(self) -> Iterator[None]:
+        """Room for one request.
+
+        Raises:
+            Overloaded: there is none.
+        """
+        if self.in_flight >= self.configuration.max_in_flight:
+            raise Overloaded
+        self.in_flight += 1
+        try:
+            yield
+        finally:
+            self.in_flight -= 1
+
+    def submit(
+        self, histories: Any, seconds: float | None = None
+    ) -> tuple[ServedModel, asyncio.Future[Windows]]:
+        """Check histories and queue them.
+
+        Args:
+            histories: as for `as_windows`.
+            seconds: how long the sender will wait, where it said so.
+
+        Returns:
+            The model that will forecast, and a future of shape `(series, horizon, quantiles)`.
+            Cancel the future where nobody waits for it any more.
+
+        Raises:
+            Refusal: they cannot be forecast from, or there is no room.
+        """
+        model = self.model
+        try:
+            windows = as_windows(histories, model.contract)
+        except HistoryError as error:
+            raise Refusal(str(error)) from None
+        most = self.configuration.request_seconds
+        deadline = monotonic() + (most if seconds is None else min(seconds, most))
+        future = self._batcher.submit(model, windows, deadline)
+        self.metrics.forecast(len(windows))
+        return model, future
+
+    def close(self) -> None:
+        """End the threads."""
+        self._batcher.close()
+
+    def _reloaded(self, succeeded: bool) -> None:
+        self.metrics.reloaded(succeeded)
+        contract = self.model.contract
+        self.metrics.serves(contract.name, contract.version)
