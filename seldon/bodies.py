@@ -1,19 +1,12 @@
-"""Bodies of HTTP requests: read within limits, then JSON whichever way it was sent."""
+"""Bodies of HTTP requests: read within limits, and as JSON."""
 
 import asyncio
-import email.parser
-import email.policy
 from typing import Any
-from urllib.parse import parse_qs
 
 import orjson
 from configuration import Configuration
 from exchange import ClientGone, Request
-from messages import shown
 from refusals import Overloaded, Refusal
-
-FORM = "application/x-www-form-urlencoded"
-PARTS = "multipart/form-data"
 
 
 class BodyReader:
@@ -77,52 +70,6 @@ def json_of(body: bytes | str) -> Any:
         raise Refusal(
             f"Expected JSON, received text that cannot be read as such: {error}.{hint}"
         ) from None
-
-
-def seldon_message(body: bytes, content_type: str, query: bytes = b"") -> Any:
-    """The message in a request of the Seldon protocol.
-
-    Seldon's own client sends its JSON as a form's field `json`; its parts (`data`, `meta`) may
-    also come one by one, and a GET brings the whole in its address.
-
-    Raises:
-        Refusal: there is no JSON.
-    """
-    kind = content_type.partition(";")[0].strip().lower()
-    if kind == "application/json" or kind.endswith("+json"):
-        return json_of(body)
-    if kind == FORM or (query and not body):
-        text = _field(body if kind == FORM else query) or _field(query)
-        if text is None:
-            raise Refusal("Expected JSON in the form's field 'json', received none.")
-        return json_of(text)
-    if kind == PARTS:
-        return {name: json_of(part) for name, part in _parts(body, content_type).items()}
-    received = shown(kind) if kind else "none"
-    raise Refusal(f"Expected the content type application/json, received: {received}.", 415)
-
-
-def _field(form: bytes) -> str | None:
-    try:
-        fields = parse_qs(form.decode("latin-1"), max_num_fields=16)
-    except ValueError:
-        raise Refusal("Expected a form with the field 'json', received too many fields.") from None
-    return fields.get("json", [None])[0]
-
-
-def _parts(body: bytes, content_type: str) -> dict[str, bytes]:
-    """The named parts of a multipart form."""
-    head = f"Content-Type: {content_type}\r\n\r\n".encode("latin-1", "replace")
-    message = email.parser.BytesParser(policy=email.policy.HTTP).parsebytes(head + body)
-    parts = {}
-    for part in message.iter_parts() if message.is_multipart() else ():
-        name = part.get_param("name", header="content-disposition")
-        if isinstance(name, str):
-            content = part.get_payload(decode=True)
-            parts[name] = content if isinstance(content, bytes) else b""
-    if not parts:
-        raise Refusal("Expected JSON in the form's part 'data', received no parts.")
-    return parts
 
 
 def _too_large(most: int) -> Refusal:

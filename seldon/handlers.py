@@ -3,17 +3,20 @@
 import asyncio
 import re
 from collections.abc import Awaitable, Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import open_inference
 import orjson
-from bodies import BodyReader, json_of, seldon_message
+import seldon_json
+from bodies import BodyReader, json_of
 from exchange import Answer, ClientGone, Receive, Request
 from messages import read_json
 from refusals import PREDICTIONS, Refusal, only_forecasts
 from service import Service
 from serving import ServedModel
+from turns import Turns
 
 from kalecast.runtime import Windows
 
@@ -36,6 +39,10 @@ NOT_OFFERED = (
 )
 
 Handler = Callable[[Request], Awaitable[Answer]]
+Render = Callable[[ServedModel, Windows], bytes]
+Waiting = asyncio.Future[Windows]
+Asked = tuple[Any, Render]
+"""Histories, and what makes the answer of their forecast."""
 
 
 class Handlers:
@@ -49,6 +56,7 @@ class Handlers:
         self._service = service
         self._most = service.configuration.max_histories
         self._body = BodyReader(service.configuration)
+        self._turns = Turns()
         self._routes: dict[str, dict[str, Handler]] = {
             **{path: {"GET": self._alive} for path in ALIVE},
             **{path: {"GET": self._ready} for path in READY},
@@ -100,28 +108,56 @@ class Handlers:
         return found
 
     async def _seldon(self, request: Request) -> Answer:
-        with self._service.admitted():
-            body = await self._body.read(request)
-            message = seldon_message(body, request.content_type, request.query)
+        def read(body: bytes) -> Asked:
+            message = seldon_json.message_of(body, request.content_type, request.query)
             question = read_json(message, self._most)
-            model, forecast = await self._forecast(request, question.histories)
-        data: dict[str, Any] = {"names": model.columns}
-        if question.form == "tensor":
-            data["tensor"] = {"shape": list(forecast.shape), "values": forecast.reshape(-1)}
-        else:
-            data["ndarray"] = forecast
-        meta = {"tags": model.tags, **({"puid": question.puid} if question.puid else {})}
-        content = {"data": data, "meta": meta}
-        return Answer(orjson.dumps(content, option=orjson.OPT_SERIALIZE_NUMPY))
+            return question.histories, partial(seldon_json.answer, question.form, question.puid)
+
+        return await self._forecast(request, read)
 
     async def _infer(self, request: Request) -> Answer:
-        with self._service.admitted():
-            body = await self._body.read(request)
+        def read(body: bytes) -> Asked:
             if b"inference-header-content-length" in request.headers:
                 raise Refusal("Expected tensors as JSON, received binary ones.", 415)
             asked = open_inference.read(json_of(body), self._most)
-            model, forecast = await self._forecast(request, asked.histories)
-        return Answer(open_inference.answer(model, asked, forecast))
+            return asked.histories, partial(open_inference.answer, asked.id)
+
+        return await self._forecast(request, read)
+
+    async def _forecast(self, request: Request, read: Callable[[bytes], Asked]) -> Answer:
+        """The forecast, unless the client hangs up before its turn comes.
+
+        Raises:
+            Refusal, HistoryError: it cannot be had.
+            ClientGone: nothing was computed, or nobody is there to hear it.
+        """
+        with self._service.admitted():
+            body = await self._body.read(request)
+            await self._turns.take()
+            model, future, render = self._submit(request, read(body))
+            del body  # thousands may wait, and what they sent is in the queue as windows now
+            forecast = await self._unless_gone(request, future)
+        return Answer(render(model, forecast))
+
+    def _submit(self, request: Request, asked: Asked) -> tuple[ServedModel, Waiting, Render]:
+        histories, render = asked
+        model, future = self._service.submit(histories, _patience(request.headers))
+        return model, future, render
+
+    async def _unless_gone(self, request: Request, future: Waiting) -> Windows:
+        # Where the queue is short, looking costs more than computing for nobody.
+        watcher = None
+        if self._service.is_deep:
+            watcher = asyncio.ensure_future(_cancel_when_gone(request.receive, future))
+        try:
+            return await future
+        except asyncio.CancelledError:
+            if watcher is not None and watcher.done():
+                raise ClientGone from None
+            raise
+        finally:
+            if watcher is not None:
+                watcher.cancel()
 
     async def _not_offered(self, _: Request) -> Answer:
         raise only_forecasts()
@@ -156,30 +192,8 @@ class Handlers:
     async def _openapi(self, _: Request) -> Answer:
         return Answer(OPENAPI.read_bytes())
 
-    async def _forecast(self, request: Request, histories: Any) -> tuple[ServedModel, Windows]:
-        """The forecast, unless the client hangs up before its turn comes.
 
-        Raises:
-            Refusal: as for `Service.submit`.
-            ClientGone: nothing was computed, or nobody is there to hear it.
-        """
-        model, future = self._service.submit(histories, _patience(request.headers))
-        # Where the queue is short, looking costs more than computing for nobody.
-        watcher = None
-        if self._service.is_deep:
-            watcher = asyncio.ensure_future(_cancel_when_gone(request.receive, future))
-        try:
-            return model, await future
-        except asyncio.CancelledError:
-            if watcher is not None and watcher.done():
-                raise ClientGone from None
-            raise
-        finally:
-            if watcher is not None:
-                watcher.cancel()
-
-
-async def _cancel_when_gone(receive: Receive, future: asyncio.Future[Windows]) -> None:
+async def _cancel_when_gone(receive: Receive, future: Waiting) -> None:
     """Wait for the client to hang up; the body was read, so nothing else can come."""
     await receive()
     future.cancel()

@@ -99,8 +99,8 @@ def check_outputs(names: list[Any]) -> None:
             raise Refusal(f"Expected the output '{OUTPUT_NAME}', received: {shown(name)}.")
 
 
-def answer(model: ServedModel, request: InferenceRequest, forecast: Windows) -> bytes:
-    """A forecast as the protocol answers it."""
+def answer(identifier: str | None, model: ServedModel, forecast: Windows) -> bytes:
+    """A forecast as the protocol answers it; the request's identifier comes back."""
     contract = model.contract
     tensor = {
         "name": OUTPUT_NAME,
@@ -112,7 +112,7 @@ def answer(model: ServedModel, request: InferenceRequest, forecast: Windows) -> 
         "model_name": contract.name,
         "model_version": contract.version,
         "outputs": [tensor],
-        **({"id": request.id} if request.id is not None else {}),
+        **({"id": identifier} if identifier is not None else {}),
     }
     return orjson.dumps(content, option=orjson.OPT_SERIALIZE_NUMPY)
 

@@ -140,7 +140,9 @@ async def _serve(
     ]
     for server in servers:
         await server.start()
-    gc.freeze()  # what is there by now stays: the collector need not look at it again
+    # Requests leave no cycles behind, but thousands of them are many objects to look through.
+    gc.freeze()
+    gc.set_threshold(100_000, 20, 100)
     _announce(service.model.contract, configuration)
     if await ends.get() == signal.SIGTERM:
         await _drain(service, ends)

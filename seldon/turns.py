@@ -1,0 +1,47 @@
+"""Turns: the event loop's time, shared between reading requests and looking into them.
+
+When thousands of requests arrive at the same moment, whoever reads them all first, and only then
+begins to work, can refuse in time what there is no room for. So a request that was read waits for
+its turn here, and only a few get theirs each time the loop has been through its sockets.
+"""
+
+import asyncio
+from collections import deque
+
+
+class Turns:
+    """Turns for whoever asks, first come, first served.
+
+    Args:
+        each: turns a round of the event loop.
+    """
+
+    def __init__(self, each: int = 32) -> None:
+        self._each = each
+        self._left = each
+        self._waiting: deque[asyncio.Future[None]] = deque()
+        self._is_due = False
+
+    async def take(self) -> None:
+        """Wait for a turn; where few ask there is one at once."""
+        loop = asyncio.get_running_loop()
+        if not self._is_due:
+            self._is_due = True
+            loop.call_soon(self._next_round)
+        if self._left and not self._waiting:
+            self._left -= 1
+            return
+        turn = loop.create_future()
+        self._waiting.append(turn)
+        await turn
+
+    def _next_round(self) -> None:
+        self._left = self._each
+        while self._waiting and self._left:
+            turn = self._waiting.popleft()
+            if not turn.done():
+                turn.set_result(None)
+                self._left -= 1
+        self._is_due = bool(self._waiting)
+        if self._is_due:
+            asyncio.get_running_loop().call_soon(self._next_round)

@@ -1,0 +1,38 @@
+"""Turns: few at once where many ask, first come, first served, and none for who is gone."""
+
+import asyncio
+
+from turns import Turns
+
+
+def test_where_few_ask_there_is_a_turn_at_once() -> None:
+    async def steps() -> None:
+        turns = Turns(2)
+        for _ in range(3):
+            taken = [turns.take(), turns.take()]
+            for turn in taken:
+                # A coroutine that never has to wait ends at its first step.
+                await asyncio.wait_for(turn, 0.001)
+            await asyncio.sleep(0)
+
+    asyncio.run(steps())
+
+
+def test_where_many_ask_the_loop_gets_round_between_them() -> None:
+    order: list[int | str] = []
+
+    async def one(turns: Turns, number: int) -> None:
+        await turns.take()
+        order.append(number)
+
+    async def steps() -> None:
+        turns = Turns(2)
+        asked = [asyncio.create_task(one(turns, number)) for number in range(7)]
+        asked[4].cancel()
+        while not all(task.done() for task in asked):
+            await asyncio.sleep(0)
+            order.append("round")
+
+    asyncio.run(steps())
+    assert [number for number in order if number != "round"] == [0, 1, 2, 3, 5, 6]
+    assert all(order[at : at + 3].count("round") for at in range(len(order) - 3))
