@@ -7,11 +7,13 @@ from typing import Any
 import markup
 import orjson
 import words
-from fastapi import FastAPI, Request, Response
-from forecast_client import ModelServer, Refused, ServiceDown
+from admission import Admission
+from forecast_client import ModelServer
 from forecasting import Forecast, forecast
 from history import History, parse_numbers, parse_start, shown
-from starlette.exceptions import HTTPException
+from outcomes import BUSY, BUSY_SECONDS, FAULT, Problem, Unacceptable, problem_of
+from starlette.requests import Request
+from starlette.responses import Response
 
 from kalecast.series import SeriesError
 
@@ -20,13 +22,16 @@ logger = logging.getLogger(__name__)
 LARGEST_BODY = 512 * 1024
 FIELDS = {"history", "start", "horizon"}
 
+READY_AGE = 1.0
+"""Seconds for which the model server counts as ready after it answered."""
+
 Handler = Callable[[Request], Awaitable[Response]]
 
 
 def answer(result: Forecast) -> dict[str, Any]:
     """A forecast as the routes answer it: column by column, quantiles by name."""
-    stamps = result.stamps(1, result.horizon)
-    when = {"ds": [stamp.isoformat(" ") for stamp in stamps]} if stamps else {}
+    stamps = result.stamp_texts(1, result.horizon, "seconds")
+    when = {"ds": stamps} if stamps else {}
     columns = result.values.T.round(result.decimals).tolist()
     quantiles = {
         f"{q:g}": column for q, column in zip(result.contract.quantiles, columns, strict=True)
@@ -38,44 +43,62 @@ def answer(result: Forecast) -> dict[str, Any]:
     }
 
 
-def add_routes(app: FastAPI, server: ModelServer) -> None:
-    """Add the plain routes; whatever goes wrong in them is answered as JSON."""
+class PlainRoutes:
+    """The plain routes; whatever goes wrong in them is answered as JSON."""
 
-    async def ask(request: Request) -> Response:
-        history, horizon = _question(await _body(request))
-        return _json(answer(await forecast(server, history, horizon)))
+    def __init__(self, server: ModelServer, admission: Admission) -> None:
+        self._server = server
+        self._admission = admission
+        self.forecast = _guarded(self._forecast)
+        self.model = _guarded(self._model)
+        self.ready = _guarded(self._ready)
 
-    async def model(_: Request) -> Response:
-        return Response((await server.contract()).to_json(), media_type="application/json")
+    async def _forecast(self, request: Request) -> Response:
+        asker = self._admission.asker(request)
+        kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+        if kind != "application/json":
+            told = f"Expected the Content-Type application/json, received: {shown(kind)}."
+            raise Unacceptable(415, told)
+        async with self._admission.body(request, LARGEST_BODY) as body:
+            history, horizon = _question(body)
+        return json_response(answer(await forecast(self._server, asker, history, horizon)))
 
-    async def ready(_: Request) -> Response:
-        contract = await server.contract(age=1.0)
-        return _json({"status": "ready", "model": contract.name, "version": contract.version})
+    async def _model(self, _: Request) -> Response:
+        return Response((await self._server.contract()).to_json(), media_type="application/json")
 
-    async def alive(_: Request) -> Response:
-        return _json({"status": "alive"})
+    async def _ready(self, _: Request) -> Response:
+        if self._admission.is_ending:
+            return json_response({"status": "ending"}, 503)
+        contract = await self._server.contract(READY_AGE)
+        return json_response(
+            {"status": "ready", "model": contract.name, "version": contract.version}
+        )
 
-    async def example(_: Request) -> Response:
+    async def alive(self, _: Request) -> Response:
+        """The process runs."""
+        return json_response({"status": "alive"})
+
+    async def example(self, _: Request) -> Response:
+        """A small file as the page takes it."""
         headers = {"Content-Disposition": 'attachment; filename="example.csv"'}
         return Response(markup.example_csv(), media_type="text/csv", headers=headers)
 
-    async def missing(request: Request) -> Response:
-        allowed = {"/api/forecast": "POST", "/api/model": "GET", "/api/example.csv": "GET"}
-        if method := allowed.get(request.url.path):
-            text = f"Expected {method}, received {request.method}."
-            return _json({"detail": text}, 405, {"Allow": method})
-        return _json({"detail": f"There is no {shown(request.url.path)} here."}, 404)
 
-    for path, method, handler in (
-        ("/api/forecast", "POST", ask),
-        ("/api/model", "GET", model),
-        ("/api/example.csv", "GET", example),
-        ("/health", "GET", alive),
-        ("/ready", "GET", ready),
-    ):
-        app.add_route(path, _guarded(handler), methods=[method])
-    # Without it, what is no route here would reach Gradio, which is mounted at the root.
-    app.add_route("/api/{rest:path}", missing, methods=["GET", "POST", "PUT", "PATCH", "DELETE"])
+def busy() -> Response:
+    """The answer where there is too much to do, without a look at the request."""
+    return told(Problem(503, BUSY, BUSY_SECONDS))
+
+
+def told(problem: Problem) -> Response:
+    """A problem as JSON."""
+    return json_response({"detail": problem.text}, problem.status, problem.headers)
+
+
+def json_response(
+    content: Any, status: int = 200, headers: dict[str, str] | None = None
+) -> Response:
+    """Anything as JSON."""
+    return Response(orjson.dumps(content), status, headers, media_type="application/json")
 
 
 def _guarded(handler: Handler) -> Handler:
@@ -84,41 +107,21 @@ def _guarded(handler: Handler) -> Handler:
     async def guarded(request: Request) -> Response:
         try:
             return await handler(request)
-        except (SeriesError, Refused) as error:
-            return _json({"detail": str(error)}, 400)
-        except HTTPException as error:
-            return _json({"detail": error.detail}, error.status_code)
-        except ServiceDown as error:
-            logger.warning("The model server does not answer: %s", error)
-            return _json({"detail": words.DOWN}, 503, {"Retry-After": "5"})
-        except Exception:
-            logger.exception("%s failed", request.url.path)
-            return _json({"detail": words.FAULT}, 500)
+        except Exception as error:
+            problem = problem_of(error)
+            if problem.text == FAULT:
+                logger.exception("%s failed", request.url.path)
+            return told(problem)
 
     return guarded
 
 
-async def _body(request: Request) -> Any:
-    """The JSON of a body that is not larger than it may be, whatever its header says."""
-    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if kind != "application/json":
-        raise HTTPException(
-            415, f"Expected the Content-Type application/json, received: {shown(kind)}."
-        )
-    parts, size = [], 0
-    async for part in request.stream():
-        size += len(part)
-        if size > LARGEST_BODY:
-            raise HTTPException(413, f"Expected a body of at most {LARGEST_BODY // 1024} KB.")
-        parts.append(part)
+def _question(content: bytes) -> tuple[History, int | None]:
+    """History and horizon out of a body."""
     try:
-        return orjson.loads(b"".join(parts))
+        body = orjson.loads(content)
     except orjson.JSONDecodeError:
         raise SeriesError('Expected JSON such as {"history": "310, 295.5, 301.2"}.') from None
-
-
-def _question(body: Any) -> tuple[History, int | None]:
-    """History and horizon out of a body."""
     if not isinstance(body, dict):
         raise SeriesError(f"Expected a JSON object, received: {shown(body)}.")
     if unknown := sorted(body.keys() - FIELDS):
@@ -136,7 +139,3 @@ def _question(body: Any) -> tuple[History, int | None]:
     if isinstance(horizon, bool) or not isinstance(horizon, int | None):
         raise SeriesError(f"Expected horizon as a whole number, received: {shown(horizon)}.")
     return History(parse_numbers(history), parse_start(start or "")), horizon
-
-
-def _json(content: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:
-    return Response(orjson.dumps(content), status, headers, media_type="application/json")

@@ -13,6 +13,7 @@ os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
 os.environ["HF_HUB_OFFLINE"] = "1"
 
 import contextlib
+import gc
 import logging
 import signal
 import socket
@@ -23,27 +24,52 @@ from typing import TYPE_CHECKING
 from settings import Settings, SettingsError
 
 if TYPE_CHECKING:
-    from fastapi import FastAPI
-
-BACKLOG = 4096
-"""Connections that may wait: thousands come at once."""
-
-LAST_WORDS = 5
-"""Seconds that open requests get when the page is ended."""
-
-
-def build_app(settings: Settings) -> "FastAPI":
-    """The application: plain routes, and the page mounted beside them."""
     import gradio as gr
-    from api import add_routes
+    from admission import Admission
+    from application import Application
     from fastapi import FastAPI
     from forecast_client import ModelServer
+
+
+def build_app(settings: Settings) -> "tuple[Application, Admission]":
+    """The application: plain routes and the page's own, Gradio's behind them."""
+    import page_route
+    import uploads
+    from admission import Admission
+    from api import PlainRoutes
+    from application import Application, Route
+    from forecast_client import ModelServer
     from page import build_page
+    from page_event import PageEvent
+    from samples import Samples
+
+    server = ModelServer(settings)
+    admission = Admission(settings)
+    samples = Samples(settings.sample_data)
+    page, event = build_page(settings, server, samples.names)
+    plain = PlainRoutes(server, admission)
+    files = uploads.Uploads(server, admission)
+    shown = page_route.PageRoute(event, PageEvent(server, samples), admission)
+    routes = {
+        "/api/forecast": Route("POST", plain.forecast),
+        "/api/model": Route("GET", plain.model),
+        "/api/example.csv": Route("GET", plain.example),
+        "/health": Route("GET", plain.alive, is_probe=True),
+        "/ready": Route("GET", plain.ready, is_probe=True),
+        page_route.PATH: Route("POST", shown, page_route.busy),
+        uploads.PATH: Route("POST", files.upload, uploads.busy),
+        uploads.PROGRESS_PATH: Route("GET", files.progress),
+    }
+    uploads.guard_files(page)
+    return Application(routes, _mounted(page, server), admission), admission
+
+
+def _mounted(page: "gr.Blocks", server: "ModelServer") -> "FastAPI":
+    """Gradio's own application around a page."""
+    import gradio as gr
+    from fastapi import FastAPI
     from tables import LARGEST_FILE
     from theme import CSS, HEAD, ICON, theme
-    from uploads import guard_uploads
-
-    server = ModelServer(settings.model_server)
 
     @contextlib.asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -52,9 +78,7 @@ def build_app(settings: Settings) -> "FastAPI":
 
     # The interactive documentation would load its scripts from elsewhere.
     app = FastAPI(title="Kalecast", lifespan=lifespan, openapi_url=None)
-    add_routes(app, server)
-    page = build_page(settings, server)
-    gr.mount_gradio_app(
+    return gr.mount_gradio_app(
         app,
         page,
         path="/",
@@ -71,8 +95,6 @@ def build_app(settings: Settings) -> "FastAPI":
         enable_monitoring=False,
         pwa=False,
     )
-    guard_uploads(page)
-    return app
 
 
 def main() -> int:
@@ -83,41 +105,40 @@ def main() -> int:
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(message)s")
     try:
         settings = Settings.from_environment()
-        listener = _bind(settings)
+        listener = _bind(settings.host, settings.port, "KALECAST_PAGE_PORT")
+        operators = None
+        if settings.metrics_port:
+            operators = _bind(settings.host, settings.metrics_port, "KALECAST_METRICS_PORT")
     except SettingsError as error:
         print(error, file=sys.stderr)
         return 2
-    import uvicorn
+    import uvloop
+    from serving import raise_open_files, serve
 
-    config = uvicorn.Config(
-        build_app(settings),
-        log_level="warning",
-        access_log=False,
-        backlog=BACKLOG,
-        timeout_keep_alive=75,
-        timeout_graceful_shutdown=LAST_WORDS,
-        server_header=False,
-    )
+    raise_open_files()
+    application, admission = build_app(settings)
+    # What is there now stays: looking through it for garbage would stop the page for 0.1 s.
+    gc.collect()
+    gc.freeze()
     print(f"Kalecast page at http://{settings.host}:{settings.port}", flush=True)
-    uvicorn.Server(config).run(sockets=[listener])
+    uvloop.run(serve(application, admission, settings, listener, operators))
     return 0
 
 
-def _bind(settings: Settings) -> socket.socket:
-    """The page's address, taken before the slow imports, so that a used port says so at once.
+def _bind(host: str, port: int, setting: str) -> socket.socket:
+    """An address, taken before the slow imports, so that a used port says so at once.
 
     Raises:
         SettingsError: it cannot be had.
     """
-    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
-        listener.bind((settings.host, settings.port))
+        listener.bind((host, port))
     except OSError as error:
         raise SettingsError(
-            f"Cannot listen on {settings.host}:{settings.port}: {error.strerror}. "
-            "Choose another port with KALECAST_PAGE_PORT."
+            f"Cannot listen on {host}:{port}: {error.strerror}. Choose another port with {setting}."
         ) from error
     return listener
 

@@ -5,12 +5,13 @@ the server saves the import of its Python half. Colours are written once here fo
 `page.css` recognises them by their value and replaces them on dark ones.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import orjson
 from forecasting import Band, Forecast
-from words import between, number, spread_of
+from words import Told, numbers
 
 PAST = "rgb(71, 85, 105)"
 AHEAD = "rgb(37, 99, 235)"
@@ -23,15 +24,14 @@ FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, Helvetica, Arial, sans-ser
 SHORTEST_PAST, LONGEST_PAST = 168, 336
 
 
-def figure_json(forecast: Forecast) -> str:
+def figure_json(forecast: Forecast, told: Told) -> str:
     """The figure of a forecast as JSON."""
     axis, past = _axes(forecast)
-    spread = spread_of(forecast)
     figure = {
         "data": [
             *(_band(band, axis, at) for at, band in enumerate(forecast.bands)),
-            _past(forecast, past, spread),
-            _median(forecast, axis, spread),
+            _past(forecast, past),
+            _median(forecast, axis, told),
         ],
         "layout": _layout(forecast, past),
         "config": {
@@ -44,20 +44,20 @@ def figure_json(forecast: Forecast) -> str:
     return text.decode()
 
 
-def _axes(forecast: Forecast) -> tuple[list[Any], list[Any]]:
+def _axes(forecast: Forecast) -> tuple[Sequence[Any], Sequence[Any]]:
     """Positions along the x-axis of the forecast and of the past that is shown."""
     count = min(
         len(forecast.window.values),
         int(np.clip(4 * forecast.horizon, SHORTEST_PAST, LONGEST_PAST)),
     )
-    ahead = forecast.stamps(1, forecast.horizon)
-    past = forecast.stamps(1 - count, count)
+    ahead = forecast.stamp_texts(1, forecast.horizon, "minutes")
+    past = forecast.stamp_texts(1 - count, count, "minutes")
     if ahead is None or past is None:
-        return list(range(1, forecast.horizon + 1)), list(range(1 - count, 1))
-    return [f"{stamp:%Y-%m-%d %H:%M}" for stamp in ahead], [f"{s:%Y-%m-%d %H:%M}" for s in past]
+        return range(1, forecast.horizon + 1), range(1 - count, 1)
+    return ahead, past
 
 
-def _band(band: Band, axis: list[Any], at: int) -> dict[str, Any]:
+def _band(band: Band, axis: Sequence[Any], at: int) -> dict[str, Any]:
     """A shaded band, its outline there and back; wider bands are paler."""
     return {
         "name": f"{band.percent} % sure",
@@ -72,33 +72,34 @@ def _band(band: Band, axis: list[Any], at: int) -> dict[str, Any]:
     }
 
 
-def _past(forecast: Forecast, axis: list[Any], spread: float) -> dict[str, Any]:
+def _past(forecast: Forecast, axis: Sequence[Any]) -> dict[str, Any]:
     values = forecast.window.values[-len(axis) :]
     return {
         "name": "Past",
-        "x": axis,
+        "x": [*axis],
         "y": values,  # NaN leaves as null: a gap in the line
         "mode": "lines",
         "line": {"color": PAST, "width": 1.6},
-        "text": ["" if np.isnan(value) else number(value, spread) for value in values],
+        "text": ["" if text == "nan" else text for text in numbers(values, forecast.spread)],
         "hovertemplate": f"{_hover_head(forecast)}<br>%{{text}}<extra></extra>",
         "legendrank": 1000,
     }
 
 
-def _median(forecast: Forecast, axis: list[Any], spread: float) -> dict[str, Any]:
+def _median(forecast: Forecast, axis: Sequence[Any], told: Told) -> dict[str, Any]:
+    percents = [band.percent for band in forecast.bands]
     lines = [
         "<br>".join(
             [
-                f"<b>about {number(float(value), spread)}</b>",
-                *(f"{b.percent} % sure: {between(b, at, spread)}" for b in forecast.bands[::-1]),
+                f"<b>about {middle}</b>",
+                *(f"{p} % sure: {r}" for p, r in zip(percents[::-1], ranges[::-1], strict=True)),
             ]
         )
-        for at, value in enumerate(forecast.median)
+        for middle, *ranges in zip(told.median, *told.bands, strict=True)
     ]
     return {
         "name": "Forecast",
-        "x": axis,
+        "x": [*axis],
         "y": forecast.median,
         "mode": "lines",
         "line": {"color": AHEAD, "width": 2.4},
@@ -112,7 +113,7 @@ def _hover_head(forecast: Forecast) -> str:
     return "hour %{x}" if forecast.history.start is None else "%{x|%a %-d %b, %H:%M}"
 
 
-def _layout(forecast: Forecast, past: list[Any]) -> dict[str, Any]:
+def _layout(forecast: Forecast, past: Sequence[Any]) -> dict[str, Any]:
     dated = forecast.history.start is not None
     return {
         "autosize": True,

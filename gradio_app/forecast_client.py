@@ -1,16 +1,22 @@
-"""The client of the model server: Seldon protocol over one shared HTTP session."""
+"""The client of the model server: its contract, and forecasts of one history each.
+
+Forecasts asked for at the same time share a request (`coalescing.py`); which replica answers it,
+and what happens when one does not, is the matter of `upstream.py`.
+"""
 
 import asyncio
-import json
 import time
-from typing import Any
+from collections.abc import Sequence
 
-import aiohttp
-import numpy as np
-import numpy.typing as npt
-import orjson
+import metrics
+import seldon_protocol as protocol
+from coalescing import Asker, Coalescer
+from outcomes import Refused, ServiceDown
+from seldon_protocol import Floats
+from settings import Settings
+from upstream import Replica, Upstream
 
-from kalecast.bundle import BundleError, Contract
+from kalecast.bundle import Contract
 
 CONTRACT_AGE = 60.0
 """Seconds after which the contract is asked for again, even if no answer named another one."""
@@ -18,48 +24,44 @@ CONTRACT_AGE = 60.0
 PAUSE = 1.0
 """Seconds between two questions for the contract, while old and new models answer in turn."""
 
+CONTRACT_SECONDS = 5.0
+"""Seconds that such a question may take."""
+
 REFUSALS = (400, 413, 422)
-"""Statuses that speak of the history; any other error is the server's or the installation's."""
+"""Statuses that speak of the history; another 4xx is the installation's fault."""
 
-TIMEOUT = aiohttp.ClientTimeout(total=20, connect=5)
-CONNECTIONS = 256
-
-
-class ServiceDown(Exception):
-    """The model server does not answer, or not in its protocol."""
-
-
-class Refused(ValueError):
-    """The model server refused a history; the text says why."""
+MOST_CONTRACTS = 8
+"""Contracts of models that answered lately; more than ever serve at the same time."""
 
 
 class ModelServer:
     """A model server, asked for its contract and for forecasts.
 
     Example:
-        >>> async with ModelServer("http://127.0.0.1:9000") as server:
+        >>> async with ModelServer(settings) as server:
         ...     contract = await server.contract()
-        ...     forecast = await server.forecast(values)  # (horizon, quantiles)
+        ...     contract, forecast = await server.forecast(values, Asker.within(20))
     """
 
-    def __init__(self, address: str) -> None:
-        self._address = address
-        self._session: aiohttp.ClientSession | None = None
-        self._contract: Contract | None = None
+    def __init__(self, settings: Settings) -> None:
+        self._upstream = Upstream(settings.model_servers)
+        self._coalescer = Coalescer(
+            self._forecast_all,
+            requests=settings.upstream_requests * len(settings.model_servers),
+            most_items=settings.upstream_windows,
+            most_waiting=settings.most_waiting,
+        )
+        self._contracts: dict[str, Contract] = {}
+        self._newest: Contract | None = None
         self._asked = 0.0
         self._asking = asyncio.Lock()
 
     async def __aenter__(self) -> "ModelServer":
-        self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=CONNECTIONS),
-            timeout=TIMEOUT,
-            headers={"Content-Type": "application/json"},
-        )
+        await self._upstream.__aenter__()
         return self
 
-    async def __aexit__(self, *_: object) -> None:
-        if self._session is not None:
-            await self._session.close()
+    async def __aexit__(self, *error: object) -> None:
+        await self._upstream.__aexit__(*error)
 
     async def contract(self, age: float = CONTRACT_AGE) -> Contract:
         """The contract of the model that is being served.
@@ -68,25 +70,16 @@ class ModelServer:
             age: seconds for which what is known of it counts as known.
 
         Raises:
-            ServiceDown: the server does not answer.
+            ServiceDown, Overloaded: the server does not answer.
         """
-        if (known := self._known(age)) is not None:
-            return known
-        async with self._asking:
-            # Others may have waited here while the first one asked.
-            if (known := self._known(age)) is not None:
-                return known
-            answer, asked = await self._ask("GET", "/metadata"), time.monotonic()
-            self._contract, self._asked = _read_contract(answer), asked
-            return self._contract
+        return self._known(age) or await self._ask_contract(age)
 
-    async def forecast(
-        self, values: npt.NDArray[np.float64]
-    ) -> tuple[Contract, npt.NDArray[np.float64]]:
+    async def forecast(self, values: Floats, asker: Asker) -> tuple[Contract, Floats]:
         """Forecast one history.
 
         Args:
             values: newest value last, NaN where unknown.
+            asker: who waits for it.
 
         Returns:
             The contract of the model that answered, and its forecast of shape
@@ -94,95 +87,70 @@ class ModelServer:
 
         Raises:
             ServiceDown: the server does not answer.
+            Overloaded: too much is asked for.
             Refused: it refuses this history.
         """
-        # NaN leaves orjson as null, which is the protocol's way to say unknown.
-        body = orjson.dumps({"data": {"ndarray": [values]}}, option=orjson.OPT_SERIALIZE_NUMPY)
-        answer = await self._ask("POST", "/api/v1.0/predictions", body)
-        forecast = _read_forecast(answer)
-        contract = await self.contract()
-        # Another model may have come meanwhile.
-        if not _fits(forecast, contract):
-            contract = await self.contract(age=0.0)
-        elif _version(answer) not in (None, contract.version):
-            contract = await self.contract(age=PAUSE)
-        if not _fits(forecast, contract):
-            raise ServiceDown(f"a forecast of shape {forecast.shape} against the contract")
-        return contract, forecast
-
-    def _known(self, age: float) -> Contract | None:
-        return self._contract if time.monotonic() - self._asked < age else None
-
-    async def _ask(self, method: str, path: str, body: bytes | None = None) -> Any:
-        try:
-            status, content = await self._send(method, path, body)
-        except aiohttp.ServerDisconnectedError:
-            # The server closed an idle connection just as it was used; asking twice is harmless.
-            status, content = await self._send_last(method, path, body)
-        refused = method == "POST" and status in REFUSALS
-        if status >= 400 and not refused:
-            raise ServiceDown(f"{method} {path} was answered with {status}")
-        try:
-            answer = orjson.loads(content)
-        except orjson.JSONDecodeError as error:
-            raise ServiceDown(f"{method} {path} was answered with no JSON") from error
-        if refused:
-            raise Refused(_reason(answer, status))
+        answer = await self._coalescer.get(values, asker)
+        metrics.FORECASTS.inc()
         return answer
 
-    async def _send(self, method: str, path: str, body: bytes | None) -> tuple[int, bytes]:
-        if self._session is None:
-            raise ServiceDown("the session is not open yet")
-        try:
-            async with self._session.request(method, self._address + path, data=body) as response:
-                return response.status, await response.read()
-        except aiohttp.ServerDisconnectedError:
-            raise
-        except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            raise ServiceDown(f"{method} {path}: {error or type(error).__name__}") from error
+    async def _forecast_all(
+        self, histories: Sequence[Floats], deadline: float
+    ) -> Sequence[tuple[Contract, Floats]]:
+        reply = await self._upstream.ask(
+            "POST",
+            protocol.PREDICTIONS,
+            protocol.question(histories),
+            deadline=deadline,
+            forecasts=len(histories),
+        )
+        if reply.status in REFUSALS:
+            raise Refused(protocol.read_reason(reply.content))
+        if reply.status != 200:
+            raise ServiceDown(f"a forecast was answered with {reply.status}")
+        forecasts, version = protocol.read_forecasts(reply.content, len(histories))
+        contract = await self._contract_of(version, forecasts, reply.replica)
+        return [(contract, forecast) for forecast in forecasts]
 
-    async def _send_last(self, method: str, path: str, body: bytes | None) -> tuple[int, bytes]:
-        try:
-            return await self._send(method, path, body)
-        except aiohttp.ServerDisconnectedError as error:
-            raise ServiceDown(f"{method} {path}: disconnected twice") from error
+    async def _contract_of(
+        self, version: str | None, forecasts: Floats, replica: Replica
+    ) -> Contract:
+        """The contract of the model that made these forecasts.
+
+        Another model may have come meanwhile, to all replicas or to this one first.
+        """
+        if (contract := self._contracts.get(version or "")) is None:
+            contract = await self.contract()
+        if not _fits(forecasts, contract):
+            contract = await self._ask_contract(0.0, replica)
+        elif version not in (None, contract.version):
+            contract = await self._ask_contract(PAUSE, replica)
+        if not _fits(forecasts, contract):
+            raise ServiceDown(f"forecasts of shape {forecasts.shape} against the contract")
+        self._newest = contract
+        return contract
+
+    def _known(self, age: float) -> Contract | None:
+        return self._newest if time.monotonic() - self._asked < age else None
+
+    async def _ask_contract(self, age: float, replica: Replica | None = None) -> Contract:
+        async with self._asking:
+            # Others may have waited here while the first one asked.
+            if (known := self._known(age)) is not None:
+                return known
+            deadline = time.monotonic() + CONTRACT_SECONDS
+            reply = await self._upstream.ask(
+                "GET", protocol.METADATA, deadline=deadline, only=replica
+            )
+            if reply.status != 200:
+                raise ServiceDown(f"the metadata were answered with {reply.status}")
+            contract = protocol.read_contract(reply.content)
+            self._newest, self._asked = contract, time.monotonic()
+            self._contracts[contract.version] = contract
+            if len(self._contracts) > MOST_CONTRACTS:
+                del self._contracts[next(iter(self._contracts))]
+            return contract
 
 
-def _read_contract(metadata: Any) -> Contract:
-    """The contract out of the server's metadata: the object itself, or as text in it."""
-    try:
-        custom = metadata["custom"]
-        content = custom.get("contract", custom)
-        return Contract.from_json(content if isinstance(content, str) else json.dumps(content))
-    except (KeyError, TypeError, AttributeError, BundleError) as error:
-        raise ServiceDown(f"the metadata holds no contract: {error}") from error
-
-
-def _read_forecast(answer: Any) -> npt.NDArray[np.float64]:
-    """The one series' forecast out of an answer."""
-    try:
-        forecast = np.asarray(answer["data"]["ndarray"], dtype=np.float64)
-    except (KeyError, TypeError, ValueError) as error:
-        raise ServiceDown(f"the answer holds no forecast: {error!r}") from error
-    if forecast.ndim != 3 or len(forecast) != 1 or not np.isfinite(forecast).all():
-        raise ServiceDown(f"a forecast of shape {forecast.shape}, or not finite")
-    return forecast[0]
-
-
-def _fits(forecast: npt.NDArray[np.float64], contract: Contract) -> bool:
-    return forecast.shape == (contract.horizon, len(contract.quantiles))
-
-
-def _version(answer: Any) -> str | None:
-    """Which model answered, if the answer says so."""
-    try:
-        return str(answer["meta"]["tags"]["model_version"])
-    except (KeyError, TypeError):
-        return None
-
-
-def _reason(answer: Any, status: int) -> str:
-    try:
-        return str(answer["status"]["info"])[:300]
-    except (KeyError, TypeError):
-        return f"The forecasting service refused this history (status {status})."
+def _fits(forecasts: Floats, contract: Contract) -> bool:
+    return forecasts.shape[1:] == (contract.horizon, len(contract.quantiles))

@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 
 import numpy as np
 import numpy.typing as npt
+import orjson
 
 from kalecast.bundle import Contract
 from kalecast.runtime import LARGEST_VALUE
@@ -22,6 +23,8 @@ MOST_VALUES = 20_000
 
 SPACE = re.compile(r"\s")
 SEPARATOR = re.compile(r"\s*,\s*|\s+")
+
+JSON_NUMBERS = b"0123456789.,+-eE \t\r\n"
 
 NAMELESS = "Your numbers"
 
@@ -89,6 +92,8 @@ def parse_numbers(text: str) -> npt.NDArray[np.float64]:
         SeriesError: a part is no finite number, or there are none or too many.
     """
     text = text.strip().removeprefix(",").removesuffix(",").strip()
+    if (values := _as_json(text)) is not None:
+        return values
     # Programs send commas alone, thousands at once; only people's texts need the slow split.
     tokens = text.split(",") if not SPACE.search(text) else SEPARATOR.split(text)
     if tokens == [""]:
@@ -131,6 +136,17 @@ def shown(value: object) -> str:
     """A received value, quoted and cut to a length that fits a message."""
     text = repr(value)
     return text if len(text) <= 40 else text[:37] + "…'"
+
+
+def _as_json(text: str) -> npt.NDArray[np.float64] | None:
+    """The numbers, if they are just what JSON calls a list of numbers: four times as fast."""
+    if not text.isascii() or text.encode().translate(None, JSON_NUMBERS):
+        return None
+    try:
+        values = np.array(orjson.loads(f"[{text}]"), dtype=np.float64)
+    except orjson.JSONDecodeError:
+        return None
+    return values if 0 < values.size <= MOST_VALUES and np.isfinite(values).all() else None
 
 
 def _fast(tokens: list[str]) -> npt.NDArray[np.float64] | None:

@@ -8,13 +8,17 @@ would end the HTML, and whatever a customer sent is escaped.
 import csv
 import io
 import re
+from base64 import b64encode
 from html import escape
-from urllib.parse import quote
 
 import words
 from forecasting import Forecast
+from words import Told
 
 from kalecast.bundle import Contract
+
+DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
+MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 
 HEADER = (
     '<header class="kc-header"><h1>Kalecast</h1>'
@@ -36,32 +40,29 @@ def message(text: str) -> str:
     return f'<div class="kc-banner" role="alert">{_text(text)}</div>'
 
 
-def reading(forecast: Forecast) -> str:
+def reading(forecast: Forecast, told: Told) -> str:
     """Headline above the figure: which series, and the forecast in a sentence."""
     name = forecast.history.title or forecast.history.name
     notes = "".join(f"<p class='kc-note'>{_text(note)}</p>" for note in words.notes(forecast))
     return (
         f'<section class="kc-reading" aria-live="polite"><h2>{_text(name)}</h2>'
         f'<p class="kc-when">{_text(words.title(forecast))}</p>'
-        f'<p class="kc-sentence">{_text(words.reading(forecast))}</p>{notes}</section>'
+        f'<p class="kc-sentence">{_text(words.reading(forecast, told))}</p>{notes}</section>'
     )
 
 
-def table(forecast: Forecast) -> str:
+def table(forecast: Forecast, told: Told) -> str:
     """Table of the forecast, folded, with its download."""
-    spread = words.spread_of(forecast)
-    bands = forecast.bands[::-1]
-    head = "".join(f"<th>{band.percent} % sure</th>" for band in bands)
-    rows = []
-    for at, label in enumerate(_labels(forecast)):
-        cells = "".join(f"<td>{words.between(band, at, spread)}</td>" for band in bands)
-        middle = words.number(float(forecast.median[at]), spread)
-        rows.append(f"<tr><th>{label}</th><td><b>{middle}</b></td>{cells}</tr>")
+    head = "".join(f"<th>{band.percent} % sure</th>" for band in forecast.bands[::-1])
+    rows = "".join(
+        f"<tr><th>{label}</th><td><b>{middle}</b></td><td>{'</td><td>'.join(ranges[::-1])}</td></tr>"
+        for label, middle, *ranges in zip(_labels(forecast), told.median, *told.bands, strict=True)
+    )
     return (
         '<div class="kc-details"><details><summary>All hours as a table</summary>'
         '<div class="kc-scroll" tabindex="0"><table class="kc-table"><thead>'
         f"<tr><th>Time</th><th>Forecast</th>{head}</tr></thead>"
-        f"<tbody>{''.join(rows)}</tbody></table></div></details>{_download(forecast)}</div>"
+        f"<tbody>{rows}</tbody></table></div></details>{_download(forecast)}</div>"
     )
 
 
@@ -70,18 +71,16 @@ def forecast_csv(forecast: Forecast) -> str:
 
     Without stamps the column `step` counts the hours from now instead of `ds`.
     """
-    stamps = forecast.stamps(1, forecast.horizon)
     bands = forecast.bands[::-1]
     sides = [f"{side}_{band.percent}" for band in bands for side in ("lower", "upper")]
     columns = [forecast.median, *(side for band in bands for side in (band.lower, band.upper))]
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["unique_id", "ds" if stamps else "step", "median", *sides])
-    for at in range(forecast.horizon):
-        when = f"{stamps[at]:%Y-%m-%d %H:%M:%S}" if stamps else at + 1
-        figures = [f"{column[at]:.{forecast.decimals}f}" for column in columns]
-        writer.writerow([forecast.history.name, when, *figures])
-    return text.getvalue()
+    stamps = forecast.stamp_texts(1, forecast.horizon, "seconds")
+    when = stamps or range(1, forecast.horizon + 1)
+    row = ",".join(["{}"] * 2 + [f"{{:.{forecast.decimals}f}}"] * len(columns)).format
+    name = _csv_cell(forecast.history.name)
+    cells = zip(when, *(column.tolist() for column in columns), strict=True)
+    head = ",".join(["unique_id", "ds" if stamps else "step", "median", *sides])
+    return "\n".join([head, *(row(name, *cell) for cell in cells), ""])
 
 
 def card(contract: Contract | None) -> str:
@@ -110,7 +109,7 @@ def card(contract: Contract | None) -> str:
 def for_programs(address: str) -> str:
     """How a program asks, with examples that run as they stand."""
     shell = (
-        f"curl -s {address}/api/forecast -H 'Content-Type: application/json' \\\n"
+        f"curl -s --retry 5 {address}/api/forecast -H 'Content-Type: application/json' \\\n"
         '  -d "{\\"history\\": \\"$(seq -s, 1 336)\\", \\"start\\": \\"2026-01-01 00:00\\"}"'
     )
     python = (
@@ -120,18 +119,34 @@ def for_programs(address: str) -> str:
         'answer = client.predict(history, "2026-01-01 00:00", 24, api_name="/forecast")\n'
         'print(answer["forecast"]["0.5"])'
     )
-    return "\n\n".join(
-        [
-            "`history` is one text: numbers separated by commas or spaces, the newest last, "
-            "`nan` or nothing between two commas where one is unknown. `start` (the time of the "
-            "first) and `horizon` (hours ahead) may be left out. The answer has a column for "
-            "each quantile; `0.5` is the forecast.",
-            f"```bash\n{shell}\n```",
-            f"```python\n{python}\n```",
-            "`GET /api/model` describes the model. Errors are JSON: "
-            '`{"detail": "what was expected and what was received"}`.',
-        ]
-    )
+    return f"""Over plain HTTP, one request a forecast:
+
+```bash
+{shell}
+```
+
+- `history` is one text: numbers separated by commas or spaces, the newest last, `nan` or nothing \
+between two commas where one is unknown.
+- `start` is the time of the first number, `horizon` the hours ahead; both may be left out.
+- The answer's `forecast` has a column for each quantile, `0.5` is the forecast itself, and `ds`, \
+the times, or `step` without a start. `notes` says what to know about the history.
+- `GET /api/model` describes the model.
+
+Whatever is wrong is told in words, in the field `detail` of the answer's JSON:
+
+- `400`: the history, start or horizon is not as above, or the body is no such JSON.
+- `413`, `415`: the body is larger than 512 KB, or not sent as `application/json`.
+- `503`: too many are asking, or the service is not answering. Ask again after as many seconds as \
+the header `Retry-After` says, as `curl --retry` does by itself.
+
+In Python with Gradio's client, which is slower (for thousands of forecasts use the address above):
+
+```python
+{python}
+```
+
+Its arguments are the same three, `0` hours ahead for as many as the model can. An error is raised \
+as `gradio_client.exceptions.AppError` with the same sentence."""
 
 
 def example_csv() -> str:
@@ -151,10 +166,10 @@ def example_csv() -> str:
 def _download(forecast: Forecast) -> str:
     """A link that holds its file itself: nothing to keep, clean up or find on the server."""
     stem = re.sub(r"[^\w.-]+", "-", forecast.history.name).strip("-.")[:60] or "series"
-    content = quote(forecast_csv(forecast))
+    content = b64encode(forecast_csv(forecast).encode()).decode()
     return (
         f'<a class="kc-button" download="{escape(stem)}-forecast.csv" '
-        f'href="data:text/csv;charset=utf-8,{content}">Download as CSV</a>'
+        f'href="data:text/csv;charset=utf-8;base64,{content}">Download as CSV</a>'
     )
 
 
@@ -163,8 +178,17 @@ def _labels(forecast: Forecast) -> list[str]:
     stamps = forecast.stamps(1, forecast.horizon)
     if stamps is None:
         return [f"hour {at + 1}" for at in range(forecast.horizon)]
-    month = '<span class="kc-month"> {:%b}</span>'
-    return [f"{s:%a} {s.day}{month.format(s)}, {s:%H:%M}" for s in stamps]
+    return [
+        f'{DAYS[s.weekday()]} {s.day}<span class="kc-month"> {MONTHS[s.month - 1]}</span>, '
+        f"{s.hour:02}:{s.minute:02}"
+        for s in stamps
+    ]
+
+
+def _csv_cell(text: str) -> str:
+    cell = io.StringIO()
+    csv.writer(cell, lineterminator="").writerow([text])
+    return cell.getvalue()
 
 
 def _text(text: str) -> str:

@@ -1,9 +1,10 @@
 """Settings: everything the page takes from its environment, checked where it enters."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
 PROJECT = Path(__file__).resolve().parent.parent
 
@@ -14,48 +15,91 @@ class SettingsError(ValueError):
 
 @dataclass(frozen=True)
 class Settings:
-    """Where the page listens, whom it asks and what it offers."""
+    """Where the page listens, whom it asks, how much it takes on, and what it offers."""
 
-    model_server: str = "http://127.0.0.1:9000"
-    """Address of the model server, without a path of the protocol."""
+    model_servers: tuple[str, ...] = ("http://127.0.0.1:9000",)
+    """Addresses of the model server's replicas, without a path of the protocol."""
     host: str = "127.0.0.1"
     port: int = 7860
+    metrics_port: int = 7861
+    """Where operators read the live counters; 0 for nowhere."""
     sample_data: Path = PROJECT / "notebooks" / "data" / "electricity.csv"
     public_url: str = "http://127.0.0.1:7860"
     """The page's address as customers type it; the examples for programs show it."""
+    deadline: float = 20.0
+    """Seconds within which a request is answered, with a forecast or without."""
+    most_in_flight: int = 8192
+    """Requests taken on at a time; beyond it they are refused before their bodies are read."""
+    most_waiting: int = 6000
+    """Forecasts that may wait for the model server; beyond it they are refused at once."""
+    upstream_windows: int = 64
+    """Forecasts asked for in one request to the model server, at most."""
+    upstream_requests: int = 2
+    """Requests under way to each address of the model server, at most."""
+    drain: float = 5.0
+    """Seconds between SIGTERM and the end of listening, for a balancer to notice."""
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> "Settings":
         """Settings from environment variables, defaults where they are unset or empty.
 
         Raises:
-            SettingsError: an address is no http(s) address, or the port no port.
+            SettingsError: an address is no http(s) address, or a number none in its range.
         """
-        given = {name: value for name, value in environment.items() if value.strip()}
+        given = {name: value.strip() for name, value in environment.items() if value.strip()}
         host = given.get("KALECAST_PAGE_HOST", cls.host)
-        port = _port(given.get("KALECAST_PAGE_PORT", str(cls.port)))
+        port = _number(given, "KALECAST_PAGE_PORT", int, cls.port, 1, 65535)
         here = f"http://{'127.0.0.1' if host in ('0.0.0.0', '::') else host}:{port}"
+        servers = given.get("MODEL_SERVER_URL", ",".join(cls.model_servers)).split(",")
         return cls(
-            model_server=_address("MODEL_SERVER_URL", given, cls.model_server),
+            model_servers=tuple(_address("MODEL_SERVER_URL", server) for server in servers),
             host=host,
             port=port,
+            metrics_port=_number(given, "KALECAST_METRICS_PORT", int, cls.metrics_port, 0, 65535),
             sample_data=Path(given.get("SAMPLE_DATA", str(cls.sample_data))),
-            public_url=_address("KALECAST_PUBLIC_URL", given, here),
+            public_url=_address("KALECAST_PUBLIC_URL", given.get("KALECAST_PUBLIC_URL", here)),
+            deadline=_number(given, "KALECAST_DEADLINE_SECONDS", float, cls.deadline, 1, 600),
+            most_in_flight=_number(
+                given, "KALECAST_MOST_IN_FLIGHT", int, cls.most_in_flight, 1, 1_000_000
+            ),
+            most_waiting=_number(
+                given, "KALECAST_MOST_WAITING", int, cls.most_waiting, 1, 1_000_000
+            ),
+            upstream_windows=_number(
+                given, "KALECAST_UPSTREAM_WINDOWS", int, cls.upstream_windows, 1, 1024
+            ),
+            upstream_requests=_number(
+                given, "KALECAST_UPSTREAM_REQUESTS", int, cls.upstream_requests, 1, 256
+            ),
+            drain=_number(given, "KALECAST_DRAIN_SECONDS", float, cls.drain, 0, 600),
         )
 
 
-def _port(text: str) -> int:
+def _number[Number: (int, float)](  # noqa: PLR0913, PLR0917 - a setting and its range
+    given: Mapping[str, str],
+    name: str,
+    kind: Callable[[str], Number],
+    default: Number,
+    least: float,
+    most: float,
+) -> Number:
+    text = given.get(name, str(default))
     try:
-        port = int(text)
+        number = kind(text)
     except ValueError:
-        port = -1
-    if not 0 < port < 65536:
-        raise SettingsError(f"Expected KALECAST_PAGE_PORT from 1 to 65535, received: {text!r}")
-    return port
+        number = kind("-1")
+    if not least <= number <= most:
+        raise SettingsError(f"Expected {name} from {least} to {most}, received: {text!r}")
+    return number
 
 
-def _address(name: str, given: Mapping[str, str], default: str) -> str:
-    address = given.get(name, default).strip().rstrip("/")
-    if not address.startswith(("http://", "https://")):
-        raise SettingsError(f"Expected {name} to begin with http:// or https://, got: {address!r}")
+def _address(name: str, text: str) -> str:
+    address = text.strip().rstrip("/")
+    try:
+        parts = urlsplit(address)
+        known = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # a port that is none
+        known = False
+    if not known:
+        raise SettingsError(f"Expected {name} to begin with http:// or https://, got: {text!r}")
     return address

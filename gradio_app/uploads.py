@@ -1,37 +1,122 @@
-"""Uploads: the only files that a request may name.
+"""Uploads: Gradio's two routes for them, answered without keeping anything.
 
-Two of Gradio's habits (6.31) have to be taken away. It checks the paths in a request only after
-its own `launch()`, which a mounted page never calls: a request naming `/etc/passwd` as its
-upload would have it copied to where Gradio serves files from, and read. And it fetches addresses
-that a request names as files. Any input can carry such a name, not the upload's alone.
+Gradio (6.31) would write an upload to its disk, where the next event finds it only if it comes
+to the same replica. Here its file becomes a token (`upload_token.py`), which the browser takes
+for the file's path and sends back with each event.
+
+Two of Gradio's habits have to be taken away as well, for the events that it still answers. It
+checks the paths in a request only after its own `launch()`, which a mounted page never calls: a
+request naming `/etc/passwd` as its upload would have it copied to where Gradio serves files
+from, and read. And it fetches addresses that a request names as files.
 """
 
-from pathlib import Path
+import asyncio
+from collections.abc import AsyncGenerator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path, PurePath
 
 import gradio as gr
+from admission import Admission
+from api import json_response
+from forecast_client import ModelServer
 from gradio.blocks import Block
+from outcomes import BUSY, BUSY_SECONDS, Overloaded, ServiceDown, Unacceptable
+from rows import KEPT
+from starlette.datastructures import UploadFile
+from starlette.formparsers import MultiPartException, MultiPartParser
+from starlette.requests import Request
+from starlette.responses import Response
+from tables import LARGEST_FILE
+from upload_token import CHOOSE_AGAIN, problem_token, token_of
+
+PATH = "/gradio_api/upload"
+PROGRESS_PATH = "/gradio_api/upload_progress"
+
+LARGEST_BODY = LARGEST_FILE + 64 * 1024
+"""The largest file, and what a form puts around it."""
+
+READERS = 2
+"""Uploads that are read at a time: a large table takes six times its size in memory."""
+
+SLICE = 256 * 1024
+"""Bytes of a form that are looked through before others get their turn."""
 
 
-def guard_uploads(page: gr.Blocks) -> None:
-    """Let requests name files that were uploaded here, and nothing else."""
-    page.has_launched = True  # Gradio's own check asks for this
-    Block.async_move_resource_to_block_cache = _uploaded  # type: ignore[method-assign]
+class Uploads:
+    """The routes."""
+
+    def __init__(self, server: ModelServer, admission: Admission) -> None:
+        self._server = server
+        self._admission = admission
+        self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="upload")
+
+    async def upload(self, request: Request) -> Response:
+        """Take a file; the answer is the list of one token."""
+        try:
+            async with self._admission.body(request, LARGEST_BODY) as body:
+                file, content = await _file(request, body)
+                token = await asyncio.get_running_loop().run_in_executor(
+                    self._readers, token_of, file, content, await self._kept()
+                )
+        except Overloaded:
+            return busy()
+        except Unacceptable as error:
+            return Response(str(error), error.status, media_type="text/plain")
+        return json_response([token])
+
+    async def progress(self, _: Request) -> Response:
+        """How far an upload is: another replica may be taking it, so it is always done."""
+        return Response('data: {"msg": "done"}\n\n', media_type="text/event-stream")
+
+    async def _kept(self) -> int:
+        try:
+            return max(KEPT, (await self._server.contract()).input_length)
+        except (ServiceDown, Overloaded):
+            return KEPT
 
 
-async def _uploaded(block: Block, named: str | Path | None) -> str | None:
-    """The path that a request names, if it is an upload.
+def busy() -> Response:
+    """The answer where there is too much to do: a token that says so, as a page shows no other."""
+    return json_response([problem_token(BUSY)], headers={"Retry-After": str(BUSY_SECONDS)})
+
+
+class _InMemory(MultiPartParser):
+    spool_max_size = LARGEST_BODY  # larger ones would go to disk
+
+
+async def _file(request: Request, body: bytes) -> tuple[str, bytes]:
+    """Name and content of the one file in a form.
 
     Raises:
-        gr.Error: it is not; Gradio answers with this text alone.
+        Unacceptable: it is no such form.
     """
-    if named is None:
-        return None
+
+    async def stream() -> AsyncGenerator[bytes, None]:
+        for at in range(0, len(body), SLICE):
+            yield body[at : at + SLICE]
+            await asyncio.sleep(0)
+
     try:
-        path = Path(named).resolve()
-        inside = path.is_relative_to(Path(block.GRADIO_CACHE).resolve())
-    except (OSError, ValueError):  # a name too long, or with a null byte
-        inside = False
-    if not inside:
-        raise gr.Error("Please choose your file again.", print_exception=False)
-    block.temp_files.add(str(path))  # so that it is deleted in time
-    return str(path)
+        form = await _InMemory(request.headers, stream(), max_files=1, max_fields=1).parse()
+    except (MultiPartException, KeyError) as error:
+        raise Unacceptable(400, f"Expected a form with one file: {error}.") from None
+    file = form.get("files")
+    if not isinstance(file, UploadFile):
+        raise Unacceptable(400, "Expected a form with one file in its field 'files'.")
+    return PurePath(file.filename or "your file").name, await file.read()
+
+
+def guard_files(page: gr.Blocks) -> None:
+    """Let requests that Gradio answers name no files at all."""
+    page.has_launched = True  # Gradio's own check asks for this
+    Block.async_move_resource_to_block_cache = _refused  # type: ignore[assignment]
+
+
+async def _refused(_: Block, named: str | Path | None) -> None:
+    """Refuse the path that a request names.
+
+    Raises:
+        gr.Error: there is one; Gradio answers with this text alone.
+    """
+    if named is not None:
+        raise gr.Error(CHOOSE_AGAIN, print_exception=False)

@@ -1,15 +1,13 @@
 """Words: the sentences in which the page says what a forecast, a history and a model are."""
 
 import math
+from dataclasses import dataclass
 from datetime import datetime
 
 import numpy as np
 from forecasting import Band, Floats, Forecast
 
 from kalecast.bundle import Contract
-
-DOWN = "The forecasting service is not answering just now; please try again in a minute."
-FAULT = "Something went wrong on our side. Please try again; your data were not the reason."
 
 LIMITS = (
     "It sees one series' own past and nothing else: no weather, holidays, prices or plans.",
@@ -19,26 +17,33 @@ LIMITS = (
 )
 
 
-def number(value: float, spread: float) -> str:
-    """A number as precise as `spread` makes sense of: `6,120` where hundreds matter."""
+@dataclass(frozen=True)
+class Told:
+    """The numbers of a forecast as people read them, each put into words once."""
+
+    median: list[str]
+    bands: list[list[str]]
+    """One list for each of the forecast's bands."""
+
+    @classmethod
+    def of(cls, forecast: Forecast) -> "Told":
+        """The numbers of a forecast."""
+        return cls(
+            numbers(forecast.median, forecast.spread),
+            [_ranges(band, forecast.spread) for band in forecast.bands],
+        )
+
+
+def numbers(values: Floats, spread: float) -> list[str]:
+    """Numbers as precise as `spread` makes sense of: `6,120` where hundreds matter."""
     if not spread > 0:
-        return f"{value:,.6g}"
+        return [f"{value:,.6g}" for value in values.tolist()]
     places = 1 - math.floor(math.log10(spread))
-    if abs(value) >= 1e15 or places > 12:
-        return f"{value:.3g}"
-    text = f"{round(value, places):,.{max(0, places)}f}"
-    return text.removeprefix("-") if float(text.replace(",", "")) == 0 else text
-
-
-def between(band: Band, at: int, spread: float) -> str:
-    """A band at one step: `5,800 to 6,500`."""
-    return f"{number(band.lower[at], spread)} to\u00a0{number(band.upper[at], spread)}"
-
-
-def spread_of(forecast: Forecast) -> float:
-    """How far apart a forecast's values lie: what numbers in sentences are rounded by."""
-    widest = float(np.median(np.ptp(forecast.values, axis=1)))
-    return widest or float(np.ptp(forecast.median))
+    if places > 12 or np.max(np.abs(values), initial=0.0, where=~np.isnan(values)) >= 1e15:
+        return [f"{value:.3g}" for value in values.tolist()]
+    form = f",.{max(0, places)}f"
+    rounded = np.round(values, places) if places < 0 else values
+    return [_unsigned_zero(format(value, form)) for value in rounded.tolist()]
 
 
 def title(forecast: Forecast) -> str:
@@ -49,15 +54,14 @@ def title(forecast: Forecast) -> str:
     return f"The next {span}{since}"
 
 
-def reading(forecast: Forecast) -> str:
+def reading(forecast: Forecast, told: Told) -> str:
     """A forecast in one sentence: its peak, when, and how sure that is."""
-    median, spread = forecast.median, spread_of(forecast)
-    if _is_flat(median):
-        return f"Level at about {number(float(median[0]), spread)} throughout.{_sure(forecast, 0)}"
-    peak = int(median.argmax())
+    if _is_flat(forecast.median):
+        return f"Level at about {told.median[0]} throughout.{_sure(forecast, told, 0)}"
+    peak = int(forecast.median.argmax())
     stamps = forecast.stamps(1, forecast.horizon)
     when = f"around {moment(stamps[peak])}" if stamps else f"in {hours(peak + 1)}"
-    return f"Peak: about {number(float(median[peak]), spread)} {when}.{_sure(forecast, peak)}"
+    return f"Peak: about {told.median[peak]} {when}.{_sure(forecast, told, peak)}"
 
 
 def notes(forecast: Forecast) -> list[str]:
@@ -144,12 +148,20 @@ def label(name: str) -> str:
     return text[:1].upper() + text[1:]
 
 
-def _sure(forecast: Forecast, at: int) -> str:
+def _ranges(band: Band, spread: float) -> list[str]:
+    """A band step by step: `5,800 to 6,500`."""
+    ends = zip(numbers(band.lower, spread), numbers(band.upper, spread), strict=True)
+    return [f"{lower} to\u00a0{upper}" for lower, upper in ends]
+
+
+def _unsigned_zero(text: str) -> str:
+    return text[1:] if text[0] == "-" and not text.strip("-0.") else text
+
+
+def _sure(forecast: Forecast, told: Told, at: int) -> str:
     if not forecast.bands:
         return ""
-    widest = forecast.bands[0]
-    spread = spread_of(forecast)
-    return f" {widest.percent} % sure: {between(widest, at, spread)}."
+    return f" {forecast.bands[0].percent} % sure: {told.bands[0][at]}."
 
 
 def _is_flat(values: Floats) -> bool:

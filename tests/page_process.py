@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import requests
 from ports import free_ports
@@ -29,9 +30,9 @@ class Page:
     """Its working directory, with its log."""
 
     @property
-    def uploads(self) -> Path:
-        """Where it keeps what customers upload."""
-        return self.folder / "uploads"
+    def files(self) -> Path:
+        """Where Gradio would keep files."""
+        return self.folder / "files"
 
     @property
     def log(self) -> str:
@@ -43,7 +44,7 @@ def start(folder: Path, **environment: str) -> subprocess.Popen[str]:
 
     It logs into a file: a pipe that nobody empties would stop it once full.
     """
-    ours = ("KALECAST_PAGE_", "KALECAST_PUBLIC", "MODEL_SERVER", "SAMPLE_DATA", "GRADIO_")
+    ours = ("KALECAST_", "MODEL_SERVER", "SAMPLE_DATA", "GRADIO_")
     kept = {key: value for key, value in os.environ.items() if not key.startswith(ours)}
     with (folder / LOG).open("w") as log:
         return subprocess.Popen(
@@ -52,19 +53,29 @@ def start(folder: Path, **environment: str) -> subprocess.Popen[str]:
             stdout=log,
             stderr=subprocess.STDOUT,
             text=True,
-            env={**kept, "GRADIO_TEMP_DIR": str(folder / "uploads"), **environment},
+            env={
+                **kept,
+                "GRADIO_TEMP_DIR": str(folder / "files"),
+                "KALECAST_METRICS_PORT": "0",
+                "KALECAST_DRAIN_SECONDS": "0",
+                **environment,
+            },
         )
 
 
 @contextmanager
-def running(folder: Path, model_server: str, samples: Path | None = None) -> Iterator[Page]:
+def running(
+    folder: Path, model_server: str, samples: Path | None = None, **environment: str
+) -> Iterator[Page]:
     """A page that answers, ended afterwards whatever happened."""
+    folder.mkdir(exist_ok=True)
     (port,) = free_ports(1)
     process = start(
         folder,
         MODEL_SERVER_URL=model_server,
         KALECAST_PAGE_PORT=str(port),
         SAMPLE_DATA=str(samples or write_samples(folder / "samples.csv")),
+        **environment,
     )
     page = Page(process, f"http://127.0.0.1:{port}", folder)
     try:
@@ -72,6 +83,14 @@ def running(folder: Path, model_server: str, samples: Path | None = None) -> Ite
         yield page
     finally:
         end(process)
+
+
+def show(page: Page, *controls: Any) -> requests.Response:
+    """Ask the page's own event, as a browser does or as an attacker would."""
+    config = requests.get(page.url + "/config", timeout=30).json()
+    (number,) = [d["id"] for d in config["dependencies"] if d["api_name"] == "show"]
+    body = {"fn_index": number, "session_hash": "x", "data": list(controls)}
+    return requests.post(page.url + "/gradio_api/run/predict", json=body, timeout=60)
 
 
 def end(process: subprocess.Popen[str], number: int = signal.SIGTERM) -> int:

@@ -5,9 +5,12 @@ and started again on its port, and can be told to change its model.
 """
 
 import json
+import socket
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -17,13 +20,29 @@ from kalecast.bundle import Contract
 from kalecast.runtime import Forecaster, HistoryError
 
 
+@dataclass
+class Behaviour:
+    """How forecasts are answered; as a healthy server does where nothing is changed."""
+
+    pause: float = 0.0
+    """Seconds before each answer."""
+    status: int = 200
+    headers: dict[str, str] = field(default_factory=dict)
+    hangs_up: bool = False
+    """Whether it closes the connection instead of answering."""
+    refuses: Callable[[list[float | None]], bool] = lambda _: False
+    """Which histories it refuses, and with them the whole request."""
+
+
 class StandInServer:
-    """A model server that can be stopped, started again and given another model."""
+    """A model server that can be stopped, started again, given another model and troubled."""
 
     def __init__(self, wanted: Contract | None = None, offset: float = 1.0) -> None:
         self.port = 0
-        self.asked = 0
-        """Forecasts asked for so far."""
+        self.behaviour = Behaviour()
+        self.batches: list[int] = []
+        """Histories in each request for forecasts so far."""
+        self.connections: set[socket.socket] = set()
         self._server: ThreadingHTTPServer | None = None
         self.serve(wanted or contract(), offset)
 
@@ -49,15 +68,28 @@ class StandInServer:
         threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True).start()
 
     def stop(self) -> None:
-        """Refuse connections until started again."""
+        """Hang up, and refuse connections until started again."""
         if self._server is not None:
             self._server.shutdown()
             self._server.server_close()
             self._server = None
+        for connection in list(self.connections):
+            with suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
 
 
 class _Handler(BaseHTTPRequestHandler):
     stand_in: StandInServer
+    protocol_version = "HTTP/1.1"
+
+    def setup(self) -> None:
+        super().setup()
+        self.stand_in.connections.add(self.connection)
+
+    def finish(self) -> None:
+        self.stand_in.connections.discard(self.connection)
+        with suppress(OSError):
+            super().finish()
 
     def do_GET(self) -> None:
         held = self.stand_in.forecaster.contract
@@ -67,12 +99,25 @@ class _Handler(BaseHTTPRequestHandler):
         self._answer(200, {"name": held.name, "custom": {"contract": held.to_json()}})
 
     def do_POST(self) -> None:
-        self.stand_in.asked += 1
         forecaster = self.stand_in.forecaster
-        held = forecaster.contract
+        held, behaviour = forecaster.contract, self.stand_in.behaviour
         content = self.rfile.read(int(self.headers["Content-Length"]))
+        if self.path != "/api/v1.0/predictions":
+            self._answer(404, _failure("There is nothing here.", 404))
+            return
+        histories = json.loads(content)["data"]["ndarray"]
+        self.stand_in.batches.append(len(histories))
+        time.sleep(behaviour.pause)
+        if behaviour.hangs_up:
+            self.close_connection = True
+            return
+        if behaviour.status != 200:
+            self._answer(behaviour.status, _failure("Trouble.", behaviour.status))
+            return
         try:
-            forecast = forecaster.forecast(json.loads(content)["data"]["ndarray"])
+            if any(map(behaviour.refuses, histories)):
+                raise HistoryError("Expected another history.")
+            forecast = forecaster.forecast(histories)
         except (HistoryError, KeyError, ValueError) as error:
             self._answer(400, _failure(str(error), 400))
             return
@@ -86,8 +131,11 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_response(status)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(body)))
+        for name, value in self.stand_in.behaviour.headers.items():
+            self.send_header(name, value)
         self.end_headers()
-        self.wfile.write(body)
+        with suppress(OSError):
+            self.wfile.write(body)
 
     def log_message(self, *_: Any) -> None:
         """Say nothing."""

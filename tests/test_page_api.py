@@ -1,10 +1,14 @@
 """The page's plain routes: what a program asks, what it hears when it asks wrongly."""
 
+import base64
 import json
 import re
 import signal
 import subprocess
+import time
+import zlib
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +16,8 @@ import page_process
 import pytest
 import requests
 from model_files import contract
-from page_process import PYTHON, Page
+from page_process import PYTHON, Page, show, stamp
+from ports import free_ports
 from stand_in_server import StandInServer, standing_in
 
 pytestmark = pytest.mark.slow
@@ -39,6 +44,7 @@ def restored(model_server: StandInServer) -> Iterator[StandInServer]:
     model_server.stop()
     model_server.serve(contract())
     model_server.start()
+    time.sleep(1.5)  # until a server that failed is tried again
 
 
 def ask(page: Page, body: Any, **changes: Any) -> requests.Response:
@@ -171,6 +177,7 @@ def test_model_server_down_and_back(page: Page, restored: StandInServer) -> None
     assert reply.json()["detail"].startswith("The forecasting service is not answering")
     assert requests.get(page.url + "/health", timeout=10).ok
     restored.start()
+    time.sleep(1.5)  # until a server that failed is tried again
     assert ask(page, {"history": WEEK}).status_code == 200
 
 
@@ -181,6 +188,7 @@ def test_page_started_before_the_model_server(tmp_path: Path) -> None:
             assert requests.get(page.url + "/ready", timeout=10).status_code == 503
             assert requests.get(page.url + "/api/model", timeout=10).status_code == 503
             server.start()
+            time.sleep(1.5)  # until a server that failed is tried again
             assert requests.get(page.url + "/ready", timeout=10).ok
             assert ask(page, {"history": WEEK}).ok
 
@@ -248,12 +256,180 @@ def test_gradio_route_tells_no_traceback(page: Page) -> None:
     assert ".py" not in nonsense.text
 
 
-def show(page: Page, *controls: Any) -> requests.Response:
-    """Ask the page's own event, as a browser does or as an attacker would."""
-    config = requests.get(page.url + "/config", timeout=30).json()
-    (number,) = [d["id"] for d in config["dependencies"] if d["api_name"] == "show"]
-    body = {"fn_index": number, "session_hash": "x", "data": list(controls)}
-    return requests.post(page.url + "/gradio_api/run/predict", json=body, timeout=60)
+def upload(page: Page, name: str, content: bytes) -> dict[str, Any]:
+    """Upload a file as the browser does; what it then sends with each event."""
+    url = page.url + "/gradio_api/upload?upload_id=x"
+    (path,) = requests.post(url, files={"files": (name, content)}, timeout=60).json()
+    link = f"{page.url}/gradio_api/file={path}"
+    return {"path": path, "url": link, "orig_name": name, "meta": {"_type": "gradio.FileData"}}
+
+
+def shown(reply: requests.Response) -> str:
+    """What the page shows: the banner, or the text above the figure."""
+    banner, reading, *_ = reply.json()["data"]
+    return str(banner.get("value") or reading.get("value"))
+
+
+def test_the_page_event_needs_no_session(page: Page) -> None:
+    reply = show(page, "Sample", "library", None, None, None, None, 6)
+    assert "Library" in shown(reply)
+    assert "The next 6 hours" in shown(reply)
+    figure = json.loads(reply.json()["data"][2]["value"]["plot"])
+    assert [trace["name"] for trace in figure["data"]][-2:] == ["Past", "Forecast"]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        *(b"", b"{", b"[]", b"\xff", b'{"fn_index": 0}', b'{"fn_index": 0, "data": []}'),
+        *(b'{"fn_index": 99, "data": []}', b'{"fn_index": 0, "data": [1, 2, 3, 4, 5, 6, 7]}'),
+        b'{"fn_index": 0, "data": ["Sample", null, null, null, null, null, "x"]}',
+        b'{"fn_index": 0, "data": ["Elsewhere", null, null, null, null, null, 1]}',
+    ],
+)
+def test_an_event_that_no_page_sends(page: Page, body: bytes) -> None:
+    url = page.url + "/gradio_api/run/predict"
+    reply = requests.post(url, data=body, timeout=30)
+    assert reply.status_code == 400
+    assert reply.json()["error"]
+    assert len(reply.content) < 300
+
+
+def test_the_event_is_answered_nowhere_else(page: Page) -> None:
+    event = {"fn_index": 0, "session_hash": "x", "data": ["Sample", "library", *[None] * 4, 6]}
+    for route in ("run/show", "api/predict", "queue/join", "call/show"):
+        reply = requests.post(f"{page.url}/gradio_api/{route}", json=event, timeout=30)
+        assert "kc-reading" not in reply.text
+        assert "Traceback" not in reply.text
+
+
+def test_another_replica_answers_for_an_upload(
+    page: Page, model_server: StandInServer, tmp_path: Path
+) -> None:
+    rows = [f"site {name},{stamp(h)},{h % 24}" for name in "ab" for h in range(200)]
+    file = upload(page, "sites.csv", "\n".join(["unique_id,ds,y", *rows]).encode())
+    with page_process.running(tmp_path / "other", model_server.url) as other:
+        reply = show(other, "Your file", None, file, "site b", None, None, 24)
+        assert "site b" in shown(reply)
+        choices = reply.json()["data"][5]
+        assert choices["choices"] == [["site a", "site a"], ["site b", "site b"]]
+        assert choices["value"] == "site b"
+
+
+def test_uploads_lie_on_no_disk(page: Page) -> None:
+    before = set(page.folder.rglob("*"))
+    rows = "\n".join(f"{stamp(h)},1234{h % 24}" for h in range(700))
+    file = upload(page, "secret.csv", f"ds,y\n{rows}".encode())
+    assert "secret" in shown(show(page, "Your file", None, file, None, None, None, 24))
+    assert set(page.folder.rglob("*")) == before
+
+
+def test_only_the_newest_rows_travel(page: Page) -> None:
+    rows = "\n".join(
+        f"{1990 + h // 8760}-{1 + h % 8760 // 672:02d}-{1 + h % 672 // 24:02d} {h % 24:02d}:00,{h}"
+        for h in range(0, 8000)
+    )
+    long = upload(page, "long.csv", f"ds,y\n{rows}".encode())
+    assert len(long["path"]) < 10_000
+
+
+def test_gaps_and_flaws_survive_the_journey(page: Page) -> None:
+    rows = [f"{stamp(h)},{h % 24}" for h in range(200) if h not in (150, 160)]
+    gaps = upload(page, "gaps.csv", "\n".join(["ds,y", *rows]).encode())
+    told = shown(show(page, "Your file", None, gaps, None, None, None, 24))
+    assert "2 of the last 168 hours are unknown" in told
+    again = upload(page, "again.csv", "\n".join(["ds,y", *rows, f"{rows[9]}5"]).encode())
+    told = shown(show(page, "Your file", None, again, None, None, None, 24))
+    assert "Expected one value at each stamp" in told
+
+
+def test_a_file_with_too_much_in_it(page: Page) -> None:
+    """Small as Parquet, beyond what an event should carry."""
+    import io
+
+    import numpy as np
+    import pandas as pd
+
+    rng = np.random.default_rng(0)
+    hours = pd.date_range("2026-01-01", periods=1000, freq="h")
+    table = pd.DataFrame(
+        {
+            "unique_id": np.repeat([f"s{at}" for at in range(2000)], 1000),
+            "ds": np.tile(hours, 2000),
+            "y": rng.integers(0, 90, 2_000_000) / 7,
+        }
+    )
+    content = io.BytesIO()
+    table.to_parquet(content)
+    file = upload(page, "much.parquet", content.getvalue())
+    told = shown(show(page, "Your file", None, file, None, None, None, 24))
+    assert "much.parquet holds too much for this page: 2,000 series" in told
+
+
+def token(content: bytes) -> str:
+    return "kalecast-table-1." + base64.urlsafe_b64encode(zlib.compress(content)).decode()
+
+
+@pytest.mark.parametrize(
+    "made_up",
+    [
+        *("", "kalecast-table-1.", "kalecast-table-1.äöü", "kalecast-table-1.!!", "a" * 5000),
+        *("../../etc/passwd", "/etc/passwd", "http://127.0.0.1:9/x.csv", "nul\0byte"),
+        "kalecast-table-1." + "A" * 5_000_000,
+        token(b""),
+        token(b"[]"),
+        token(b"[" * 100_000),
+        token(b" " * 1_000_000_000),
+        token(b'{"file": "a", "series": 5}'),
+        token(b'{"file": "a", "series": []}'),
+        token(b'{"file": "a", "series": [["a", 0, 1]]}'),
+        token(b'{"file": "a", "series": [["a", 0, 1, "[]"]]}'),
+        token(b'{"file": "a", "series": [["a", 1e300, 1, "[1]"]]}'),
+        token(b'{"file": "a", "series": [["a", true, null, "[1]"]]}'),
+        token(b'{"file": "a", "series": [["a", 0, 5, [1, 2, 3]]]}'),
+        token(b'{"file": "a", "series": [["a", 0, 5, "[[1], [2]]"]]}'),
+        token(b'{"file": "a", "series": [["a", 0, 5, "{\\"b\\": 1}"]]}'),
+        token(b'{"file": "a", "series": [["a", 0, "[1, 2]", "[1, 2]"]]}'),
+        token(b'{"file": "a", "series": [["a", 0, "[\\"x\\"]", "[1, 2]"]]}'),
+        token(b'{"file": "a", "series": [["a", 0, 9223372036854775807, "[1, 2, 3]"]]}'),
+        token(b'{"file": "a", "series": [["a", 0, 3600000000000, "[%s]"]]}' % (b"1e999," * 60)),
+        token(b'{"file": "a", "series": [["a", 0, 1, "[%s1]"]]}' % (b"1," * 30_000)),
+    ],
+    ids=lambda made_up: made_up[:40] if made_up.isprintable() else "unprintable",
+)
+def test_made_up_tokens_are_input_like_any_other(page: Page, made_up: str) -> None:
+    file = {"path": made_up, "meta": {"_type": "gradio.FileData"}}
+    reply = show(page, "Your file", None, file, None, None, None, 24)
+    assert reply.status_code == 200
+    assert "kc-banner" in shown(reply)
+    assert "on our side" not in shown(reply)
+    assert len(reply.content) < 4000
+
+
+@pytest.mark.parametrize(
+    ("body", "kind"),
+    [
+        (b"", "multipart/form-data; boundary=x"),
+        (b"--x\r\n\r\n", "multipart/form-data; boundary=x"),
+        (b"--x--", "multipart/form-data"),
+        (b"ds,y", "text/csv"),
+        (b'--x\r\nContent-Disposition: form-data; name="a"\r\n\r\n1\r\n--x--\r\n', "multipart/"),
+    ],
+)
+def test_an_upload_that_is_no_form(page: Page, body: bytes, kind: str) -> None:
+    url = page.url + "/gradio_api/upload"
+    reply = requests.post(url, data=body, headers={"Content-Type": kind}, timeout=30)
+    assert reply.status_code == 400
+    assert reply.text.startswith("Expected a form with one file")
+
+
+def test_an_upload_that_is_too_large(page: Page) -> None:
+    url = page.url + "/gradio_api/upload"
+    try:
+        reply = requests.post(url, files={"files": ("a.csv", bytes(22 * 2**20))}, timeout=60)
+    except requests.ConnectionError:
+        return  # the page hung up while the rest was still on its way
+    assert reply.status_code == 413
 
 
 @pytest.mark.parametrize("position", range(7))
@@ -264,31 +440,117 @@ def show(page: Page, *controls: Any) -> requests.Response:
 def test_requests_cannot_name_files_of_the_server(
     page: Page, tmp_path: Path, named: str, position: int
 ) -> None:
-    secret = page_process.write_samples(tmp_path / "secret.csv")
-    page.uploads.mkdir(exist_ok=True)
-    link = page.uploads / "link.csv"
+    secret = tmp_path / "secret.csv"
+    secret.write_text("unique_id,ds,y\n" + "".join(f"vault,{stamp(h)},5\n" for h in range(99)))
+    page.files.mkdir(exist_ok=True)
+    link = page.files / "link.csv"
     link.unlink(missing_ok=True)
     link.symlink_to(secret)
     paths = {
         "file": str(secret),
         "link": str(link),
-        "up and out": f"{page.uploads}/../../{tmp_path.name}/secret.csv",
+        "up and out": f"{page.files}/../../{tmp_path.name}/secret.csv",
     }
     file = {"path": paths.get(named, named), "meta": {"_type": "gradio.FileData"}}
     controls: list[Any] = ["Your file", None, None, None, None, None, 24]
     controls[position] = file
-    reply = show(page, *controls)
+    replies = [show(page, *controls), *_through_gradio(page, controls, file)]
     link.unlink()
-    assert "town_hall" not in reply.text
-    assert "Traceback" not in reply.text
-    assert reply.status_code == 500
-    assert not list(page.uploads.rglob("secret*"))
+    for reply in replies:
+        assert "vault" not in reply.text
+        assert "Traceback" not in reply.text
+        assert reply.status_code != 200 or "Please choose your file again" in reply.text
+    assert not list(page.files.rglob("secret*"))
 
 
-def test_upload_that_is_gone(page: Page) -> None:
-    gone = {"path": str(page.uploads / "gone.csv"), "meta": {"_type": "gradio.FileData"}}
-    reply = show(page, "Your file", None, gone, None, None, None, 24)
-    assert "Please choose it again" in reply.text
+def _through_gradio(page: Page, controls: list[Any], file: Any) -> list[requests.Response]:
+    """The same by the ways that Gradio itself answers."""
+    streamed = {**file, "is_stream": True}
+    return [
+        requests.post(f"{page.url}/gradio_api/run/{name}", json={"data": data}, timeout=30)
+        for name, data in (
+            ("show", controls),
+            ("show", [streamed if control is file else control for control in controls]),
+            ("forecast", [file, "", 24]),
+            ("forecast", [streamed, "", 24]),
+        )
+    ]
+
+
+def test_counters_are_the_operators_alone(tmp_path: Path) -> None:
+    (metrics_port,) = free_ports(1)
+    with (
+        standing_in() as server,
+        page_process.running(tmp_path, server.url, KALECAST_METRICS_PORT=str(metrics_port)) as page,
+    ):
+        assert ask(page, {"history": WEEK}).ok
+        assert ask(page, {"history": "1"}).status_code == 400
+        public = requests.get(page.url + "/metrics", timeout=10)
+        assert (public.status_code, "kalecast" in public.text) == (404, False)
+        operators = f"http://127.0.0.1:{metrics_port}"
+        counters = requests.get(operators + "/metrics", timeout=10).text
+        for line in (
+            'kalecast_page_requests_total{code="200",route="/api/forecast"} 1.0',
+            'kalecast_page_requests_total{code="400",route="/api/forecast"} 1.0',
+            'kalecast_page_request_seconds_count{route="/api/forecast"} 2.0',
+            "kalecast_page_forecasts_total 1.0",
+            "kalecast_page_upstream_windows_count 1.0",
+            "kalecast_page_in_flight 0.0",
+            "kalecast_page_waiting 0.0",
+            f'kalecast_page_circuit_open{{address="{server.url}"}} 0.0',
+        ):
+            assert line in counters
+        assert requests.get(operators + "/", timeout=10).status_code == 404
+
+
+def test_more_requests_than_are_taken_on(tmp_path: Path) -> None:
+    with (
+        standing_in() as server,
+        page_process.running(tmp_path, server.url, KALECAST_MOST_IN_FLIGHT="2") as page,
+        ThreadPoolExecutor() as pool,
+    ):
+        assert ask(page, {"history": WEEK}).ok
+        server.behaviour.pause = 2.0
+        taken = [pool.submit(ask, page, {"history": WEEK}) for _ in range(2)]
+        time.sleep(0.7)
+        refused = ask(page, {"history": WEEK})
+        assert refused.status_code == 503
+        assert refused.json()["detail"].startswith("Very many people are asking just now")
+        assert refused.headers["Retry-After"]
+        event = requests.post(page.url + "/gradio_api/run/predict", data=b"{}", timeout=10)
+        assert "Very many people" in shown(event)
+        assert requests.get(page.url + "/health", timeout=10).ok
+        assert requests.get(page.url + "/ready", timeout=10).ok
+        assert all(reply.result().ok for reply in taken)
+
+
+def test_readiness_ends_before_the_page_does(tmp_path: Path) -> None:
+    with (
+        standing_in() as server,
+        page_process.running(tmp_path, server.url, KALECAST_DRAIN_SECONDS="3") as page,
+    ):
+        assert "Connection" not in ask(page, {"history": WEEK}).headers
+        page.process.send_signal(signal.SIGTERM)
+        time.sleep(0.5)
+        assert requests.get(page.url + "/ready", timeout=10).status_code == 503
+        assert requests.get(page.url + "/health", timeout=10).ok
+        reply = ask(page, {"history": WEEK})
+        assert (reply.status_code, reply.headers["Connection"]) == (200, "close")
+        assert page.process.wait(timeout=10) == 0
+
+
+def test_what_is_in_flight_is_answered_at_the_end(tmp_path: Path) -> None:
+    with (
+        standing_in() as server,
+        page_process.running(tmp_path, server.url) as page,
+        ThreadPoolExecutor() as pool,
+    ):
+        assert ask(page, {"history": WEEK}).ok
+        server.behaviour.pause = 2.0
+        asked = pool.submit(ask, page, {"history": WEEK})
+        time.sleep(0.7)
+        assert page_process.end(page.process) == 0
+        assert asked.result().ok
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -298,16 +560,36 @@ def test_ends_cleanly(tmp_path: Path, number: int) -> None:
     assert "Traceback" not in page.log
 
 
-def test_used_port_is_said_in_one_line(page: Page, tmp_path: Path) -> None:
-    process = page_process.start(tmp_path, KALECAST_PAGE_PORT=page.url.rpartition(":")[2])
+@pytest.mark.parametrize(
+    ("setting", "other"),
+    [
+        ("KALECAST_PAGE_PORT", "KALECAST_METRICS_PORT"),
+        ("KALECAST_METRICS_PORT", "KALECAST_PAGE_PORT"),
+    ],
+)
+def test_used_port_is_said_in_one_line(
+    page: Page, tmp_path: Path, setting: str, other: str
+) -> None:
+    used = page.url.rpartition(":")[2]
+    process = page_process.start(tmp_path, **{setting: used, other: str(free_ports(1)[0])})
     assert process.wait(timeout=60) == 2
     logged = (tmp_path / page_process.LOG).read_text()
     assert logged.count("\n") == 1
     assert "Address already in use" in logged
+    assert setting in logged
 
 
 @pytest.mark.parametrize(
-    ("name", "value"), [("KALECAST_PAGE_PORT", "seven"), ("MODEL_SERVER_URL", "localhost:9000")]
+    ("name", "value"),
+    [
+        ("KALECAST_PAGE_PORT", "seven"),
+        ("MODEL_SERVER_URL", "localhost:9000"),
+        ("MODEL_SERVER_URL", "http://127.0.0.1:9000,"),
+        ("KALECAST_METRICS_PORT", "65536"),
+        ("KALECAST_DEADLINE_SECONDS", "0"),
+        ("KALECAST_DRAIN_SECONDS", "nan"),
+        ("KALECAST_UPSTREAM_WINDOWS", "2000"),
+    ],
 )
 def test_wrong_settings_are_said_in_one_line(tmp_path: Path, name: str, value: str) -> None:
     process = page_process.start(tmp_path, **{name: value})

@@ -6,16 +6,20 @@ KALECAST_SCREENSHOTS names a folder for pictures of it.
 import csv
 import io
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import page_process
 import pytest
+import requests
 from model_files import contract
 from page_process import Page, stamp, value
 from playwright.sync_api import Browser, Download, Error, Locator, expect, sync_playwright
 from playwright.sync_api import Page as Tab
-from stand_in_server import StandInServer, standing_in
+from ports import free_ports
+from stand_in_server import Behaviour, StandInServer, standing_in
 
 pytestmark = pytest.mark.slow
 
@@ -44,8 +48,17 @@ def model_server() -> Iterator[StandInServer]:
 
 
 @pytest.fixture(scope="module")
-def page(model_server: StandInServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
-    with page_process.running(tmp_path_factory.mktemp("page"), model_server.url) as page:
+def metrics_port() -> int:
+    return free_ports(1)[0]
+
+
+@pytest.fixture(scope="module")
+def page(
+    model_server: StandInServer, metrics_port: int, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Page]:
+    with page_process.running(
+        tmp_path_factory.mktemp("page"), model_server.url, KALECAST_METRICS_PORT=str(metrics_port)
+    ) as page:
         yield page
 
 
@@ -147,6 +160,32 @@ def test_first_view_shows_a_forecast(visit: Visit) -> None:
     expect(card).to_contain_text("forecaster, version 20260102-030405-abcdef")
     expect(card).to_contain_text("30 % smaller".replace(" %", "\u00a0%"))
     visit.picture("desktop")
+
+
+def _answered(metrics_port: int) -> dict[str, float]:
+    """Good answers of the page so far, by route; Gradio's own are one."""
+    counters = requests.get(f"http://127.0.0.1:{metrics_port}/metrics", timeout=10).text
+    found = re.findall(r'_requests_total{code="200",route="(.+?)"} (\S+)', counters)
+    return {route: float(count) for route, count in found}
+
+
+def test_a_forecast_is_one_request_that_gradio_does_not_see(
+    visit: Visit, metrics_port: int
+) -> None:
+    sent: list[str] = []
+    visit.tab.on("request", lambda request: sent.append(urlsplit(request.url).path))
+    before = _answered(metrics_port)
+    hours = visit.tab.get_by_label("number input for Hours ahead")
+    for count in (5, 7, 9):
+        hours.fill(str(count))
+        visit.forecast()
+        expect(visit.tab.locator(".kc-when")).to_contain_text(f"The next {count} hours")
+    visit.tab.wait_for_timeout(1000)  # leaving the number field asks as well
+    after = _answered(metrics_port)
+    route = "/gradio_api/run/predict"
+    assert sent == [route] * len(sent)
+    assert after[route] - before[route] == len(sent) >= 3
+    assert after["gradio"] == before["gradio"]
 
 
 def test_pick_another_sample(visit: Visit) -> None:
@@ -341,9 +380,42 @@ def test_model_server_down_and_back(visit: Visit, model_server: StandInServer) -
         visit.picture("desktop-down", whole=False)
     finally:
         model_server.start()
+    visit.tab.wait_for_timeout(1500)  # until a server that failed is tried again
     visit.forecast()
     expect(visit.sentence).to_contain_text("Peak")
     expect(visit.banner).to_have_count(0)
+
+
+def test_overload_is_told_in_a_banner(visit: Visit, model_server: StandInServer) -> None:
+    model_server.behaviour = Behaviour(status=503, headers={"Retry-After": "1"})
+    try:
+        visit.forecast()
+        expect(visit.banner).to_contain_text("Very many people are asking just now")
+        visit.picture("desktop-busy", whole=False)
+    finally:
+        model_server.behaviour = Behaviour()
+    visit.tab.wait_for_timeout(1200)
+    visit.forecast()
+    expect(visit.sentence).to_contain_text("Peak")
+    expect(visit.banner).to_have_count(0)
+
+
+def test_any_replica_answers_for_an_upload(
+    visit: Visit, page: Page, model_server: StandInServer, tmp_path: Path
+) -> None:
+    """Every other request of the browser goes to another replica, as with a plain balancer."""
+    visit.source("Your file")
+    visit.upload("sites.csv", table_of(*rows_of("north", 200), *rows_of("south", 100)))
+    expect(visit.tab.locator(".kc-reading h2")).to_have_text("north")
+    with page_process.running(tmp_path, model_server.url) as other:
+        visit.tab.route(
+            "**/gradio_api/**",
+            lambda route: route.continue_(url=route.request.url.replace(page.url, other.url)),
+        )
+        visit.tab.locator("#kc-series input").click()
+        visit.tab.get_by_role("option", name="south").click()
+        expect(visit.tab.locator(".kc-reading h2")).to_have_text("south")
+        visit.tab.unroute("**/gradio_api/**")
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

@@ -1,0 +1,79 @@
+"""Admission: how much the page takes on at a time, and until when it answers.
+
+Whatever is beyond a bound is refused at once with a sentence: thousands who hear "in a few
+seconds" are served better than thousands whose requests all fail together.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import metrics
+from coalescing import Asker
+from outcomes import Overloaded, Unacceptable
+from settings import Settings
+from starlette.requests import ClientDisconnect, Request
+
+MOST_BODY_BYTES = 64 * 1024 * 1024
+"""Bytes of bodies in memory at a time: three of the largest uploads, or 10,000 forecasts'."""
+
+
+class Admission:
+    """The requests that are being answered."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.in_flight = 0
+        self.is_ending = False
+        """Whether the page was told to end; it answers, but asks for no further requests."""
+        self._most = settings.most_in_flight
+        self._seconds = settings.deadline
+        self._body_bytes = 0
+        metrics.IN_FLIGHT.set_function(lambda: self.in_flight)
+
+    @property
+    def is_full(self) -> bool:
+        """Whether another request is one too many."""
+        return self.in_flight >= self._most
+
+    def asker(self, request: Request) -> Asker:
+        """Whoever sent a request, as one who waits for its answer."""
+        return Asker.within(self._seconds, request.is_disconnected)
+
+    @asynccontextmanager
+    async def body(self, request: Request, largest: int) -> AsyncIterator[bytes]:
+        """A request's body, which counts against what is in memory until the block ends.
+
+        Raises:
+            Unacceptable: it is larger than `largest` bytes, whatever its header says, or did not
+                come in time.
+            Overloaded: too many bytes are in memory already.
+        """
+        parts: list[bytes] = []
+        try:
+            await self._read(request, largest, parts)
+            yield b"".join(parts)
+        finally:
+            self._body_bytes -= sum(map(len, parts))
+
+    async def _read(self, request: Request, largest: int, parts: list[bytes]) -> None:
+        size = 0
+        try:
+            async with asyncio.timeout(self._seconds):
+                async for part in request.stream():
+                    parts.append(part)
+                    size += len(part)
+                    self._body_bytes += len(part)
+                    _check(size, largest)
+                    if self._body_bytes > MOST_BODY_BYTES:
+                        metrics.REFUSALS.labels("bodies").inc()
+                        raise Overloaded("too many bytes of bodies")
+        except TimeoutError:
+            raise Unacceptable(408, f"Expected a body within {self._seconds:g} s.") from None
+        except ClientDisconnect:
+            raise Unacceptable(400, "Expected a whole body.") from None
+
+
+def _check(size: int, largest: int) -> None:
+    if size > largest:
+        limit = f"{largest // 2**20} MB" if largest >= 2**20 else f"{largest // 2**10} KB"
+        raise Unacceptable(413, f"Expected a body of at most {limit}.")

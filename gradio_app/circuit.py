@@ -1,0 +1,58 @@
+"""Circuit: whether an address is worth asking, by how it has answered lately."""
+
+import random
+import time
+from dataclasses import dataclass, field
+
+MOST_FAILURES = 5
+"""Failures in a row after which an address is left alone."""
+
+MOMENT = 1.0
+"""Seconds for which it is left alone, then one request tries it."""
+
+
+@dataclass
+class Circuit:
+    """The state of one address; all times are `time.monotonic()`.
+
+    Closed while it answers. Open, asked by nobody, for a moment after several failures in a row;
+    then one request goes through, and its outcome closes or opens the circuit again.
+    """
+
+    under_way: int = 0
+    """Requests sent and not answered yet."""
+    busy_until: float = 0.0
+    """The address itself asked to be spared until then."""
+    _failures: int = field(default=0, init=False)
+    _open_until: float = field(default=0.0, init=False)
+    _on_trial: bool = field(default=False, init=False)
+
+    @property
+    def is_open(self) -> bool:
+        """Whether nobody should ask it now."""
+        if self._failures < MOST_FAILURES:
+            return False
+        return self._on_trial or time.monotonic() < self._open_until
+
+    def asked(self) -> None:
+        """A request is being sent; while the circuit is to be tried, it is the one."""
+        self.under_way += 1
+        self._on_trial = self._failures >= MOST_FAILURES
+
+    def answered(self) -> None:
+        """The address did what it is there for."""
+        self.under_way -= 1
+        self._failures = 0
+        self._on_trial = False
+
+    def failed(self) -> None:
+        """The address did not answer, or not as it should."""
+        self.under_way -= 1
+        self._failures += 1
+        self._on_trial = False
+        self._open_until = time.monotonic() + MOMENT * random.uniform(0.8, 1.2)
+
+    def left(self) -> None:
+        """The request was given up here: it says nothing of the address."""
+        self.under_way -= 1
+        self._on_trial = False

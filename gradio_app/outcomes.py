@@ -1,0 +1,59 @@
+"""Outcomes other than a forecast, and what a customer is told of each."""
+
+from dataclasses import dataclass
+
+from kalecast.series import SeriesError
+
+DOWN = "The forecasting service is not answering just now; please try again in a minute."
+BUSY = "Very many people are asking just now; please try again in a few seconds."
+FAULT = "Something went wrong on our side. Please try again; your data were not the reason."
+
+BUSY_SECONDS = 3
+
+
+class ServiceDown(Exception):
+    """The model server does not answer, or not in its protocol."""
+
+
+class Overloaded(Exception):
+    """More is asked for than can be answered in time."""
+
+
+class Refused(ValueError):
+    """The model server refused a history; the text says why."""
+
+
+class Unacceptable(Exception):
+    """A request that is no question at all; status and text say why."""
+
+    def __init__(self, status: int, text: str) -> None:
+        super().__init__(text)
+        self.status = status
+
+
+@dataclass(frozen=True)
+class Problem:
+    """An outcome as HTTP tells it."""
+
+    status: int
+    text: str
+    retry_after: int | None = None
+    """Seconds after which asking again makes sense."""
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """The answer's headers."""
+        return {} if self.retry_after is None else {"Retry-After": str(self.retry_after)}
+
+
+def problem_of(error: Exception) -> Problem:
+    """What a customer is told of an error."""
+    if isinstance(error, SeriesError | Refused):
+        return Problem(400, str(error))
+    if isinstance(error, Unacceptable):
+        return Problem(error.status, str(error))
+    if isinstance(error, Overloaded):
+        return Problem(503, BUSY, BUSY_SECONDS)
+    if isinstance(error, ServiceDown):
+        return Problem(503, DOWN, 5)
+    return Problem(500, FAULT)
