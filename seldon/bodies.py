@@ -8,6 +8,9 @@ from configuration import Configuration
 from exchange import ClientGone, Request
 from refusals import Overloaded, Refusal
 
+LATE = "late"
+"""Why a task is cancelled that waits too long for its body."""
+
 
 class BodyReader:
     """Reads bodies: none larger than it may be, nor all together.
@@ -32,23 +35,32 @@ class BodyReader:
         if not declared.isdigit() or int(declared[:20]) > most:
             raise _too_large(most)
         body = bytearray()
+        # What `asyncio.timeout` does, at a third of its cost.
+        task = asyncio.current_task()
+        assert task is not None
+        late = asyncio.get_running_loop().call_later(
+            self._limits.request_seconds, task.cancel, LATE
+        )
         try:
-            async with asyncio.timeout(self._limits.request_seconds):
-                while True:
-                    message = await request.receive()
-                    if message["type"] == "http.disconnect":
-                        raise ClientGone
-                    body += message["body"]
-                    self._held += len(message["body"])
-                    if len(body) > most:
-                        raise _too_large(most)
-                    if self._held > self._limits.max_bodies:
-                        raise Overloaded
-                    if not message.get("more_body"):
-                        return bytes(body)
-        except TimeoutError:
+            while True:
+                message = await request.receive()
+                if message["type"] == "http.disconnect":
+                    raise ClientGone
+                body += message["body"]
+                self._held += len(message["body"])
+                if len(body) > most:
+                    raise _too_large(most)
+                if self._held > self._limits.max_bodies:
+                    raise Overloaded
+                if not message.get("more_body"):
+                    return bytes(body)
+        except asyncio.CancelledError as error:
+            if LATE not in error.args:
+                raise
+            task.uncancel()
             raise Refusal("The request did not arrive in time.", 408) from None
         finally:
+            late.cancel()
             self._held -= len(body)
 
 

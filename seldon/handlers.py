@@ -75,7 +75,9 @@ class Handlers:
         Raises:
             Refusal: there is nothing at its path, or not for its method.
         """
-        path = GATEWAY.sub("", request.path)
+        path = request.path
+        if path.startswith("/seldon/"):
+            path = GATEWAY.sub("", path)
         offered = self._routes.get(path) or self._model_route(path)
         if offered is None:
             raise Refusal(

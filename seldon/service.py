@@ -37,9 +37,16 @@ class Service:
         self._batcher.on_batch = metrics.batched
         serving.on_reload = self._reloaded
         metrics.serves(self.model.contract.name, self.model.contract.version)
-        metrics.watches(
-            lambda: self.in_flight, lambda: self._batcher.waiting, lambda: self._batcher.age
-        )
+        for name, told, figure in (
+            ("kalecast_in_flight", "Requests being answered", lambda: self.in_flight),
+            ("kalecast_queue_windows", "Windows that wait", lambda: self._batcher.waiting),
+            (
+                "kalecast_queue_age_seconds",
+                "How long the oldest of them has waited",
+                lambda: self._batcher.age,
+            ),
+        ):
+            metrics.watches(name, told, figure)
 
     @property
     def model(self) -> ServedModel:

@@ -84,10 +84,11 @@ def as_windows(histories: Any, contract: Contract) -> Windows:
     """
     # Every row is checked before room is made for all of them.
     tails = [_tail(row, index, contract) for index, row in enumerate(_rows(histories))]
-    windows = np.full((len(tails), contract.input_length), np.nan)
+    windows = np.empty((len(tails), contract.input_length))
     for index, tail in enumerate(tails):
-        windows[index, contract.input_length - tail.size :] = tail
-    _check_known(windows)
+        begins = contract.input_length - tail.size
+        windows[index, :begins] = np.nan
+        windows[index, begins:] = tail
     return windows
 
 
@@ -117,7 +118,27 @@ def _tail(row: Any, index: int, contract: Contract) -> Windows:
             f"History {index} is too short: expected at least {contract.minimum_history} "
             f"values, received {values.size}."
         )
-    return values[-contract.input_length :]
+    tail = values[-contract.input_length :]
+    # Counting costs a third of what NumPy's `any` and `all` do, and this runs for each request.
+    if np.count_nonzero(np.abs(values) <= LARGEST_VALUE) < values.size:
+        _check_unusual(values, tail, index)
+    return tail
+
+
+def _check_unusual(values: Windows, tail: Windows, index: int) -> None:
+    """Refuse a history with values too large, or of which the window holds no known one."""
+    too_large = np.abs(values) > LARGEST_VALUE
+    if too_large.any():
+        at = int(too_large.argmax())
+        raise HistoryError(
+            f"Expected values of at most {LARGEST_VALUE:g} in size, received {values[at]} at "
+            f"position {at} of history {index}."
+        )
+    if np.isnan(tail).all():
+        raise HistoryError(
+            f"Expected at least one known value in the newest {tail.size} of history {index}, "
+            "received none."
+        )
 
 
 def _numbers(row: Any, index: int) -> Windows:
@@ -127,17 +148,9 @@ def _numbers(row: Any, index: int) -> Windows:
             f"Expected history {index} to be a list of numbers, received: {_shown(row)}."
         )
     try:
-        values = _converted(row)
+        return _converted(row)
     except (TypeError, ValueError, OverflowError):
-        values = np.array([_number(value, index, at) for at, value in enumerate(row)], dtype=float)
-    too_large = np.abs(values) > LARGEST_VALUE
-    if too_large.any():
-        at = int(too_large.argmax())
-        raise HistoryError(
-            f"Expected values of at most {LARGEST_VALUE:g} in size, received {values[at]} at "
-            f"position {at} of history {index}."
-        )
-    return values
+        return np.array([_number(value, index, at) for at, value in enumerate(row)], dtype=float)
 
 
 def _converted(row: Sequence[Any] | Windows) -> Windows:
@@ -156,7 +169,7 @@ def _converted(row: Sequence[Any] | Windows) -> Windows:
     except struct.error:
         _require_plain(row)
         return np.array(row, dtype=np.float64)
-    if ((values == 0) | (values == 1)).any():  # where a truth value would be found
+    if np.count_nonzero((values == 0) | (values == 1)):  # where a truth value would be found
         _require_plain(row)
     return values
 
@@ -183,15 +196,6 @@ def _number(value: Any, index: int, at: int) -> float:
         "Expected numbers, or null where a value is unknown, received "
         f"{_shown(value)} at position {at} of history {index}."
     )
-
-
-def _check_known(windows: Windows) -> None:
-    unknown = np.isnan(windows).all(axis=1)
-    if unknown.any():
-        raise HistoryError(
-            f"Expected at least one known value in the newest {windows.shape[1]} of history "
-            f"{int(np.flatnonzero(unknown)[0])}, received none."
-        )
 
 
 def _shown(value: Any) -> str:
