@@ -76,6 +76,17 @@ benchmark-forward: install-workbench  ## Windows a second of a model file on one
 benchmark-memory: install-workbench  ## Train on 10,000 generated series of 10,000 hours from disk
 	@exec $(workbench) benchmarks/training_memory.py $(MEMORY_ARGS)
 
+.PHONY: benchmark-serving
+benchmark-serving: install-run .venv/seldon/.installed .venv/mlserver/.installed  ## The server beside Seldon Core's, MLServer and ONNX Runtime
+	@exec $(workbench) benchmarks/serving.py "$(MODEL_URI)" $(SERVING_ARGS)
+
+USERS ?= 5000
+
+.PHONY: load-test
+load-test: install-run  ## Thousands at once against server and page (USERS=5000, FAULTS=1)
+	@exec $(workbench) benchmarks/load_test.py --users $(USERS) --model "$(MODEL_URI)" \
+		$(if $(FAULTS),--faults) $(LOAD_ARGS)
+
 .PHONY: tune
 tune: install-workbench  ## Search hyper-parameters, resumable (DATA=my.csv, TRIALS=20)
 	@exec $(workbench) -m kalecast.tuning search "$(DATA)" --trials $(TRIALS)

@@ -21,5 +21,6 @@ lock test --constraint requirements/workbench.txt "$@"
 lock page "$@"
 lock server "$@"
 lock seldon "$@"
+lock mlserver "$@"
 lock uv "$@"
 .venv/workbench/bin/python requirements/conda.py

@@ -1,0 +1,228 @@
+"""A server that a benchmark starts: waited for, measured, ended, killed, started again."""
+
+import contextlib
+import http.client
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+
+import psutil  # type: ignore[import-untyped, unused-ignore]
+
+START_SECONDS = 120
+END_SECONDS = 30
+POLL_SECONDS = 0.02
+LOG_LINES = 30
+
+
+class ServiceError(RuntimeError):
+    """A server did not start, or ended by itself; the text has the end of its log."""
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Resident memory of a server's processes, in MiB.
+
+    Each process is counted with all its pages, those that it shares with its siblings too, and
+    each one's peak, though they may not have had them at the same time: never less than it is.
+    """
+
+    now: float
+    peak: float
+
+
+@dataclass
+class Service:
+    """A command that serves on an address of this machine, in a process group of its own.
+
+    Nothing of the developer's environment reaches it, but for the limit on open files, which is
+    raised as far as it may be, as container runtimes do.
+    """
+
+    name: str
+    command: list[str]
+    port: int
+    ready_path: str
+    """GET of it is answered with 200 by a server that is ready."""
+    folder: Path
+    """Its working directory where `directory` is none; its log and temporary files lie here."""
+    environment: dict[str, str] = field(default_factory=dict)
+    directory: Path | None = None
+    process: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> "Service":
+        """Start, and wait until it is ready."""
+        self.start()
+        try:
+            self.wait()
+        except BaseException:
+            self.kill()
+            raise
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """End it, whatever happened."""
+        self.end()
+
+    @property
+    def address(self) -> str:
+        """As `host:port`."""
+        return f"127.0.0.1:{self.port}"
+
+    @property
+    def log(self) -> Path:
+        """What it says, from its first start on."""
+        return self.folder / f"{self.name.replace(' ', '-')}.log"
+
+    def start(self) -> None:
+        """Start it; `wait` waits until it answers."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(
+                self.command,
+                cwd=self.directory or self.folder,
+                env=self._environment(),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+
+    def wait(self, answers: Callable[[], bool] | None = None) -> float:
+        """Wait until it answers.
+
+        Args:
+            answers: asks it; where left out, `ready_path` is asked for.
+
+        Returns:
+            Seconds that this took.
+
+        Raises:
+            ServiceError: it ended, or does not answer.
+        """
+        began = time.monotonic()
+        answers = answers or self.is_ready
+        while (waited := time.monotonic() - began) < START_SECONDS:
+            self.check()
+            with contextlib.suppress(OSError, http.client.HTTPException):
+                if answers():
+                    return waited
+            time.sleep(POLL_SECONDS)
+        raise ServiceError(f"The {self.name} is not ready after {START_SECONDS} s.{self._told()}")
+
+    def is_ready(self) -> bool:
+        """Whether it says so."""
+        return self.ask("GET", self.ready_path)[0] == 200
+
+    def ask(self, method: str, path: str, body: bytes | None = None) -> tuple[int, bytes]:
+        """One request over a connection of its own; returns status and body.
+
+        Raises:
+            OSError: it does not answer.
+        """
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
+        with contextlib.closing(connection):
+            connection.request(method, path, body, {"Content-Type": "application/json"})
+            answer = connection.getresponse()
+            return answer.status, answer.read()
+
+    def check(self) -> None:
+        """Make sure that it runs.
+
+        Raises:
+            ServiceError: it ended by itself.
+        """
+        if self.process is not None and (code := self.process.poll()) is not None:
+            raise ServiceError(f"The {self.name} ended with status {code}.{self._told()}")
+
+    def memory(self) -> Memory:
+        """Of all its processes that run."""
+        now = peak = 0.0
+        for process in self._processes():
+            # A process can end while it is looked at.
+            with contextlib.suppress(psutil.NoSuchProcess, OSError):
+                sizes = _sizes(process.pid)
+                now, peak = now + sizes.now, peak + sizes.peak
+        return Memory(now, peak)
+
+    def send(self, number: signal.Signals) -> None:
+        """Send a signal to its first process."""
+        if self.process is not None and self.process.poll() is None:
+            self.process.send_signal(number)
+
+    def kill(self) -> None:
+        """End all its processes at once, unasked."""
+        self._kill(self._processes())
+
+    def end(self) -> None:
+        """Ask it to end; kill what is left of it."""
+        processes = self._processes()
+        self.send(signal.SIGTERM)
+        if self.process is not None:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self.process.wait(END_SECONDS)
+        self._kill(processes)
+
+    def _environment(self) -> dict[str, str]:
+        clean = {
+            "PATH": "/usr/local/bin:/usr/bin:/bin",
+            "LANG": "C.UTF-8",
+            "HOME": str(self.folder),
+            "TMPDIR": str(self.folder),
+        }
+        return {**clean, **self.environment}
+
+    def _processes(self) -> list[psutil.Process]:
+        if self.process is None or self.process.poll() is not None:
+            return []
+        first = psutil.Process(self.process.pid)
+        return [first, *first.children(recursive=True)]
+
+    def _kill(self, processes: list[psutil.Process]) -> None:
+        """Kill these and all of its group, and wait: their ports are needed again."""
+        if self.process is None:
+            return
+        for process in processes:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.kill()
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
+        deadline = time.monotonic() + END_SECONDS
+        while any(map(_runs, processes)) and time.monotonic() < deadline:
+            time.sleep(POLL_SECONDS)
+
+    def _told(self) -> str:
+        lines = self.log.read_text(errors="replace").splitlines()[-LOG_LINES:]
+        return "".join(f"\n    {line}" for line in ["Its log ends:", *lines])
+
+
+def end_on_sigterm() -> None:
+    """Have this process leave its `with` blocks when told to end, and so end its services."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+
+
+def _runs(process: psutil.Process) -> bool:
+    """Whether it does anything any more: nobody may have collected its exit code yet."""
+    try:
+        return bool(process.status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return False
+
+
+def _sizes(pid: int) -> Memory:
+    """From the kernel's own account of a process."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    fields = dict(line.split(":", 1) for line in status.splitlines() if line.startswith("Vm"))
+    sizes = [int(fields.get(name, "0 kB").split()[0]) / 1024 for name in ("VmRSS", "VmHWM")]
+    return Memory(*sizes)
