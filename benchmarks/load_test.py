@@ -163,7 +163,7 @@ def save(results: Results, arguments: argparse.Namespace) -> None:
     picture = arguments.output / "load-test.svg"
     draw(rounds, results.plateau, title, picture)
     about = {
-        "command": f"make load-test USERS={results.users}",
+        "command": f"make load-test USERS={results.users}" + " FAULTS=1" * arguments.faults,
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "cores": cores,
     }
