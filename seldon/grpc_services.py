@@ -159,7 +159,7 @@ class GRPCServer:
         return model, await future
 
     async def _predict(self, request: Any, context: Any) -> Any:
-        with self._service.admitted():
+        with self._service.room:
             question = read_proto(request, self._service.configuration.max_histories)
             model, forecast = await self._forecast(context, question.histories)
         answer = seldon.SeldonMessage()
@@ -176,7 +176,7 @@ class GRPCServer:
 
     async def _infer(self, request: Any, context: Any) -> Any:
         self._check_model(request.model_name, request.model_version)
-        with self._service.admitted():
+        with self._service.room:
             rows, raw = _histories(request, self._service.configuration.max_histories)
             model, forecast = await self._forecast(context, rows)
         contract = model.contract

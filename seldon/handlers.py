@@ -130,12 +130,14 @@ class Handlers:
         """The forecast, unless the client hangs up before its turn comes.
 
         Raises:
+            Overloaded: there is no room for it.
             Refusal, HistoryError: it cannot be had.
             ClientGone: nothing was computed, or nobody is there to hear it.
         """
-        with self._service.admitted():
+        with self._service.room:
             body = await self._body.read(request)
-            await self._turns.take()
+            if turn := self._turns.take():
+                await turn
             model, future, render = self._submit(request, read(body))
             del body  # thousands may wait, and what they sent is in the queue as windows now
             forecast = await self._unless_gone(request, future)

@@ -1,8 +1,6 @@
 """What every protocol shares: admission, the forecast, readiness."""
 
 import asyncio
-from collections.abc import Iterator
-from contextlib import contextmanager
 from time import monotonic
 from typing import Any
 
@@ -13,6 +11,26 @@ from refusals import Overloaded, Refusal
 from serving import ServedModel, Serving
 
 from kalecast.runtime import HistoryError, Windows, as_windows
+
+
+class Room:
+    """Room for so many requests at the same time; `with room:` takes one's place.
+
+    Args:
+        most: the places.
+    """
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self.taken = 0
+
+    def __enter__(self) -> None:
+        if self.taken >= self._most:
+            raise Overloaded
+        self.taken += 1
+
+    def __exit__(self, *_: object) -> None:
+        self.taken -= 1
 
 
 class Service:
@@ -30,7 +48,7 @@ class Service:
         self.metrics = metrics
         self.is_ending = False
         """Whether readiness is gone, so that new requests should go elsewhere."""
-        self.in_flight = 0
+        self.room = Room(configuration.max_in_flight)
         self._batcher = Batcher(
             configuration.max_batch, configuration.max_queue, configuration.threads
         )
@@ -38,7 +56,7 @@ class Service:
         serving.on_reload = self._reloaded
         metrics.serves(self.model.contract.name, self.model.contract.version)
         for name, told, figure in (
-            ("kalecast_in_flight", "Requests being answered", lambda: self.in_flight),
+            ("kalecast_in_flight", "Requests being answered", lambda: self.room.taken),
             ("kalecast_queue_windows", "Windows that wait", lambda: self._batcher.waiting),
             (
                 "kalecast_queue_age_seconds",
@@ -62,21 +80,6 @@ class Service:
     def is_deep(self) -> bool:
         """Whether who asks now will wait noticeably."""
         return self._batcher.is_deep
-
-    @contextmanager
-    def admitted(self) -> Iterator[None]:
-        """Room for one request.
-
-        Raises:
-            Overloaded: there is none.
-        """
-        if self.in_flight >= self.configuration.max_in_flight:
-            raise Overloaded
-        self.in_flight += 1
-        try:
-            yield
-        finally:
-            self.in_flight -= 1
 
     def submit(
         self, histories: Any, seconds: float | None = None

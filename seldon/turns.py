@@ -22,18 +22,18 @@ class Turns:
         self._waiting: deque[asyncio.Future[None]] = deque()
         self._is_due = False
 
-    async def take(self) -> None:
-        """Wait for a turn; where few ask there is one at once."""
+    def take(self) -> asyncio.Future[None] | None:
+        """A turn to wait for; None where few ask, as there is one at once."""
         loop = asyncio.get_running_loop()
         if not self._is_due:
             self._is_due = True
             loop.call_soon(self._next_round)
         if self._left and not self._waiting:
             self._left -= 1
-            return
+            return None
         turn = loop.create_future()
         self._waiting.append(turn)
-        await turn
+        return turn
 
     def _next_round(self) -> None:
         self._left = self._each
