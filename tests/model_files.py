@@ -1,5 +1,6 @@
 """Small model files for tests, made without Keras: a seasonal naive forecast as ONNX."""
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -79,6 +80,13 @@ def seasonal_naive_bytes(
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
     return write_contract(model.SerializeToString(), wanted)
+
+
+def replace_file(path: Path, content: bytes) -> None:
+    """Write a file as the pipeline publishes one: it is the old or the new one, never a part."""
+    new = path.with_suffix(".new")
+    new.write_bytes(content)
+    new.replace(path)
 
 
 def _busy(work: int, constants: dict[str, np.ndarray]) -> list[Any]:

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 import requests
-from model_files import contract, seasonal_naive_bytes
+from model_files import contract
 from seldon_server import REFERENCE, ROOT, Server, serving, stock_serving
 
 pytestmark = pytest.mark.slow
@@ -22,13 +22,6 @@ ROWS = {"data": {"ndarray": [HISTORY, GAPPY]}, "meta": {"puid": "p-1", "tags": {
 TENSOR = {"data": {"tensor": {"shape": [2, 60], "values": [*HISTORY[:60], "NaN", *HISTORY[:59]]}}}
 JSON = {"Content-Type": "application/json"}
 WITHOUT_LINE = "received text that cannot be read"
-
-
-@pytest.fixture(scope="module")
-def model_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("models") / "forecaster.onnx"
-    path.write_bytes(seasonal_naive_bytes())
-    return path
 
 
 @pytest.fixture(scope="module")

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -26,10 +27,8 @@ def forecaster() -> Forecaster:
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    path = tmp_path_factory.mktemp("models") / "forecaster.onnx"
-    path.write_bytes(seasonal_naive_bytes())
-    with serving(path) as running:
+def server(model_file: Path) -> Iterator[Server]:
+    with serving(model_file) as running:
         yield running
 
 

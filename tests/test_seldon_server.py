@@ -4,7 +4,6 @@ import json
 import signal
 import socket
 import subprocess
-import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -13,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import requests
-from model_files import contract, seasonal_naive_bytes
+from model_files import contract
 from seldon_server import PYTHON, Ports, Server, end, serving, start
 
 from kalecast.bundle import Contract
@@ -27,13 +26,6 @@ pytestmark = [
 HISTORY = [float(value) for value in range(60)]
 NAMES = ["q0.025", "q0.1", "q0.5", "q0.9", "q0.975"]
 MANY = "1," * 60  # the beginning of a history that only a text can hold
-
-
-@pytest.fixture(scope="module")
-def model_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("models") / "forecaster.onnx"
-    path.write_bytes(seasonal_naive_bytes())
-    return path
 
 
 @pytest.fixture(scope="module")
@@ -364,23 +356,6 @@ def test_it_ends_and_leaves_nothing_running(model_file: Path, number: int) -> No
     assert code == 0
     assert [process for process in processes if process.is_running()] == []
     assert "Traceback" not in logged
-
-
-def test_a_request_in_flight_is_answered_before_the_end(model_file: Path) -> None:
-    body = json.dumps({"data": {"ndarray": [HISTORY]}}).encode()
-    head = (
-        "POST /predict HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
-        f"Content-Length: {len(body)}\r\n\r\n"
-    ).encode()
-    with serving(model_file) as server:
-        with socket.create_connection(("127.0.0.1", server.ports.http), timeout=10) as connection:
-            connection.sendall(head + body[:20])
-            time.sleep(0.3)  # a thread has begun to read it
-            server.process.send_signal(signal.SIGTERM)
-            time.sleep(0.3)
-            connection.sendall(body[20:])
-            assert connection.recv(65536).startswith(b"HTTP/1.1 200")
-        assert end(server.process)[0] == 0
 
 
 def test_the_operators_environment_is_enough(model_file: Path) -> None:

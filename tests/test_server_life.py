@@ -1,6 +1,7 @@
 """The model server's end, and its model's: nothing that was asked is lost."""
 
 import json
+import shutil
 import signal
 import socket
 import threading
@@ -11,7 +12,7 @@ from pathlib import Path
 
 import pytest
 import requests
-from model_files import contract, seasonal_naive_bytes
+from model_files import contract, replace_file, seasonal_naive_bytes
 from seldon_server import Server, end, serving
 
 pytestmark = pytest.mark.slow
@@ -21,16 +22,9 @@ QUESTION = {"data": {"ndarray": [HISTORY]}}
 
 
 @pytest.fixture
-def model_file(tmp_path: Path) -> Path:
-    path = tmp_path / "forecaster.onnx"
-    path.write_bytes(seasonal_naive_bytes())
-    return path
-
-
-def publish(path: Path, content: bytes) -> None:
-    new = path.with_suffix(".new")
-    new.write_bytes(content)
-    new.replace(path)
+def model_file(model_file: Path, tmp_path: Path) -> Path:
+    """A copy that a test may replace."""
+    return Path(shutil.copy(model_file, tmp_path))
 
 
 @contextmanager
@@ -115,7 +109,7 @@ def test_a_new_model_comes_without_losing_a_request(model_file: Path, by_signal:
     with serving(model_file, KALECAST_WATCH_SECONDS=watch) as server:
         with asking(server) as told:
             until(lambda: len(told) > 20)
-            publish(model_file, seasonal_naive_bytes(contract(version="next", horizon=48)))
+            replace_file(model_file, seasonal_naive_bytes(contract(version="next", horizon=48)))
             if by_signal:
                 server.process.send_signal(signal.SIGHUP)
             until(lambda: told[-1][1] == "next")
@@ -132,13 +126,13 @@ def test_a_new_model_comes_without_losing_a_request(model_file: Path, by_signal:
 def test_a_bad_model_changes_nothing(model_file: Path) -> None:
     with serving(model_file, KALECAST_WATCH_SECONDS="0") as server:
         with asking(server) as told:
-            publish(model_file, b"no model")
+            replace_file(model_file, b"no model")
             server.process.send_signal(signal.SIGHUP)
             failed = 'kalecast_model_reloads_total{result="bad"}'
             until(lambda: server.counted(failed) == 1)
         assert {code for code, _ in told} == {200}
         assert version(server) == contract().version
-        publish(model_file, seasonal_naive_bytes(contract(version="next")))
+        replace_file(model_file, seasonal_naive_bytes(contract(version="next")))
         server.process.send_signal(signal.SIGHUP)
         until(lambda: version(server) == "next")
         _, logged = end(server.process)

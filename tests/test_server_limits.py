@@ -21,13 +21,6 @@ BODY = json.dumps({"data": {"ndarray": [HISTORY]}}).encode()
 
 
 @pytest.fixture(scope="module")
-def model_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("models") / "forecaster.onnx"
-    path.write_bytes(seasonal_naive_bytes())
-    return path
-
-
-@pytest.fixture(scope="module")
 def slow_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A forward pass takes a good part of a second."""
     path = tmp_path_factory.mktemp("models") / "slow.onnx"

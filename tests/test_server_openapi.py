@@ -6,16 +6,13 @@ from pathlib import Path
 
 import pytest
 import requests
-from model_files import seasonal_naive_bytes
 from seldon_server import serving
 
 pytestmark = pytest.mark.slow
 
 
-def test_generated_requests_are_answered_as_described(tmp_path: Path) -> None:
-    path = tmp_path / "forecaster.onnx"
-    path.write_bytes(seasonal_naive_bytes())
-    with serving(path, KALECAST_ACCESS_LOG="off") as server:
+def test_generated_requests_are_answered_as_described(model_file: Path, tmp_path: Path) -> None:
+    with serving(model_file, KALECAST_ACCESS_LOG="off") as server:
         described = requests.get(server.url + "/openapi.json", timeout=10).json()
         assert described["openapi"].startswith("3.")
         command = [

@@ -1,10 +1,11 @@
 """A new model file takes the old one's place whole, or not at all."""
 
 import asyncio
+import shutil
 from pathlib import Path
 
 import pytest
-from model_files import contract, seasonal_naive_bytes
+from model_files import contract, replace_file, seasonal_naive_bytes
 from serving import Serving, open_model
 
 from kalecast.bundle import BundleError
@@ -12,24 +13,16 @@ from kalecast.store import StoreError
 
 
 @pytest.fixture
-def path(tmp_path: Path) -> Path:
-    path = tmp_path / "forecaster.onnx"
-    path.write_bytes(seasonal_naive_bytes())
-    return path
-
-
-def publish(path: Path, content: bytes) -> None:
-    """As the pipeline does: the file is the old one or the new one, never a part."""
-    new = path.with_suffix(".new")
-    new.write_bytes(content)
-    new.replace(path)
+def path(model_file: Path, tmp_path: Path) -> Path:
+    """A copy that a test may replace."""
+    return Path(shutil.copy(model_file, tmp_path))
 
 
 def test_a_new_model_is_served_after_a_reload(path: Path) -> None:
     serving, told = Serving.open(str(path)), []
     serving.on_reload = told.append
     before = serving.model
-    publish(path, seasonal_naive_bytes(contract(version="next", horizon=48)))
+    replace_file(path, seasonal_naive_bytes(contract(version="next", horizon=48)))
     assert asyncio.run(serving.reload())
     assert serving.model is not before
     assert serving.model.contract.version == "next"
@@ -45,7 +38,7 @@ def test_a_bad_model_is_left_alone(path: Path, content: bytes | None) -> None:
     if content is None:
         path.unlink()
     else:
-        publish(path, content)
+        replace_file(path, content)
     assert not asyncio.run(serving.reload())
     assert serving.model is before
     assert told == [False]
@@ -69,9 +62,9 @@ def test_watching_takes_up_what_changes_and_tries_a_bad_file_once(path: Path) ->
             nonlocal looks
             looks += 1
             if looks == 2:
-                publish(path, b"no model")
+                replace_file(path, b"no model")
             if looks == 5:
-                publish(path, seasonal_naive_bytes(contract(version="next")))
+                replace_file(path, seasonal_naive_bytes(contract(version="next")))
             if looks == 8:
                 path.unlink()
             if looks == 10:
