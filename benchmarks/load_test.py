@@ -17,7 +17,6 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +28,7 @@ from load_picture import draw
 from load_results import Results, without
 from load_tables import TITLES, print_faults, print_rounds
 from local_service import Service, ServiceError, end_on_sigterm
+from results import FIGURES, write_results
 from routes import Floats, Route, api_route, count_wrong, histories, model_route, page_route
 from stack import app, copied, model_server
 
@@ -162,13 +162,9 @@ def save(results: Results, arguments: argparse.Namespace) -> None:
     rounds = {TITLES[key]: of_route for key, of_route in results.rounds.items()}
     picture = arguments.output / "load-test.svg"
     draw(rounds, results.plateau, title, picture)
-    about = {
-        "command": f"make load-test USERS={results.users}" + " FAULTS=1" * arguments.faults,
-        "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "cores": cores,
-    }
     written = picture.with_suffix(".json")
-    written.write_text(json.dumps({**about, **results.as_json()}, indent=1) + "\n")
+    command = f"make load-test USERS={results.users}" + " FAULTS=1" * arguments.faults
+    write_results(written, command, results.as_json())
     print(f"\nsaved {picture} and {written}")
 
 
@@ -182,7 +178,7 @@ def _arguments() -> argparse.Namespace:
     add("--model", type=Path, default=Path("models/forecaster.onnx"))
     add("--route", choices=ROUTES, action="append", help="rounds of it alone; may be repeated")
     add("--faults", action="store_true", help="kill, end and swap servers under load, too")
-    add("--output", type=Path, default=Path("report/figures"), help="folder of the picture")
+    add("--output", type=Path, default=FIGURES, help="folder of the picture")
     return parser.parse_args()
 
 

@@ -26,6 +26,7 @@ from contenders import OURS, Contender, mlserver, ours, stock
 from limits import LimitError, allow_connections
 from load import LoadError, drive
 from local_service import ServiceError, end_on_sigterm
+from results import FIGURES, write_results
 from routes import Floats, Route, count_wrong, histories, is_right
 from stack import ROOT, copied
 
@@ -59,7 +60,9 @@ def main() -> int:
     except KeyboardInterrupt:
         return 128 + signal.SIGINT
     print_table(figures, arguments.users)
-    print(json.dumps(outcome(figures)))
+    told = outcome(figures)
+    write_results(arguments.output / "serving.json", "make benchmark-serving", told)
+    print(json.dumps(told))
     return 0
 
 
@@ -227,6 +230,7 @@ def _arguments() -> argparse.Namespace:
     add("--repetitions", type=int, default=3)
     settings = [(1, 1), (1, 16), (2, 1), (2, 16)]
     add("--stock", type=_settings, nargs="+", default=settings, metavar="WORKERSxTHREADS")
+    add("--output", type=Path, default=FIGURES, help="folder for the results")
     add("--mlserver", type=Path, default=ROOT / ".venv/mlserver", help="its environment")
     return parser.parse_args()
 

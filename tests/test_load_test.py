@@ -144,9 +144,12 @@ def test_load_test(model: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_serving_beside_others(model: Path) -> None:
+def test_serving_beside_others(model: Path, tmp_path: Path) -> None:
     small = ("--users", "60", "--seconds", "0.5", "--repetitions", "1", "--stock", "1x4")
-    told = run("serving.py", str(model), *small, "--mlserver", "nowhere")
+    elsewhere = ("--mlserver", "nowhere", "--output", str(tmp_path))
+    told = run("serving.py", str(model), *small, *elsewhere)
+    saved = json.loads((tmp_path / "serving.json").read_text())
+    assert saved.items() >= told.items()
     assert {"ours", "stock, 1 x 4", "bare loop, 1 x 1"} <= told["figures"].keys()
     for ratio in ("throughput_over_stock", "burst_over_stock", "batched_over_bare"):
         assert told[ratio] > 0
