@@ -7,6 +7,7 @@ gRPC costs no more than HTTP does.
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
+from functools import partial
 from time import perf_counter
 from typing import Any
 
@@ -14,6 +15,7 @@ import grpc
 import numpy as np
 import open_inference
 from google.protobuf import struct_pb2
+from google.protobuf.message import DecodeError
 from messages import read_proto, rows_of
 from protocol_buffers import inference, seldon
 from refusals import Failed, Refusal, only_forecasts
@@ -92,7 +94,7 @@ class GRPCServer:
             handlers = {
                 method: grpc.unary_unary_rpc_method_handler(
                     self._guarded(function, PROTOCOLS.get(method, "other")),
-                    request_deserializer=request.FromString,
+                    request_deserializer=partial(_parsed, request),
                     response_serializer=lambda message: message.SerializeToString(),
                 )
                 for method, (function, request) in methods.items()
@@ -220,8 +222,21 @@ class GRPCServer:
         open_inference.check_model(self._service.model.contract, name, version)
 
 
+def _parsed(kind: Any, content: bytes) -> Any:
+    """A message out of its bytes, or the refusal of bytes that are none.
+
+    gRPC would end the call as UNKNOWN, with a stack in the log, if this raised.
+    """
+    try:
+        return kind.FromString(content)
+    except DecodeError:
+        return Refusal("Expected a protobuf message, received bytes that are none.")
+
+
 async def _refusing(method: Method, request: Any, context: Any) -> Any:
     """Call a method; whatever goes wrong in it is a `Refusal`."""
+    if isinstance(request, Refusal):
+        raise request
     try:
         return await method(request, context)
     except (Refusal, asyncio.CancelledError):

@@ -1,7 +1,6 @@
 """The Seldon protocol over HTTP: its JSON, whichever way it was sent, and the answer."""
 
-import email.parser
-import email.policy
+import re
 from typing import Any
 from urllib.parse import parse_qs
 
@@ -15,6 +14,11 @@ from kalecast.runtime import Windows
 
 FORM = "application/x-www-form-urlencoded"
 PARTS = "multipart/form-data"
+BOUNDARY = re.compile(r'boundary=(?:"([^"]{1,70})"|([^\s;"]{1,70}))')
+PART_NAME = re.compile(rb'[;\s]name="([^"]{1,40})"')
+MOST_PARTS = 16
+LONGEST_HEAD = 1024
+"""Bytes of a part's head that are looked at."""
 
 
 def message_of(body: bytes, content_type: str, query: bytes = b"") -> Any:
@@ -49,15 +53,21 @@ def _field(form: bytes) -> str | None:
 
 
 def _parts(body: bytes, content_type: str) -> dict[str, bytes]:
-    """The named parts of a multipart form."""
-    head = f"Content-Type: {content_type}\r\n\r\n".encode("latin-1", "replace")
-    message = email.parser.BytesParser(policy=email.policy.HTTP).parsebytes(head + body)
+    """The named parts of a multipart form.
+
+    Read by hand, in one pass: the standard library's parser takes minutes over a head made to
+    keep it busy, and nobody would be answered meanwhile.
+    """
+    boundary = BOUNDARY.search(content_type)
+    pieces = []
+    if boundary:
+        mark = b"--" + (boundary[1] or boundary[2]).encode("latin-1", "replace")
+        pieces = body.split(mark, MOST_PARTS + 1)[1 : MOST_PARTS + 1]
     parts = {}
-    for part in message.iter_parts() if message.is_multipart() else ():
-        name = part.get_param("name", header="content-disposition")
-        if isinstance(name, str):
-            content = part.get_payload(decode=True)
-            parts[name] = content if isinstance(content, bytes) else b""
+    for piece in pieces:
+        head, _, content = piece.partition(b"\r\n\r\n")
+        if name := PART_NAME.search(head[:LONGEST_HEAD]):
+            parts[name[1].decode("latin-1")] = content.removesuffix(b"\r\n")
     if not parts:
         raise Refusal("Expected JSON in the form's part 'data', received no parts.")
     return parts

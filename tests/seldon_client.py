@@ -3,7 +3,8 @@
     python seldon_client.py ADDRESS < jobs.json > answers.json
 
 A job has `method`, one of the stub's, and `message` as protobuf's JSON; `zeros` asks for a
-tensor of that shape instead. `times` sends it that often at once.
+tensor of that shape instead, `bytes` sends those to the method of that path. `times` sends it
+that often at once.
 """
 
 import json
@@ -31,6 +32,8 @@ def main() -> None:
 
 
 def _do(job: dict[str, Any], channel: grpc.Channel, address: str) -> Any:
+    if "bytes" in job:
+        return _call(channel.unary_unary(job["method"]), job["bytes"].encode())
     if job["method"] == "SeldonClient":
         return _with_seldon_client(job, address)
     method = getattr(prediction_pb2_grpc.SeldonStub(channel), job["method"])

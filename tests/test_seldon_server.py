@@ -295,6 +295,13 @@ def test_grpc_refuses_with_a_status(server: Server) -> None:
     assert feedback["code"] == graph["code"] == "UNIMPLEMENTED"
 
 
+def test_bytes_that_are_no_message_are_refused(server: Server) -> None:
+    for method in ("/seldon.protos.Seldon/Predict", "/inference.GRPCInferenceService/ModelInfer"):
+        (answer,) = server.ask_grpc({"method": method, "bytes": "\x0f\x0f no message"})
+        assert answer["code"] == "INVALID_ARGUMENT"
+        assert "Expected a protobuf message" in answer["details"]
+
+
 def test_it_goes_on_answering(server: Server, forecaster: Forecaster) -> None:
     """After all of the above: in this order, pytest runs a file."""
     assert_same(server.ask({"data": {"ndarray": [HISTORY]}}).json(), forecaster, [HISTORY])

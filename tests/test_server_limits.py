@@ -124,6 +124,24 @@ def test_bodies_together_are_bounded(model_file: Path) -> None:
         assert server.ask({"data": {"ndarray": [HISTORY]}}).ok
 
 
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'--xx\r\nContent-Disposition: form-data; name="' + b"a " * 250_000 + b'"\r\n\r\n1',
+        b"--xx\r\nContent-Disposition: form-data; " + b"a=b; " * 50_000 + b"\r\n\r\n1",
+        b"--xx\r\n\r\n" * 300_000,
+        b"--xx" * 900_000,
+        b"\r\n" * 900_000,
+    ],
+    ids=["long name", "many parameters", "many parts", "boundaries alone", "line ends alone"],
+)
+def test_a_form_made_to_keep_the_server_busy(server: Server, body: bytes) -> None:
+    headers = {"Content-Type": "multipart/form-data; boundary=xx"}
+    reply = requests.post(server.url + "/predict", data=body, headers=headers, timeout=5)
+    assert reply.status_code == 400
+    assert "Expected JSON" in reply.json()["status"]["info"]
+
+
 @pytest.mark.parametrize("told", ["-1", "abc", "1e3", "99999999999999999999999"])
 def test_a_wrong_length_is_refused(server: Server, told: str) -> None:
     with connect(server, b"", length=told) as connection:  # type: ignore[arg-type]
