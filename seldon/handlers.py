@@ -1,7 +1,6 @@
 """What is offered over HTTP: forecasts in both protocols, health and metadata, by path."""
 
 import asyncio
-import re
 from collections.abc import Awaitable, Callable
 from functools import partial
 from pathlib import Path
@@ -21,8 +20,6 @@ from turns import Turns
 from kalecast.runtime import Windows
 
 OPENAPI = Path(__file__).with_name("openapi.json")
-GATEWAY = re.compile(r"^/seldon(/[^/]+){1,2}(?=/(api|v2)(/|$))")
-"""What Seldon's gateways put before a path (namespace and deployment), where they leave it."""
 
 ALIVE = ("/health/ping", "/live", "/v2/health/live")
 READY = ("/health/status", "/api/v1.0/health/status", "/ready", "/v2/health/ready")
@@ -76,8 +73,6 @@ class Handlers:
             Refusal: there is nothing at its path, or not for its method.
         """
         path = request.path
-        if path.startswith("/seldon/"):
-            path = GATEWAY.sub("", path)
         offered = self._routes.get(path) or self._model_route(path)
         if offered is None:
             raise Refusal(

@@ -22,6 +22,8 @@ from kalecast.runtime import HistoryError
 
 Send = Callable[[dict[str, Any]], Awaitable[None]]
 
+GATEWAY = re.compile(r"^/seldon(/[^/]+){1,2}(?=/(api|v2)(/|$))")
+"""What Seldon's gateways put before a path (namespace and deployment), where they leave it."""
 REQUEST_ID = re.compile(rb"[\x21-\x7e]{1,128}")
 CLIENT_GONE = 499
 """As nginx counts it: the client hung up before its answer."""
@@ -49,7 +51,7 @@ class HTTPApp:
         given = headers.get(b"x-request-id", b"")
         request = Request(
             scope["method"],
-            scope["path"],
+            _within(scope["path"]),
             scope["query_string"],
             headers,
             receive,
@@ -110,6 +112,11 @@ class HTTPApp:
 
     def _next_id(self) -> bytes:
         return b"%s-%x" % (self._id_prefix, next(self._ids))
+
+
+def _within(path: str) -> str:
+    """A path without what a gateway put before it."""
+    return GATEWAY.sub("", path) if path.startswith("/seldon/") else path
 
 
 def _protocol(path: str) -> str:

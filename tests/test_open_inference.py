@@ -137,6 +137,13 @@ def test_what_is_not_there(server: Server, path: str) -> None:
         assert reply.json().keys() == {"error"}
 
 
+def test_a_path_as_a_gateway_leaves_it(server: Server) -> None:
+    answered = infer(server, {"inputs": [tensor(HISTORY)]}, "/seldon/team/kalecast" + INFER)
+    refused = infer(server, {}, "/seldon/team/kalecast" + INFER)
+    assert (answered.status_code, refused.status_code) == (200, 400)
+    assert refused.json().keys() == {"error"}
+
+
 def test_a_wrong_method_is_told_the_right_one(server: Server) -> None:
     reply = requests.get(server.url + INFER, timeout=10)
     assert (reply.status_code, reply.headers["Allow"]) == (405, "POST")
