@@ -244,7 +244,7 @@ def test_the_deadline_holds(page: Page, replicas: Replicas) -> None:
 
 def test_who_has_gone_is_not_asked_for(page: Page, replicas: Replicas) -> None:
     for replica in replicas:
-        replica.behaviour = Behaviour(pause=1.5)
+        replica.behaviour = Behaviour(pause=2.5)
     with ThreadPoolExecutor() as pool:
         under_way = pool.submit(ask_all, page, [1.0, 2.0])
         _until(lambda: windows(replicas) == 2)
