@@ -19,7 +19,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from notebook_rules import NotebookError, check_notebook, check_packages, read_notebook, where
+import kale_additions
+from notebook_cells import NotebookError, read_notebook, where
+from notebook_rules import check_notebook
 
 PROJECT = Path(__file__).resolve().parent.parent
 NOTEBOOK = PROJECT / "notebooks" / "forecast_pipeline.ipynb"
@@ -66,9 +68,12 @@ def check_compile(notebook_path: Path, output_dir: Path) -> list[str]:
         for new in compile_notebook(notebook_path, Path(fresh)):
             old = output_dir / new.name
             if not old.is_file():
-                report.append(f"{old}: missing")
+                report.append(f"{os.path.relpath(old)}: missing")
             elif old.read_bytes() != new.read_bytes():
-                report.append(f"{old}: differs from what {notebook_path} compiles to")
+                report.append(
+                    f"{os.path.relpath(old)}: differs from what "
+                    f"{os.path.relpath(notebook_path)} compiles to"
+                )
                 report += _short_diff(old, new)
     return report
 
@@ -109,14 +114,12 @@ def _neutral_environment(scratch: Path) -> Iterator[None]:
 
 def _compile(notebook_path: Path, notebook: Any) -> list[Path]:
     """What `kale.rpc.nb.compile_notebook`, the function behind the button, does."""
+    kale_additions.install()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Kale's own string escapes
         from kale import Compiler, NotebookProcessor
-        from kale.common import kfputils, kfutils
-        from kale.common.imports import get_packages_to_install
+        from kale.common import kfputils
     logging.disable(logging.WARNING)
-    # In a cluster Kale adds the labels of the notebook server it happens to run on.
-    kfutils.find_poddefault_labels = dict
     settings = {**PANEL_DEFAULTS, **notebook.metadata["kubeflow_notebook"], **PANEL_ALWAYS}
 
     def processor() -> Any:
@@ -129,11 +132,8 @@ def _compile(notebook_path: Path, notebook: Any) -> list[Path]:
     try:
         pipeline = whole.run()
         imports_and_functions = whole.get_imports_and_functions()
-        check_packages(notebook, get_packages_to_install(imports_and_functions))
         script = Path(Compiler(pipeline, imports_and_functions).compile())
         kfputils.compile_pipeline(str(script), pipeline.config.pipeline_name)
-    except NotebookError:
-        raise
     except Exception as error:  # Kale raises many kinds, all mean that it cannot take the notebook
         raise NotebookError(_blame(processor, notebook, error)) from error
     finally:

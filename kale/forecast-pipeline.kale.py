@@ -872,6 +872,13 @@ def auto_generated_pipeline(data: str = 'notebooks/data/electricity.csv', freque
 
     load_data_task.set_display_name("load-data-step")
 
+    load_data_task.set_caching_options(enable_caching=False)
+
+    load_data_task.set_cpu_request("500m")
+    load_data_task.set_cpu_limit("2")
+    load_data_task.set_memory_request("1Gi")
+    load_data_task.set_memory_limit("4Gi")
+
     preprocess_task = preprocess_step(
         series_input_artifact=load_data_task.outputs["series_output_artifact"],
         data=data,
@@ -912,6 +919,11 @@ def auto_generated_pipeline(data: str = 'notebooks/data/electricity.csv', freque
 
     preprocess_task.set_display_name("preprocess-step")
 
+    preprocess_task.set_cpu_request("500m")
+    preprocess_task.set_cpu_limit("1")
+    preprocess_task.set_memory_request("1Gi")
+    preprocess_task.set_memory_limit("4Gi")
+
     train_task = train_step(
         history_input_artifact=preprocess_task.outputs["history_output_artifact"],
         data=data,
@@ -951,6 +963,16 @@ def auto_generated_pipeline(data: str = 'notebooks/data/electricity.csv', freque
     train_task.after(preprocess_task)
 
     train_task.set_display_name("train-step")
+
+    add_pod_annotation(
+        task=train_task, annotation_key="kalecast/retries", annotation_value="1")
+
+    train_task.set_cpu_request("2")
+    train_task.set_cpu_limit("4")
+    train_task.set_memory_request("3Gi")
+    train_task.set_memory_limit("6Gi")
+    train_task.set_retry(num_retries=1, backoff_duration="30s",
+                         backoff_factor=2.0, backoff_max_duration="600s")
 
     evaluate_task = evaluate_step(
         contract_input_artifact=train_task.outputs["contract_output_artifact"],
@@ -996,6 +1018,11 @@ def auto_generated_pipeline(data: str = 'notebooks/data/electricity.csv', freque
 
     evaluate_task.set_display_name("evaluate-step")
 
+    evaluate_task.set_cpu_request("1")
+    evaluate_task.set_cpu_limit("2")
+    evaluate_task.set_memory_request("2Gi")
+    evaluate_task.set_memory_limit("4Gi")
+
     export_model_task = export_model_step(
         card_input_artifact=evaluate_task.outputs["card_output_artifact"],
         contract_input_artifact=evaluate_task.outputs["contract_output_artifact"],
@@ -1040,6 +1067,11 @@ def auto_generated_pipeline(data: str = 'notebooks/data/electricity.csv', freque
 
     export_model_task.set_display_name("export-model-step")
 
+    export_model_task.set_cpu_request("1")
+    export_model_task.set_cpu_limit("2")
+    export_model_task.set_memory_request("2Gi")
+    export_model_task.set_memory_limit("4Gi")
+
     deploy_task = deploy_step(
         contract_input_artifact=export_model_task.outputs["contract_output_artifact"],
         model_file_input_artifact=export_model_task.outputs["model_file_output_artifact"],
@@ -1080,6 +1112,25 @@ def auto_generated_pipeline(data: str = 'notebooks/data/electricity.csv', freque
     deploy_task.after(export_model_task)
 
     deploy_task.set_display_name("deploy-step")
+
+    deploy_task.set_caching_options(enable_caching=False)
+    add_pod_annotation(
+        task=deploy_task, annotation_key="kalecast/retries", annotation_value="2")
+    use_secret_as_env(task=deploy_task, secret_name="kalecast-model-store",
+                      secret_key_to_env={"AWS_ACCESS_KEY_ID": "AWS_ACCESS_KEY_ID"})
+    use_secret_as_env(task=deploy_task, secret_name="kalecast-model-store",
+                      secret_key_to_env={"AWS_SECRET_ACCESS_KEY": "AWS_SECRET_ACCESS_KEY"})
+    use_secret_as_env(task=deploy_task, secret_name="kalecast-model-store",
+                      secret_key_to_env={"AWS_ENDPOINT_URL": "AWS_ENDPOINT_URL"})
+    use_secret_as_env(task=deploy_task, secret_name="kalecast-model-store",
+                      secret_key_to_env={"AWS_DEFAULT_REGION": "AWS_DEFAULT_REGION"})
+
+    deploy_task.set_cpu_request("250m")
+    deploy_task.set_cpu_limit("1")
+    deploy_task.set_memory_request("1Gi")
+    deploy_task.set_memory_limit("2Gi")
+    deploy_task.set_retry(num_retries=2, backoff_duration="30s",
+                          backoff_factor=2.0, backoff_max_duration="600s")
 
     query_task = query_step(
         model_uri_input_artifact=deploy_task.outputs["model_uri_output_artifact"],
@@ -1122,6 +1173,25 @@ def auto_generated_pipeline(data: str = 'notebooks/data/electricity.csv', freque
     query_task.after(evaluate_task)
 
     query_task.set_display_name("query-step")
+
+    query_task.set_caching_options(enable_caching=False)
+    add_pod_annotation(
+        task=query_task, annotation_key="kalecast/retries", annotation_value="2")
+    use_secret_as_env(task=query_task, secret_name="kalecast-model-store",
+                      secret_key_to_env={"AWS_ACCESS_KEY_ID": "AWS_ACCESS_KEY_ID"})
+    use_secret_as_env(task=query_task, secret_name="kalecast-model-store",
+                      secret_key_to_env={"AWS_SECRET_ACCESS_KEY": "AWS_SECRET_ACCESS_KEY"})
+    use_secret_as_env(task=query_task, secret_name="kalecast-model-store",
+                      secret_key_to_env={"AWS_ENDPOINT_URL": "AWS_ENDPOINT_URL"})
+    use_secret_as_env(task=query_task, secret_name="kalecast-model-store",
+                      secret_key_to_env={"AWS_DEFAULT_REGION": "AWS_DEFAULT_REGION"})
+
+    query_task.set_cpu_request("250m")
+    query_task.set_cpu_limit("1")
+    query_task.set_memory_request("1Gi")
+    query_task.set_memory_limit("2Gi")
+    query_task.set_retry(num_retries=2, backoff_duration="30s",
+                         backoff_factor=2.0, backoff_max_duration="600s")
 
 
 if __name__ == "__main__":

@@ -1,20 +1,30 @@
 """Compiling a notebook: the same bytes everywhere, and clear words for what cannot be compiled."""
 
+import ast
 import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import yaml
+from jupyter_client import BlockingKernelClient
+from jupyter_client.manager import start_new_kernel
 from toy_notebooks import SUM_CELLS, Cell, write_notebook
 
 PROJECT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(PROJECT / "kale"))
 
 from compile_notebook import PACKAGE_INDEX, check_compile, compile_notebook, main  # noqa: E402
-from notebook_rules import NotebookError  # noqa: E402
+from notebook_cells import NotebookError  # noqa: E402
 
+IN_FULL = [
+    "image:images.example/workbench:1",
+    *("limit:requests.cpu:500m", "limit:cpu:2", "limit:requests.memory:1Gi", "limit:memory:4Gi"),
+    *("cache:disabled", "annotation:kalecast/retries:2", "secret:store:key:STORE_KEY"),
+]
 FILES = ["toy.kale.py", "toy.pipeline.yaml"]
 
 
@@ -76,28 +86,43 @@ def test_hash_seed_does_not_matter(toy, tmp_path):
 
 
 CLICK = """
-import json, sys
+import json, os
 from kale.rpc.run import run
-from kale.rpc.utils import serialize
-path, panel = sys.argv[1], json.loads(sys.argv[2])
-for function in ("nb.validate_notebook", "nb.compile_notebook"):
-    arguments = {"source_notebook_path": path, "notebook_metadata_overrides": panel}
-    if function == "nb.compile_notebook":
-        arguments["debug"] = False
-    run(function, serialize(arguments), serialize({"nb_path": path}))
+from kale.rpc.utils import deserialize, serialize
+def click(folder, path, panel):
+    os.chdir(folder)
+    for function in ("nb.validate_notebook", "nb.compile_notebook"):
+        arguments = {"source_notebook_path": path, "notebook_metadata_overrides": panel}
+        if function == "nb.compile_notebook":
+            arguments["debug"] = False
+        answer = run(function, serialize(arguments), serialize({"nb_path": path}))
+    return json.dumps(deserialize(answer))
 """
 
 
-@pytest.mark.slow
-def test_is_what_a_click_in_jupyterlab_makes(tmp_path):
-    """The calls of Kale's panel, with the arguments that it gives them."""
-    cells = [
-        (source, [*tags, "image:images.example/workbench:1"] if "step:" in tags[0] else tags)
-        for source, tags in SUM_CELLS
-    ]
-    toy = write_notebook(tmp_path / "toy.ipynb", cells)
-    metadata = json.loads(toy.read_text())["metadata"]["kubeflow_notebook"]
-    panel = metadata | {
+@pytest.fixture(scope="module")
+def kernel(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BlockingKernelClient]:
+    """The kernel that `make lab` gives a notebook, in which Kale's panel does its work."""
+    folder = tmp_path_factory.mktemp("kernel")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("JUPYTER_PATH", str(PROJECT / "kale"))
+        manager, client = start_new_kernel(
+            cwd=str(folder),
+            kernel_name="python3",
+            env=os.environ | {"KALE_PYPI_PROD_URL": PACKAGE_INDEX, "HOME": str(folder)},
+        )
+    client.execute_interactive(CLICK, timeout=120)
+    yield client
+    client.stop_channels()
+    manager.shutdown_kernel(now=True)
+
+
+def click(kernel: BlockingKernelClient, path: Path) -> dict[str, object]:
+    """Do what a click does, with the arguments that Kale's panel gives, and return the answer.
+
+    What it compiles to lands beside the notebook, in `clicked/`.
+    """
+    panel = json.loads(path.read_text())["metadata"]["kubeflow_notebook"] | {
         "experiment": {"id": "new", "name": "toys"},
         "base_image": "images.example/another-default:1",
         "steps_defaults": [],
@@ -109,16 +134,61 @@ def test_is_what_a_click_in_jupyterlab_makes(tmp_path):
         },
         "output_path": "clicked",
     }
-    environment = os.environ | {"KALE_PYPI_PROD_URL": PACKAGE_INDEX, "HOME": str(tmp_path)}
-    subprocess.run(
-        [sys.executable, "-c", CLICK, toy, json.dumps(panel)],
-        cwd=tmp_path,
-        env=environment,
-        check=True,
-        capture_output=True,
+    reply = kernel.execute_interactive(
+        f"answer = click({str(path.parent)!r}, {str(path)!r}, {panel!r})",
+        user_expressions={"answer": "answer"},
+        output_hook=lambda message: None,
+        timeout=120,
     )
+    shown = reply["content"]["user_expressions"]["answer"]["data"]["text/plain"]
+    return json.loads(ast.literal_eval(shown))
+
+
+@pytest.mark.slow
+def test_is_what_a_click_in_jupyterlab_makes(kernel, tmp_path):
+    toy = write_notebook(
+        tmp_path / "toy.ipynb",
+        [(source, [*tags, *IN_FULL] if "step:" in tags[0] else tags) for source, tags in SUM_CELLS],
+    )
+    answer = click(kernel, toy)
+    assert answer["code"] == 0, answer
     compile_notebook(toy, tmp_path / "headless")
     assert contents(tmp_path / "clicked") == contents(tmp_path / "headless")
+    assert "set_memory_limit" in (tmp_path / "clicked" / "toy.kale.py").read_text()
+
+
+@pytest.mark.slow
+def test_a_click_refuses_what_the_command_refuses_in_the_same_words(kernel, tmp_path):
+    toy = write_notebook(tmp_path / "toy.ipynb", [STEP, ("print(z)", ["step:b", "prev:a"])])
+    answer = click(kernel, toy)
+    assert answer["err_message"] == error_of(toy, tmp_path)
+    assert "cell 2 (print(z)): uses 'z'" in answer["err_message"]
+    assert not (tmp_path / "clicked").exists()
+
+
+def test_takes_resources_retries_and_secrets_of_each_step_into_the_pipeline(tmp_path):
+    toy = write_notebook(tmp_path / "toy.ipynb", [("x = 1", ["step:a", *IN_FULL])])
+    compile_notebook(toy, tmp_path / "out")
+    spec, platform = yaml.safe_load_all((tmp_path / "out" / "toy.pipeline.yaml").read_text())
+    container = spec["deploymentSpec"]["executors"]["exec-a-step"]["container"]
+    task = spec["root"]["dag"]["tasks"]["a-step"]
+    on_kubernetes = platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
+    assert container["image"] == "images.example/workbench:1"
+    assert (
+        container["resources"]
+        | {
+            "resourceCpuRequest": "500m",
+            "resourceCpuLimit": "2",
+            "resourceMemoryRequest": "1Gi",
+            "resourceMemoryLimit": "4Gi",
+        }
+        == container["resources"]
+    )
+    assert task["retryPolicy"]["maxRetryCount"] == 2
+    assert "enableCache" not in task["cachingOptions"]
+    (secret,) = on_kubernetes["exec-a-step"]["secretAsEnv"]
+    assert secret["secretName"] == "store"
+    assert secret["keyToEnv"] == [{"secretKey": "key", "envVar": "STORE_KEY"}]
 
 
 def test_check_names_the_stale_file_and_the_remedy(toy, tmp_path, capsys):
@@ -168,13 +238,23 @@ STEP: Cell = ("x = 1", ["step:a"])
 @pytest.mark.parametrize(
     ("cells", "expected"),
     [
-        ([STEP, ("y = x", ["step:b", "prev:none"])], ["cell 2 (y = x)", "none does not exist"]),
-        ([STEP, ("y = x", ["step:B!"])], ["cell 2", "Unrecognized tag: step:B!"]),
-        ([STEP, ("y = x", ["slow"])], ["cell 2", "Unrecognized tag: slow"]),
+        (
+            [STEP, ("y = x", ["step:b", "prev:none"])],
+            ["cell 2 (y = x)", "above it (a)"],
+        ),
+        ([STEP, ("y = x", ["step:B!"])], ["cell 2", "step:B!"]),
+        ([STEP, ("y = 1", ["step:b", "slow"])], ["cell 2", "does not know the tag 'slow'"]),
+        ([STEP, ("y = 1", [])], ["cell 2", "where it belongs", "'step:a'", "none"]),
         ([STEP, ("y = (", ["step:b"])], ["cell 2", "line 1"]),
         ([STEP, ("y = 2\n%matplotlib inline", ["step:b"])], ["cell 2", "line 2", "% and !"]),
         ([STEP, ("y = 3", ["injected-parameters"])], ["cell 2", "executed copy", "papermill"]),
-        ([STEP, ("y = x", ["step:b", "limit:cpu:2"])], ["cell 2", "limit:cpu:2"]),
+        ([STEP, ("y = x", ["step:b", "limit:cpus:2"])], ["cell 2", "limit:cpus:2"]),
+        ([STEP, ("y = x", ["step:b", "limit:cpu:some"])], ["cell 2", "4Gi", "limit:cpu:some"]),
+        (
+            [STEP, ("y = x", ["step:b", "annotation:kalecast/retries:often"])],
+            ["cell 2", "a number of retries"],
+        ),
+        ([STEP, ("y = 1", ["step:b", "limit:cpu:2"])], ["cell 1", "'limit:cpu:…'", "step 'a'"]),
         ([("x = 1", ["step:a", "image:i:1"]), ("y = x", ["step:b"])], ["cell 2", "image:"]),
         ([STEP, ("print(x + 1)", ["pipeline-metrics"])], ["cell 2", "print statements"]),
         ([("x = 1", ["imports"])], ["step:"]),
@@ -195,11 +275,6 @@ def test_refuses_a_parameter_that_is_not_a_bare_literal(line, tmp_path):
     message = error_of(write_notebook(tmp_path / "toy.ipynb", cells), tmp_path)
     assert "cell 1" in message
     assert line in message
-
-
-def test_looks_at_untagged_cells_as_part_of_the_one_before(tmp_path):
-    cells = [("a = 1", ["pipeline-parameters"]), ("b = [2]", []), STEP]
-    assert "cell 2 (b = [2])" in error_of(write_notebook(tmp_path / "toy.ipynb", cells), tmp_path)
 
 
 @pytest.mark.parametrize(

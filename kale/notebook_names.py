@@ -1,0 +1,154 @@
+"""Which names a cell uses, which cells make them, and whether a pipeline's step will have them.
+
+In a notebook every cell sees what ran before it. In a pipeline each step is a process of its own:
+it has the pipeline's parameters, the cells tagged `imports` and `functions`, and what the steps
+make that its `prev:` tags lead to. A name from anywhere else fails there, minutes into a run.
+"""
+
+import ast
+import difflib
+import symtable
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from notebook_cells import GLOBAL_ROLES, NotebookError, role_of, where
+
+IPYTHON_NAMES = frozenset({"display", "get_ipython", "In", "Out", "exit", "quit"})
+SHARED_ROLES = ("imports", "functions")
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A code cell with its place among all cells, its role, and the names it makes."""
+
+    number: int
+    cell: Any
+    role: str
+    made: frozenset[str]
+    imported: frozenset[str]
+
+    @property
+    def source(self) -> str:
+        """Its code."""
+        return str(self.cell.source)
+
+    def __str__(self) -> str:
+        return where(self.number, self.cell)
+
+
+def check_names_in_order(notebook: Any) -> None:
+    """Raise a `NotebookError` for the first name that no earlier cell makes."""
+    cells = list(_code_cells(notebook))
+    for cell, name in _undefined(cells):
+        raise NotebookError(f"{cell}: uses {name!r}, {_whence(cell, name, cells)}")
+
+
+def check_names_in_pipeline(notebook: Any) -> None:
+    """Raise a `NotebookError` for the first name that the step which uses it will not have."""
+    cells = list(_code_cells(notebook))
+    if any(tag.startswith("notebook:") for c in cells for tag in _tags(c.cell)):
+        return  # what another notebook makes is known when Kale compiles both
+    of_role = {role: [c for c in cells if c.role == role] for role in {c.role for c in cells}}
+    shared = [cell for role in SHARED_ROLES for cell in of_role.get(role, [])]
+    parameters = _made_by(of_role.get("pipeline-parameters", []))
+    steps = [role for role in of_role if role not in GLOBAL_ROLES]
+    _check_parameters_are_kept(cells, parameters)
+    _check_shared(shared, parameters | _made_by(c for s in steps for c in of_role[s]), cells)
+    for step in sorted(steps, key=lambda step: of_role[step][0].number):
+        flows_in = _made_by(c for s in _ancestors(step, of_role) for c in of_role[s])
+        for cell, name in _undefined([*shared, *of_role[step]]):
+            if cell.role == step and name not in parameters | flows_in:
+                raise NotebookError(f"{cell}: uses {name!r}, {_whence(cell, name, cells)}")
+    metrics = of_role.get("pipeline-metrics", [])
+    made = parameters | _made_by(c for s in steps for c in of_role[s])
+    for cell, name in _undefined(metrics):
+        if name not in made:
+            raise NotebookError(f"{cell}: uses {name!r}, {_whence(cell, name, cells)}")
+
+
+def _code_cells(notebook: Any) -> Iterator[Cell]:
+    for number, cell in enumerate(notebook.cells, start=1):
+        if cell.cell_type == "code":
+            made, imported = _bindings(cell.source)
+            yield Cell(number, cell, role_of(cell), made, imported)
+
+
+def _tags(cell: Any) -> list[str]:
+    return list(cell.metadata.get("tags", []))
+
+
+def _bindings(source: str) -> tuple[frozenset[str], frozenset[str]]:
+    """The names that a cell's top level assigns or defines, and those that it imports."""
+    symbols = symtable.symtable(source, "cell", "exec").get_symbols()
+    imported = frozenset(s.get_name() for s in symbols if s.is_imported())
+    made = frozenset(s.get_name() for s in symbols if s.is_assigned())
+    return made - imported, imported
+
+
+def _made_by(cells: Iterable[Cell]) -> set[str]:
+    return {name for cell in cells for name in cell.made}
+
+
+def _undefined(cells: list[Cell]) -> Iterator[tuple[Cell, str]]:
+    """Names that cells use, run one after another, without any of them having made it."""
+    from pyflakes import checker, messages
+
+    owners = [cell for cell in cells for _ in range(cell.source.count("\n") + 1)]
+    tree = ast.parse("\n".join(cell.source for cell in cells))
+    found = checker.Checker(tree, builtins=IPYTHON_NAMES).messages
+    undefined = [m for m in found if isinstance(m, messages.UndefinedName)]
+    for message in sorted(undefined, key=lambda m: (m.lineno, m.col)):
+        yield owners[message.lineno - 1], message.message_args[0]
+
+
+def _ancestors(step: str, of_role: dict[str, list[Cell]]) -> set[str]:
+    """The steps to which a step's `prev:` tags lead, and theirs."""
+    found: set[str] = set()
+    ahead = [step]
+    while ahead:
+        for cell in of_role.get(ahead.pop(), []):
+            before = {t.removeprefix("prev:") for t in _tags(cell.cell) if t.startswith("prev:")}
+            ahead += sorted(before - found)
+            found |= before
+    return found & set(of_role)
+
+
+def _check_parameters_are_kept(cells: list[Cell], parameters: set[str]) -> None:
+    for cell in cells:
+        changed = sorted(cell.made & parameters)
+        if changed and cell.role != "pipeline-parameters":
+            raise NotebookError(
+                f"{cell}: assigns the pipeline parameter {changed[0]!r}. Other steps would still "
+                "have the value that the run was started with: use another name."
+            )
+
+
+def _check_shared(shared: list[Cell], known: set[str], cells: list[Cell]) -> None:
+    """A shared function may use what the steps that call it make, but not what none makes."""
+    for cell, name in _undefined(shared):
+        if name not in known:
+            raise NotebookError(f"{cell}: uses {name!r}, {_whence(cell, name, cells)}")
+
+
+def _whence(user: Cell, name: str, cells: list[Cell]) -> str:
+    """Why a cell will not have a name, and what would help."""
+    makers = [cell for cell in cells if name in cell.made | cell.imported and cell is not user]
+    before = [cell for cell in makers if cell.number < user.number]
+    if not makers:
+        close = difflib.get_close_matches(name, _made_by(cells) - {name}, n=1)
+        return "which no cell makes." + (f" Is {close[0]!r} meant?" if close else "")
+    maker = (before or makers)[-1]
+    if not before:
+        return f"which is made only below it, by {maker}."
+    if maker.role == "skip":
+        return f"which {maker} makes: that one is tagged 'skip' and no part of the pipeline."
+    if name in maker.imported:
+        return (
+            f"which {maker} imports for step {maker.role!r}. Each step is a process of its own: "
+            "import it here too."
+        )
+    return (
+        f"which {maker} makes in step {maker.role!r}, but no 'prev:' tag leads from "
+        f"{user.role!r} to that step."
+    )
