@@ -12,7 +12,6 @@ at nothing, so that training starts from a sensible forecast.
 """
 
 import io
-import os
 import tempfile
 import warnings
 from contextlib import redirect_stdout
@@ -22,17 +21,7 @@ from typing import Any
 
 import numpy as np
 
-# Read when TensorFlow is first imported: without it each step's log opens with its chatter.
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-os.environ.setdefault("KERAS_BACKEND", "tensorflow")
-# Sums come out the same every time only where one thread adds them up in one order. Networks as
-# small as these gain a quarter of the time from a second thread; a seed that holds is worth more.
-os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1")
-os.environ.setdefault("TF_NUM_INTEROP_THREADS", "1")
-
-import keras
-from keras import layers, ops
-
+from kalecast.backend import keras, layers, ops
 from kalecast.bundle import INPUT_NAME, OUTPUT_NAME
 from kalecast.normalisation import Denormalise, FillGaps, Normalise
 from kalecast.quantiles import FromMedian, Gaps

@@ -2,10 +2,9 @@
 
 from typing import Any
 
-import keras
 import numpy as np
-from keras import layers, ops
 
+from kalecast.backend import keras, layers, ops
 from kalecast.windows import SEASONS_A_CYCLE
 
 OUTLYING = 15.0

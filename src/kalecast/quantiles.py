@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 from typing import Any
 
-import keras
 import numpy as np
 import numpy.typing as npt
-from keras import layers, ops
+
+from kalecast.backend import keras, layers, ops
 
 Floats = npt.NDArray[np.float64]
 

@@ -9,11 +9,10 @@ are those of Bates and Granger, The Combination of Forecasts, OR 20 (1969).
 from dataclasses import dataclass
 from typing import Any
 
-import keras
 import numpy as np
 import numpy.typing as npt
-from keras import layers, ops
 
+from kalecast.backend import keras, layers, ops
 from kalecast.windows import SEASONS_A_CYCLE
 
 MOST_ORIGINS = 6

@@ -7,12 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import keras
 import numpy as np
 import pandas as pd
-from keras import ops
 
 import kalecast
+from kalecast.backend import keras, ops
 from kalecast.checkpoints import Checkpoint
 from kalecast.examples import Example, Examples
 from kalecast.network import NetworkSettings, build_network, predict
