@@ -8,7 +8,7 @@ import pytest
 from model_files import contract
 from sample_series import hourly_series
 
-from kalecast.baselines import NAIVE, fill_by_season
+from kalecast.baselines import NAIVE, available_cores, fill_by_season
 from kalecast.card import model_card
 from kalecast.evaluation import (
     MODEL,
@@ -166,3 +166,12 @@ def test_the_card_says_what_the_model_is_and_where_it_fails(table):
     assert replace(CONTRACT, card=card) == CONTRACT.from_json(
         replace(CONTRACT, card=card).to_json()
     )
+
+
+@pytest.mark.parametrize(
+    ("limit", "most"), [("max 100000", None), ("150000 100000", 2), ("50000 100000", 1), ("", None)]
+)
+def test_baselines_use_no_more_cores_than_the_container_has(limit, most, tmp_path):
+    (tmp_path / "cpu.max").write_text(limit)
+    all_of_them = available_cores(tmp_path / "no-such-file")
+    assert available_cores(tmp_path / "cpu.max") == min(most or all_of_them, all_of_them)

@@ -1,6 +1,9 @@
 """Baselines: the classical forecasts that the network is held against, by statsforecast."""
 
+import math
+import os
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -43,7 +46,7 @@ def baseline_forecasts(
     forecasts: pd.DataFrame = StatsForecast(
         models,
         freq=contract.frequency,
-        n_jobs=1 if set(names) <= set(NAIVE) else -1,
+        n_jobs=1 if set(names) <= set(NAIVE) else available_cores(),
         fallback_model=SeasonalNaive(contract.season),
     ).cross_validation(
         h=contract.horizon,
@@ -59,6 +62,17 @@ def baseline_forecasts(
         for column in [str(name) for name in forecasts if str(name).startswith(week)]:
             forecasts[column] = forecasts[column].fillna(forecasts[column.replace(week, day)])
     return forecasts.drop(columns="y")
+
+
+def available_cores(limit_file: Path = Path("/sys/fs/cgroup/cpu.max")) -> int:
+    """The cores that this process may use: a container sees all of its node's, and has a few."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    try:
+        quota, period = limit_file.read_text().split()
+        limit = math.ceil(int(quota) / int(period))
+    except (OSError, ValueError):  # no cgroups of version 2, or the quota `max`
+        return cores or 1
+    return max(1, min(cores or 1, limit))
 
 
 def fill_by_season(frame: pd.DataFrame, season: int) -> pd.DataFrame:
