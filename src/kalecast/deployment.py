@@ -80,6 +80,8 @@ def render(model_uri: str, model_version: str, settings: DeploymentSettings) -> 
                         "seccompProfile": {"type": "RuntimeDefault"},
                     },
                     "terminationGracePeriodSeconds": 30,
+                    # A Service named kalecast-… would set variables that read like settings.
+                    "enableServiceLinks": False,
                     "containers": [_container(settings)],
                 },
             }
