@@ -876,8 +876,8 @@ def auto_generated_pipeline(data: str = 'notebooks/data/electricity.csv', freque
 
     load_data_task.set_cpu_request("500m")
     load_data_task.set_cpu_limit("2")
-    load_data_task.set_memory_request("1Gi")
-    load_data_task.set_memory_limit("4Gi")
+    load_data_task.set_memory_request("768Mi")
+    load_data_task.set_memory_limit("2Gi")
 
     preprocess_task = preprocess_step(
         series_input_artifact=load_data_task.outputs["series_output_artifact"],
@@ -921,8 +921,8 @@ def auto_generated_pipeline(data: str = 'notebooks/data/electricity.csv', freque
 
     preprocess_task.set_cpu_request("500m")
     preprocess_task.set_cpu_limit("1")
-    preprocess_task.set_memory_request("1Gi")
-    preprocess_task.set_memory_limit("4Gi")
+    preprocess_task.set_memory_request("512Mi")
+    preprocess_task.set_memory_limit("2Gi")
 
     train_task = train_step(
         history_input_artifact=preprocess_task.outputs["history_output_artifact"],
@@ -969,8 +969,8 @@ def auto_generated_pipeline(data: str = 'notebooks/data/electricity.csv', freque
 
     train_task.set_cpu_request("2")
     train_task.set_cpu_limit("4")
-    train_task.set_memory_request("3Gi")
-    train_task.set_memory_limit("6Gi")
+    train_task.set_memory_request("1536Mi")
+    train_task.set_memory_limit("4Gi")
     train_task.set_retry(num_retries=1, backoff_duration="30s",
                          backoff_factor=2.0, backoff_max_duration="600s")
 
@@ -1018,9 +1018,9 @@ def auto_generated_pipeline(data: str = 'notebooks/data/electricity.csv', freque
 
     evaluate_task.set_display_name("evaluate-step")
 
-    evaluate_task.set_cpu_request("1")
-    evaluate_task.set_cpu_limit("2")
-    evaluate_task.set_memory_request("2Gi")
+    evaluate_task.set_cpu_request("2")
+    evaluate_task.set_cpu_limit("4")
+    evaluate_task.set_memory_request("1536Mi")
     evaluate_task.set_memory_limit("4Gi")
 
     export_model_task = export_model_step(
@@ -1069,8 +1069,8 @@ def auto_generated_pipeline(data: str = 'notebooks/data/electricity.csv', freque
 
     export_model_task.set_cpu_request("1")
     export_model_task.set_cpu_limit("2")
-    export_model_task.set_memory_request("2Gi")
-    export_model_task.set_memory_limit("4Gi")
+    export_model_task.set_memory_request("1536Mi")
+    export_model_task.set_memory_limit("3Gi")
 
     deploy_task = deploy_step(
         contract_input_artifact=export_model_task.outputs["contract_output_artifact"],
@@ -1127,8 +1127,8 @@ def auto_generated_pipeline(data: str = 'notebooks/data/electricity.csv', freque
 
     deploy_task.set_cpu_request("250m")
     deploy_task.set_cpu_limit("1")
-    deploy_task.set_memory_request("1Gi")
-    deploy_task.set_memory_limit("2Gi")
+    deploy_task.set_memory_request("384Mi")
+    deploy_task.set_memory_limit("1Gi")
     deploy_task.set_retry(num_retries=2, backoff_duration="30s",
                           backoff_factor=2.0, backoff_max_duration="600s")
 
@@ -1188,8 +1188,8 @@ def auto_generated_pipeline(data: str = 'notebooks/data/electricity.csv', freque
 
     query_task.set_cpu_request("250m")
     query_task.set_cpu_limit("1")
-    query_task.set_memory_request("1Gi")
-    query_task.set_memory_limit("2Gi")
+    query_task.set_memory_request("512Mi")
+    query_task.set_memory_limit("1Gi")
     query_task.set_retry(num_retries=2, backoff_duration="30s",
                          backoff_factor=2.0, backoff_max_duration="600s")
 
