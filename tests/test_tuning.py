@@ -1,7 +1,11 @@
 """Hyper-parameter search: goes on where it stopped, and Katib searches the same space."""
 
-from dataclasses import replace
+import re
+import shlex
+import subprocess
+import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -10,7 +14,7 @@ from sample_series import hourly_series
 from kalecast import tuning
 from kalecast.network import NetworkSettings
 from kalecast.training import TrainingSettings
-from kalecast.tuning import SPACE, Task, experiment, objective, search
+from kalecast.tuning import METRIC, SPACE, Task, experiment, objective, search
 
 
 @pytest.fixture
@@ -62,24 +66,77 @@ def test_the_hours_that_judge_a_network_are_held_out(task: Task):
     assert len(task.history()) == 2 * (400 - 2 * 24)
 
 
+# How Katib's collector reads a log, as its source has it (pkg/metricscollector/v1beta1/common).
+KATIBS_FILTER = r"([\w|-]+)\s*=\s*([+-]?\d*(\.\d+)?([Ee][+-]?\d+)?)"
+
+
+def made(task: Task, **options: Any) -> dict[str, Any]:
+    """The Experiment's specification, as read back from YAML."""
+    told = experiment(task, **{"image": "image", "claim": "c", "trials": 9, **options})
+    return yaml.safe_load(yaml.safe_dump(told))["spec"]
+
+
+def trial_pod(spec: dict[str, Any]) -> dict[str, Any]:
+    return spec["trialTemplate"]["trialSpec"]["spec"]["template"]["spec"]
+
+
 def test_katib_searches_the_same_space_with_the_same_trial(task: Task):
-    made = yaml.safe_load(yaml.safe_dump(experiment(replace(task, data="a.csv"), "image", "c", 9)))
-    spec = made["spec"]
+    spec = made(task)
     assert [parameter["name"] for parameter in spec["parameters"]] == list(SPACE)
     template = spec["trialTemplate"]
     referenced = {parameter["reference"] for parameter in template["trialParameters"]}
     assert referenced == set(SPACE)
-    (container,) = template["trialSpec"]["spec"]["template"]["spec"]["containers"]
+    (container,) = trial_pod(spec)["containers"]
     assert template["primaryContainerName"] == container["name"]
-    assert container["command"][:5] == [
-        "python",
-        "-m",
-        "kalecast.tuning",
-        "trial",
-        "/workspace/a.csv",
+    shell, line = container["command"][:2], container["command"][2]
+    assert shell == ["sh", "-c"]
+    assert shlex.split(line) == [
+        *("python", "-m", "kalecast.tuning", "trial", task.data, "--minutes=4"),
+        *(f"--{name}=${{trialParameters.{name}}}" for name in SPACE),
     ]
-    for name in SPACE:
-        assert f"--{name}=${{trialParameters.{name}}}" in container["command"]
     for parameter in spec["parameters"]:
         space = parameter["feasibleSpace"]
         assert space.get("list") or float(space["min"]) < float(space["max"])
+
+
+def test_katib_takes_a_search_of_one_trial(task: Task):
+    spec = made(task, trials=1)
+    counts = ("parallelTrialCount", "maxTrialCount", "maxFailedTrialCount")
+    assert [spec[name] for name in counts] == [1, 1, 1]
+
+
+def test_a_trial_may_not_do_more_than_it_needs(task: Task):
+    pod = trial_pod(made(task))
+    (container,) = pod["containers"]
+    assert pod["securityContext"]["runAsNonRoot"] is True
+    assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+    assert pod["automountServiceAccountToken"] is False
+    assert container["securityContext"]["allowPrivilegeEscalation"] is False
+    assert container["securityContext"]["capabilities"] == {"drop": ["ALL"]}
+    assert set(container["resources"]) == {"requests", "limits"}
+    assert all(mount["readOnly"] for mount in container["volumeMounts"])
+
+
+@pytest.mark.slow
+def test_katib_reads_the_error_of_the_trial_that_it_starts(tmp_path: Path):
+    data = tmp_path / "series of mine.csv"
+    hourly_series(count=2, hours=1500).to_csv(data, index=False)
+    task = Task(str(data), training=TrainingSettings(minutes=0.01))
+    spec = made(task)
+    (container,) = trial_pod(spec)["containers"]
+    shell, (line,) = container["command"][:2], container["command"][2:]
+    for parameter in spec["parameters"]:
+        space = parameter["feasibleSpace"]
+        value = space["list"][0] if "list" in space else space["min"]
+        line = line.replace(f"${{trialParameters.{parameter['name']}}}", value)
+    # What Katib makes of the command, in order to read the log beside it.
+    log, ended = tmp_path / "metrics.log", tmp_path / "ended"
+    wrapped = f"{line} 1>{log} 2>&1 && echo completed > {ended}"
+    path = f"{Path(sys.executable).parent}:/usr/bin:/bin"
+    environment = {"PATH": path, "HOME": str(tmp_path), "MPLCONFIGDIR": str(tmp_path)}
+    subprocess.run([*shell, wrapped], env=environment, cwd=tmp_path, check=False)
+    assert ended.is_file(), log.read_text()
+    found = re.findall(KATIBS_FILTER, log.read_text())
+    (error,) = (float(match[1]) for match in found if match[0] == METRIC)
+    assert spec["objective"]["objectiveMetricName"] == METRIC
+    assert 0 < error < 10

@@ -10,6 +10,7 @@ judges a network are held out of it. It keeps every trial in a file and goes on 
 
 import argparse
 import json
+import shlex
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
@@ -22,6 +23,12 @@ from kalecast.training import TrainingSettings, validation_error
 from kalecast.windows import hold_out
 
 METRIC = "val_error"
+
+TRIAL_CPUS = "2"
+"""Of a trial on a cluster."""
+
+WORKSPACE = "/home/jovyan"
+"""Where the Notebook Server and Katib's trials mount the workspace's volume."""
 
 
 @dataclass(frozen=True)
@@ -100,45 +107,34 @@ def search(task: Task, trials: int, folder: Path) -> tuple[dict[str, Any], float
     return study.best_params, study.best_value
 
 
-def experiment(task: Task, image: str, claim: str, trials: int) -> dict[str, Any]:
+def experiment(
+    task: Task, image: str, claim: str, trials: int, name: str = "kalecast-tuning"
+) -> dict[str, Any]:
     """Katib's Experiment over the same space, whose trials run `kalecast.tuning trial`.
 
     Args:
-        task: its data's path is one inside the claim, which the trials mount as `/workspace`.
+        task: its data's path is one of the workspace, as the Notebook Server sees it.
         image: the workbench's.
-        claim: name of the PersistentVolumeClaim that holds the data.
+        claim: name of the workspace's PersistentVolumeClaim.
         trials: how many, two at a time.
+        name: the Experiment's.
     """
-    given = [f"--{name}=${{trialParameters.{name}}}" for name in SPACE]
-    command = ["python", "-m", "kalecast.tuning", "trial", f"/workspace/{task.data}"]
-    container = {
-        "name": "trial",
-        "image": image,
-        "command": [*command, f"--minutes={task.training.minutes:g}", *given],
-        "resources": {
-            "requests": {"cpu": "2", "memory": "3Gi"},
-            "limits": {"cpu": "2", "memory": "4Gi"},
-        },
-        "volumeMounts": [{"name": "workspace", "mountPath": "/workspace", "readOnly": True}],
+    template = {
+        # A sidecar would keep the trial's pod alive after its work is done.
+        "metadata": {"labels": {"sidecar.istio.io/inject": "false"}},
+        "spec": _trial_pod(_trial_command(task), image, claim),
     }
-    pod = {
-        "restartPolicy": "Never",
-        "containers": [container],
-        "volumes": [{"name": "workspace", "persistentVolumeClaim": {"claimName": claim}}],
-    }
-    # A sidecar would keep the trial's pod alive after its work is done.
-    labels = {"sidecar.istio.io/inject": "false"}
-    template = {"metadata": {"labels": labels}, "spec": pod}
     return {
         "apiVersion": "kubeflow.org/v1beta1",
         "kind": "Experiment",
-        "metadata": {"name": "kalecast-tuning"},
+        "metadata": {"name": name, "labels": {"app.kubernetes.io/part-of": "kalecast"}},
         "spec": {
             "objective": {"type": "minimize", "objectiveMetricName": METRIC},
             "algorithm": {"algorithmName": "tpe"},
-            "parallelTrialCount": 2,
+            "metricsCollectorSpec": {"collector": {"kind": "StdOut"}},
+            "parallelTrialCount": min(2, trials),
             "maxTrialCount": trials,
-            "maxFailedTrialCount": 3,
+            "maxFailedTrialCount": min(3, trials),
             "parameters": [_katib(name, parameter) for name, parameter in SPACE.items()],
             "trialTemplate": {
                 "primaryContainerName": "trial",
@@ -150,6 +146,56 @@ def experiment(task: Task, image: str, claim: str, trials: int) -> dict[str, Any
                 },
             },
         },
+    }
+
+
+def _trial_command(task: Task) -> list[str]:
+    """What a trial's container runs; Katib puts values for the `trialParameters`."""
+    command = ["python", "-m", "kalecast.tuning", "trial", task.data]
+    command.append(f"--minutes={task.training.minutes:g}")
+    command += [f"--{name}=${{trialParameters.{name}}}" for name in SPACE]
+    # Katib joins a container's words with spaces to a line for a shell, unless it is one already.
+    return ["sh", "-c", shlex.join(command)]
+
+
+def _trial_pod(command: list[str], image: str, claim: str) -> dict[str, Any]:
+    """A pod that sees the workspace where the Notebook Server does, but cannot write to it."""
+    container = {
+        "name": "trial",
+        "image": image,
+        "command": command,
+        "env": [
+            {"name": "HOME", "value": "/tmp"},
+            {"name": "KALECAST_HOME", "value": f"{WORKSPACE}/kalecast"},
+            # TensorFlow would start a thread for each core of the node, and be throttled.
+            {"name": "TF_NUM_INTRAOP_THREADS", "value": TRIAL_CPUS},
+        ],
+        # The largest network of the space takes 0.9 GiB on the sample data.
+        "resources": {
+            "requests": {"cpu": TRIAL_CPUS, "memory": "1536Mi"},
+            "limits": {"cpu": TRIAL_CPUS, "memory": "4Gi"},
+        },
+        "securityContext": {
+            "allowPrivilegeEscalation": False,
+            "capabilities": {"drop": ["ALL"]},
+        },
+        "volumeMounts": [{"name": "workspace", "mountPath": WORKSPACE, "readOnly": True}],
+    }
+    return {
+        "restartPolicy": "Never",
+        "automountServiceAccountToken": False,
+        "enableServiceLinks": False,
+        # The pipeline's steps run as this user; the group is the Notebook Server's volume's.
+        "securityContext": {
+            "runAsNonRoot": True,
+            "runAsUser": 65534,
+            "runAsGroup": 0,
+            "fsGroup": 100,
+            "fsGroupChangePolicy": "OnRootMismatch",
+            "seccompProfile": {"type": "RuntimeDefault"},
+        },
+        "containers": [container],
+        "volumes": [{"name": "workspace", "persistentVolumeClaim": {"claimName": claim}}],
     }
 
 
@@ -194,7 +240,8 @@ def main() -> None:
             command.add_argument("--trials", type=int, default=20)
     commands.choices["search"].add_argument("--folder", default="runs/tuning")
     commands.choices["experiment"].add_argument("--image", default="kalecast/workbench:0.1.0")
-    commands.choices["experiment"].add_argument("--claim", default="workspace")
+    commands.choices["experiment"].add_argument("--claim", default="kalecast-workspace")
+    commands.choices["experiment"].add_argument("--name", default="kalecast-tuning")
     for name, parameter in SPACE.items():
         kind = int if parameter.choices else float
         commands.choices["trial"].add_argument(f"--{name}", type=kind)
@@ -203,7 +250,8 @@ def main() -> None:
     if arguments.command == "experiment":
         import yaml
 
-        made = experiment(task, arguments.image, arguments.claim, arguments.trials)
+        options = vars(arguments)
+        made = experiment(task, *(options[key] for key in ("image", "claim", "trials", "name")))
         print(yaml.safe_dump(made, sort_keys=False), end="")
     elif arguments.command == "trial":
         given = {name: vars(arguments)[name] for name in SPACE}
