@@ -7,7 +7,6 @@ none outlives it.
 
 import argparse
 import contextlib
-import hashlib
 import os
 import signal
 import socket
@@ -19,11 +18,9 @@ import urllib.request
 from pathlib import Path
 from types import FrameType
 
-from kalecast.store import project_path
+from kalecast.store import SAMPLE, SERVED, default_store, project_path
 
 ROOT = Path(__file__).parent.parent
-MODEL_NAME = "forecaster"
-SAMPLE = "notebooks/data/electricity.csv"
 READY_SECONDS = 120
 
 
@@ -79,7 +76,7 @@ def ensure_model(arguments: argparse.Namespace, children: list[subprocess.Popen[
     if not data.is_file():
         raise LaunchError(f"Expected a CSV or Parquet file at DATA={arguments.data}: none there.")
     store = project_path(arguments.store) if arguments.store else default_store(data)
-    model = store / f"{MODEL_NAME}.onnx"
+    model = store / f"{SERVED}.onnx"
     wanted = arguments.retrain or arguments.train_only or arguments.param
     if model.is_file() and not wanted:
         print(f"serving the model in {model} (RETRAIN=1 trains a new one)", flush=True)
@@ -103,20 +100,6 @@ def _check_parameters(arguments: argparse.Namespace) -> None:
             f"Expected PARAMS without {', '.join(placed)} where the model is served: choose the "
             "data with DATA=my.csv, or train elsewhere with make pipeline."
         )
-
-
-def default_store(data: Path) -> Path:
-    """Models of the sample lie in models/, those of other data in a folder of that content.
-
-    The folder's name holds a digest of the file, so that a changed file, or another of the same
-    name, is never served with a model of something else.
-    """
-    store = ROOT / "models"
-    if data == ROOT / SAMPLE:
-        return store
-    with data.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-    return store / f"{data.stem}-{digest[:8]}"
 
 
 def serve(

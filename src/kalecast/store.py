@@ -5,6 +5,7 @@ its version, to be able to go back, and as the current one, which servers fetch.
 are atomic: whoever reads meanwhile gets the old file or the new one, whole.
 """
 
+import hashlib
 import os
 import tempfile
 from pathlib import Path
@@ -12,6 +13,10 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 HOME_VARIABLE = "KALECAST_HOME"
+SAMPLE = "notebooks/data/electricity.csv"
+MODELS = "models"
+SERVED = "forecaster"
+"""Name of the model that `make run` serves from a store."""
 
 
 class StoreError(RuntimeError):
@@ -39,6 +44,23 @@ def _home() -> Path:
         if (folder / "pyproject.toml").is_file() and (folder / "notebooks").is_dir():
             return folder
     return here
+
+
+def default_store(data: Path) -> Path:
+    """Models of the sample lie in models/, those of other data in a folder of that content.
+
+    The folder's name holds a digest of the file, so that a changed file, or another of the same
+    name, is never served with a model of something else.
+
+    Args:
+        data: the file's absolute path.
+    """
+    store = project_path(MODELS)
+    if data == project_path(SAMPLE):
+        return store
+    with data.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    return store / f"{data.stem}-{digest[:8]}"
 
 
 def publish(model_file: bytes, store: str, name: str, version: str) -> str:
