@@ -3,7 +3,8 @@
 #
 # Makes .venv/ENVIRONMENT with Python 3.12 and what requirements/LOCK.txt names (LOCK is
 # ENVIRONMENT where left out), and the library kalecast itself, editable. Uses uv: the one on
-# the PATH, else one of its own in .venv/uv.
+# the PATH, else one of its own in .venv/uv. Where the environments workbench and seldon are both
+# there, the workbench's JupyterLab gets a kernel that runs in the other.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -40,3 +41,13 @@ echo "installing $lock into $target" >&2
 "$uv" pip install --quiet --compile-bytecode --python "$target/bin/python" \
     --require-hashes --requirement "$lock"
 "$uv" pip install --quiet --python "$target/bin/python" --no-deps --editable .
+
+# Seldon Core's client cannot live beside the workbench's packages. Either environment may be
+# installed first, and making one anew loses the kernel: so each of them registers it.
+if [[ $environment == workbench || $environment == seldon ]] &&
+    .venv/workbench/bin/python -c '' 2>/dev/null &&
+    .venv/seldon/bin/python -c 'import ipykernel' 2>/dev/null; then
+    JUPYTER_PATH=$PWD/.venv/workbench/share/jupyter \
+        .venv/seldon/bin/python -m ipykernel install --prefix .venv/workbench \
+        --name kalecast-seldon --display-name "Seldon client" >/dev/null
+fi
