@@ -21,12 +21,12 @@ INK, BLUE, GREY = "#1f2933", "#2563eb", "#9aa5b1"
 def plot_series(frame: pd.DataFrame, days: int = 14, most: int = 12) -> Figure:
     """The newest days of each series, one small panel a series."""
     names = list(frame["unique_id"].unique()[:most])
-    figure, axes = _panels(len(names))
+    figure, axes = panels(len(names))
     for axis, name in zip(axes, names, strict=False):
         one = frame[frame["unique_id"] == name]
         recent = one[one["ds"] > one["ds"].max() - pd.Timedelta(days=days)]
         axis.plot(recent["ds"], recent["y"], color=INK, linewidth=0.9)
-        _title(axis, str(name))
+        date_title(axis, str(name))
     return figure
 
 
@@ -43,7 +43,7 @@ def plot_losses(losses: pd.DataFrame) -> Figure:
     for axis in (left, right):
         axis.set_xlabel("epoch")
         axis.legend(frameon=False)
-        _clean(axis)
+        clean(axis)
     return figure
 
 
@@ -57,7 +57,7 @@ def plot_scores(scores: pd.DataFrame, metric: str = "mase") -> Figure:
     axis.set_yticks(rows, table["unique_id"])
     axis.set_xlabel({"mase": "MASE", "smape": "sMAPE in %"}.get(metric, metric))
     axis.legend(frameon=False, loc="best")
-    _clean(axis)
+    clean(axis)
     return figure
 
 
@@ -74,7 +74,7 @@ def plot_error_by_hour(table: pd.DataFrame) -> Figure:
     axis.set_ylabel("relative error")
     axis.set_ylim(bottom=0)
     axis.legend(frameon=False)
-    _clean(axis)
+    clean(axis)
     return figure
 
 
@@ -99,7 +99,7 @@ def plot_backtest(table: pd.DataFrame, scores: pd.DataFrame) -> Figure:
         axis.plot(one["ds"], one["y"], color=INK, linewidth=0.9, label="actual")
         axis.plot(one["ds"], one[MODEL], color=BLUE, linewidth=0.9, label="median forecast")
         mase = ranked.loc[ranked["unique_id"] == name, MODEL].iloc[0]
-        _title(axis, f"{name}  (MASE {mase:.2f})")
+        date_title(axis, f"{name}  (MASE {mase:.2f})")
     axes[0, 0].legend(frameon=False, ncols=2, loc="lower right", bbox_to_anchor=(1, 1))
     return figure
 
@@ -119,7 +119,7 @@ def plot_coverage(table: pd.DataFrame) -> Figure:
     axis.set_ylabel("inside, %")
     axis.set_ylim(0, 102)
     axis.legend(frameon=False, loc="lower right")
-    _clean(axis)
+    clean(axis)
     return figure
 
 
@@ -133,7 +133,7 @@ def plot_calibration(table: pd.DataFrame) -> Figure:
     axis.set_ylabel("share of actual values below it")
     axis.set_aspect("equal")
     axis.legend(frameon=False, loc="upper left")
-    _clean(axis)
+    clean(axis)
     return figure
 
 
@@ -149,7 +149,7 @@ def plot_forecast(
         most: panels.
     """
     names = list(history["unique_id"].unique()[:most])
-    figure, axes = _panels(len(names))
+    figure, axes = panels(len(names))
     step = frequency_step(contract.frequency)
     for index, (axis, name) in enumerate(zip(axes, names, strict=False)):
         one = history[history["unique_id"] == name].tail(7 * contract.season)
@@ -160,7 +160,7 @@ def plot_forecast(
             axis.fill_between(ahead, lower, upper, color=BLUE, alpha=alpha, linewidth=0)
         axis.plot(one["ds"], one["y"], color=INK, linewidth=0.9)
         axis.plot(ahead, forecast[index, :, contract.median], color=BLUE, linewidth=1.2)
-        _title(axis, str(name))
+        date_title(axis, str(name))
     return figure
 
 
@@ -172,10 +172,13 @@ def _styles(models: list[str]) -> dict[str, tuple[str, str, str]]:
     return {**styles, MODEL: (BLUE, "o", "-")}
 
 
-def _panels(count: int, columns: int = 3) -> tuple[Figure, list[Axes]]:
+def panels(count: int, columns: int = 3) -> tuple[Figure, list[Axes]]:
+    """A figure of that many small panels, or of a large one, and their axes."""
+    columns = min(columns, count)
     rows = -(-count // columns)
+    height = 1.9 * rows if count > 1 else 3.4
     figure, axes = plt.subplots(
-        rows, columns, figsize=(10, 1.9 * rows), layout="constrained", squeeze=False
+        rows, columns, figsize=(10, height), layout="constrained", squeeze=False
     )
     flat: list[Any] = list(axes.ravel())
     for unused in flat[count:]:
@@ -183,14 +186,16 @@ def _panels(count: int, columns: int = 3) -> tuple[Figure, list[Axes]]:
     return figure, flat
 
 
-def _title(axis: Axes, text: str) -> None:
+def date_title(axis: Axes, text: str) -> None:
+    """Title a small panel whose horizontal axis is time."""
     axis.set_title(text, fontsize=9, loc="left")
     axis.tick_params(labelsize=7)
-    dates = AutoDateLocator(maxticks=6)
+    dates = AutoDateLocator(minticks=2, maxticks=6)
     axis.xaxis.set_major_locator(dates)
     axis.xaxis.set_major_formatter(ConciseDateFormatter(dates))
-    _clean(axis)
+    clean(axis)
 
 
-def _clean(axis: Axes) -> None:
+def clean(axis: Axes) -> None:
+    """Leave out the frame's lines that say nothing."""
     axis.spines[["top", "right"]].set_visible(False)

@@ -142,6 +142,19 @@ def describe(frame: pd.DataFrame) -> pd.DataFrame:
     ).reset_index()
 
 
+def pick(frame: pd.DataFrame, name: str = "") -> pd.DataFrame:
+    """One series of a frame: the one of that name, or the first.
+
+    Raises:
+        SeriesError: there is none of that name.
+    """
+    names = frame["unique_id"].unique()
+    if name and name not in names:
+        some = ", ".join(f"'{other}'" for other in names[:8]) + (", …" if len(names) > 8 else "")
+        raise SeriesError(f"Expected the name of one of the series ({some}), received: '{name}'.")
+    return frame[frame["unique_id"] == (name or names[0])].reset_index(drop=True)
+
+
 def _read_table(source: str | Path | bytes | pd.DataFrame, name: str) -> pd.DataFrame:
     if isinstance(source, pd.DataFrame):
         return source.copy()
@@ -346,9 +359,9 @@ def _check_grid(
     row = frame.iloc[off[0]]
     before = frame["ds"].iloc[off[0] - 1]
     raise SeriesError(
-        f"Expected one value every {_words(step)}, series '{row['unique_id']}' has one at "
-        f"{before} and the next at {row['ds']}, {_words(row['ds'] - before)} later. Bring it to "
-        f"one value every {_words(step)} first (sum or average)."
+        f"Expected one value every {in_words(step)}, series '{row['unique_id']}' has one at "
+        f"{before} and the next at {row['ds']}, {in_words(row['ds'] - before)} later. Bring it to "
+        f"one value every {in_words(step)} first (sum or average)."
     )
 
 
@@ -371,7 +384,7 @@ def _check_density(
     )
 
 
-def _words(length: pd.Timedelta) -> str:
+def in_words(length: pd.Timedelta) -> str:
     """A length of time as a reader would say it: `hour`, `30 minutes`, `2 days`."""
     seconds = length.total_seconds()
     for unit, size in (("day", 86400), ("hour", 3600), ("minute", 60), ("second", 1)):

@@ -1,0 +1,136 @@
+"""Settings that fit the data: frequency, season, lengths, and what is said where none fit."""
+
+from itertools import pairwise
+
+import numpy as np
+import pandas as pd
+import pytest
+from model_files import contract
+
+from kalecast.fitting import PLANS, WEEKLY_PLANS, answerable, fit_to_data, infer_frequency, rhythms
+from kalecast.network import NetworkSettings
+from kalecast.series import SeriesError, read_series, tidy
+from kalecast.training import TrainingSettings
+from kalecast.windows import require_learnable
+
+
+def table(steps: int, freq: str = "h", name: str = "one", start: str = "2026-01-01"):
+    stamps = pd.date_range(start, periods=steps, freq=freq)
+    return pd.DataFrame({"unique_id": name, "ds": stamps, "y": np.arange(float(steps)) % 7})
+
+
+@pytest.mark.parametrize(
+    ("freq", "expected", "season"),
+    [
+        ("h", "h", {"day": 24, "week": 168}),
+        ("30min", "30min", {"day": 48, "week": 336}),
+        ("15min", "15min", {"day": 96, "week": 672}),
+        ("60min", "h", {"day": 24, "week": 168}),
+        ("6h", "6h", {"day": 4, "week": 28}),
+        ("D", "D", {"week": 7, "year": 365}),
+    ],
+)
+def test_the_frequency_is_that_of_the_stamps_in_any_order(freq: str, expected: str, season: dict):
+    mixed = table(200, freq).sample(frac=1, random_state=0)
+    assert infer_frequency(read_series(mixed)) == expected
+    assert rhythms(expected) == season
+
+
+def test_gaps_do_not_hide_the_frequency():
+    rng = np.random.default_rng(0)
+    gappy = table(2000, "30min").drop(index=rng.choice(2000, 800, replace=False))
+    assert infer_frequency(gappy) == "30min"
+
+
+def test_stamps_with_offsets_are_one_clock_across_a_change_of_it():
+    local = pd.date_range("2026-03-20", "2026-04-05", freq="h", tz="Europe/Paris")
+    stamps = [stamp.isoformat() for stamp in local]
+    series = read_series(pd.DataFrame({"ds": stamps, "y": 1.0}))
+    assert infer_frequency(series) == "h"
+    assert len(tidy(series, "h")) == len(local)
+
+
+@pytest.mark.parametrize(
+    ("series", "part"),
+    [
+        (table(50, "MS"), "31 days"),
+        (table(50, "W"), "7 days"),
+        (table(50, "7h"), "7 hours"),
+        (table(50, "min"), "one every minute"),
+        (table(1), "two different stamps"),
+    ],
+)
+def test_frequencies_that_are_none_are_refused_in_words(series: pd.DataFrame, part: str):
+    with pytest.raises(SeriesError, match=part):
+        infer_frequency(series)
+
+
+def test_irregular_stamps_are_named():
+    series = table(100)
+    series.loc[40, "ds"] += pd.Timedelta("7min")
+    with pytest.raises(SeriesError, match="67 minutes later"):
+        tidy(series, infer_frequency(series))
+
+
+def test_long_series_get_the_pipelines_own_settings():
+    found = fit_to_data(table(5000), "h").parameters
+    defaults = NetworkSettings(), TrainingSettings()
+    own = {name: value for settings in defaults for name, value in vars(settings).items()}
+    assert {name: own.get(name, value) for name, value in found.items()} == found
+    assert found["test_windows"] == 7
+
+
+@pytest.mark.parametrize("days", range(7, 60))
+def test_whatever_is_suggested_can_be_trained_and_judged(days: int):
+    series = table(24 * days)
+    found = fit_to_data(series, "h").parameters
+    held_out = int(found["test_windows"]) * int(found["horizon"])
+    needed = int(found["input_length"]) + int(found["horizon"]) + int(found["validation_steps"])
+    require_learnable(series, held_out, needed)
+    NetworkSettings(**{name: found[name] for name in ("input_length", "horizon", "season")})
+
+
+def test_two_weeks_are_enough_and_six_days_are_told_what_is():
+    assert fit_to_data(table(14 * 24), "h").parameters["input_length"] == 7 * 24
+    with pytest.raises(SeriesError, match=r"168 steps or more \(7 days\).*'one', has 144"):
+        fit_to_data(table(6 * 24), "h")
+
+
+def test_daily_values_have_weeks_for_seasons():
+    found = fit_to_data(table(730, "D"), "D").parameters
+    assert (found["season"], found["input_length"], found["horizon"]) == (7, 49, 14)
+    with pytest.raises(SeriesError, match="7 weeks"):
+        fit_to_data(table(48, "D"), "D")
+
+
+def test_longer_windows_come_fewer_at_a_time():
+    seasons = {"h": 24, "30min": 48, "15min": 96}
+    fits = [fit_to_data(table(60 * steps, freq), freq) for freq, steps in seasons.items()]
+    assert [fit.parameters["batch_size"] for fit in fits] == [512, 256, 128]
+
+
+def test_lengths_go_by_the_series_in_the_middle():
+    series = pd.concat([table(24 * days, name=f"s{days}") for days in (1, 15, 16, 200)])
+    found = fit_to_data(series, "h").parameters
+    assert found["input_length"] == 7 * 24
+    assert found["minimum_history"] == 24  # the shortest can be asked for, too
+    few = pd.concat([table(24, name=f"s{at}") for at in range(5)] + [table(2000, name="long")])
+    assert fit_to_data(few, "h").parameters["input_length"] == 21 * 24
+
+
+def test_each_parameter_has_its_reason():
+    fit = fit_to_data(table(2000), "h")
+    assert fit.parameters.keys() == fit.reasons.keys()
+    assert "horizon               48  2 days ahead" in str(fit).splitlines()
+
+
+@pytest.mark.parametrize("plans", [PLANS, WEEKLY_PLANS])
+def test_each_plan_needs_less_than_the_one_before(plans: tuple):
+    assert all(before.needed > after.needed for before, after in pairwise(plans))
+
+
+def test_series_that_no_model_takes_are_left_out_of_the_answer():
+    unknown = table(500, name="unknown")
+    unknown.loc[100:, "y"] = np.nan
+    series = pd.concat([table(500), table(10, name="short"), unknown])
+    assert set(answerable(series, contract())["unique_id"]) == {"one"}
