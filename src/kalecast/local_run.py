@@ -1,0 +1,139 @@
+"""Run the compiled pipeline on this machine, from a notebook: line by line, and stoppable."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from kalecast.store import SERVED, fetch, project_path, publish
+
+RUNNER = "kale/run_pipeline.py"
+GRACE_SECONDS = 15.0
+"""What a stopped pipeline has to end its steps."""
+
+Tell = Callable[[str], None]
+
+
+class PipelineError(RuntimeError):
+    """The pipeline ended without a model; the text is the failed step's own."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a run of the pipeline gave."""
+
+    model_uri: str
+    scores: Mapping[str, float]
+    seconds: float
+
+    def verdict(self) -> str:
+        """How good the model is, beside the better one of the two seasonal naive forecasts."""
+        ours, naive = self.scores["mase"], self.scores["mase_seasonal_naive"]
+        better = 100 * (1 - ours / naive)
+        return (
+            f"On the held-out steps the model's mean absolute scaled error is {ours:.3f}, that of "
+            f"the seasonal naive forecast {naive:.3f}: {abs(better):.0f} % "
+            f"{'less' if better > 0 else 'more'}. The 80 % band held "
+            f"{100 * self.scores['coverage_80']:.0f} % of the values, the 95 % band "
+            f"{100 * self.scores['coverage_95']:.0f} %."
+        )
+
+
+def run_here(
+    parameters: Mapping[str, object], tell: Tell = print, runner: str | Path = RUNNER
+) -> Outcome:
+    """Run the compiled pipeline and wait for it.
+
+    An interruption ends the pipeline with all its processes before it goes on to the caller.
+
+    Args:
+        parameters: the pipeline's, by name; those left out have the notebook's values.
+        tell: is given each line that the run prints, as it comes.
+        runner: the program that runs it.
+
+    Raises:
+        PipelineError: a step failed, or a parameter is none of the pipeline's.
+    """
+    given = [item for pair in parameters.items() for item in ("--param", "{}={}".format(*pair))]
+    process = subprocess.Popen(
+        [
+            sys.executable,
+            str(project_path(runner)),
+            "--runs-dir",
+            str(project_path("runs")),
+            *given,
+        ],
+        cwd=project_path("."),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+    )
+    try:
+        assert process.stdout is not None
+        last = _pass_on(process.stdout, tell)
+        process.wait()
+    except BaseException:
+        _stop(process)
+        raise
+    return _outcome(last)
+
+
+def overrides(text: str) -> dict[str, str]:
+    """Parameters out of a text such as `epochs=2 width=32`.
+
+    Raises:
+        ValueError: it is none.
+    """
+    pairs = [item.partition("=") for item in text.split()]
+    wrong = next((name for name, equals, value in pairs if not (name and equals and value)), None)
+    if wrong is not None:
+        raise ValueError(f"Expected parameters such as 'epochs=2 width=32', received: '{wrong}'.")
+    return {name: value for name, _, value in pairs}
+
+
+def publish_to_serve(outcome: Outcome) -> str:
+    """Publish a run's model beside itself under the name that `make run` serves; its URI."""
+    from kalecast.runtime import Forecaster
+
+    model_file = fetch(outcome.model_uri)
+    store, _, _ = outcome.model_uri.rpartition("/")
+    return publish(model_file, store, SERVED, Forecaster(model_file).contract.version)
+
+
+def _pass_on(lines: Iterable[str], tell: Tell) -> str:
+    """Tell all lines but the last, which is for machines and is returned."""
+    last: str | None = None
+    for line in lines:
+        if last is not None:
+            tell(last)
+        last = line.rstrip("\n")
+    return last or ""
+
+
+def _stop(process: subprocess.Popen[str]) -> None:
+    """End a run; it may have had the interruption itself, and be at its end already."""
+    for end, seconds in ((None, 1.0), (process.terminate, GRACE_SECONDS), (process.kill, None)):
+        if end is not None:
+            end()
+        try:
+            process.wait(seconds)
+            return
+        except subprocess.TimeoutExpired:
+            continue
+
+
+def _outcome(last: str) -> Outcome:
+    try:
+        found: dict[str, Any] = json.loads(last)
+    except json.JSONDecodeError as error:
+        reason = last.removeprefix("error: ") or "It ended without a word."
+        raise PipelineError(reason) from error
+    if "error" in found:
+        failed = found["error"]
+        raise PipelineError(f"Step {failed['step']}: {failed['type']}: {failed['message']}")
+    return Outcome(found["model"], found["scores"], found["seconds"])
