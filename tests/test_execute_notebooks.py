@@ -1,0 +1,85 @@
+"""Running all notebooks: the ones of this project, and what is told of those that fail."""
+
+import json
+import sys
+from pathlib import Path
+
+import nbformat
+import pytest
+
+PROJECT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(PROJECT / "kale"))
+
+import execute_notebooks  # noqa: E402
+from execute_notebooks import main, read_plans  # noqa: E402
+from local_server import ServerError, serving  # noqa: E402
+from notebook_cells import NotebookError  # noqa: E402
+
+
+def write(path: Path, *sources: str) -> Path:
+    """A notebook of these code cells; the first takes parameters."""
+    notebook = nbformat.v4.new_notebook()
+    notebook.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3"}
+    notebook.cells = [nbformat.v4.new_markdown_cell("# A notebook")]
+    notebook.cells += [nbformat.v4.new_code_cell(source) for source in sources]
+    notebook.cells[1].metadata["tags"] = ["parameters"]
+    nbformat.write(notebook, path)
+    return path
+
+
+def outcome(capsys: pytest.CaptureFixture[str]) -> tuple[str, dict[str, float]]:
+    """What was told, and its last line."""
+    told = capsys.readouterr().out
+    return told, json.loads(told.splitlines()[-1])
+
+
+@pytest.mark.slow
+def test_all_notebooks_of_the_project_run_twice_with_the_same_outputs(tmp_path, capsys):
+    assert main(["--output-dir", str(tmp_path / "out")]) == 0, capsys.readouterr().out
+    _, last = outcome(capsys)
+    names = sorted(path.stem for path in (PROJECT / "notebooks").glob("*.ipynb"))
+    assert last["notebooks"] == len(names)
+    assert last["failed"] == 0
+    assert sorted(last) == ["failed", "notebooks", "seconds"]
+    for name in names:
+        executed = nbformat.read(tmp_path / "out" / f"{name}.ipynb", as_version=4)
+        assert any(cell.get("outputs") for cell in executed.cells), name
+        page = (tmp_path / "out" / f"{name}.html").read_text()
+        assert "<script src=" not in page, f"{name}.html needs a network"
+
+
+@pytest.mark.slow
+def test_a_cell_that_fails_and_one_that_differs_are_named(tmp_path, capsys):
+    good = write(tmp_path / "good.ipynb", "n = 1", "print(n)")
+    failing = write(tmp_path / "failing.ipynb", "n = 0", "print(1 / n)", "print('never')")
+    changing = write(
+        tmp_path / "changing.ipynb", "import time", "print('same')", "print(time.time_ns())"
+    )
+    paths = [str(path) for path in (good, failing, changing)]
+    assert main([*paths, "--output-dir", str(tmp_path / "out")]) == 1
+    told, last = outcome(capsys)
+    assert last["notebooks"] == 3
+    assert last["failed"] == 2
+    assert "failing.ipynb: cell 3 (print(1 / n)): ZeroDivisionError: division by zero" in told
+    assert "changing.ipynb: cell 4 (print(time.time_ns())): printed something else" in told
+    assert "good.ipynb:" not in told
+    assert (tmp_path / "out" / "failing.html").is_file()
+
+
+def test_a_plan_for_a_notebook_that_is_not_there_is_refused(tmp_path, monkeypatch, capsys):
+    write(tmp_path / "here.ipynb", "n = 1")
+    (tmp_path / "ci.yaml").write_text("gone:\n  parameters: {n: 2}\n")
+    monkeypatch.setattr(execute_notebooks, "NOTEBOOKS", tmp_path)
+    with pytest.raises(NotebookError, match="'gone'"):
+        read_plans([tmp_path / "here.ipynb"])
+
+
+def test_a_server_without_a_model_says_so(tmp_path):
+    with pytest.raises(ServerError, match="none there"), serving(tmp_path / "none.onnx"):
+        pass
+
+
+def test_a_server_that_cannot_read_its_model_says_why(tmp_path):
+    (tmp_path / "bad.onnx").write_text("hello")
+    with pytest.raises(ServerError, match="ended at once"), serving(tmp_path / "bad.onnx"):
+        pass
