@@ -42,6 +42,18 @@ compile: install-workbench  ## Compile the notebook with Kale into kale/
 compile-check: install-workbench  ## Fail where notebook and compiled pipeline have drifted apart
 	@$(workbench) kale/compile_notebook.py --check
 
+.PHONY: notebooks
+notebooks: install-all  ## Run all notebooks, small, with papermill and nbval (JOBS=2)
+	@$(workbench) kale/execute_notebooks.py $(if $(JOBS),--jobs $(JOBS))
+
+.PHONY: check-notebooks
+check-notebooks: install-workbench  ## Check notebooks without running them: tags, names, paths, outputs
+	@$(workbench) kale/check_notebooks.py
+
+.PHONY: clear-outputs
+clear-outputs: install-workbench  ## Take the outputs out of the notebooks, before a commit
+	@.venv/workbench/bin/jupyter nbconvert --clear-output --inplace --log-level=ERROR notebooks/*.ipynb
+
 .PHONY: serve
 serve: .venv/server/.installed  ## Serve a model file (MODEL_URI=models/forecaster.onnx)
 	@exec .venv/server/bin/python seldon/serve.py --model-uri "$(MODEL_URI)" --port $(SERVER_PORT) \
@@ -94,7 +106,7 @@ tune: install-workbench  ## Search hyper-parameters, resumable (DATA=my.csv, TRI
 ##### Checks #####
 
 .PHONY: test
-test: lint compile-check test-fast test-slow  ## Check everything
+test: check-notebooks lint test-fast test-slow  ## Check everything
 
 .PHONY: test-fast
 test-fast: install-all  ## The quick tests
@@ -130,10 +142,14 @@ install-all: install-run .venv/seldon/.installed .venv/workbench/.installed-test
 	@tests/install_debian.sh
 	@touch $@
 
+.PHONY: hooks
+hooks: install-all  ## Have git check notebooks and code before each commit
+	@.venv/workbench/bin/pre-commit install
+
 .PHONY: lock
 lock: install-workbench  ## Write the locks and environment.yml anew (LOCK_ARGS=--upgrade)
 	@requirements/lock.sh $(LOCK_ARGS)
 
 .PHONY: clean
 clean:  ## Remove runs, models and caches; the environments stay
-	@rm -rf runs models .pytest_cache .mypy_cache .ruff_cache
+	@rm -rf runs models build .pytest_cache .mypy_cache .ruff_cache
