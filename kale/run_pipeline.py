@@ -2,31 +2,31 @@
 
     python kale/run_pipeline.py [kale/<name>.pipeline.yaml] [--param name=value …] [--runs-dir runs]
 
-Every run gets a folder of its own with logs, reports, what passed between the steps, and
-summary.json. The last line on standard output is one JSON object. The exit code is 0, 1 when a
-step failed, 2 for a wrong argument, 130 or 143 when stopped.
+Every run gets a folder of its own with logs, reports, what passed between the steps, how far it
+is (progress.json) and how it went (summary.json). The last line on standard output is one JSON
+object. The exit code is 0, 1 when a step failed, 2 for a wrong argument, 130 or 143 when stopped.
 """
 
 import argparse
 import contextlib
 import io
+import itertools
 import json
-import secrets
 import shutil
 import signal
 import sys
 import time
 import types
 import warnings
-from datetime import datetime
 from pathlib import Path
 from typing import Any, NoReturn
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
 import light_kale
+import run_folder
 from pipeline_parameters import ParameterError, parse_parameters
-from step_launcher import StepLauncher, StepRecord
+from step_launcher import StepLauncher, StepRecord, step_name
 from terminal_text import plain
 
 # Python's own start and the imports above count too: they took this process's CPU time.
@@ -38,20 +38,35 @@ class Stopped(BaseException):
     """A signal asked this run to stop."""
 
 
-def run_pipeline(pipeline_file: Path, given: list[str], runs_dir: Path) -> int:
-    """Run, print the summary and return the exit code."""
-    launcher = StepLauncher(_new_run_folder(runs_dir), PROJECT, sys.stdout)
+def run_pipeline(pipeline_file: Path, given: list[str], folder: Path, keep: bool = True) -> int:
+    """Run, print the summary and return the exit code.
+
+    Args:
+        pipeline_file: a compiled pipeline.
+        given: parameters as `name=value`.
+        folder: where the run keeps everything.
+        keep: whether the folder stays if nothing runs because of a wrong parameter.
+    """
+    run_folder.furnish(folder)
+    held = run_folder.hold(folder)
+    progress = run_folder.Progress(folder, pipeline_file.name)
+    launcher = StepLauncher(folder, PROJECT, sys.stdout, progress.write)
     # Data frames between steps make Kale import pandas, which takes seconds, in every step.
     source = pipeline_file.read_text(encoding="utf-8")
     launcher.start(["pandas"] if "pandas" in source or "kalecast" in source else [])
-    exit_code, parameters = 0, {}
+    exit_code = 0
     try:
         pipeline = _load(pipeline_file)
-        parameters = parse_parameters(given, _declared_parameters(pipeline))
-        launcher.step_count = _count_steps(pipeline.pipeline_spec)
-        _run_locally(pipeline, parameters, launcher)
+        declared = _declared_parameters(pipeline)
+        progress.defaults = _defaults(pipeline, declared)
+        progress.parameters = parse_parameters(given, declared)
+        progress.step_names = _step_names(pipeline.pipeline_spec)
+        progress.write([])
+        launcher.step_count = len(progress.step_names)
+        _run_locally(pipeline, progress.parameters, launcher)
     except ParameterError:
-        shutil.rmtree(launcher.run_folder)
+        if not keep:
+            shutil.rmtree(folder)
         raise
     except Stopped as stopped:
         exit_code = 128 + int(stopped.args[0])
@@ -62,16 +77,9 @@ def run_pipeline(pipeline_file: Path, given: list[str], runs_dir: Path) -> int:
     finally:
         _ignore_signals()
         launcher.end()
-    _summarize(launcher, pipeline_file, parameters, exit_code)
+    _summarize(launcher, pipeline_file, progress.parameters, exit_code)
+    held.close()
     return exit_code
-
-
-def _new_run_folder(runs_dir: Path) -> Path:
-    name = f"{datetime.now():%Y%m%d-%H%M%S}-{secrets.token_hex(3)}"
-    folder = runs_dir.resolve() / name
-    for part in ("logs", "reports", "marshal", "results", "ipython"):
-        (folder / part).mkdir(parents=True)
-    return folder
 
 
 def _load(pipeline_file: Path) -> Any:
@@ -90,14 +98,39 @@ def _declared_parameters(pipeline: Any) -> dict[str, str]:
     return {name: type_name(declared[name].parameter_type) for name in sorted(declared)}
 
 
-def _count_steps(spec: Any) -> int:
-    def count(component: Any) -> int:
-        if not component.HasField("dag"):
-            return 1
-        tasks = component.dag.tasks.values()
-        return sum(count(spec.components[task.component_ref.name]) for task in tasks)
+def _defaults(pipeline: Any, declared: dict[str, str]) -> dict[str, Any]:
+    """The value of each parameter that is not given."""
+    from google.protobuf.json_format import MessageToDict
 
-    return count(spec.root)
+    parameters = pipeline.pipeline_spec.root.input_definitions.parameters
+    values = {name: MessageToDict(parameters[name].default_value) for name in declared}
+    # A protobuf value knows no integers.
+    return {
+        name: int(value) if declared[name] == "NUMBER_INTEGER" and value is not None else value
+        for name, value in values.items()
+    }
+
+
+def _step_names(spec: Any) -> list[str]:
+    """The steps in the order in which KFP's local runner takes them."""
+    from google.protobuf.json_format import MessageToDict
+    from kfp.local.graph_utils import topological_sort_tasks
+
+    executors = MessageToDict(spec.deployment_spec)["executors"]
+
+    def names(component: Any) -> list[str]:
+        if not component.HasField("dag"):
+            container = executors[component.executor_label].get("container", {})
+            arguments = dict(itertools.pairwise(container.get("args", [])))
+            return [step_name(arguments.get("--function_to_execute", component.executor_label))]
+        tasks = component.dag.tasks
+        return [
+            name
+            for task in reversed(topological_sort_tasks(tasks))
+            for name in names(spec.components[tasks[task].component_ref.name])
+        ]
+
+    return names(spec.root)
 
 
 def _run_locally(pipeline: Any, parameters: dict[str, Any], launcher: StepLauncher) -> None:
@@ -114,6 +147,10 @@ def _run_locally(pipeline: Any, parameters: dict[str, Any], launcher: StepLaunch
     try:
         with contextlib.redirect_stdout(told_by_kfp), warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="You may be attemping to run a task")
+            # CPU, memory and retries are for pods.
+            warnings.filterwarnings(
+                "ignore", message=".*have no effect in the current local runner"
+            )
             pipeline(**parameters)
     finally:
         kfp_log = launcher.run_folder / "logs" / "kfp.txt"
@@ -160,7 +197,7 @@ def _summarize(
         "parameters": parameters,
         "steps": [record.summary() for record in records],
     }
-    (folder / "summary.json").write_text(json.dumps(outcome | details, indent=2) + "\n")
+    run_folder.write_json(folder / run_folder.SUMMARY, outcome | details)
     print("\n".join(_table(records)))
     for name, value in outcome["scores"].items():
         print(f"score    {name} = {value:g}")
@@ -210,6 +247,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("pipeline", nargs="?", type=Path)
     parser.add_argument("--param", action="extend", nargs="+", default=[], metavar="NAME=VALUE")
     parser.add_argument("--runs-dir", type=Path, default=PROJECT / "runs")
+    parser.add_argument(
+        "--run-folder", type=Path, help="a folder for the run that is there already"
+    )
     options = parser.parse_args(arguments)
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _stop)
@@ -217,7 +257,10 @@ def main(arguments: list[str] | None = None) -> int:
         pipeline_file = options.pipeline or _default_pipeline()
         if not pipeline_file.is_file():
             raise ParameterError(f"Expected a compiled pipeline, received: {pipeline_file}.")
-        return run_pipeline(pipeline_file, options.param, options.runs_dir)
+        if options.run_folder:
+            return run_pipeline(pipeline_file, options.param, options.run_folder.resolve())
+        folder = run_folder.new_run_folder(options.runs_dir)
+        return run_pipeline(pipeline_file, options.param, folder, keep=False)
     except ParameterError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

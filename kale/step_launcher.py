@@ -13,6 +13,7 @@ import select
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, TextIO
@@ -28,6 +29,7 @@ class StepRecord:
     """How a step went."""
 
     name: str
+    started: float = field(default_factory=time.time)
     seconds: float = 0.0
     cell_seconds: float = 0.0
     status: str = "running"
@@ -40,15 +42,34 @@ class StepRecord:
         return {key: value for key, value in asdict(self).items() if key != "model_uri_file"}
 
 
-class StepLauncher:
-    """Runs one step after another."""
+def step_name(function: str) -> str:
+    """The name of a step in the notebook, from that of its function."""
+    return function.removesuffix("_step")
 
-    def __init__(self, run_folder: Path, project: Path, terminal: TextIO) -> None:
+
+class StepLauncher:
+    """Runs one step after another.
+
+    Args:
+        run_folder: where the run keeps everything.
+        project: the working directory of the steps.
+        terminal: where lines go as steps start, print and end.
+        tell_progress: is told how each step went so far, as one starts and as it ends.
+    """
+
+    def __init__(
+        self,
+        run_folder: Path,
+        project: Path,
+        terminal: TextIO,
+        tell_progress: Callable[[list[dict[str, Any]]], None],
+    ) -> None:
         self.run_folder = run_folder
         self.records: list[StepRecord] = []
         self.step_count = 0
         self._project = project
         self._terminal = terminal
+        self._tell_progress = tell_progress
         self._parent: subprocess.Popen[bytes] | None = None
         self._exit_codes = -1
 
@@ -81,8 +102,9 @@ class StepLauncher:
         arguments = dict(itertools.pairwise(full_command))
         executor_input = json.loads(arguments["--executor_input"])
         function = arguments["--function_to_execute"]
-        record = StepRecord(self._unused_name(function.removesuffix("_step")))
+        record = StepRecord(self._unused_name(step_name(function)))
         self.records.append(record)
+        self._note_progress()
         self._say(f"[{len(self.records)}/{self.step_count}] {record.name}")
         job = {
             "step": record.name,
@@ -103,6 +125,7 @@ class StepLauncher:
         finally:
             record.seconds = time.perf_counter() - start
         self._finish(record, job, exit_code)
+        self._note_progress()
         self._say(
             f"[{len(self.records)}/{self.step_count}] {record.name} ... "
             f"{record.seconds:.1f} s{' FAILED' if record.error else ''}"
@@ -167,6 +190,9 @@ class StepLauncher:
         output_file = Path(job["executor_input"]["outputs"]["outputFile"])
         if output_file.is_file():
             _read_outputs(record, json.loads(output_file.read_text()))
+
+    def _note_progress(self) -> None:
+        self._tell_progress([record.summary() for record in self.records])
 
     def _unused_name(self, name: str) -> str:
         taken = [record.name for record in self.records]

@@ -4,13 +4,13 @@ import json
 import signal
 import subprocess
 import sys
-import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
-from toy_notebooks import SUM_CELLS, Cell, write_notebook
+from run_processes import assert_no_process_left, processes_of
+from toy_notebooks import SLEEPY_CELLS, SUM_CELLS, Cell, write_notebook
 
 PROJECT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(PROJECT / "kale"))
@@ -67,18 +67,6 @@ def run(pipeline: Path, *arguments: str) -> Run:
     return finished(start(pipeline, *arguments), pipeline)
 
 
-def processes_of(folder: Path) -> list[str]:
-    """The processes whose environment names this run's folder."""
-    found = []
-    for entry in Path("/proc").glob("[0-9]*"):
-        try:
-            if str(folder).encode() in (entry / "environ").read_bytes():
-                found.append((entry / "cmdline").read_text().replace("\0", " "))
-        except OSError:
-            continue
-    return found
-
-
 @slow
 def test_passes_values_and_parameters_and_tells_what_came_out(tmp_path):
     pipeline = compiled(tmp_path, SUM_CELLS)
@@ -131,7 +119,7 @@ def test_cells_behave_as_in_a_kernel(tmp_path):
             "3.14159",
             ["step:show"],
         ),
-        ("'not shown';", []),
+        ("'not shown';", ["step:show"]),
         (
             "import matplotlib.pyplot as plt\n"
             "_ = plt.plot([1, 2])\n"
@@ -198,7 +186,8 @@ def test_output_appears_while_the_step_works(tmp_path):
     ],
 )
 def test_stops_at_the_first_error_and_shows_it(source, expected, tmp_path):
-    cells = [("before = 'shown'\nprint(before)", ["step:one"]), (source, []), ("after = 1", [])]
+    cells = [("before = 'shown'\nprint(before)", ["step:one"]), (source, ["step:one"])]
+    cells.append(("after = 1", ["step:one"]))
     cells.append(("print(x, 'must not run')", ["step:two", "prev:one"]))
     result = run(compiled(tmp_path, cells))
     assert result.exit_code == 1
@@ -216,19 +205,6 @@ def test_stops_at_the_first_error_and_shows_it(source, expected, tmp_path):
         assert "  cell, line 4\n    inner()\n  cell, line 2, in inner" in result.log("one")
 
 
-SLEEPY: list[Cell] = [
-    (
-        "import subprocess, time\n"
-        "child = subprocess.Popen(['sleep', '600'])\n"
-        "print('asleep')\n"
-        "time.sleep(600)\n"
-        "done = 1",
-        ["step:sleep"],
-    ),
-    ("print(done)", ["step:after", "prev:sleep"]),
-]
-
-
 def asleep(pipeline: Path) -> subprocess.Popen[str]:
     """A run whose first step sleeps, with a child that sleeps too."""
     process = start(pipeline)
@@ -239,17 +215,10 @@ def asleep(pipeline: Path) -> subprocess.Popen[str]:
     return process
 
 
-def assert_no_process_left(folder: Path) -> None:
-    deadline = time.monotonic() + 10
-    while processes_of(folder) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    assert processes_of(folder) == []
-
-
 @slow
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_signal_ends_every_process_and_keeps_the_folder(number, code, tmp_path):
-    pipeline = compiled(tmp_path, SLEEPY)
+    pipeline = compiled(tmp_path, SLEEPY_CELLS)
     process = asleep(pipeline)
     assert len(processes_of(tmp_path)) >= 3  # the parent of the steps, the step, its child
     process.send_signal(number)
@@ -263,7 +232,7 @@ def test_a_signal_ends_every_process_and_keeps_the_folder(number, code, tmp_path
 
 @slow
 def test_a_killed_run_leaves_no_process(tmp_path):
-    pipeline = compiled(tmp_path, SLEEPY)
+    pipeline = compiled(tmp_path, SLEEPY_CELLS)
     process = asleep(pipeline)
     process.kill()
     process.communicate()

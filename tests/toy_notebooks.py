@@ -17,10 +17,25 @@ SUM_CELLS: list[Cell] = [
     ("print(score_sum)", ["pipeline-metrics"]),
 ]
 
+# A first step that sleeps, with a child that sleeps too, and says so.
+SLEEPY_CELLS: list[Cell] = [
+    (
+        "import subprocess, time\n"
+        "child = subprocess.Popen(['sleep', '600'])\n"
+        "print('asleep')\n"
+        "time.sleep(600)\n"
+        "done = 1",
+        ["step:sleep"],
+    ),
+    ("print(done)", ["step:after", "prev:sleep"]),
+]
+
 
 def write_notebook(path: Path, cells: list[Cell], **metadata: Any) -> Path:
     """Write a notebook of (source, tags) cells; `metadata` joins Kale's block."""
     notebook = nbformat.v4.new_notebook()
+    # JupyterLab asks which kernel to take where a notebook names none.
+    notebook.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3 (ipykernel)"}
     name = path.stem.replace("_", "-")
     notebook.metadata["kubeflow_notebook"] = {
         "pipeline_name": name,

@@ -1,0 +1,78 @@
+"""The folder of one run, and what the run tells about itself in it.
+
+progress.json   while it works: its parameters, the names of its steps, how each went so far
+summary.json    in the end: the outcome as well
+running         locked by the run's process as long as that lives
+logs/, reports/, marshal/, results/, ipython/
+"""
+
+import fcntl
+import json
+import secrets
+import time
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import IO, Any
+
+PROGRESS, SUMMARY, RUNNING = "progress.json", "summary.json", "running"
+
+
+def new_run_folder(runs_dir: Path) -> Path:
+    """Make an empty folder whose name tells when the run was asked for."""
+    name = f"{datetime.now():%Y%m%d-%H%M%S}-{secrets.token_hex(3)}"
+    folder = runs_dir.resolve() / name
+    folder.mkdir(parents=True)
+    return folder
+
+
+def furnish(folder: Path) -> None:
+    """Make the folders that a run writes into."""
+    for part in ("logs", "reports", "marshal", "results", "ipython"):
+        (folder / part).mkdir(exist_ok=True)
+
+
+def hold(folder: Path) -> IO[str]:
+    """Mark the run as running until this process ends, however it ends.
+
+    The caller keeps the file: closing it takes the mark away.
+    """
+    file = (folder / RUNNING).open("w")
+    fcntl.flock(file, fcntl.LOCK_EX)
+    return file
+
+
+def is_running(folder: Path) -> bool:
+    """Whether a process holds the run."""
+    try:
+        with (folder / RUNNING).open() as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False
+    except BlockingIOError:
+        return True
+    return False
+
+
+def write_json(path: Path, content: dict[str, Any]) -> None:
+    """Write a file that readers see whole or not at all."""
+    draft = path.with_suffix(".draft")
+    draft.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    draft.replace(path)
+
+
+@dataclass
+class Progress:
+    """What is known of a run while it works."""
+
+    folder: Path
+    pipeline: str
+    parameters: dict[str, Any] = field(default_factory=dict)
+    defaults: dict[str, Any] = field(default_factory=dict)
+    step_names: list[str] = field(default_factory=list)
+    started: float = field(default_factory=time.time)
+
+    def write(self, steps: list[dict[str, Any]]) -> None:
+        """Keep it in the folder, with how each step went so far."""
+        content = {name: value for name, value in vars(self).items() if name != "folder"}
+        write_json(self.folder / PROGRESS, {**content, "steps": steps})
