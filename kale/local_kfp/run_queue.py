@@ -1,0 +1,113 @@
+"""Runs one after another: a laptop has no cores for two at once."""
+
+import asyncio
+import contextlib
+import sys
+from collections import deque
+from dataclasses import dataclass
+from pathlib import Path
+
+from child_process import end_child, start_child
+
+RUN_PIPELINE = Path(__file__).resolve().parent.parent / "run_pipeline.py"
+PACKAGE = "pipeline.yaml"  # in the run's folder
+TERMINAL = "terminal.txt"  # beside it: what `make pipeline` would have shown
+GRACE_SECONDS = 15.0  # a run needs ten at most to end its steps
+
+
+@dataclass
+class Job:
+    """A run that waits or works."""
+
+    folder: Path
+    parameters: list[str]
+    process: asyncio.Task[asyncio.subprocess.Process] | None = None
+    ending: asyncio.Task[None] | None = None
+
+    @property
+    def run_id(self) -> str:
+        """The run's id is its folder's name."""
+        return self.folder.name
+
+    async def start(self) -> asyncio.subprocess.Process:
+        """Start the run's process."""
+        command = [sys.executable, str(RUN_PIPELINE), str(self.folder / PACKAGE)]
+        command += ["--run-folder", str(self.folder)]
+        if self.parameters:
+            command += ["--param", *self.parameters]
+        with (self.folder / TERMINAL).open("wb") as terminal:
+            return await start_child(command, stdout=terminal, stderr=terminal)
+
+    async def end(self) -> None:
+        """End the run's process."""
+        if self.process is not None:
+            await end_child(await self.process, GRACE_SECONDS)
+
+
+class RunQueue:
+    """Starts `run_pipeline.py` for each run, in the order in which they come."""
+
+    def __init__(self) -> None:
+        self._waiting: deque[Job] = deque()
+        self._working: Job | None = None
+        self._more = asyncio.Event()
+        self._worker = asyncio.create_task(self._work())
+
+    def add(self, folder: Path, parameters: list[str]) -> None:
+        """Queue the run of the package in a folder."""
+        self._waiting.append(Job(folder, parameters))
+        self._more.set()
+
+    def state(self, run_id: str) -> str | None:
+        """KFP's word for the state of a run that waits or works."""
+        if self._working and self._working.run_id == run_id:
+            return "CANCELING" if self._working.ending else "RUNNING"
+        return "PENDING" if self.place(run_id) is not None else None
+
+    def place(self, run_id: str) -> int | None:
+        """How many runs come before a waiting one."""
+        waiting = [job.run_id for job in self._waiting]
+        return waiting.index(run_id) + bool(self._working) if run_id in waiting else None
+
+    def drop(self, run_id: str) -> bool:
+        """Take a waiting run out; whether it was there."""
+        before = len(self._waiting)
+        self._waiting = deque(job for job in self._waiting if job.run_id != run_id)
+        return len(self._waiting) < before
+
+    def end(self, run_id: str) -> bool:
+        """Begin to end the run that works, which takes it seconds; whether it was this one."""
+        job = self._working
+        if job is None or job.run_id != run_id:
+            return False
+        job.ending = job.ending or asyncio.create_task(job.end())
+        return True
+
+    async def close(self) -> None:
+        """End what works and begin nothing more."""
+        self._waiting.clear()
+        if self._working and self.end(self._working.run_id) and self._working.ending:
+            await self._working.ending
+        self._worker.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await self._worker
+
+    async def _work(self) -> None:
+        while True:
+            await self._more.wait()
+            self._more.clear()
+            while self._waiting:
+                self._working = self._waiting.popleft()
+                await self._see_through(self._working)
+                self._working = None
+
+    async def _see_through(self, job: Job) -> None:
+        job.process = asyncio.create_task(job.start())
+        try:
+            process = await job.process
+        except OSError as error:  # no memory, no room on the disk
+            print(f"run {job.run_id} did not start: {error}", file=sys.stderr)
+            return
+        await process.wait()
+        if job.ending:
+            await job.ending

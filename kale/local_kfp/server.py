@@ -1,0 +1,63 @@
+"""The stand-in as a server on loopback."""
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+
+import tornado.httpserver
+import tornado.web
+
+from local_kfp import api, page
+from local_kfp.address import HOST, Address, open_address
+from local_kfp.catalogue import Catalogue
+from local_kfp.guarded import Nothing
+from local_kfp.run_queue import RunQueue
+from local_kfp.runs import Runs
+
+LARGEST_BODY = 16 * 1024 * 1024
+
+
+@dataclass
+class LocalKfp:
+    """A stand-in that serves."""
+
+    address: Address
+    runs: Runs
+    server: tornado.httpserver.HTTPServer
+
+    @property
+    def host(self) -> str:
+        """The address, as a client of KFP takes it."""
+        return f"http://{HOST}:{self.address.port}"
+
+    @property
+    def page(self) -> str:
+        """The address of the page, with the secret that opens it."""
+        return f"{self.host}/?token={self.address.token}"
+
+    async def close(self) -> None:
+        """End the run that works, and serve no more."""
+        await self.runs.close()
+        self.server.stop()
+        await self.server.close_all_connections()
+
+
+def start_local_kfp(runs_dir: Path, port: int = 0) -> LocalKfp:
+    """Serve within the running event loop; port 0 is that of the last start, or a free one."""
+    logging.getLogger("tornado.access").setLevel(logging.ERROR)
+    sockets, address = open_address(runs_dir.resolve(), port)
+    runs = Runs(runs_dir.resolve(), RunQueue())
+    guard = {"token": address.token, "port": address.port}
+    with_runs = {**guard, "runs": runs}
+    for_api = {**with_runs, "catalogue": Catalogue()}
+    application = tornado.web.Application(
+        [(pattern, handler, for_api) for pattern, handler in api.ROUTES]
+        + [(pattern, handler, with_runs) for pattern, handler in page.ROUTES],
+        default_handler_class=Nothing,
+        default_handler_args=guard,
+    )
+    server = tornado.httpserver.HTTPServer(
+        application, max_body_size=LARGEST_BODY, max_buffer_size=LARGEST_BODY
+    )
+    server.add_sockets(sockets)
+    return LocalKfp(address, runs, server)
