@@ -12,6 +12,7 @@ KALE_FOLDER = Path(__file__).resolve().parents[2]
 # Only for the import below: the folder's own modules are no business of the notebook.
 sys.path[0] = str(KALE_FOLDER)
 import kale_additions  # noqa: E402
+import kale_panel  # noqa: E402
 
 sys.path.pop(0)
 
@@ -19,4 +20,5 @@ from ipykernel.kernelapp import launch_new_instance  # noqa: E402
 
 if __name__ == "__main__":
     kale_additions.install()
+    kale_panel.install()
     launch_new_instance()
