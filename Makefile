@@ -13,8 +13,6 @@ MODEL_URI ?= models/forecaster.onnx
 # Pipeline parameters for `make run` and `make pipeline`, such as PARAMS="epochs=10 horizon=24"
 PARAMS ?=
 
-# Kale writes an index into what it compiles; the compiled pipeline must not name one.
-no_index := file:///no-package-index
 workbench := .venv/workbench/bin/python
 with_params = $(foreach parameter,$(PARAMS),--param $(parameter))
 
@@ -65,10 +63,8 @@ page: .venv/page/.installed  ## Show the page for a server that runs already
 		KALECAST_METRICS_PORT=$(PAGE_METRICS_PORT) SAMPLE_DATA="$(DATA)" exec .venv/page/bin/python gradio_app/app.py
 
 .PHONY: lab
-lab: install-workbench  ## Open JupyterLab with the Kale extension
-	@KALE_PYPI_PROD_URL=$(no_index) JUPYTER_CONFIG_PATH=$(CURDIR)/kale \
-		exec .venv/workbench/bin/jupyter lab $(if $(filter 0,$(shell id -u)),--allow-root) \
-		--LabApp.default_url=/lab/tree/notebooks/forecast_pipeline.ipynb $(LAB_ARGS)
+lab: install-workbench .venv/seldon/.installed  ## Open JupyterLab with Kale; Run works here, or on KFP_HOST (LAB_ARGS=)
+	@exec $(workbench) kale/lab.py -- $(LAB_ARGS)
 
 ##### Benchmarks #####
 

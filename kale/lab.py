@@ -1,0 +1,144 @@
+"""JupyterLab with Kale's extension, where *Compile* and *Run* work: `make lab`.
+
+    python kale/lab.py [--root FOLDER] [--runs-dir runs] [-- JupyterLab's arguments]
+
+With KFP_HOST, or in a Notebook Server of Kubeflow, a click on *Run* reaches that KFP
+(`kfp_connection` has the variables). Anywhere else a stand-in for it runs the pipeline on this
+machine, and shows it on a page of its own.
+"""
+
+import argparse
+import asyncio
+import os
+import signal
+import sys
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+
+from child_process import end_child, start_child
+from kfp_connection import Connection, connection_of, problem_with
+from local_kfp.server import LocalKfp, start_local_kfp
+
+KALE_FOLDER = Path(__file__).resolve().parent
+PROJECT = KALE_FOLDER.parent
+NOTEBOOK = "notebooks/forecast_pipeline.ipynb"
+# Kale writes an index into what it compiles; see compile_notebook.py.
+PACKAGE_INDEX = "file:///no-package-index"
+GRACE_SECONDS = 10.0
+TOKEN_FILE = "token"
+
+
+async def open_lab(options: argparse.Namespace) -> int:
+    """Serve until JupyterLab ends or a signal comes; the exit code."""
+    stopped = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, stopped.set)
+    connection = connection_of(os.environ)
+    local = None if connection else start_local_kfp(options.runs_dir, options.kfp_port)
+    with tempfile.TemporaryDirectory(prefix="kalecast-lab-") as scratch:
+        try:
+            if local:
+                connection = _connection_to(local, Path(scratch))
+            assert connection is not None
+            connection.write(Path(scratch) / "kfp.json")
+            await _tell(connection, local)
+            if options.no_jupyter:
+                await stopped.wait()
+                return 0
+            environment = _environment(Path(scratch) / "kfp.json", local)
+            return await _run_jupyter(options, environment, stopped)
+        finally:
+            if local:
+                await local.close()
+
+
+def _connection_to(local: LocalKfp, scratch: Path) -> Connection:
+    token = scratch / TOKEN_FILE  # in a folder that no one else may read
+    token.write_text(local.address.token)
+    return Connection(local.host, "existing_bearer_token", {"file_path": str(token)})
+
+
+async def _tell(connection: Connection, local: LocalKfp | None) -> None:
+    """Say where a click on *Run* leads."""
+    if local:
+        told = f"Run works on this machine; its runs are at {local.page}"
+    else:
+        problem = await asyncio.to_thread(problem_with, connection, os.environ)
+        told = f"Run works on KFP at {connection.host}"
+        if problem:
+            told = f"{problem}\n  Compile works nevertheless, Run does not."
+    print(f"\n  {told}\n", flush=True)
+
+
+async def _run_jupyter(
+    options: argparse.Namespace, environment: Mapping[str, str], stopped: asyncio.Event
+) -> int:
+    """Run JupyterLab until it ends by itself or is to be stopped."""
+    command = [sys.executable, "-m", "jupyterlab", *_jupyter_arguments(options)]
+    jupyter = await start_child(command, cwd=options.root, environment=environment)
+    waits = [asyncio.create_task(jupyter.wait()), asyncio.create_task(stopped.wait())]
+    await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+    waits[1].cancel()
+    if jupyter.returncode is not None:
+        return jupyter.returncode
+    await end_child(jupyter, GRACE_SECONDS)
+    return 0
+
+
+def _jupyter_arguments(options: argparse.Namespace) -> list[str]:
+    arguments = [f"--ServerApp.root_dir={options.root.resolve()}"]
+    if (options.root / NOTEBOOK).is_file():
+        arguments.append(f"--LabApp.default_url=/lab/tree/{NOTEBOOK}")
+    if os.geteuid() == 0:
+        arguments.append("--allow-root")
+    if "NB_PREFIX" in os.environ:
+        # Kubeflow's gateway lets in whom the profile allows, and asks for no second password.
+        arguments += [
+            f"--ServerApp.base_url={os.environ['NB_PREFIX'] or '/'}",
+            "--ServerApp.ip=0.0.0.0",
+            "--ServerApp.port=8888",
+            "--IdentityProvider.token=",
+            "--no-browser",
+        ]
+    return arguments + options.jupyter_arguments
+
+
+def _environment(kale_config: Path, local: LocalKfp | None) -> dict[str, str]:
+    """The environment of JupyterLab and its kernels."""
+    # As for `make compile`: what the machine has set must not change what a click compiles.
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(("KALE_", "KFP_"))}
+    ours = {
+        "KALE_CONFIG_PATH": str(kale_config),
+        "KALE_PYPI_PROD_URL": PACKAGE_INDEX,
+        "JUPYTER_CONFIG_PATH": _before("JUPYTER_CONFIG_PATH"),  # settings, what saving leaves out
+        "JUPYTER_PATH": _before("JUPYTER_PATH"),  # the kernel
+    }
+    if local:
+        ours["KALE_RUN_LINK"] = f"{local.page}#/runs/details/{{run_id}}"
+        ours["KALE_UPLOAD_LINK"] = f"{local.page}#/runs"
+    elif "NB_PREFIX" in os.environ:
+        ours["KF_PIPELINES_UI_ENDPOINT"] = kept.get("KF_PIPELINES_UI_ENDPOINT", "/pipeline")
+    return kept | ours
+
+
+def _before(variable: str) -> str:
+    others = os.environ.get(variable)
+    return f"{KALE_FOLDER}{os.pathsep}{others}" if others else str(KALE_FOLDER)
+
+
+def main() -> int:
+    """Run the command."""
+    parser = argparse.ArgumentParser(description="Open JupyterLab with Kale's extension.")
+    parser.add_argument("--root", type=Path, default=PROJECT, help="the folder to open")
+    parser.add_argument("--runs-dir", type=Path, default=PROJECT / "runs")
+    parser.add_argument(
+        "--kfp-port", type=int, default=0, help="of the stand-in for KFP; by itself a free one"
+    )
+    parser.add_argument("--no-jupyter", action="store_true", help="the stand-in and its page only")
+    parser.add_argument("jupyter_arguments", nargs="*", metavar="-- …")
+    return asyncio.run(open_lab(parser.parse_args()))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
