@@ -14,31 +14,15 @@ from urllib.parse import urlsplit
 import page_process
 import pytest
 import requests
+from chromium import DESKTOP, PATIENCE, PHONE
 from model_files import contract
 from page_process import Page, stamp, value
-from playwright.sync_api import Browser, Download, Error, Locator, expect, sync_playwright
+from playwright.sync_api import Browser, Download, Locator, expect
 from playwright.sync_api import Page as Tab
 from ports import free_ports
 from stand_in_server import Behaviour, StandInServer, standing_in
 
 pytestmark = pytest.mark.slow
-
-CHROMIUM = os.environ.get("KALECAST_CHROMIUM", "/usr/bin/chromium")
-QUIET = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
-PHONE = {"width": 390, "height": 844}
-DESKTOP = {"width": 1280, "height": 860}
-PATIENCE = 30_000
-"""Milliseconds after which something that does not come is missing."""
-
-expect.set_options(timeout=PATIENCE)
 
 
 @pytest.fixture(scope="module")
@@ -60,20 +44,6 @@ def page(
         tmp_path_factory.mktemp("page"), model_server.url, KALECAST_METRICS_PORT=str(metrics_port)
     ) as page:
         yield page
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        try:
-            browser = playwright.chromium.launch(executable_path=CHROMIUM, args=QUIET)
-        except Error:
-            told = f"Needs Chromium at {CHROMIUM}: apt-get install -y chromium"
-            if os.environ.get("CI") == "true":
-                pytest.fail(told)
-            pytest.skip(told)
-        yield browser
-        browser.close()
 
 
 class Visit:
