@@ -690,17 +690,15 @@ def deploy_step(deploy_html_report: Output[HTML], contract_input_artifact: Input
     '''
 
     _kale_block1 = '''
-    from kalecast.deployment import DeploymentSettings, apply, on_cluster, render, wait_until_ready
-    from kalecast.store import publish
+    from kalecast.deployment import DeploymentSettings, on_cluster, render
+    from kalecast.rollout import roll_out
+    from kalecast.store import publish, version_uri
     
     model_uri = publish(model_file, model_store, model_name, contract.version)
     print(f"published version {contract.version} at {model_uri}")
     if on_cluster():
-        manifest = render(
-            model_uri, contract.version, DeploymentSettings(namespace=namespace, image=server_image)
-        )
-        apply(manifest)
-        wait_until_ready(manifest)
+        settings = DeploymentSettings(namespace=namespace, image=server_image)
+        roll_out(render(version_uri(model_uri, contract.version), contract.version, settings))
     '''
 
     _kale_data_saving_block = '''

@@ -15,6 +15,7 @@ from urllib.parse import unquote, urlsplit
 HOME_VARIABLE = "KALECAST_HOME"
 SAMPLE = "notebooks/data/electricity.csv"
 MODELS = "models"
+SUFFIX = ".onnx"
 SERVED = "forecaster"
 """Name of the model that `make run` serves from a store."""
 
@@ -78,7 +79,8 @@ def publish(model_file: bytes, store: str, name: str, version: str) -> str:
     Raises:
         StoreError: the store cannot be written.
     """
-    kept, current = f"{name}-{version}.onnx", f"{name}.onnx"
+    current = f"{name}{SUFFIX}"
+    kept = version_uri(current, version)
     if urlsplit(store).scheme == "s3":
         bucket, prefix = _s3_parts(store)
         for file_name in (kept, current):
@@ -88,6 +90,11 @@ def publish(model_file: bytes, store: str, name: str, version: str) -> str:
     for file_name in (kept, current):
         _write_atomically(folder / file_name, model_file)
     return str(folder / current)
+
+
+def version_uri(uri: str, version: str) -> str:
+    """The URI of the copy that is kept of a version, beside the current file at `uri`."""
+    return f"{uri.removesuffix(SUFFIX)}-{version}{SUFFIX}"
 
 
 def fetch(uri: str) -> bytes:
