@@ -7,7 +7,6 @@ make that its `prev:` tags lead to. A name from anywhere else fails there, minut
 
 import ast
 import difflib
-import symtable
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -80,10 +79,62 @@ def _tags(cell: Any) -> list[str]:
 
 def _bindings(source: str) -> tuple[frozenset[str], frozenset[str]]:
     """The names that a cell's top level assigns or defines, and those that it imports."""
-    symbols = symtable.symtable(source, "cell", "exec").get_symbols()
-    imported = frozenset(s.get_name() for s in symbols if s.is_imported())
-    made = frozenset(s.get_name() for s in symbols if s.is_assigned())
-    return made - imported, imported
+    finder = _Bindings()
+    finder.visit(ast.parse(source))
+    return frozenset(finder.made - finder.imported), frozenset(finder.imported)
+
+
+class _Bindings(ast.NodeVisitor):
+    """Finds what stays in the namespace; what functions, classes and comprehensions make does not.
+
+    Python's own symbol tables would say that a comprehension's variable is the cell's.
+    """
+
+    def __init__(self) -> None:
+        self.made: set[str] = set()
+        self.imported: set[str] = set()
+
+    def visit_Name(self, node: ast.Name) -> None:
+        if isinstance(node.ctx, ast.Store):
+            self.made.add(node.id)
+
+    def visit_AnnAssign(self, node: ast.AnnAssign) -> None:
+        if node.value is not None:  # else it says what a name would be, and makes none
+            self.generic_visit(node)
+
+    def visit_Import(self, node: ast.Import | ast.ImportFrom) -> None:
+        self.imported |= {(alias.asname or alias.name).partition(".")[0] for alias in node.names}
+
+    visit_ImportFrom = visit_Import
+
+    def visit_FunctionDef(self, node: ast.FunctionDef | ast.AsyncFunctionDef) -> None:
+        self.made.add(node.name)
+        # Whoever calls it has these.
+        self.made |= {
+            n for part in ast.walk(node) if isinstance(part, ast.Global) for n in part.names
+        }
+
+    visit_AsyncFunctionDef = visit_FunctionDef
+
+    def visit_ClassDef(self, node: ast.ClassDef) -> None:
+        self.made.add(node.name)
+
+    def visit_Lambda(self, node: ast.Lambda) -> None:
+        """Its names are its own."""
+
+    def visit_ListComp(self, node: ast.expr) -> None:
+        # `:=` alone reaches out of a comprehension.
+        walrus = (part for part in ast.walk(node) if isinstance(part, ast.NamedExpr))
+        self.made |= {part.target.id for part in walrus}
+
+    visit_SetComp = visit_DictComp = visit_GeneratorExp = visit_ListComp
+
+    def visit_MatchAs(self, node: ast.MatchAs | ast.MatchStar) -> None:
+        if node.name:
+            self.made.add(node.name)
+        self.generic_visit(node)
+
+    visit_MatchStar = visit_MatchAs
 
 
 def _made_by(cells: Iterable[Cell]) -> set[str]:

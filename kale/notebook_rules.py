@@ -5,6 +5,7 @@ the cell and says what to write instead.
 """
 
 import ast
+import warnings
 from typing import Any
 
 from notebook_cells import NotebookError, roles, where
@@ -50,13 +51,22 @@ def check_syntax(notebook: Any) -> None:
     """Raise a `NotebookError` for the first code cell that is no Python."""
     for number, cell, _ in roles(notebook):
         try:
-            ast.parse(cell.source)
+            _compile(cell.source)
+        except ValueError as error:  # such as a null byte
+            raise NotebookError(f"{where(number, cell)}: {error}") from error
         except SyntaxError as error:
             line = (error.text or "").strip()
             hint = "; Kale cannot read IPython's % and ! lines" if line[:1] in ("%", "!") else ""
             raise NotebookError(
                 f"{where(number, cell)}: {error.msg} in line {error.lineno}: {line}{hint}"
             ) from error
+
+
+def _compile(source: str) -> None:
+    """What IPython does with a cell before it runs it; parsing alone lets `return` pass."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        compile(source, "cell", "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT, dont_inherit=True)
 
 
 def _check_parameters(notebook: Any) -> None:

@@ -117,6 +117,12 @@ def test_tells_of_a_pipeline_that_was_not_compiled_again(tmp_path):
         ([("def f():\n    return lost", ["functions"]), MAKES], "cell 1 (def f():): uses 'lost'"),
         ([MAKES, ("print(y)", ["pipeline-metrics"])], "cell 2 (print(y)): uses 'y'"),
         ([PARAMETERS, ("scale = 3", ["step:a"])], "assigns the pipeline parameter 'scale'"),
+        ([PARAMETERS, ("for scale in [3]:\n    pass", ["step:a"])], "assigns the pipeline"),
+        ([("[z for z in 'ab']", ["step:a"]), ("print(z)", ["step:b", "prev:a"])], "uses 'z'"),
+        ([("def f():\n    z = 1", ["step:a"]), ("print(z)", ["step:b", "prev:a"])], "uses 'z'"),
+        ([("z: int", ["step:a"]), ("print(z)", ["step:b", "prev:a"])], "uses 'z'"),
+        ([("return 1", ["step:a"])], "cell 1 (return 1): 'return' outside function"),
+        ([("nonlocal x", ["step:a"])], "cell 1 (nonlocal x): nonlocal declaration not allowed"),
     ],
 )
 def test_a_name_that_a_step_will_not_have(cells, expected, tmp_path):
@@ -135,6 +141,17 @@ def test_a_name_that_a_step_will_not_have(cells, expected, tmp_path):
             ("x = 3\nprint(f(2), [i for i in range(x)])", ["step:a"]),
         ],
         [("display(1)\nwith open('a') as file:\n    pass\nprint(file, __name__)", ["step:a"])],
+        [
+            ("if (n := 3):\n    pass\nfor i, (j, *k) in []:\n    pass", ["step:a"]),
+            ("n, i, j, k", ["step:b", "prev:a"]),
+        ],
+        [
+            ("def f():\n    global q\n    q = 1", ["functions"]),
+            ("f()", ["step:a"]),
+            ("q", ["step:a"]),
+        ],
+        [("import os.path\nawait os.sleep(0)", ["step:a"]), ("os.path", ["step:a"])],
+        [("match 1:\n    case [y, *z]:\n        pass", ["step:a"]), ("y, z", ["step:b", "prev:a"])],
         [MAKES, ("unknown_to_all()", ["skip"]), ("y = x", ["step:b", "prev:a"])],
         [("x = float(1)", ["step:a"]), ("print(x)", ["pipeline-metrics"])],
     ],
