@@ -24,11 +24,15 @@ from notebook_names import check_names_in_order
 from notebook_rules import check_notebook, check_syntax
 from notebook_tags import PARAMETER_TAGS
 
-# A folder of one machine. `/api/…` is a route, `~` somebody's home.
+# Where somebody's files lie, in prose too.
+HOME = r"(?<![\w.-])(?:~/|/(?:home|Users|root)/|[A-Za-z]:[\\/]+Users\b)[\w.\\/-]*"
+# Any folder of one machine, in the strings of code. `/api/…` is a route.
 MACHINE_PATH = re.compile(
-    r"(?<![\w.:/-])(?:~/|/(?:home|Users|root|tmp|var|opt|mnt|media|srv|usr|private|Volumes|work"
-    r"|workspace|data|content|kaggle)/|[A-Za-z]:\\)[\w.\\/ -]*"
+    rf"{HOME}|(?<![\w.:/-])/(?:tmp|var|opt|mnt|media|srv|usr|etc|private|Volumes|work|workspace"
+    r"|scratch|nfs|dbfs|kaggle)/[\w./-]*|(?<![\w./-])/(?:data|content)/[\w./-]*\.\w+"
+    r"|(?<!\w)[A-Za-z]:\\\w\w[\w.\\-]*|\\\\\w+\\[\w.\\-]+"
 )
+HOME_IN_PROSE = re.compile(HOME)
 
 # Magics that run the Python behind them in the notebook.
 TIMED_CELL = re.compile(r"\A%%(?:time|capture|prun)\b.*\n")
@@ -54,8 +58,19 @@ def problems(path: Path, compiled: Path = PROJECT / "kale") -> list[str]:
     if "kubeflow_notebook" in notebook.metadata:
         told = _told_by(check_notebook, notebook)
         return found + (told or _stale(path, compiled))
+    if not _is_python(notebook):
+        return found
     plain = _without_magics(notebook)
     return found + (_told_by(check_syntax, plain) or _told_by(check_names_in_order, plain))
+
+
+def _is_python(notebook: Any) -> bool:
+    metadata = notebook.metadata
+    told = (
+        metadata.get("language_info", {}).get("name"),
+        metadata.get("kernelspec", {}).get("language"),
+    )
+    return next((language for language in told if language), "python").lower() == "python"
 
 
 def _told_by(check: Callable[[Any], None], notebook: Any) -> list[str]:
@@ -71,7 +86,10 @@ def _stale(path: Path, compiled: Path) -> list[str]:
         report = check_compile(path, compiled)
     except NotebookError as error:
         return [str(error)]
-    return ["\n  ".join(["has changed: make compile", *report])] if report else []
+    if not report:
+        return []
+    remedy = "has changed since it was compiled. Mend it with: make compile, then git add kale"
+    return ["\n  ".join([remedy, *report])]
 
 
 def _left_from_a_run(notebook: Any) -> Iterator[str]:
@@ -95,7 +113,8 @@ def _unknown_to_papermill(notebook: Any) -> Iterator[str]:
 def _machine_paths(notebook: Any) -> Iterator[str]:
     for number, cell in enumerate(notebook.cells, start=1):
         for text in _texts(cell):
-            if found := MACHINE_PATH.search(text):
+            pattern = MACHINE_PATH if cell.cell_type == "code" else HOME_IN_PROSE
+            if found := pattern.search(text):
                 yield (
                     f"{where(number, cell)}: names a path of one machine, {found[0].strip()!r}. "
                     "Paths are relative to the project's folder."
@@ -105,7 +124,7 @@ def _machine_paths(notebook: Any) -> Iterator[str]:
 def _texts(cell: Any) -> Iterator[str]:
     """A cell's prose, or the strings of its code; comments and operators are no paths."""
     if cell.cell_type != "code":
-        yield cell.source
+        yield cell.source if cell.cell_type == "markdown" else ""
         return
     try:
         tree = ast.parse(cell.source)
@@ -134,7 +153,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description="Check notebooks without running them.")
     parser.add_argument("notebooks", nargs="*", type=Path)
     options = parser.parse_args(arguments)
-    paths = options.notebooks or sorted((PROJECT / "notebooks").glob("*.ipynb"))
+    found = (PROJECT / "notebooks").rglob("*.ipynb")
+    paths = options.notebooks or sorted(p for p in found if ".ipynb_checkpoints" not in p.parts)
     wrong = {path: told for path in paths if (told := problems(path))}
     for path, told in wrong.items():
         for problem in told:

@@ -5,7 +5,7 @@
 `notebooks/ci.yaml` has the parameters that make each one small, `notebooks/nbval.cfg` what may
 differ between two runs. The executed notebooks are left in the output folder, as notebooks and as
 HTML pages. The last line on standard output is one JSON object; the exit code is 1 where a notebook
-failed.
+failed, and 130 where it was stopped.
 """
 
 import argparse
@@ -14,7 +14,7 @@ import json
 import os
 import re
 import shutil
-import subprocess
+import signal
 import sys
 import time
 from collections.abc import Iterator
@@ -27,6 +27,7 @@ from xml.etree import ElementTree
 import yaml
 from local_server import ServerError, serving
 from notebook_cells import NotebookError, read_notebook, where
+from tool_runs import Stopped, ToolRuns
 
 PROJECT = Path(__file__).resolve().parent.parent
 NOTEBOOKS = PROJECT / "notebooks"
@@ -37,7 +38,7 @@ PAGE_OPTIONS = (
     "--HTMLExporter.require_js_url=",
     "--log-level=ERROR",
 )
-COLOUR = re.compile(r"\x1b\[[0-9;]*m")
+COLOUR = re.compile(r"(?:\x1b|#x1B)\[[0-9;]*m")  # as it is, and as it stands in XML
 
 
 @dataclass
@@ -75,11 +76,15 @@ def read_plans(paths: list[Path]) -> list[Plan]:
     strange = sorted(set(written) - {path.stem for path in NOTEBOOKS.glob("*.ipynb")})
     if strange:
         raise NotebookError(f"Expected in ci.yaml names of notebooks, received: {strange[0]!r}.")
-    return [Plan(path, **written.get(path.stem, {})) for path in paths]
+    return [Plan(path.resolve(), **written.get(path.stem, {})) for path in paths]
 
 
 def execute(plans: list[Plan], output_dir: Path, jobs: int) -> list[Outcome]:
-    """Run notebooks side by side, each after the one whose model it asks for."""
+    """Run notebooks side by side, each after the one whose model it asks for.
+
+    An interruption ends all of them.
+    """
+    tools = ToolRuns()
     models = output_dir / "models"
     done: dict[str, Future[Outcome]] = {}
     # Whoever waits for another is behind it in the queue, so that two workers never both wait.
@@ -89,33 +94,38 @@ def execute(plans: list[Plan], output_dir: Path, jobs: int) -> list[Outcome]:
         def run(plan: Plan) -> Outcome:
             if plan.serves and plan.serves in done:
                 done[plan.serves].result()
-            outcome = _execute(plan, models, output_dir)
+            outcome = _execute(plan, tools, models, output_dir)
             print(f"[{plans.index(plan) + 1}/{len(plans)}] {outcome}", flush=True)
             for problem in outcome.problems:
                 print(f"    {plan.name}.ipynb: {problem}", flush=True)
             return outcome
 
-        for plan in in_order:
-            done[plan.name] = pool.submit(run, plan)
-    return [done[plan.name].result() for plan in plans]
+        try:
+            for plan in in_order:
+                done[plan.name] = pool.submit(run, plan)
+            return [done[plan.name].result() for plan in plans]
+        except BaseException:
+            tools.stop()
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
 
 
-def _execute(plan: Plan, models: Path, output_dir: Path) -> Outcome:
+def _execute(plan: Plan, tools: ToolRuns, models: Path, output_dir: Path) -> Outcome:
     outcome = Outcome(plan.name)
     executed = output_dir / plan.path.name
     values = {"models": str(models)}
     try:
         with _server(plan, models) as addresses:
             start = time.perf_counter()
-            outcome.problems += _papermill(plan, values | addresses, executed)
+            outcome.problems += _papermill(plan, tools, values | addresses, executed)
             outcome.seconds = time.perf_counter() - start
             if not outcome.problems:
-                outcome.problems += _nbval(executed)
+                outcome.problems += _nbval(tools, executed)
                 outcome.again_seconds = time.perf_counter() - start - outcome.seconds
     except ServerError as error:
         outcome.problems.append(str(error))
     if executed.is_file():
-        _run("jupyter", "nbconvert", "--to", "html", *PAGE_OPTIONS, str(executed))
+        tools.run("jupyter", "nbconvert", "--to", "html", *PAGE_OPTIONS, str(executed))
     return outcome
 
 
@@ -125,7 +135,7 @@ def _server(plan: Plan, models: Path) -> contextlib.AbstractContextManager[dict[
     return serving(models / "forecaster.onnx")
 
 
-def _papermill(plan: Plan, values: dict[str, str], executed: Path) -> list[str]:
+def _papermill(plan: Plan, tools: ToolRuns, values: dict[str, str], executed: Path) -> list[str]:
     """Run a notebook, leave the executed copy, and say which cell failed."""
     given = executed.with_suffix(".parameters.yaml")
     filled = {
@@ -133,21 +143,21 @@ def _papermill(plan: Plan, values: dict[str, str], executed: Path) -> list[str]:
         for name, value in plan.parameters.items()
     }
     given.write_text(yaml.safe_dump(filled), encoding="utf-8")
-    done = _run(
+    done = tools.run(
         *("papermill", str(plan.path), str(executed), "--parameters_file", str(given)),
         *("--cwd", str(NOTEBOOKS), "--execution-timeout", CELL_SECONDS, "--no-progress-bar"),
     )
     given.unlink()
     if done.returncode == 0:
         return []
-    told = list(_errors(executed)) if executed.is_file() else []
+    told = list(_errors(executed, done.stderr)) if executed.is_file() else []
     return told or [_last_line(done.stderr) or f"papermill ended with {done.returncode}"]
 
 
-def _nbval(executed: Path) -> list[str]:
+def _nbval(tools: ToolRuns, executed: Path) -> list[str]:
     """Run the executed copy again, and say which cells print something else."""
     report = executed.with_suffix(".nbval.xml")
-    done = _run(
+    done = tools.run(
         *(sys.executable, "-m", "pytest", "-q", "--nbval", "-p", "no:cacheprovider"),
         *("--nbval-sanitize-with", str(NOTEBOOKS / "nbval.cfg"), f"--junitxml={report}"),
         *("--nbval-cell-timeout", CELL_SECONDS, f"--rootdir={executed.parent}", str(executed)),
@@ -165,12 +175,29 @@ def _nbval(executed: Path) -> list[str]:
     return told
 
 
-def _errors(executed: Path) -> Iterator[str]:
-    """The cells that raised, numbered as in the notebook that was run."""
+def _errors(executed: Path, told: str) -> Iterator[str]:
+    """The cells that raised or did not end, numbered as in the notebook that was run."""
     for number, cell in _numbered(executed):
+        if "CellTimeoutError" in told and _was_interrupted(cell):
+            yield f"{where(number, cell)}: did not end within {CELL_SECONDS} s"
+            return
+        if "DeadKernelError" in told and _was_running(cell):
+            yield f"{where(number, cell)}: the kernel died while this cell ran"
+            return
         for output in cell.get("outputs", []):
             if output.output_type == "error":
                 yield f"{where(number, cell)}: {output.ename}: {output.evalue.strip()}"
+
+
+def _was_running(cell: Any) -> bool:
+    """Whether papermill began it and no kernel replied."""
+    replied = "shell.execute_reply" in cell.metadata.get("execution", {})
+    return cell.cell_type == "code" and "papermill" in cell.metadata and not replied
+
+
+def _was_interrupted(cell: Any) -> bool:
+    errors = [o for o in cell.get("outputs", []) if o.output_type == "error"]
+    return any(output.ename == "KeyboardInterrupt" for output in errors)
 
 
 def _numbered(executed: Path) -> Iterator[tuple[int, Any]]:
@@ -197,18 +224,6 @@ def _difference(report: str) -> str:
     return "printed something else when it ran again\n      " + "\n      ".join(lines[:20])
 
 
-def _run(*command: str) -> subprocess.CompletedProcess[str]:
-    """Run a tool of this environment in the project's own surroundings."""
-    tools = str(Path(sys.executable).parent)
-    environment = os.environ | {
-        "PATH": f"{tools}{os.pathsep}{os.environ.get('PATH', '')}",
-        "KALECAST_HOME": str(PROJECT),
-    }
-    return subprocess.run(
-        command, env=environment, cwd=PROJECT, capture_output=True, text=True, check=False
-    )
-
-
 def _last_line(text: str) -> str:
     lines = [line for line in COLOUR.sub("", text).splitlines() if line.strip()]
     return lines[-1] if lines else ""
@@ -225,12 +240,16 @@ def main(arguments: list[str] | None = None) -> int:
     output_dir = options.output_dir.resolve()
     shutil.rmtree(output_dir, ignore_errors=True)
     output_dir.mkdir(parents=True)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     start = time.perf_counter()
     try:
         outcomes = execute(read_plans(paths), output_dir, options.jobs)
     except NotebookError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    except (KeyboardInterrupt, Stopped):
+        print("stopped", file=sys.stderr)
+        return 130
     failed = sum(bool(outcome.problems) for outcome in outcomes)
     seconds = round(time.perf_counter() - start, 1)
     print(f"executed copies and pages: {os.path.relpath(output_dir)}")

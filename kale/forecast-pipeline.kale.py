@@ -962,9 +962,6 @@ def auto_generated_pipeline(data: str = 'notebooks/data/electricity.csv', freque
 
     train_task.set_display_name("train-step")
 
-    add_pod_annotation(
-        task=train_task, annotation_key="kalecast/retries", annotation_value="1")
-
     train_task.set_cpu_request("2")
     train_task.set_cpu_limit("4")
     train_task.set_memory_request("1536Mi")
@@ -1112,8 +1109,6 @@ def auto_generated_pipeline(data: str = 'notebooks/data/electricity.csv', freque
     deploy_task.set_display_name("deploy-step")
 
     deploy_task.set_caching_options(enable_caching=False)
-    add_pod_annotation(
-        task=deploy_task, annotation_key="kalecast/retries", annotation_value="2")
     use_secret_as_env(task=deploy_task, secret_name="kalecast-model-store",
                       secret_key_to_env={"AWS_ACCESS_KEY_ID": "AWS_ACCESS_KEY_ID"})
     use_secret_as_env(task=deploy_task, secret_name="kalecast-model-store",
@@ -1173,8 +1168,6 @@ def auto_generated_pipeline(data: str = 'notebooks/data/electricity.csv', freque
     query_task.set_display_name("query-step")
 
     query_task.set_caching_options(enable_caching=False)
-    add_pod_annotation(
-        task=query_task, annotation_key="kalecast/retries", annotation_value="2")
     use_secret_as_env(task=query_task, secret_name="kalecast-model-store",
                       secret_key_to_env={"AWS_ACCESS_KEY_ID": "AWS_ACCESS_KEY_ID"})
     use_secret_as_env(task=query_task, secret_name="kalecast-model-store",

@@ -36,6 +36,12 @@ def where(number: int, cell: Any) -> str:
     return f"cell {number} ({lines[0][:60] if lines else 'empty'})"
 
 
+def has_code(cell: Any) -> bool:
+    """Whether there is anything to run: JupyterLab adds an empty cell below the last that ran."""
+    lines = (line.strip() for line in cell.source.splitlines())
+    return cell.cell_type == "code" and any(line and not line.startswith("#") for line in lines)
+
+
 def role_of(cell: Any) -> str:
     """A code cell's role: a step's name, one of `GLOBAL_ROLES`, or `""` without such a tag."""
     for tag in cell.metadata.get("tags", []):
@@ -49,5 +55,5 @@ def role_of(cell: Any) -> str:
 def roles(notebook: Any) -> Iterator[tuple[int, Any, str]]:
     """Each code cell that is not skipped, with its number and its role."""
     for number, cell in enumerate(notebook.cells, start=1):
-        if cell.cell_type == "code" and role_of(cell) != "skip":
+        if has_code(cell) and role_of(cell) != "skip":
             yield number, cell, role_of(cell)

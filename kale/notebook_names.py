@@ -7,13 +7,15 @@ make that its `prev:` tags lead to. A name from anywhere else fails there, minut
 
 import ast
 import difflib
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from notebook_cells import GLOBAL_ROLES, NotebookError, role_of, where
+from notebook_cells import GLOBAL_ROLES, NotebookError, has_code, role_of, where
 
 IPYTHON_NAMES = frozenset({"display", "get_ipython", "In", "Out", "exit", "quit"})
+HISTORY = re.compile(r"_(i{0,3}|i?\d+|_{1,2}|[iod]h)")  # _, __, _3, _ih and so on
 SHARED_ROLES = ("imports", "functions")
 
 
@@ -68,7 +70,7 @@ def check_names_in_pipeline(notebook: Any) -> None:
 
 def _code_cells(notebook: Any) -> Iterator[Cell]:
     for number, cell in enumerate(notebook.cells, start=1):
-        if cell.cell_type == "code":
+        if has_code(cell):
             made, imported = _bindings(cell.source)
             yield Cell(number, cell, role_of(cell), made, imported)
 
@@ -150,7 +152,8 @@ def _undefined(cells: list[Cell]) -> Iterator[tuple[Cell, str]]:
     found = checker.Checker(tree, builtins=IPYTHON_NAMES).messages
     undefined = [m for m in found if isinstance(m, messages.UndefinedName)]
     for message in sorted(undefined, key=lambda m: (m.lineno, m.col)):
-        yield owners[message.lineno - 1], message.message_args[0]
+        if not HISTORY.fullmatch(message.message_args[0]):
+            yield owners[message.lineno - 1], message.message_args[0]
 
 
 def _ancestors(step: str, of_role: dict[str, list[Cell]]) -> set[str]:
@@ -167,8 +170,8 @@ def _ancestors(step: str, of_role: dict[str, list[Cell]]) -> set[str]:
 
 def _check_parameters_are_kept(cells: list[Cell], parameters: set[str]) -> None:
     for cell in cells:
-        changed = sorted(cell.made & parameters)
-        if changed and cell.role != "pipeline-parameters":
+        changed = sorted((cell.made | cell.imported) & parameters)
+        if changed and cell.role not in ("pipeline-parameters", "skip"):
             raise NotebookError(
                 f"{cell}: assigns the pipeline parameter {changed[0]!r}. Other steps would still "
                 "have the value that the run was started with: use another name."
@@ -194,6 +197,8 @@ def _whence(user: Cell, name: str, cells: list[Cell]) -> str:
         return f"which is made only below it, by {maker}."
     if maker.role == "skip":
         return f"which {maker} makes: that one is tagged 'skip' and no part of the pipeline."
+    if maker.role == user.role:
+        return f"which {maker} makes, and then takes away."
     if name in maker.imported:
         return (
             f"which {maker} imports for step {maker.role!r}. Each step is a process of its own: "

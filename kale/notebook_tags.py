@@ -6,15 +6,14 @@ Kale merges a cell without a tag into the one before it, and drops some tags wit
 import re
 from typing import Any
 
-from notebook_cells import GLOBAL_ROLES, NotebookError, role_of, roles, where
+from notebook_cells import GLOBAL_ROLES, NotebookError, has_code, role_of, roles, where
 
 PARAMETER_TAGS = ["pipeline-parameters", "parameters"]  # Kale's, then papermill's
 
 # What `templates/` and Kale together take into the compiled pipeline.
 RESOURCES = ("requests.cpu", "cpu", "requests.memory", "memory")
-LIMITS = (*RESOURCES, "nvidia.com/gpu", "amd.com/gpu")
+LIMITS = (*RESOURCES, "retries", "nvidia.com/gpu", "amd.com/gpu")
 QUANTITY = r"\d+(\.\d+)?(m|k|K|M|G|Ki|Mi|Gi)?"
-RETRIES = "annotation:kalecast/retries:"
 OF_ALL_STEPS = ("image:", *(f"limit:{name}:" for name in RESOURCES))
 
 
@@ -25,7 +24,7 @@ def check_tags(notebook: Any) -> None:
     for number, cell in enumerate(notebook.cells, start=1):
         tags = [str(tag) for tag in cell.metadata.get("tags", [])]
         problem = _executed(tags) or _bad_setting(tags)
-        if cell.cell_type == "code" and not problem:
+        if has_code(cell) and not problem:
             problem = _bad_role(tags, role_of(cell), role) or _bad_step(tags, steps)
             if role_of(cell) != "skip":
                 role = role_of(cell)
@@ -54,10 +53,10 @@ def _bad_setting(tags: list[str]) -> str | None:
                 f"expected a limit of {', '.join(LIMITS)}, received: {tag!r}, "
                 "which Kale would drop without a word."
             )
+        if key == "retries" and not value.isdecimal():
+            return f"expected a number of retries such as 'limit:retries:2', received: {tag!r}."
         if kind == "limit" and not re.fullmatch(QUANTITY, value):
             return f"expected a quantity such as 2, 500m or 4Gi, received: {tag!r}."
-        if tag.startswith(RETRIES) and not tag.removeprefix(RETRIES).isdecimal():
-            return f"expected a number of retries such as '{RETRIES}2', received: {tag!r}."
     return None
 
 
@@ -69,8 +68,7 @@ def _bad_role(tags: list[str], role: str, before: str) -> str | None:
         return f"expected the tags {PARAMETER_TAGS} in this order, {received}."
     if role:
         return None
-    like_before = before if before in GLOBAL_ROLES else f"step:{before}"
-    hint = f"{like_before!r} as the cell before it, " if before else ""
+    hint = "" if before in ("", *GLOBAL_ROLES) else f"'step:{before}' as the cell before it, "
     return (
         f"expected a tag that says where it belongs: {hint}a step of its own, or 'skip', "
         f"{received}. Kale would add it to the cell before it without a word."

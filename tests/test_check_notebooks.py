@@ -14,6 +14,7 @@ sys.path.insert(0, str(PROJECT / "kale"))
 
 from check_notebooks import main, problems  # noqa: E402
 from compile_notebook import compile_notebook  # noqa: E402
+from notebook_saving import before_saving  # noqa: E402
 
 PIPELINE = PROJECT / "notebooks" / "forecast_pipeline.ipynb"
 PARAMETERS: Cell = ("scale = 2", ["pipeline-parameters", "parameters"])
@@ -175,13 +176,27 @@ def test_in_a_notebook_that_is_no_pipeline_names_come_from_above(tmp_path):
     assert "cell 2 (y = ()" in plain(tmp_path, "x = 1", "y = (")
 
 
-@pytest.mark.parametrize("path", ["/home/ann/a.csv", "~/a.csv", "C:\\data\\a.csv", "/tmp/a"])
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/home/ann/a.csv",
+        "~/a.csv",
+        "C:\\data\\a.csv",
+        "C:/Users/ann/a.csv",
+        "/tmp/a",
+        "/data/a.csv",
+        "file:///home/ann/a.csv",
+    ],
+)
 def test_a_path_of_one_machine_is_told(path, tmp_path):
     assert "cell 1" in plain(tmp_path, f"data = {path!r}")
     assert "a path of one machine" in plain(tmp_path, f"data = {path!r}")
 
 
-@pytest.mark.parametrize("text", ["/api/v1.0/predictions", "notebooks/data/a.csv", "a/tmp/b", "~"])
+@pytest.mark.parametrize(
+    "text",
+    ["/api/v1.0/predictions", "notebooks/data/a.csv", "a/tmp/b", "~", "/data/items", r"C:\d+"],
+)
 def test_what_only_looks_like_one(text, tmp_path):
     assert plain(tmp_path, f"data = {text!r}") == ""
 
@@ -193,3 +208,34 @@ def test_what_is_no_notebook_is_told_with_its_name(tmp_path, monkeypatch, capsys
     told = capsys.readouterr().out
     assert "other.ipynb: Expected a Jupyter notebook" in told
     assert "none.ipynb: Expected a notebook" in told
+
+
+def test_an_empty_cell_needs_no_tag(tmp_path):
+    assert told(tmp_path, [MAKES, ("", []), ("# a note", [])]) == ""
+
+
+def test_what_is_no_python_is_not_read_as_such(tmp_path):
+    notebook = nbformat.v4.new_notebook(metadata={"language_info": {"name": "R"}})
+    notebook.cells = [nbformat.v4.new_code_cell("library(forecast)\nx <- 1")]
+    nbformat.write(notebook, tmp_path / "r.ipynb")
+    assert problems(tmp_path / "r.ipynb", tmp_path) == []
+
+
+def saved(metadata: dict[str, Any], *tags: list[str]) -> dict[str, Any]:
+    """A notebook with cells of these tags as JupyterLab would write it."""
+    cells = [{"cell_type": "code", "source": "", "metadata": {"tags": given}} for given in tags]
+    model = {"type": "notebook", "content": {"metadata": metadata, "cells": cells}}
+    before_saving(model)
+    return model["content"]
+
+
+def test_saving_makes_a_pipeline_of_annotated_notebooks_only():
+    block = {"kubeflow_notebook": {"pipeline_name": "x", "experiment": {"id": "1"}}}
+    assert saved({**block}, ["parameters"], [])["metadata"] == {}
+    kept = saved({"kubeflow_notebook": {**block["kubeflow_notebook"]}}, ["step:a"])["metadata"]
+    assert kept == {"kubeflow_notebook": {"pipeline_name": "x"}}
+
+
+def test_saving_leaves_no_empty_tags():
+    cells = saved({}, ["step:a"], [])["cells"]
+    assert [cell["metadata"] for cell in cells] == [{"tags": ["step:a"]}, {}]

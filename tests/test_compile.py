@@ -23,7 +23,7 @@ from notebook_cells import NotebookError  # noqa: E402
 IN_FULL = [
     "image:images.example/workbench:1",
     *("limit:requests.cpu:500m", "limit:cpu:2", "limit:requests.memory:1Gi", "limit:memory:4Gi"),
-    *("cache:disabled", "annotation:kalecast/retries:2", "secret:store:key:STORE_KEY"),
+    *("cache:disabled", "limit:retries:2", "secret:store:key:STORE_KEY"),
 ]
 FILES = ["toy.kale.py", "toy.pipeline.yaml"]
 
@@ -251,7 +251,7 @@ STEP: Cell = ("x = 1", ["step:a"])
         ([STEP, ("y = x", ["step:b", "limit:cpus:2"])], ["cell 2", "limit:cpus:2"]),
         ([STEP, ("y = x", ["step:b", "limit:cpu:some"])], ["cell 2", "4Gi", "limit:cpu:some"]),
         (
-            [STEP, ("y = x", ["step:b", "annotation:kalecast/retries:often"])],
+            [STEP, ("y = x", ["step:b", "limit:retries:often"])],
             ["cell 2", "a number of retries"],
         ),
         ([STEP, ("y = 1", ["step:b", "limit:cpu:2"])], ["cell 1", "'limit:cpu:…'", "step 'a'"]),

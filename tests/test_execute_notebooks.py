@@ -2,7 +2,11 @@
 
 import json
 import re
+import signal
+import subprocess
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import nbformat
@@ -67,6 +71,53 @@ def test_a_cell_that_fails_and_one_that_differs_are_named(tmp_path, capsys):
     assert "changing.ipynb: cell 4 (print(time.time_ns())): printed something else" in told
     assert "good.ipynb:" not in told
     assert (tmp_path / "out" / "failing.html").is_file()
+
+
+@pytest.mark.slow
+def test_a_hang_and_a_kernel_that_dies_are_named(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(execute_notebooks, "CELL_SECONDS", "4")
+    hangs = write(tmp_path / "hangs.ipynb", "import time", "time.sleep(100)")
+    dies = write(tmp_path / "dies.ipynb", "import os", "os._exit(1)")
+    assert main([str(hangs), str(dies), "--output-dir", str(tmp_path / "out")]) == 1
+    told, _ = outcome(capsys)
+    assert "hangs.ipynb: cell 3 (time.sleep(100)): did not end within 4 s" in told
+    assert "dies.ipynb: cell 3 (os._exit(1)): the kernel died" in told
+
+
+@pytest.mark.slow
+def test_an_interruption_ends_everything(tmp_path):
+    marker = tmp_path / "alive"
+    source = f"import time\nwhile True:\n    open({str(marker)!r}, 'w').close(); time.sleep(0.1)"
+    write(tmp_path / "hangs.ipynb", "n = 1", source)
+    process = subprocess.Popen(
+        [
+            *(sys.executable, "kale/execute_notebooks.py", str(tmp_path / "hangs.ipynb")),
+            *("--output-dir", str(tmp_path / "out")),
+        ],
+        cwd=PROJECT,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert eventually(marker.exists)
+    process.send_signal(signal.SIGTERM)
+    assert process.communicate(timeout=30)[1] == "stopped\n"
+    assert process.returncode == 130
+
+    def is_quiet() -> bool:
+        marker.unlink(missing_ok=True)
+        time.sleep(0.5)
+        return not marker.exists()
+
+    assert eventually(is_quiet)
+
+
+def eventually(condition: Callable[[], bool], seconds: float = 60) -> bool:
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if condition():
+            return True
+        time.sleep(0.05)
+    return False
 
 
 def test_a_plan_for_a_notebook_that_is_not_there_is_refused(tmp_path, monkeypatch, capsys):

@@ -595,7 +595,8 @@ def test_saving_leaves_out_what_opening_put_in() -> None:
         "kubeflow_notebook": {**written, "experiment": {"id": "1"}, "steps_defaults": []},
         "language_info": {**language, "version": "3.12.1", "codemirror_mode": {"name": "x"}},
     }
-    model = {"type": "notebook", "content": {"metadata": opened, "cells": []}}
+    step = {"metadata": {"tags": ["step:a"]}}
+    model = {"type": "notebook", "content": {"metadata": opened, "cells": [step]}}
     before_saving(model=model, path="x")
     assert opened == {"kubeflow_notebook": written, "language_info": language}
     before_saving(model={"type": "notebook", "content": {"metadata": {}, "cells": []}}, path="x")

@@ -22,6 +22,13 @@ def test_publish_keeps_the_version_and_moves_the_current_file(tmp_path: Path):
     ]
 
 
+@pytest.mark.parametrize("name", ["My Model/1", "../up", "", ".hidden", "a b"])
+def test_a_name_that_is_no_files_is_refused(name: str, tmp_path: Path):
+    with pytest.raises(StoreError, match="Expected a model name"):
+        publish(b"one", str(tmp_path), name, "v1")
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_store_that_cannot_be_written_leaves_the_old_file(tmp_path: Path):
     (tmp_path / "taken").write_text("a file")
     with pytest.raises(StoreError, match="Could not write"):

@@ -1,6 +1,7 @@
 """Run the compiled pipeline on this machine, from a notebook: line by line, and stoppable."""
 
 import json
+import shlex
 import subprocess
 import sys
 from collections.abc import Callable, Iterable, Mapping
@@ -8,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from kalecast.store import SERVED, fetch, project_path, publish
+from kalecast.store import SERVED, check_name, fetch, project_path, publish
 
 RUNNER = "kale/run_pipeline.py"
 GRACE_SECONDS = 15.0
@@ -56,7 +57,9 @@ def run_here(
 
     Raises:
         PipelineError: a step failed, or a parameter is none of the pipeline's.
+        StoreError: the model's name is none.
     """
+    check_name(str(parameters.get("model_name", SERVED)))
     given = [item for pair in parameters.items() for item in ("--param", "{}={}".format(*pair))]
     process = subprocess.Popen(
         [
@@ -84,12 +87,12 @@ def run_here(
 
 
 def overrides(text: str) -> dict[str, str]:
-    """Parameters out of a text such as `epochs=2 width=32`.
+    """Parameters out of a text such as `epochs=2 width=32`, quoted as in a shell.
 
     Raises:
         ValueError: it is none.
     """
-    pairs = [item.partition("=") for item in text.split()]
+    pairs = [item.partition("=") for item in shlex.split(text)]
     wrong = next((name for name, equals, value in pairs if not (name and equals and value)), None)
     if wrong is not None:
         raise ValueError(f"Expected parameters such as 'epochs=2 width=32', received: '{wrong}'.")

@@ -7,6 +7,7 @@ are atomic: whoever reads meanwhile gets the old file or the new one, whole.
 
 import hashlib
 import os
+import re
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -77,8 +78,9 @@ def publish(model_file: bytes, store: str, name: str, version: str) -> str:
         The URI of the current file, `<store>/<name>.onnx`.
 
     Raises:
-        StoreError: the store cannot be written.
+        StoreError: the store cannot be written, or the name is none.
     """
+    check_name(name)
     current = f"{name}{SUFFIX}"
     kept = version_uri(current, version)
     if urlsplit(store).scheme == "s3":
@@ -90,6 +92,15 @@ def publish(model_file: bytes, store: str, name: str, version: str) -> str:
     for file_name in (kept, current):
         _write_atomically(folder / file_name, model_file)
     return str(folder / current)
+
+
+def check_name(name: str) -> None:
+    """Raise a `StoreError` for a model's name that is not one name of a file."""
+    if not re.fullmatch(r"\w[\w.-]*", name):
+        raise StoreError(
+            "Expected a model name of letters, digits, '.', '_' and '-' such as 'shop-sales', "
+            f"received: {name!r}."
+        )
 
 
 def version_uri(uri: str, version: str) -> str:
