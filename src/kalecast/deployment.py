@@ -1,16 +1,36 @@
-"""Deployment: the SeldonDeployment that serves a model file, rendered, applied, awaited."""
+"""Deployment: the SeldonDeployment that serves a model file, rendered.
 
+    python -m kalecast.deployment s3://models/forecaster.onnx > model-server.yaml
+
+writes it as the cluster's operators apply it, and with `--standalone` the same server as objects
+that need no operator of Seldon's.
+"""
+
+import argparse
 import os
-import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
+
+from kalecast.capacity import MODEL_SERVER
 
 GROUP, VERSION, PLURAL = "machinelearning.seldon.io", "v1", "seldondeployments"
 
 STARTUP_SECONDS = 120
 """How long a container may take to fetch its model file and answer."""
+
+PORTS = {"http": 9000, "grpc": 9500, "metrics": 6000}
+"""The server's ports under the names that Seldon's operator knows them by."""
+
+USER = 10001
+"""The image's user."""
+
+LEAVE_SECONDS = 5
+"""Between the order to end and SIGTERM: until each node knows that the pod is no endpoint."""
+
+END_SECONDS = 30
+"""From the order to end to the kill: `LEAVE_SECONDS`, the server's `drain_seconds` and
+`grace_seconds`, and some to spare."""
 
 
 class DeploymentError(RuntimeError):
@@ -23,13 +43,18 @@ class DeploymentSettings:
 
     name: str = "kalecast"
     namespace: str = "kubeflow-user-example-com"
+    service: str = "kalecast-model-server"
+    """Service that the pods answer under."""
     image: str = "kalecast/model-server:0.1.0"
-    minimum_replicas: int = 2
-    maximum_replicas: int = 10
-    cpu: str = "500m"
+    minimum_replicas: int = MODEL_SERVER.minimum_replicas
+    maximum_replicas: int = MODEL_SERVER.maximum_replicas
+    cpu: str = MODEL_SERVER.cpu
     memory: str = "512Mi"
     secret: str = "kalecast-model-store"
     """Secret whose entries become the container's environment, for the model store's keys."""
+    scales: bool = True
+    """Whether Seldon's operator makes an autoscaler; without, an autoscaler of one's own (KEDA's)
+    sets the number of pods, which the operator then leaves alone."""
 
     def __post_init__(self) -> None:
         if not 1 <= self.minimum_replicas <= self.maximum_replicas:
@@ -57,10 +82,11 @@ def render(model_uri: str, model_version: str, settings: DeploymentSettings) -> 
             "Expected a model URI that every pod can reach, such as 's3://models/forecaster.onnx', "
             f"received: '{model_uri}'. Set model_store to an s3: URI."
         )
-    predictor = {
+    # With the engine in between, each request would take another hop.
+    annotations = {"seldon.io/no-engine": "true", "seldon.io/svc-name": settings.service}
+    predictor: dict[str, Any] = {
         "name": "default",
-        "replicas": settings.minimum_replicas,
-        "annotations": {"seldon.io/no-engine": "true"},
+        "annotations": annotations,
         "graph": {
             "name": "forecaster",
             "type": "MODEL",
@@ -68,25 +94,24 @@ def render(model_uri: str, model_version: str, settings: DeploymentSettings) -> 
         },
         "componentSpecs": [
             {
-                "metadata": {"annotations": {"kalecast/model-version": model_version}},
-                "hpaSpec": {
-                    "minReplicas": settings.minimum_replicas,
-                    "maxReplicas": settings.maximum_replicas,
-                    "metricsv2": [_cpu_target(70)],
+                "metadata": {
+                    "annotations": {"kalecast/model-version": model_version},
+                    "labels": pod_labels(settings),
                 },
-                "spec": {
-                    "securityContext": {
-                        "runAsNonRoot": True,
-                        "seccompProfile": {"type": "RuntimeDefault"},
-                    },
-                    "terminationGracePeriodSeconds": 30,
-                    # A Service named kalecast-… would set variables that read like settings.
-                    "enableServiceLinks": False,
-                    "containers": [_container(settings)],
-                },
+                # Of one predictor only: it selects all pods of the SeldonDeployment, and a pod
+                # with two budgets cannot be evicted at all.
+                "pdbSpec": {"maxUnavailable": 1},
+                "spec": _pod(settings),
             }
         ],
     }
+    if settings.scales:
+        predictor["replicas"] = settings.minimum_replicas
+        predictor["componentSpecs"][0]["hpaSpec"] = {
+            "minReplicas": settings.minimum_replicas,
+            "maxReplicas": settings.maximum_replicas,
+            "metricsv2": [_cpu_target(MODEL_SERVER.cpu_percent)],
+        }
     return {
         "apiVersion": f"{GROUP}/{VERSION}",
         "kind": "SeldonDeployment",
@@ -96,6 +121,16 @@ def render(model_uri: str, model_version: str, settings: DeploymentSettings) -> 
             "labels": {"app.kubernetes.io/part-of": "kalecast"},
         },
         "spec": {"name": settings.name, "protocol": "seldon", "predictors": [predictor]},
+    }
+
+
+def pod_labels(settings: DeploymentSettings) -> dict[str, str]:
+    """What the pods carry beside the operator's labels; network policies go by the name."""
+    return {
+        "app.kubernetes.io/name": settings.service,
+        "app.kubernetes.io/part-of": "kalecast",
+        # A proxy in each pod would be the hop that no-engine has just saved.
+        "sidecar.istio.io/inject": "false",
     }
 
 
@@ -109,11 +144,48 @@ def _cpu_target(percent: int) -> dict[str, Any]:
     }
 
 
+def _pod(settings: DeploymentSettings) -> dict[str, Any]:
+    return {
+        "automountServiceAccountToken": False,
+        # A Service named kalecast-… would set variables that read like settings.
+        "enableServiceLinks": False,
+        "securityContext": {
+            "runAsNonRoot": True,
+            "runAsUser": USER,
+            "runAsGroup": USER,
+            "seccompProfile": {"type": "RuntimeDefault"},
+        },
+        "terminationGracePeriodSeconds": END_SECONDS,
+        "topologySpreadConstraints": [
+            _spread(key, settings)
+            for key in ("topology.kubernetes.io/zone", "kubernetes.io/hostname")
+        ],
+        "containers": [_container(settings)],
+        "volumes": [{"name": "tmp", "emptyDir": {"sizeLimit": "64Mi"}}],
+    }
+
+
+def _spread(key: str, settings: DeploymentSettings) -> dict[str, Any]:
+    """Over zones or nodes as far as they have room: a crowd is not left waiting for evenness."""
+    return {
+        "topologyKey": key,
+        "maxSkew": 1,
+        "whenUnsatisfiable": "ScheduleAnyway",
+        "labelSelector": {"matchLabels": {"seldon-app": settings.service}},
+        # A rollout's new pods are spread among themselves.
+        "matchLabelKeys": ["pod-template-hash"],
+    }
+
+
 def _container(settings: DeploymentSettings) -> dict[str, Any]:
     return {
         "name": "forecaster",
         "image": settings.image,
+        "ports": [
+            {"name": name, "containerPort": port, "protocol": "TCP"} for name, port in PORTS.items()
+        ],
         "envFrom": [{"secretRef": {"name": settings.secret, "optional": True}}],
+        # No limit on the processor: it would slow a crowd's forecasts beside idle cores.
         "resources": {
             "requests": {"cpu": settings.cpu, "memory": settings.memory},
             "limits": {"memory": settings.memory},
@@ -121,11 +193,16 @@ def _container(settings: DeploymentSettings) -> dict[str, Any]:
         "securityContext": {
             "allowPrivilegeEscalation": False,
             "capabilities": {"drop": ["ALL"]},
+            "readOnlyRootFilesystem": True,
         },
         # Seldon's operator probes by TCP, first after 20 s, a container that has none of its own.
         "startupProbe": _probe("/health/ping", period=2, failures=STARTUP_SECONDS // 2),
         "readinessProbe": _probe("/health/status", period=5, failures=2),
         "livenessProbe": _probe("/health/ping", period=10, failures=3),
+        # And it has one without a lifecycle of its own wait 10 s in a shell. Its definition does
+        # not know Kubernetes' own `sleep`, of which it would leave an empty, invalid hook.
+        "lifecycle": {"preStop": {"exec": {"command": ["sleep", str(LEAVE_SECONDS)]}}},
+        "volumeMounts": [{"name": "tmp", "mountPath": "/tmp"}],
     }
 
 
@@ -138,88 +215,23 @@ def _probe(path: str, period: int, failures: int) -> dict[str, Any]:
     }
 
 
-def apply(manifest: dict[str, Any], api: Any = None) -> None:
-    """Create the SeldonDeployment, or bring the one that is there to the manifest.
+def main() -> None:
+    """Write the manifest of a model server."""
+    import yaml
 
-    Args:
-        manifest: as `render` makes it.
-        api: a `kubernetes.client.CustomObjectsApi`; the pod's own service account where left
-            out.
+    from kalecast.standalone import stand_alone
 
-    Raises:
-        DeploymentError: the cluster refuses it, with its reason.
-    """
-    from kubernetes.client.exceptions import ApiException
-
-    api = api or _cluster_api()
-    place = _place(manifest)
-    name = manifest["metadata"]["name"]
-    try:
-        try:
-            api.create_namespaced_custom_object(**place, body=manifest)
-        except ApiException as error:
-            if error.status != 409:
-                raise
-            api.patch_namespaced_custom_object(**place, name=name, body=manifest)
-    except ApiException as error:
-        raise DeploymentError(
-            f"The cluster refused the SeldonDeployment '{name}' in namespace "
-            f"'{place['namespace']}': {error.status} {error.reason}. {error.body or ''}".strip()
-        ) from error
+    parser = argparse.ArgumentParser(description="Write the SeldonDeployment of a model file.")
+    parser.add_argument("model_uri", help="such as s3://models/forecaster.onnx")
+    parser.add_argument("--model-version", default="current")
+    parser.add_argument(
+        "--standalone", action="store_true", help="as objects that need no operator of Seldon's"
+    )
+    given = parser.parse_args()
+    manifest = render(given.model_uri, given.model_version, DeploymentSettings())
+    objects = stand_alone(manifest) if given.standalone else [manifest]
+    print(yaml.safe_dump_all(objects, sort_keys=False), end="")
 
 
-def wait_until_ready(
-    manifest: dict[str, Any],
-    timeout: float = 300.0,
-    api: Any = None,
-    report: Callable[[str], None] = print,
-    interval: float = 3.0,
-) -> None:
-    """Wait until the operator calls the SeldonDeployment available.
-
-    Args:
-        manifest: the one applied.
-        timeout: seconds.
-        api: as for `apply`.
-        report: is told each change of state.
-        interval: seconds between two looks.
-
-    Raises:
-        DeploymentError: it failed, or was not available in time; with its last state.
-    """
-    api = api or _cluster_api()
-    name = manifest["metadata"]["name"]
-    deadline = time.monotonic() + timeout
-    told = None
-    while True:
-        found = api.get_namespaced_custom_object(**_place(manifest), name=name)
-        state, description = _state(found)
-        if state != told:
-            report(f"SeldonDeployment '{name}': {state}")
-            told = state
-        if state == "Available":
-            return
-        if state == "Failed" or time.monotonic() > deadline:
-            raise DeploymentError(
-                f"SeldonDeployment '{name}' is {state} "
-                f"{'' if state == 'Failed' else f'after {timeout:.0f} s'}: {description}"
-            )
-        time.sleep(interval)
-
-
-def _state(found: dict[str, Any]) -> tuple[str, str]:
-    status = found.get("status") or {}
-    description = status.get("description") or "the operator gives no reason"
-    return status.get("state") or "Creating", description
-
-
-def _place(manifest: dict[str, Any]) -> dict[str, str]:
-    namespace = manifest["metadata"]["namespace"]
-    return {"group": GROUP, "version": VERSION, "namespace": namespace, "plural": PLURAL}
-
-
-def _cluster_api() -> Any:
-    from kubernetes import client, config
-
-    config.load_incluster_config()
-    return client.CustomObjectsApi()
+if __name__ == "__main__":
+    main()
