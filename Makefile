@@ -95,9 +95,19 @@ load-test: install-run  ## Thousands at once against server and page (USERS=5000
 	@exec $(workbench) benchmarks/load_test.py --users $(USERS) --model "$(MODEL_URI)" \
 		$(if $(FAULTS),--faults) $(LOAD_ARGS)
 
+.PHONY: simulate
+simulate: install-run .venv/workbench/.installed-test  ## Autoscaling by simulation: a day of 50,000 customers (REAL=1 measures here)
+	@exec $(workbench) benchmarks/autoscaling.py --model "$(MODEL_URI)" $(if $(REAL),--real) $(SIMULATE_ARGS)
+
 .PHONY: tune
 tune: install-workbench  ## Search hyper-parameters, resumable (DATA=my.csv, TRIALS=20)
 	@exec $(workbench) -m kalecast.tuning search "$(DATA)" --trials $(TRIALS)
+
+##### On Kubernetes #####
+
+.PHONY: manifests
+manifests: install-workbench  ## Render every overlay into build/manifests/
+	@$(workbench) cluster-setup/manifests.py
 
 ##### Checks #####
 

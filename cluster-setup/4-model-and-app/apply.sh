@@ -1,0 +1,98 @@
+#!/usr/bin/env bash
+# Bring the model server and the page into the cluster of the current KUBECONFIG. Can be repeated.
+#
+#     apply.sh OVERLAY [--model-uri URI [--model-version VERSION]] [--without-model-server] [--dry-run]
+#
+# Without --model-uri the model that is served stays; --without-model-server leaves the model
+# server to the pipeline's step `deploy`; --dry-run asks the cluster what it would say.
+set -euo pipefail
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+
+# As the manifests have them: manifests.py.
+stands_for_uri=s3://kalecast/models/forecaster.onnx
+stands_for_version=current
+seldons_autoscaler=kalecast-default-0-forecaster
+
+fail() {
+    echo "apply.sh: $*" >&2
+    exit 1
+}
+
+uri='' version='' overlay='' with_server=yes dry_run=''
+while (($#)); do
+    case $1 in
+    --model-uri) uri=${2:?--model-uri needs a URI} && shift ;;
+    --model-version) version=${2:?--model-version needs a version} && shift ;;
+    --without-model-server) with_server='' ;;
+    --dry-run) dry_run=--dry-run=server ;;
+    -*) fail "unknown option $1" ;;
+    *) overlay=$1 ;;
+    esac
+    shift
+done
+folder=$here/overlays/$overlay
+if [[ -z $overlay || ! -f $folder/kustomization.yaml ]]; then
+    fail "Expected one of the overlays $(cd "$here/overlays" && echo *), received: '$overlay'"
+fi
+
+manifests=$(kubectl kustomize "$folder")
+namespace=$(awk '$1 == "namespace:" { print $2; exit }' <<<"$manifests")
+
+# Objects on standard input without those of a kind.
+without() {
+    awk -v kind="$1" 'BEGIN { RS = "---\n"; ORS = "---\n" } ("\n" $0) !~ "\nkind: " kind "\n"'
+}
+
+# A field of what serves now, where something does.
+served() {
+    kubectl --namespace "$namespace" get "$1" --ignore-not-found --output "jsonpath=$2"
+}
+
+if [[ -z $uri && -n $with_server ]]; then
+    if grep -q '^kind: SeldonDeployment' <<<"$manifests"; then
+        component='{.spec.predictors[0].componentSpecs[0].metadata.annotations.kalecast/model-version}'
+        uri=$(served seldondeployment/kalecast '{.spec.predictors[0].graph.parameters[?(@.name=="model_uri")].value}')
+        version=$(served seldondeployment/kalecast "$component")
+    else
+        server=deployment/$seldons_autoscaler
+        uri=$(served "$server" '{.spec.template.spec.containers[0].env[?(@.name=="MODEL_URI")].value}')
+        version=$(served "$server" '{.spec.template.metadata.annotations.kalecast/model-version}')
+    fi
+    [[ -n $uri ]] || fail "no model is served in namespace '$namespace' yet: name one with --model-uri," \
+        "or pass --without-model-server and leave it to the pipeline"
+fi
+if [[ -n $with_server ]]; then
+    [[ $uri =~ ^[a-z0-9]+://[A-Za-z0-9._/~%+=-]+$ ]] || fail "Expected a model URI such as $stands_for_uri, received: '$uri'"
+    version=${version:-$stands_for_version}
+    [[ $version =~ ^[A-Za-z0-9._-]+$ ]] || fail "Expected a version such as 20260102-030405-abcdef, received: '$version'"
+    manifests=$(sed -e "s|$stands_for_uri|$uri|" \
+        -e "s|kalecast/model-version: $stands_for_version\$|kalecast/model-version: \"$version\"|" <<<"$manifests")
+    echo "model: $uri, version $version"
+elif grep -q '^kind: SeldonDeployment' <<<"$manifests"; then
+    manifests=$(without SeldonDeployment <<<"$manifests")
+else
+    fail "--without-model-server is for overlays with Seldon's operator, not for '$overlay'"
+fi
+
+send() {
+    kubectl apply --server-side --field-manager=kalecast-setup --force-conflicts "$@" --filename -
+}
+
+if [[ -n $dry_run ]]; then
+    if [[ -z $(kubectl get namespace "$namespace" --ignore-not-found --output name) ]]; then
+        grep -q '^kind: Namespace' <<<"$manifests" || fail "there is no namespace '$namespace': make the profile first"
+        # The API server takes nothing into a namespace that it has not made, not even for show.
+        kubectl apply --dry-run=client --filename - <<<"$manifests"
+    else
+        send "$dry_run" <<<"$manifests"
+    fi
+    exit
+fi
+if grep -q '^kind: ScaledObject' <<<"$manifests"; then
+    # KEDA refuses a target that has another autoscaler: Seldon's operator takes its own away first.
+    without ScaledObject <<<"$manifests" | send
+    kubectl --namespace "$namespace" wait --for=delete --timeout=60s \
+        "horizontalpodautoscaler/$seldons_autoscaler"
+fi
+send <<<"$manifests"
+echo "applied; whether it works: $here/check.sh $overlay"

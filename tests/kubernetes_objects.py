@@ -1,0 +1,295 @@
+"""Rendered manifests, what controllers make of them, and the schemas they are held against."""
+
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import kubernetes_validate
+import yaml
+
+from kalecast.standalone import stand_alone
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT / "cluster-setup"))
+import capacity_sheet  # noqa: E402, F401
+import manifests  # noqa: E402
+
+KUBERNETES = "1.35"
+"""The newest that Seldon Core 1.19 and Kubeflow 26.03.1 both name as theirs."""
+
+SELDONS_KUBERNETES = "1.28"
+"""Whose pods the SeldonDeployment's definition in Seldon's chart 1.19.0 knows: it cuts off what is
+newer, such as the hook `sleep`."""
+
+Object = dict[str, Any]
+
+
+@cache
+def rendered() -> dict[str, list[Object]]:
+    """What each overlay sends to the cluster."""
+    command = manifests.kubectl()
+    return {
+        name: list(yaml.safe_load_all(manifests.build(folder, command)))
+        for name, folder in manifests.overlays().items()
+    }
+
+
+@cache
+def expanded() -> dict[str, list[Object]]:
+    """The same, and beside each SeldonDeployment what its operator makes of it."""
+    made = {}
+    for name, objects in rendered().items():
+        more = [stand_alone(one) for one in objects if one["kind"] == "SeldonDeployment"]
+        made[name] = [*objects, *(one for several in more for one in several)]
+    return made
+
+
+def of_kind(objects: list[Object], *kinds: str) -> list[Object]:
+    """Those of some kinds."""
+    return [one for one in objects if one["kind"] in kinds]
+
+
+def title(one: Object) -> str:
+    """Kind and name."""
+    return f"{one['kind']}/{one['metadata']['name']}"
+
+
+@dataclass(frozen=True)
+class Template:
+    """The pods that an object leads to."""
+
+    overlay: str
+    owner: str
+    metadata: Object
+    spec: Object
+
+    @property
+    def labels(self) -> dict[str, str]:
+        """The pods' labels."""
+        labels: dict[str, str] = self.metadata.get("labels", {})
+        return labels
+
+    @property
+    def ports(self) -> dict[str, int]:
+        """Their containers' ports by name."""
+        return {
+            port["name"]: port["containerPort"]
+            for container in self.spec["containers"]
+            for port in container.get("ports", [])
+        }
+
+
+def templates(overlay: str) -> Iterator[Template]:
+    """Every pod template of an overlay, out of custom resources too."""
+    for one in expanded()[overlay]:
+        if one["kind"] in ("Deployment", "Notebook"):
+            found = one["spec"]["template"]
+            yield Template(overlay, title(one), found.get("metadata", {}), found["spec"])
+
+
+##### Schemas #####
+
+
+def validate(one: Object) -> None:
+    """Hold an object against its schema, without a field that the schema does not know.
+
+    Raises:
+        Exception: names the field.
+    """
+    if one["kind"] in CUSTOM:
+        api_version, schema, parts = CUSTOM[one["kind"]]
+        assert one["apiVersion"] == api_version
+        jsonschema.validate(one["spec"], schema)
+        for version, part in parts(one):
+            kubernetes_validate.validate(part, version, strict=True)
+    else:
+        kubernetes_validate.validate(one, KUBERNETES, strict=True)
+
+
+def _fields(*required: str, **known: Any) -> Object:
+    return {
+        "type": "object",
+        "properties": known,
+        "required": list(required),
+        "additionalProperties": False,
+    }
+
+
+def _list(of: Any) -> Object:
+    return {"type": "array", "items": of}
+
+
+TEXT, COUNT, FLAG = {"type": "string"}, {"type": "integer", "minimum": 0}, {"type": "boolean"}
+TEXTS = {"type": "object", "additionalProperties": TEXT}
+ELSEWHERE: Object = {}
+"""A part of Kubernetes' own, which is held against its schema by itself."""
+
+# Seldon Core 1.19, operator/apis/machinelearning.seldon.io/v1/seldondeployment_types.go: of its
+# fields those that a server of one's own without an engine has a use for.
+SELDON_DEPLOYMENT = _fields(
+    "predictors",
+    name=TEXT,
+    protocol={"enum": ["seldon", "tensorflow", "kfserving", "v2"]},
+    replicas=COUNT,
+    annotations=TEXTS,
+    predictors=_list(
+        _fields(
+            "name",
+            "graph",
+            name=TEXT,
+            annotations=TEXTS,
+            labels=TEXTS,
+            replicas=COUNT,
+            traffic={"type": "integer", "minimum": 0, "maximum": 100},
+            shadow=FLAG,
+            progressDeadlineSeconds=COUNT,
+            graph=_fields(
+                "name",
+                name=TEXT,
+                type={"enum": ["MODEL"]},
+                parameters=_list(
+                    _fields(
+                        "name",
+                        "type",
+                        "value",
+                        name=TEXT,
+                        value=TEXT,
+                        type={"enum": ["INT", "FLOAT", "DOUBLE", "STRING", "BOOL"]},
+                    )
+                ),
+            ),
+            componentSpecs=_list(
+                _fields(
+                    metadata=_fields(name=TEXT, annotations=TEXTS, labels=TEXTS),
+                    spec=ELSEWHERE,
+                    replicas=COUNT,
+                    pdbSpec=_fields(minAvailable=ELSEWHERE, maxUnavailable=ELSEWHERE),
+                    hpaSpec=_fields(
+                        "maxReplicas",
+                        minReplicas=COUNT,
+                        maxReplicas=COUNT,
+                        metricsv2=_list(ELSEWHERE),
+                    ),
+                )
+            ),
+        )
+    ),
+)
+
+
+def _trigger(kind: str, metadata: Object, **known: Any) -> Object:
+    return _fields("type", "metadata", type={"const": kind}, metadata=metadata, name=TEXT, **known)
+
+
+# KEDA 2.20, config/crd/bases/keda.sh_scaledobjects.yaml, and of the two scalers their metadata in
+# pkg/scalers/cpu_memory_scaler.go and pkg/scalers/prometheus_scaler.go.
+SCALED_OBJECT = _fields(
+    "scaleTargetRef",
+    "triggers",
+    scaleTargetRef=_fields("name", apiVersion=TEXT, kind=TEXT, name=TEXT),
+    pollingInterval=COUNT,
+    cooldownPeriod=COUNT,
+    minReplicaCount=COUNT,
+    maxReplicaCount=COUNT,
+    fallback=_fields(
+        "failureThreshold", "replicas", failureThreshold=COUNT, replicas=COUNT, behavior=TEXT
+    ),
+    advanced=_fields(
+        restoreToOriginalReplicaCount=FLAG,
+        horizontalPodAutoscalerConfig=_fields(name=TEXT, behavior=ELSEWHERE),
+    ),
+    triggers=_list(
+        {
+            "oneOf": [
+                _trigger("cpu", _fields("value", value=TEXT), metricType={"enum": ["Utilization"]}),
+                _trigger(
+                    "prometheus",
+                    _fields(
+                        "serverAddress",
+                        "query",
+                        "threshold",
+                        serverAddress=TEXT,
+                        query=TEXT,
+                        threshold=TEXT,
+                        activationThreshold=TEXT,
+                        ignoreNullValues=TEXT,
+                    ),
+                    metricType={"enum": ["AverageValue", "Value"]},
+                    useCachedMetrics=FLAG,
+                ),
+            ]
+        }
+    ),
+)
+
+# Kubeflow 26.03.1, kubeflow.org_notebooks.yaml: the template has no metadata.
+NOTEBOOK = _fields("template", template=_fields("spec", spec=ELSEWHERE))
+
+# Kubeflow 26.03.1, poddefaults-webhooks/base/crd.yaml.
+POD_DEFAULT = _fields(
+    "selector",
+    selector=_fields(matchLabels=TEXTS),
+    desc=TEXT,
+    env=_list(ELSEWHERE),
+    envFrom=_list(ELSEWHERE),
+    volumes=_list(ELSEWHERE),
+    volumeMounts=_list(ELSEWHERE),
+    annotations=TEXTS,
+    labels=TEXTS,
+    automountServiceAccountToken=FLAG,
+    serviceAccountName=TEXT,
+)
+
+
+def _template(spec: Object) -> Object:
+    return {"apiVersion": "v1", "kind": "PodTemplate", "template": {"spec": spec}}
+
+
+def _of_seldon_deployment(one: Object) -> Iterator[tuple[str, Object]]:
+    for predictor in one["spec"]["predictors"]:
+        for component in predictor["componentSpecs"]:
+            yield SELDONS_KUBERNETES, _template(component["spec"])
+    for made in stand_alone(one):
+        yield KUBERNETES, made
+
+
+def _of_scaled_object(one: Object) -> Iterator[tuple[str, Object]]:
+    """The autoscaler that KEDA makes of it, but for the metrics."""
+    spec = one["spec"]
+    config = spec.get("advanced", {}).get("horizontalPodAutoscalerConfig", {})
+    made = {
+        "scaleTargetRef": spec["scaleTargetRef"],
+        "minReplicas": spec["minReplicaCount"],
+        "maxReplicas": spec["maxReplicaCount"],
+        **({"behavior": config["behavior"]} if "behavior" in config else {}),
+    }
+    kind = {"apiVersion": "autoscaling/v2", "kind": "HorizontalPodAutoscaler"}
+    yield KUBERNETES, {**kind, "spec": made}
+
+
+def _of_notebook(one: Object) -> Iterator[tuple[str, Object]]:
+    yield KUBERNETES, _template(one["spec"]["template"]["spec"])
+
+
+def _of_pod_default(one: Object) -> Iterator[tuple[str, Object]]:
+    """A pod with what it adds."""
+    spec = one["spec"]
+    added = {key: spec[key] for key in ("env", "envFrom", "volumeMounts") if key in spec}
+    container = {"name": "any", "image": "any", **added}
+    yield KUBERNETES, _template({"containers": [container], "volumes": spec.get("volumes", [])})
+
+
+CUSTOM = {
+    "SeldonDeployment": (
+        "machinelearning.seldon.io/v1",
+        SELDON_DEPLOYMENT,
+        _of_seldon_deployment,
+    ),
+    "ScaledObject": ("keda.sh/v1alpha1", SCALED_OBJECT, _of_scaled_object),
+    "Notebook": ("kubeflow.org/v1", NOTEBOOK, _of_notebook),
+    "PodDefault": ("kubeflow.org/v1alpha1", POD_DEFAULT, _of_pod_default),
+}

@@ -1,0 +1,141 @@
+"""What cluster-setup's step 4 sends to a cluster, with a stand-in for kubectl."""
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+import yaml
+from kubernetes_objects import Object, manifests, title
+
+STAND_IN = """\
+#!/bin/sh
+case " $* " in
+  *" kustomize "*) exec "$REAL" "$@" ;;
+  *" get namespace "*) echo namespace/any ;;
+  *" get "*model_uri*|*" get "*MODEL_URI*) printf '%s' "$SERVED_URI" ;;
+  *" get "*model-version*) printf '%s' "$SERVED_VERSION" ;;
+  *" apply "*) echo "$*" >> "$SENT.commands"; cat >> "$SENT" ;;
+  *" wait "*) echo "$*" >> "$SENT.commands" ;;
+  *) echo "unexpected: $*" >&2; exit 64 ;;
+esac
+"""
+
+
+class Cluster:
+    """Keeps what is sent, and serves a model or none."""
+
+    def __init__(self, folder: Path) -> None:
+        kubectl = folder / "bin" / "kubectl"
+        kubectl.parent.mkdir()
+        kubectl.write_text(STAND_IN)
+        kubectl.chmod(0o755)
+        self.sent = folder / "sent.yaml"
+        self.environment = {
+            **os.environ,
+            "PATH": f"{kubectl.parent}:{os.environ['PATH']}",
+            "REAL": manifests.kubectl(),
+            "SENT": str(self.sent),
+            "SERVED_URI": "",
+            "SERVED_VERSION": "",
+        }
+
+    def serves(self, uri: str, version: str) -> None:
+        self.environment |= {"SERVED_URI": uri, "SERVED_VERSION": version}
+
+    def apply(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [manifests.STEP / "apply.sh", *arguments],
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    @property
+    def objects(self) -> dict[str, Object]:
+        found = yaml.safe_load_all(self.sent.read_text())
+        return {title(one): one for one in found if one}
+
+    @property
+    def commands(self) -> list[str]:
+        return Path(f"{self.sent}.commands").read_text().splitlines()
+
+
+@pytest.fixture
+def cluster(tmp_path: Path) -> Cluster:
+    return Cluster(tmp_path)
+
+
+def model_of(objects: dict[str, Object]) -> tuple[str, str]:
+    (predictor,) = objects["SeldonDeployment/kalecast"]["spec"]["predictors"]
+    (parameter,) = predictor["graph"]["parameters"]
+    (component,) = predictor["componentSpecs"]
+    return parameter["value"], component["metadata"]["annotations"]["kalecast/model-version"]
+
+
+def test_the_model_that_is_named_is_served(cluster: Cluster):
+    done = cluster.apply("kind", "--model-uri", "s3://b/a-1.onnx", "--model-version", "2026")
+    assert done.returncode == 0, done.stderr
+    assert model_of(cluster.objects) == ("s3://b/a-1.onnx", "2026")
+
+
+def test_the_next_apply_leaves_the_model_that_is_served(cluster: Cluster):
+    cluster.serves("s3://b/forecaster-7.onnx", "7")
+    assert cluster.apply("production").returncode == 0
+    assert model_of(cluster.objects) == ("s3://b/forecaster-7.onnx", "7")
+
+
+def test_without_operator_too(cluster: Cluster):
+    cluster.serves("s3://b/forecaster-7.onnx", "7")
+    assert cluster.apply("standalone").returncode == 0
+    deployed = cluster.objects["Deployment/kalecast-default-0-forecaster"]
+    (container,) = deployed["spec"]["template"]["spec"]["containers"]
+    assert container["env"] == [{"name": "MODEL_URI", "value": "s3://b/forecaster-7.onnx"}]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        ((), "Expected one of the overlays kind production"),
+        (("nowhere",), "received: 'nowhere'"),
+        (("kind",), "no model is served in namespace 'kubeflow-user-example-com' yet"),
+        (("kind", "--model-uri", "models/a.onnx"), "Expected a model URI such as s3://"),
+        (("kind", "--model-uri", "s3://a/b|e id"), "Expected a model URI such as s3://"),
+        (("standalone", "--without-model-server"), "for overlays with Seldon's operator"),
+        (("kind", "--dry"), "unknown option --dry"),
+    ],
+)
+def test_what_cannot_be_applied_is_said_before_anything_is(
+    cluster: Cluster, arguments: tuple[str, ...], reason: str
+):
+    done = cluster.apply(*arguments)
+    assert done.returncode == 1
+    assert reason in done.stderr
+    assert not cluster.sent.exists()
+
+
+def test_the_model_server_may_be_left_to_the_pipeline(cluster: Cluster):
+    assert cluster.apply("kind", "--without-model-server").returncode == 0
+    assert "SeldonDeployment/kalecast" not in cluster.objects
+    assert "Deployment/kalecast-page" in cluster.objects
+
+
+def test_a_dry_run_is_one(cluster: Cluster):
+    cluster.serves("s3://b/forecaster-7.onnx", "7")
+    for overlay in ("production", "production-keda", "standalone"):
+        assert cluster.apply(overlay, "--dry-run").returncode == 0
+    assert all("--dry-run=" in command for command in cluster.commands)
+
+
+def test_keda_comes_when_the_other_autoscaler_has_gone(cluster: Cluster):
+    cluster.serves("s3://b/forecaster-7.onnx", "7")
+    assert cluster.apply("production-keda").returncode == 0
+    assert [
+        word
+        for command in cluster.commands
+        for word in command.split()
+        if word in ("apply", "wait")
+    ] == ["apply", "wait", "apply"]
+    first = cluster.sent.read_text().split("kind: ScaledObject")[0]
+    assert first.count("kind: SeldonDeployment") == 1

@@ -1,0 +1,569 @@
+"""The manifests: valid, no more allowed than needed, and of one mind with each other."""
+
+import copy
+import importlib.util
+import json
+import re
+import sys
+import tomllib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import configuration
+import pytest
+import yaml
+from kubernetes_objects import (
+    ROOT,
+    Object,
+    Template,
+    capacity_sheet,
+    expanded,
+    manifests,
+    of_kind,
+    rendered,
+    templates,
+    title,
+    validate,
+)
+
+from kalecast import capacity, deployment
+from kalecast.deployment import DeploymentSettings, render
+from kalecast.standalone import stand_alone
+
+OVERLAYS = sorted(manifests.overlays())
+SERVICE = [name for name in OVERLAYS if name != "notebook-server"]
+VERSION = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+MODEL_SERVER, PAGE = "kalecast-model-server", "kalecast-page"
+
+overlays = pytest.mark.parametrize("overlay", OVERLAYS)
+service_overlays = pytest.mark.parametrize("overlay", SERVICE)
+
+
+##### Valid #####
+
+
+@overlays
+def test_every_object_has_the_fields_of_its_kind_and_no_others(overlay: str):
+    for one in rendered()[overlay]:
+        try:
+            validate(one)
+        except Exception as error:
+            pytest.fail(f"{overlay}: {title(one)}: {error}")
+
+
+@pytest.mark.parametrize(
+    ("overlay", "kind", "path"),
+    [
+        ("production", "Deployment", "spec.template.spec.containers.0.resorces"),
+        ("production", "HorizontalPodAutoscaler", "spec.behaviour"),
+        ("production", "SeldonDeployment", "spec.predictors.0.componentSpecs.0.hpaSpec.behavior"),
+        ("production", "SeldonDeployment", "spec.predictors.0.componentSpecs.0.spec.probe"),
+        (
+            "production",
+            "SeldonDeployment",
+            "spec.predictors.0.componentSpecs.0.spec.containers.0.lifecycle.preStop.sleep",
+        ),
+        ("production", "SeldonDeployment", "spec.predictors.0.graph.model_uri"),
+        ("production-keda", "ScaledObject", "spec.triggers.1.metadata.treshold"),
+        ("notebook-server", "Notebook", "spec.template.metadata"),
+        ("notebook-server", "PodDefault", "spec.environment"),
+    ],
+)
+def test_a_field_that_no_schema_knows_is_noticed(overlay: str, kind: str, path: str):
+    (one, *_) = of_kind(copy.deepcopy(rendered()[overlay]), kind)
+    *way, last = path.split(".")
+    inner: Any = one
+    for step in way:
+        inner = inner[int(step) if step.isdigit() else step]
+    inner[last] = {}
+    with pytest.raises(Exception, match=last):
+        validate(one)
+
+
+@overlays
+def test_no_two_objects_are_one(overlay: str):
+    titles = [title(one) for one in expanded()[overlay]]
+    assert len(titles) == len(set(titles))
+
+
+@service_overlays
+def test_every_object_is_in_the_overlays_namespace(overlay: str):
+    namespaces = {one["metadata"].get("namespace") for one in rendered()[overlay]} - {None}
+    assert len(namespaces) == 1
+    made = {title(one) for one in of_kind(rendered()[overlay], "Namespace")}
+    assert made <= {f"Namespace/{name}" for name in namespaces}
+
+
+##### No more allowed than needed #####
+
+
+def containers(template: Template) -> list[Object]:
+    return [*template.spec["containers"], *template.spec.get("initContainers", [])]
+
+
+def each(rule: Callable[[Object], bool]) -> Callable[[Template], bool]:
+    return lambda template: all(rule(container) for container in containers(template))
+
+
+def tag(image: str) -> str:
+    return image.rpartition("/")[2].partition(":")[2]
+
+
+def security(container: Object) -> Object:
+    context: Object = container.get("securityContext", {})
+    return context
+
+
+POLICIES: dict[str, Callable[[Template], bool]] = {
+    "runs as another user than root": lambda template: (
+        template.spec.get("securityContext", {}).get("runAsNonRoot") is True
+    ),
+    "its user is none of the node's": lambda template: (
+        template.spec.get("securityContext", {}).get("runAsUser", 0) >= 10000
+    ),
+    "the runtime's system-call filter": lambda template: (
+        template.spec.get("securityContext", {}).get("seccompProfile", {}).get("type")
+        == "RuntimeDefault"
+    ),
+    "gains no privileges": each(
+        lambda container: (
+            security(container).get("allowPrivilegeEscalation") is False
+            and not security(container).get("privileged")
+        )
+    ),
+    "has no capabilities": each(
+        lambda container: security(container).get("capabilities") == {"drop": ["ALL"]}
+    ),
+    "writes nothing into its image": each(
+        lambda container: security(container).get("readOnlyRootFilesystem") is True
+    ),
+    "nothing of the node's": lambda template: (
+        not any(template.spec.get(key) for key in ("hostNetwork", "hostPID", "hostIPC"))
+        and not any("hostPath" in volume for volume in template.spec.get("volumes", []))
+        and not any(
+            "hostPort" in port for one in containers(template) for port in one.get("ports", [])
+        )
+    ),
+    "no key to the Kubernetes API": lambda template: (
+        template.spec.get("automountServiceAccountToken") is False
+    ),
+    "no variables of other Services": lambda template: (
+        template.spec.get("enableServiceLinks") is False
+    ),
+    "says what it needs": each(
+        lambda container: {"cpu", "memory"} <= set(container["resources"]["requests"])
+    ),
+    "its memory ends": each(lambda container: "memory" in container["resources"]["limits"]),
+    "its processor time ends": each(lambda container: "cpu" in container["resources"]["limits"]),
+    "tells when it is ready": each(lambda container: "readinessProbe" in container),
+    "tells whether it lives": each(lambda container: "livenessProbe" in container),
+    "its image has a version": each(
+        lambda container: tag(container["image"]) not in ("", "latest")
+    ),
+    "its image is named by content": each(lambda container: "@sha256:" in container["image"]),
+    "its image is asked for anew": each(
+        lambda container: container.get("imagePullPolicy") == "Always"
+    ),
+    "no secrets in its environment": each(
+        lambda container: (
+            not any("secretRef" in source for source in container.get("envFrom", []))
+            and not any("secretKeyRef" in str(variable) for variable in container.get("env", []))
+        )
+    ),
+}
+
+ANY = r".*"
+SERVER_AND_PAGE = r"Deployment/(kalecast-default-0-forecaster|kalecast-page)"
+EXCEPTIONS = {
+    ("its image is named by content", ANY): (
+        "the images are the operator's own builds: a digest is known once they are pushed, and "
+        "goes into the overlay with `kustomize edit set image`"
+    ),
+    ("its image is asked for anew", ANY): (
+        "tags are versions that are not pushed twice; Always would let no pod start while the "
+        "registry is away, and nothing start in kind, where images are loaded"
+    ),
+    ("its processor time ends", SERVER_AND_PAGE): (
+        "a limit is enforced every 0.1 s by standing still, beside idle cores: it would lengthen "
+        "exactly the crowd's waiting. Requests share the cores out where all are wanted"
+    ),
+    ("no secrets in its environment", "Deployment/kalecast-default-0-forecaster"): (
+        "the model store's client reads the usual AWS_* variables; the process starts no other"
+    ),
+    ("its user is none of the node's", "Notebook/kalecast"): (
+        "Kubeflow's images run as jovyan, 1000, to whom existing workspaces belong"
+    ),
+    ("writes nothing into its image", "Notebook/kalecast"): (
+        "who works in a notebook installs packages"
+    ),
+    ("no key to the Kubernetes API", "Notebook/kalecast"): (
+        "it starts experiments, with the rights of the profile's default-editor"
+    ),
+    ("tells whether it lives", "Notebook/kalecast"): (
+        "a restart would lose what runs in the kernels"
+    ),
+}
+"""Every accepted exception: the policy, whose pods, and why."""
+
+
+def violations() -> Iterator[tuple[str, str, str]]:
+    for overlay in OVERLAYS:
+        for template in templates(overlay):
+            for policy, holds in POLICIES.items():
+                if not holds(template):
+                    yield overlay, policy, template.owner
+
+
+def accepted(policy: str, owner: str) -> list[tuple[str, str]]:
+    return [key for key in EXCEPTIONS if key[0] == policy and re.fullmatch(key[1], owner)]
+
+
+def test_pods_keep_the_policies_or_are_named_exceptions():
+    unexplained = [one for one in violations() if not accepted(*one[1:])]
+    assert not unexplained
+
+
+def test_no_exception_is_left_that_nobody_needs():
+    needed = {key for _, policy, owner in violations() for key in accepted(policy, owner)}
+    assert set(EXCEPTIONS) == needed
+
+
+@pytest.mark.parametrize("policy", sorted(POLICIES))
+def test_a_policy_that_is_broken_is_noticed(policy: str):
+    privileged: Object = {
+        "hostNetwork": True,
+        "containers": [
+            {
+                "name": "any",
+                "image": "any",
+                "securityContext": {"privileged": True},
+                "resources": {"requests": {}, "limits": {}},
+                "envFrom": [{"secretRef": {"name": "any"}}],
+            }
+        ],
+    }
+    assert not POLICIES[policy](Template("any", "Deployment/any", {}, privileged))
+
+
+@service_overlays
+def test_what_no_policy_names_is_denied_to_every_pod(overlay: str):
+    denying = [
+        one["spec"]
+        for one in of_kind(rendered()[overlay], "NetworkPolicy")
+        if set(one["spec"]["policyTypes"]) == {"Ingress", "Egress"}
+        and not {"ingress", "egress"} & set(one["spec"])
+    ]
+    for template in templates(overlay):
+        assert any(selects(spec["podSelector"], template.labels) for spec in denying)
+
+
+@service_overlays
+def test_the_page_has_an_account_that_may_do_nothing(overlay: str):
+    (account,) = of_kind(rendered()[overlay], "ServiceAccount")
+    assert account["automountServiceAccountToken"] is False
+    assert pods(overlay, PAGE).spec["serviceAccountName"] == account["metadata"]["name"]
+    assert not of_kind(rendered()[overlay], "Role", "RoleBinding", "ClusterRoleBinding")
+
+
+##### Of one mind #####
+
+
+def pods(overlay: str, name: str) -> Template:
+    (found,) = (
+        one for one in templates(overlay) if one.labels.get("app.kubernetes.io/name") == name
+    )
+    return found
+
+
+def selects(selector: Object, labels: dict[str, str]) -> bool:
+    """Whether a label selector finds a pod."""
+    assert set(selector) <= {"matchLabels", "matchExpressions"}
+    for rule in selector.get("matchExpressions", []):
+        if rule["operator"] == "In":
+            if labels.get(rule["key"]) not in rule["values"]:
+                return False
+        else:
+            assert rule["operator"] == "Exists"
+            if rule["key"] not in labels:
+                return False
+    return selector.get("matchLabels", {}).items() <= labels.items()
+
+
+@service_overlays
+def test_every_service_leads_to_ports_of_pods(overlay: str):
+    services = of_kind(expanded()[overlay], "Service")
+    assert {one["metadata"]["name"] for one in services} == {MODEL_SERVER, PAGE}
+    for one in services:
+        (found,) = (
+            t for t in templates(overlay) if one["spec"]["selector"].items() <= t.labels.items()
+        )
+        for port in one["spec"]["ports"]:
+            assert port["targetPort"] in found.ports
+            assert port["port"] == found.ports[port["targetPort"]]
+            assert port["name"] != "metrics", "customers' Service must not lead to the counters"
+
+
+@service_overlays
+def test_every_deployment_has_one_autoscaler_and_one_budget(overlay: str):
+    objects = expanded()[overlay]
+    wanted = sorted(one["metadata"]["name"] for one in of_kind(objects, "Deployment"))
+    scalers = of_kind(objects, "HorizontalPodAutoscaler", "ScaledObject")
+    targets = [one["spec"]["scaleTargetRef"] for one in scalers]
+    assert sorted(target["name"] for target in targets) == wanted
+    assert {(target["apiVersion"], target["kind"]) for target in targets} == {
+        ("apps/v1", "Deployment")
+    }
+    for template in templates(overlay):
+        budgets = of_kind(objects, "PodDisruptionBudget")
+        assert sum(selects(one["spec"]["selector"], template.labels) for one in budgets) == 1
+    for one in of_kind(objects, "Deployment"):
+        assert "replicas" not in one["spec"], "each apply would undo the autoscaler's work"
+        assert selects(one["spec"]["selector"], one["spec"]["template"]["metadata"]["labels"])
+
+
+@service_overlays
+def test_pods_are_spread_among_their_own_kind(overlay: str):
+    for template in templates(overlay):
+        spreads = template.spec["topologySpreadConstraints"]
+        assert {one["topologyKey"] for one in spreads} == {
+            "topology.kubernetes.io/zone",
+            "kubernetes.io/hostname",
+        }
+        for one in spreads:
+            assert selects(one["labelSelector"], template.labels)
+
+
+@service_overlays
+def test_network_policies_name_pods_and_ports_that_are_there(overlay: str):
+    known = list(templates(overlay))
+    for one in of_kind(rendered()[overlay], "NetworkPolicy"):
+        spec = one["spec"]
+        selected = [t for t in known if selects(spec["podSelector"], t.labels)]
+        assert selected, title(one)
+        open_ports = {port for t in selected for port in t.ports.values()}
+        for rule in spec.get("ingress", []):
+            assert {port["port"] for port in rule["ports"]} <= open_ports, title(one)
+        for rule in spec.get("egress", []):
+            for peer in rule["to"]:
+                if set(peer) == {"podSelector"}:
+                    met = [t for t in known if selects(peer["podSelector"], t.labels)]
+                    asked = {port["port"] for port in rule["ports"]}
+                    assert met and all(asked <= set(t.ports.values()) for t in met), title(one)
+
+
+def allowed(overlay: str, source: dict[str, str], target: str) -> set[int]:
+    """Ports of `target` that pods with the labels `source`, in its namespace, may reach."""
+    ports = set()
+    for one in of_kind(rendered()[overlay], "NetworkPolicy"):
+        if selects(one["spec"]["podSelector"], pods(overlay, target).labels):
+            for rule in one["spec"].get("ingress", []):
+                if any(
+                    "namespaceSelector" not in peer and selects(peer["podSelector"], source)
+                    for peer in rule["from"]
+                ):
+                    ports |= {port["port"] for port in rule["ports"]}
+    return ports
+
+
+@service_overlays
+def test_the_namespaces_other_pods_reach_what_they_need_and_no_more(overlay: str):
+    page = pods(overlay, PAGE).labels
+    assert allowed(overlay, page, MODEL_SERVER) == {9000}
+    for team in ({"pipeline/runid": "1"}, {"notebook-name": "kalecast"}):
+        assert allowed(overlay, team, MODEL_SERVER) == {9000, 9500}
+        assert allowed(overlay, team, PAGE) == set()
+        for one in of_kind(rendered()[overlay], "NetworkPolicy"):
+            assert not selects(one["spec"]["podSelector"], team), "a step would be cut off"
+    assert allowed(overlay, {"app": "stranger"}, MODEL_SERVER) == set()
+
+
+def page_settings() -> Any:
+    """gradio_app/settings.py, under a name of its own."""
+    path = ROOT / "gradio_app" / "settings.py"
+    spec = importlib.util.spec_from_file_location("page_settings", path)
+    assert spec and spec.loader
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+@service_overlays
+def test_the_page_knows_each_variable_and_finds_the_model_server(overlay: str):
+    (configured,) = of_kind(rendered()[overlay], "ConfigMap")
+    (container,) = pods(overlay, PAGE).spec["containers"]
+    assert container["envFrom"] == [{"configMapRef": {"name": configured["metadata"]["name"]}}]
+    source = (ROOT / "gradio_app" / "settings.py").read_text()
+    read_by_uvicorn = {"FORWARDED_ALLOW_IPS"}
+    unknown = {name for name in configured["data"] if f'"{name}"' not in source}
+    assert unknown <= read_by_uvicorn
+    settings = page_settings().Settings.from_environment(configured["data"])
+    (address,) = (urlsplit(one) for one in settings.model_servers)
+    (service,) = (
+        one
+        for one in of_kind(expanded()[overlay], "Service")
+        if one["metadata"]["name"] == address.hostname
+    )
+    assert address.port in [port["port"] for port in service["spec"]["ports"]]
+    assert pods(overlay, PAGE).ports == {"http": settings.port, "metrics": settings.metrics_port}
+    assert settings.host == "0.0.0.0"
+
+
+@service_overlays
+def test_pods_have_the_time_to_end_well(overlay: str):
+    server, page = configuration.Configuration, page_settings().Settings
+    needed = {
+        MODEL_SERVER: server.drain_seconds + server.grace_seconds,
+        PAGE: page.drain + page.deadline,
+    }
+    for name, seconds in needed.items():
+        spec = pods(overlay, name).spec
+        (container,) = spec["containers"]
+        hook = container["lifecycle"]["preStop"]
+        leave = hook["sleep"]["seconds"] if "sleep" in hook else int(hook["exec"]["command"][1])
+        assert leave >= deployment.LEAVE_SECONDS
+        assert spec["terminationGracePeriodSeconds"] > leave + seconds
+
+
+@service_overlays
+def test_probes_ask_for_addresses_that_are_served(overlay: str):
+    routes = {
+        MODEL_SERVER: set(json.loads((ROOT / "seldon" / "openapi.json").read_text())["paths"]),
+        PAGE: set(re.findall(r'"(/\w+)": Route\("GET"', (ROOT / "gradio_app/app.py").read_text())),
+    }
+    for name, served in routes.items():
+        (container,) = pods(overlay, name).spec["containers"]
+        for probe in ("startupProbe", "readinessProbe", "livenessProbe"):
+            asked = container[probe]["httpGet"]
+            assert asked["port"] == "http"
+            assert asked["path"] in served
+
+
+@service_overlays
+def test_queries_ask_for_metrics_that_are_exposed(overlay: str):
+    exposed = (ROOT / "seldon/service.py").read_text() + (
+        ROOT / "gradio_app/metrics.py"
+    ).read_text()
+    for one in of_kind(rendered()[overlay], "ScaledObject"):
+        for trigger in one["spec"]["triggers"]:
+            if trigger["type"] == "prometheus":
+                query = trigger["metadata"]["query"]
+                (metric,) = re.findall(r"kalecast_\w+", query)
+                assert f'"{metric}"' in exposed
+                assert f'namespace="{one["metadata"]["namespace"]}"' in query
+
+
+@pytest.mark.parametrize(("folder", "name"), [("seldon", MODEL_SERVER), ("gradio_app", PAGE)])
+@service_overlays
+def test_images_and_manifests_agree_on_user_and_ports(overlay: str, folder: str, name: str):
+    told = (ROOT / folder / "Dockerfile").read_text()
+    template = pods(overlay, name)
+    (exposed,) = re.findall(r"^EXPOSE (.*)$", told, re.MULTILINE)
+    assert {int(port) for port in exposed.split()} == set(template.ports.values())
+    context = template.spec["securityContext"]
+    assert re.findall(r"^USER (\d+)$", told, re.MULTILINE) == [str(context["runAsUser"])]
+
+
+def test_the_renderers_ports_are_the_servers():
+    server = configuration.Configuration
+    assert {
+        "http": server.port,
+        "grpc": server.grpc_port,
+        "metrics": server.metrics_port,
+    } == deployment.PORTS
+
+
+@overlays
+def test_every_image_is_of_this_version(overlay: str):
+    for template in templates(overlay):
+        for container in containers(template):
+            assert tag(container["image"]) == VERSION, template.owner
+
+
+def test_whoever_else_names_an_image_names_this_version():
+    files = [
+        *("seldon/Dockerfile", "gradio_app/Dockerfile", "gradio_app/README.md", "kale/Dockerfile"),
+        *("kale/README.md", "kale/forecast-pipeline.kale.py", "src/kalecast/tuning.py"),
+        *("kale/forecast-pipeline.pipeline.yaml", "notebooks/forecast_pipeline.ipynb"),
+        *("cluster-setup/README.md", "cluster-setup/4-model-and-app/README.md"),
+    ]
+    named = re.compile(r"kalecast/(?:model-server|page|workbench):([\w.]+[\w])")
+    for path in files:
+        assert set(named.findall((ROOT / path).read_text())) <= {VERSION}, path
+    assert DeploymentSettings().image == f"kalecast/model-server:{VERSION}"
+
+
+@service_overlays
+def test_the_model_stores_keys_come_from_the_secret_that_notebooks_use(overlay: str):
+    example = yaml.safe_load((ROOT / "kale/kubernetes/model-store-secret.example.yaml").read_text())
+    (container,) = pods(overlay, MODEL_SERVER).spec["containers"]
+    (source,) = container["envFrom"]
+    assert source["secretRef"] == {"name": example["metadata"]["name"], "optional": True}
+
+
+##### One renderer #####
+
+
+def committed(folder: str) -> list[Object]:
+    path = manifests.STEP / folder / "model-server.yaml"
+    return list(yaml.safe_load_all(path.read_text()))
+
+
+def test_the_base_is_what_the_step_deploy_renders():
+    manifest = render(manifests.MODEL_URI, "current", DeploymentSettings())
+    assert committed("base") == [manifest]
+    assert committed("overlays/standalone") == stand_alone(manifest)
+
+
+@pytest.mark.parametrize("path", manifests.written(), ids=lambda path: path.name)
+def test_what_is_committed_is_what_make_manifests_writes(path: Path):
+    assert path.read_text() == manifests.written()[path]
+
+
+def test_an_overlay_changes_no_more_than_image_place_and_number():
+    settings = DeploymentSettings(image=f"registry.example.com/kalecast/model-server:{VERSION}")
+    (production,) = of_kind(rendered()["production"], "SeldonDeployment")
+    assert production == render(manifests.MODEL_URI, "current", settings)
+
+
+def test_with_keda_the_operator_scales_nothing():
+    settings = DeploymentSettings(
+        image=f"registry.example.com/kalecast/model-server:{VERSION}", scales=False
+    )
+    (scaled,) = of_kind(rendered()["production-keda"], "SeldonDeployment")
+    assert scaled == render(manifests.MODEL_URI, "current", settings)
+
+
+def test_standalone_stands_for_what_the_operator_makes():
+    def told(overlay: str) -> dict[str, Object]:
+        objects = of_kind(expanded()[overlay], "Deployment", "Service", "PodDisruptionBudget")
+        return {title(one): one["spec"] for one in objects if PAGE not in title(one)}
+
+    made, alone = told("production"), told("standalone")
+    assert set(made) == set(alone)
+    for container in (made, alone):
+        deployed = container["Deployment/kalecast-default-0-forecaster"]
+        deployed["template"]["spec"]["containers"][0].pop("image")
+    assert made == alone
+
+
+##### Enough #####
+
+
+def test_a_pod_has_the_memory_that_the_sums_ask_for():
+    figures = capacity_sheet.figures()
+    assert figures["server_need"] <= figures["server_memory"]
+    assert figures["page_need"] <= figures["page_memory"]
+
+
+def test_the_pods_of_a_quiet_day_are_sure_of_the_cores_that_a_crowd_needs():
+    figures = capacity_sheet.figures()
+    assert figures["crowd_seconds"] <= figures["wait"]
+
+
+@service_overlays
+def test_the_page_asks_with_as_many_requests_as_the_sums_count_on(overlay: str):
+    (configured,) = of_kind(rendered()[overlay], "ConfigMap")
+    assert int(configured["data"]["KALECAST_UPSTREAM_REQUESTS"]) == capacity.UPSTREAM_REQUESTS
