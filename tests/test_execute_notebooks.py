@@ -57,7 +57,8 @@ def test_all_notebooks_of_the_project_run_twice_with_the_same_outputs(tmp_path, 
 
 @pytest.mark.slow
 def test_a_cell_that_fails_and_one_that_differs_are_named(tmp_path, capsys):
-    good = write(tmp_path / "good.ipynb", "n = 1", "print(n)")
+    warns = "import warnings; warnings.warn('from another place each time')"
+    good = write(tmp_path / "good.ipynb", "n = 1", "print(n)", warns)
     failing = write(tmp_path / "failing.ipynb", "n = 0", "print(1 / n)", "print('never')")
     changing = write(
         tmp_path / "changing.ipynb", "import time", "print('same')", "print(time.time_ns())"
