@@ -2,7 +2,8 @@
 
 import random
 import sys
-from dataclasses import replace
+from dataclasses import fields, replace
+from importlib.util import module_from_spec, spec_from_file_location
 from itertools import pairwise
 from math import factorial
 from pathlib import Path
@@ -18,7 +19,8 @@ from burst_trials import SHIPPED, hold  # noqa: E402
 from hpa import Controller, Sample, from_cpu, from_total, largest  # noqa: E402
 from least_cost import least_core_hours, work_seconds  # noqa: E402
 from pods import Law, Pod, PodKind, StartUp, Tier  # noqa: E402
-from scenario import SCALINGS, SHIPPED_PAGE, Setup, simulate  # noqa: E402
+from scenario import MODEL_KIND, SCALINGS, SHIPPED_PAGE, Setup, simulate  # noqa: E402
+from simulated_service import Page  # noqa: E402
 from stations import Batch, Job, Station  # noqa: E402
 
 from kalecast.capacity import (  # noqa: E402
@@ -326,3 +328,24 @@ def test_the_deployment_is_the_one_that_was_simulated():
     assert settings.maximum_replicas == server.maximum_replicas
     assert settings.cpu == server.cpu
     assert SHIPPED_PAGE.upstream_windows == 64
+
+
+def defaults(path: str, name: str) -> dict[str, object]:
+    """The defaults of a settings class, out of a file whose folder is no package."""
+    spec = spec_from_file_location(name.lower(), BENCHMARKS.parent / path)
+    assert spec is not None and spec.loader is not None
+    module = module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return {field.name: field.default for field in fields(getattr(module, name))}
+
+
+def test_simulated_limits_are_those_of_page_and_server():
+    page = defaults("gradio_app/settings.py", "Settings")
+    server = defaults("seldon/configuration.py", "Configuration")
+    simulated = {field.name: field.default for field in fields(Page)}
+    shared = simulated.keys() & page.keys()
+    assert len(shared) == 5
+    assert {name: simulated[name] for name in shared} == {name: page[name] for name in shared}
+    assert MODEL_KIND.max_batch == server["max_batch"]
+    assert MODEL_KIND.max_waiting == server["max_queue"]
