@@ -134,7 +134,7 @@ lint: install-all  ## Ruff and mypy
 install: install-run  ## Install what `make run` needs
 install-workbench: .venv/workbench/.installed
 install-run: .venv/workbench/.installed .venv/server/.installed .venv/page/.installed
-install-all: install-run .venv/seldon/.installed .venv/workbench/.installed-test
+install-all: install-run .venv/seldon/.installed .venv/policies/.installed .venv/workbench/.installed-test
 
 .venv/%/.installed: requirements/%.txt requirements/install.sh
 	@requirements/install.sh $*

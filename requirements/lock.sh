@@ -22,5 +22,6 @@ lock page "$@"
 lock server "$@"
 lock seldon "$@"
 lock mlserver "$@"
+lock policies "$@"
 lock uv "$@"
 .venv/workbench/bin/python requirements/conda.py
