@@ -26,7 +26,7 @@ import yaml
 from capacity_sheet import sheet
 
 from kalecast.capacity import MODEL_SERVER, PAGE, Scaling, in_flight_query
-from kalecast.deployment import DeploymentSettings, render
+from kalecast.deployment import DeploymentSettings, render, service
 from kalecast.standalone import stand_alone
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -124,7 +124,7 @@ def written() -> dict[Path, str]:
     forecaster = {**page, "name": alone[0]["metadata"]["name"]}
     return {
         STEP / "capacity.md": sheet(),
-        STEP / "base" / "model-server.yaml": _document("deployment", server),
+        STEP / "base" / "model-server.yaml": _document("deployment", server, service(settings)),
         STEP / "overlays" / "standalone" / "model-server.yaml": _document("standalone", *alone),
         STEP / "base" / "page-size.yaml": _document("capacity", _page_size()),
         STEP / "base" / "page-autoscaler.yaml": _document("capacity", _autoscaler(page, PAGE)),

@@ -11,6 +11,7 @@ from kalecast.deployment import (
     main,
     on_cluster,
     render,
+    service,
 )
 from kalecast.standalone import stand_alone
 
@@ -30,9 +31,16 @@ def test_the_container_carries_the_graphs_name_uri_and_probes():
     assert component["metadata"]["annotations"]["kalecast/model-version"] == "v1"
 
 
-def test_the_operator_names_the_service_and_scales():
+def test_one_service_leads_to_the_pods_of_every_predictor():
     (predictor,) = render(URI, "v1", SETTINGS)["spec"]["predictors"]
-    assert predictor["annotations"]["seldon.io/svc-name"] == SETTINGS.service
+    labels = predictor["componentSpecs"][0]["metadata"]["labels"]
+    made = service(SETTINGS)
+    assert made["metadata"]["name"] == SETTINGS.service
+    assert made["spec"]["selector"].items() <= labels.items()
+
+
+def test_the_operator_scales():
+    (predictor,) = render(URI, "v1", SETTINGS)["spec"]["predictors"]
     (component,) = predictor["componentSpecs"]
     assert component["hpaSpec"]["minReplicas"] == predictor["replicas"]
     assert component["pdbSpec"] == {"maxUnavailable": 1}
@@ -53,7 +61,8 @@ def test_the_command_writes_what_the_cluster_takes(
     main()
     manifest = render(URI, "v1", DeploymentSettings())
     written = list(yaml.safe_load_all(capsys.readouterr().out))
-    assert written == (stand_alone(manifest) if standalone else [manifest])
+    server = stand_alone(manifest) if standalone else [manifest]
+    assert written == [*server, service(DeploymentSettings())]
 
 
 def test_impossible_replicas_are_refused():

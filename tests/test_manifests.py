@@ -29,7 +29,7 @@ from kubernetes_objects import (
 )
 
 from kalecast import capacity, deployment
-from kalecast.deployment import DeploymentSettings, render
+from kalecast.deployment import DeploymentSettings, render, service
 from kalecast.standalone import stand_alone
 
 OVERLAYS = sorted(manifests.overlays())
@@ -294,7 +294,8 @@ def selects(selector: Object, labels: dict[str, str]) -> bool:
 @service_overlays
 def test_every_service_leads_to_ports_of_pods(overlay: str):
     services = of_kind(expanded()[overlay], "Service")
-    assert {one["metadata"]["name"] for one in services} == {MODEL_SERVER, PAGE}
+    seldons = "kalecast-default"  # the operator's, to the pods of one predictor
+    assert {one["metadata"]["name"] for one in services} == {MODEL_SERVER, PAGE, seldons}
     for one in services:
         (found,) = (
             t for t in templates(overlay) if one["spec"]["selector"].items() <= t.labels.items()
@@ -371,8 +372,10 @@ def allowed(overlay: str, source: dict[str, str], target: str) -> set[int]:
 def test_the_namespaces_other_pods_reach_what_they_need_and_no_more(overlay: str):
     page = pods(overlay, PAGE).labels
     assert allowed(overlay, page, MODEL_SERVER) == {9000}
-    for team in ({"pipeline/runid": "1"}, {"notebook-name": "kalecast"}):
-        assert allowed(overlay, team, MODEL_SERVER) == {9000, 9500}
+    steps, notebooks = {"pipeline/runid": "1"}, {"notebook-name": "kalecast"}
+    assert allowed(overlay, steps, MODEL_SERVER) == {6000, 9000, 9500}
+    assert allowed(overlay, notebooks, MODEL_SERVER) == {9000, 9500}
+    for team in (steps, notebooks):
         assert allowed(overlay, team, PAGE) == set()
         for one in of_kind(rendered()[overlay], "NetworkPolicy"):
             assert not selects(one["spec"]["podSelector"], team), "a step would be cut off"
@@ -513,7 +516,7 @@ def committed(folder: str) -> list[Object]:
 
 def test_the_base_is_what_the_step_deploy_renders():
     manifest = render(manifests.MODEL_URI, "current", DeploymentSettings())
-    assert committed("base") == [manifest]
+    assert committed("base") == [manifest, service(DeploymentSettings())]
     assert committed("overlays/standalone") == stand_alone(manifest)
 
 

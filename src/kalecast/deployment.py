@@ -1,9 +1,9 @@
-"""Deployment: the SeldonDeployment that serves a model file, rendered.
+"""Deployment: the SeldonDeployment that serves a model file, rendered, and the Service before it.
 
     python -m kalecast.deployment s3://models/forecaster.onnx > model-server.yaml
 
-writes it as the cluster's operators apply it, and with `--standalone` the same server as objects
-that need no operator of Seldon's.
+writes both as the cluster's operators apply them, and with `--standalone` the same server as
+objects that need no operator of Seldon's.
 """
 
 import argparse
@@ -18,6 +18,9 @@ GROUP, VERSION, PLURAL = "machinelearning.seldon.io", "v1", "seldondeployments"
 
 STARTUP_SECONDS = 120
 """How long a container may take to fetch its model file and answer."""
+
+DEFAULT, CANARY = "default", "canary"
+"""Names of the predictor that serves, and of the one that a new model is tried in beside it."""
 
 PORTS = {"http": 9000, "grpc": 9500, "metrics": 6000}
 """The server's ports under the names that Seldon's operator knows them by."""
@@ -44,7 +47,7 @@ class DeploymentSettings:
     name: str = "kalecast"
     namespace: str = "kubeflow-user-example-com"
     service: str = "kalecast-model-server"
-    """Service that the pods answer under."""
+    """Service that all its pods answer under, whichever predictor they belong to."""
     image: str = "kalecast/model-server:0.1.0"
     minimum_replicas: int = MODEL_SERVER.minimum_replicas
     maximum_replicas: int = MODEL_SERVER.maximum_replicas
@@ -82,11 +85,10 @@ def render(model_uri: str, model_version: str, settings: DeploymentSettings) -> 
             "Expected a model URI that every pod can reach, such as 's3://models/forecaster.onnx', "
             f"received: '{model_uri}'. Set model_store to an s3: URI."
         )
-    # With the engine in between, each request would take another hop.
-    annotations = {"seldon.io/no-engine": "true", "seldon.io/svc-name": settings.service}
     predictor: dict[str, Any] = {
-        "name": "default",
-        "annotations": annotations,
+        "name": DEFAULT,
+        # With the engine in between, each request would take another hop.
+        "annotations": {"seldon.io/no-engine": "true"},
         "graph": {
             "name": "forecaster",
             "type": "MODEL",
@@ -122,6 +124,35 @@ def render(model_uri: str, model_version: str, settings: DeploymentSettings) -> 
         },
         "spec": {"name": settings.name, "protocol": "seldon", "predictors": [predictor]},
     }
+
+
+def service(settings: DeploymentSettings) -> dict[str, Any]:
+    """The Service that the model server answers under.
+
+    The operator makes one for each predictor. This one leads to the pods of all of them, so that
+    a canary gets its share of what is asked.
+    """
+    return {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": {
+            "name": settings.service,
+            "namespace": settings.namespace,
+            "labels": {"app.kubernetes.io/part-of": "kalecast"},
+        },
+        "spec": {
+            "selector": {"app.kubernetes.io/name": settings.service},
+            "ports": service_ports(),
+        },
+    }
+
+
+def service_ports() -> list[dict[str, Any]]:
+    """What a Service of the model server leads to."""
+    return [
+        {"name": name, "port": PORTS[name], "targetPort": name, "protocol": "TCP"}
+        for name in ("http", "grpc")
+    ]
 
 
 def pod_labels(settings: DeploymentSettings) -> dict[str, str]:
@@ -171,7 +202,7 @@ def _spread(key: str, settings: DeploymentSettings) -> dict[str, Any]:
         "topologyKey": key,
         "maxSkew": 1,
         "whenUnsatisfiable": "ScheduleAnyway",
-        "labelSelector": {"matchLabels": {"seldon-app": settings.service}},
+        "labelSelector": {"matchLabels": {"app.kubernetes.io/name": settings.service}},
         # A rollout's new pods are spread among themselves.
         "matchLabelKeys": ["pod-template-hash"],
     }
@@ -221,16 +252,19 @@ def main() -> None:
 
     from kalecast.standalone import stand_alone
 
-    parser = argparse.ArgumentParser(description="Write the SeldonDeployment of a model file.")
+    parser = argparse.ArgumentParser(
+        description="Write the SeldonDeployment of a model file, and the Service before it."
+    )
     parser.add_argument("model_uri", help="such as s3://models/forecaster.onnx")
     parser.add_argument("--model-version", default="current")
     parser.add_argument(
         "--standalone", action="store_true", help="as objects that need no operator of Seldon's"
     )
     given = parser.parse_args()
-    manifest = render(given.model_uri, given.model_version, DeploymentSettings())
-    objects = stand_alone(manifest) if given.standalone else [manifest]
-    print(yaml.safe_dump_all(objects, sort_keys=False), end="")
+    settings = DeploymentSettings()
+    manifest = render(given.model_uri, given.model_version, settings)
+    server = stand_alone(manifest) if given.standalone else [manifest]
+    print(yaml.safe_dump_all([*server, service(settings)], sort_keys=False), end="")
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ which way they were made.
 import copy
 from typing import Any
 
-from kalecast.deployment import PORTS
+from kalecast.deployment import service_ports
 
 
 def stand_alone(manifest: dict[str, Any]) -> list[dict[str, Any]]:
@@ -19,8 +19,8 @@ def stand_alone(manifest: dict[str, Any]) -> list[dict[str, Any]]:
     """
     predictor = manifest["spec"]["predictors"][0]
     component = predictor["componentSpecs"][0]
-    name = f"{manifest['metadata']['name']}-{predictor['name']}-0-{predictor['graph']['name']}"
-    service = predictor["annotations"]["seldon.io/svc-name"]
+    service = f"{manifest['metadata']['name']}-{predictor['name']}"
+    name = f"{service}-0-{predictor['graph']['name']}"
     selector = {"seldon-app": service, "seldon-deployment-id": manifest["metadata"]["name"]}
     metadata = {
         "name": name,
@@ -76,10 +76,7 @@ def _service(metadata: dict[str, Any], selector: dict[str, str]) -> dict[str, An
         "metadata": metadata,
         "spec": {
             "selector": {"seldon-app": selector["seldon-app"]},
-            "ports": [
-                {"name": name, "port": PORTS[name], "targetPort": name, "protocol": "TCP"}
-                for name in ("http", "grpc")
-            ],
+            "ports": service_ports(),
         },
     }
 
