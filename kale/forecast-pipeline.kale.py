@@ -10,7 +10,7 @@ from kfp.kubernetes import add_pod_annotation, add_pod_label, security_context, 
     pip_index_urls=['file:///no-package-index'],
     pip_trusted_hosts=[]
 )
-def load_data_step(load_data_html_report: Output[HTML], series_output_artifact: Output[Dataset], data: str = 'notebooks/data/electricity.csv', frequency: str = 'h', season: int = 24, input_length: int = 504, horizon: int = 48, minimum_history: int = 48, width: int = 256, hour_width: int = 32, blocks: int = 2, dropout: float = 0.3, epochs: int = 15, steps_per_epoch: int = 100, batch_size: int = 512, learning_rate: float = 0.002, weight_decay: float = 0.01, patience: int = 5, minutes: float = 4.0, seed: int = 1, test_windows: int = 7, validation_steps: int = 168, gate_margin: float = 0.0, model_name: str = 'forecaster', model_store: str = 'models', namespace: str = 'kubeflow-user-example-com', server_image: str = 'kalecast/model-server:0.1.0'):
+def load_data_step(load_data_html_report: Output[HTML], series_output_artifact: Output[Dataset], data: str = 'notebooks/data/electricity.csv', frequency: str = 'h', season: int = 24, input_length: int = 504, horizon: int = 48, minimum_history: int = 48, width: int = 256, hour_width: int = 32, blocks: int = 2, dropout: float = 0.3, epochs: int = 15, steps_per_epoch: int = 100, batch_size: int = 512, learning_rate: float = 0.002, weight_decay: float = 0.01, patience: int = 5, minutes: float = 4.0, seed: int = 1, test_windows: int = 7, validation_steps: int = 168, gate_margin: float = 0.0, model_name: str = 'forecaster', model_store: str = 'models', namespace: str = 'kubeflow-user-example-com', server_image: str = 'kalecast/model-server:0.1.0', seldon_scales: bool = True, canary_percent: int = 10, canary_minutes: float = 5.0):
     _kale_pipeline_parameters_block = f'''
         data = '{data}'
         frequency = '{frequency}'
@@ -37,6 +37,9 @@ def load_data_step(load_data_html_report: Output[HTML], series_output_artifact: 
         model_store = '{model_store}'
         namespace = '{namespace}'
         server_image = '{server_image}'
+        seldon_scales = {seldon_scales}
+        canary_percent = {canary_percent}
+        canary_minutes = {canary_minutes}
     '''
 
     _kale_data_loading_block = '''
@@ -98,7 +101,7 @@ def load_data_step(load_data_html_report: Output[HTML], series_output_artifact: 
     pip_index_urls=['file:///no-package-index'],
     pip_trusted_hosts=[]
 )
-def preprocess_step(preprocess_html_report: Output[HTML], series_input_artifact: Input[Dataset], history_output_artifact: Output[Dataset], series_output_artifact: Output[Dataset], data: str = 'notebooks/data/electricity.csv', frequency: str = 'h', season: int = 24, input_length: int = 504, horizon: int = 48, minimum_history: int = 48, width: int = 256, hour_width: int = 32, blocks: int = 2, dropout: float = 0.3, epochs: int = 15, steps_per_epoch: int = 100, batch_size: int = 512, learning_rate: float = 0.002, weight_decay: float = 0.01, patience: int = 5, minutes: float = 4.0, seed: int = 1, test_windows: int = 7, validation_steps: int = 168, gate_margin: float = 0.0, model_name: str = 'forecaster', model_store: str = 'models', namespace: str = 'kubeflow-user-example-com', server_image: str = 'kalecast/model-server:0.1.0'):
+def preprocess_step(preprocess_html_report: Output[HTML], series_input_artifact: Input[Dataset], history_output_artifact: Output[Dataset], series_output_artifact: Output[Dataset], data: str = 'notebooks/data/electricity.csv', frequency: str = 'h', season: int = 24, input_length: int = 504, horizon: int = 48, minimum_history: int = 48, width: int = 256, hour_width: int = 32, blocks: int = 2, dropout: float = 0.3, epochs: int = 15, steps_per_epoch: int = 100, batch_size: int = 512, learning_rate: float = 0.002, weight_decay: float = 0.01, patience: int = 5, minutes: float = 4.0, seed: int = 1, test_windows: int = 7, validation_steps: int = 168, gate_margin: float = 0.0, model_name: str = 'forecaster', model_store: str = 'models', namespace: str = 'kubeflow-user-example-com', server_image: str = 'kalecast/model-server:0.1.0', seldon_scales: bool = True, canary_percent: int = 10, canary_minutes: float = 5.0):
     _kale_pipeline_parameters_block = f'''
         data = '{data}'
         frequency = '{frequency}'
@@ -125,6 +128,9 @@ def preprocess_step(preprocess_html_report: Output[HTML], series_input_artifact:
         model_store = '{model_store}'
         namespace = '{namespace}'
         server_image = '{server_image}'
+        seldon_scales = {seldon_scales}
+        canary_percent = {canary_percent}
+        canary_minutes = {canary_minutes}
     '''
     # Saves the received artifacts to be retrieved during the nb execution
     from kale import marshal as _kale_marshal
@@ -195,7 +201,7 @@ def preprocess_step(preprocess_html_report: Output[HTML], series_input_artifact:
     pip_index_urls=['file:///no-package-index'],
     pip_trusted_hosts=[]
 )
-def train_step(train_html_report: Output[HTML], history_input_artifact: Input[Dataset], contract_output_artifact: Output[Dataset], history_output_artifact: Output[Dataset], network_bytes_output_artifact: Output[Dataset], data: str = 'notebooks/data/electricity.csv', frequency: str = 'h', season: int = 24, input_length: int = 504, horizon: int = 48, minimum_history: int = 48, width: int = 256, hour_width: int = 32, blocks: int = 2, dropout: float = 0.3, epochs: int = 15, steps_per_epoch: int = 100, batch_size: int = 512, learning_rate: float = 0.002, weight_decay: float = 0.01, patience: int = 5, minutes: float = 4.0, seed: int = 1, test_windows: int = 7, validation_steps: int = 168, gate_margin: float = 0.0, model_name: str = 'forecaster', model_store: str = 'models', namespace: str = 'kubeflow-user-example-com', server_image: str = 'kalecast/model-server:0.1.0'):
+def train_step(train_html_report: Output[HTML], history_input_artifact: Input[Dataset], contract_output_artifact: Output[Dataset], history_output_artifact: Output[Dataset], network_bytes_output_artifact: Output[Dataset], data: str = 'notebooks/data/electricity.csv', frequency: str = 'h', season: int = 24, input_length: int = 504, horizon: int = 48, minimum_history: int = 48, width: int = 256, hour_width: int = 32, blocks: int = 2, dropout: float = 0.3, epochs: int = 15, steps_per_epoch: int = 100, batch_size: int = 512, learning_rate: float = 0.002, weight_decay: float = 0.01, patience: int = 5, minutes: float = 4.0, seed: int = 1, test_windows: int = 7, validation_steps: int = 168, gate_margin: float = 0.0, model_name: str = 'forecaster', model_store: str = 'models', namespace: str = 'kubeflow-user-example-com', server_image: str = 'kalecast/model-server:0.1.0', seldon_scales: bool = True, canary_percent: int = 10, canary_minutes: float = 5.0):
     _kale_pipeline_parameters_block = f'''
         data = '{data}'
         frequency = '{frequency}'
@@ -222,6 +228,9 @@ def train_step(train_html_report: Output[HTML], history_input_artifact: Input[Da
         model_store = '{model_store}'
         namespace = '{namespace}'
         server_image = '{server_image}'
+        seldon_scales = {seldon_scales}
+        canary_percent = {canary_percent}
+        canary_minutes = {canary_minutes}
     '''
     # Saves the received artifacts to be retrieved during the nb execution
     from kale import marshal as _kale_marshal
@@ -324,7 +333,7 @@ def train_step(train_html_report: Output[HTML], history_input_artifact: Input[Da
     pip_index_urls=['file:///no-package-index'],
     pip_trusted_hosts=[]
 )
-def evaluate_step(evaluate_html_report: Output[HTML], kale_metrics_artifact: Output[Metrics], contract_input_artifact: Input[Dataset], history_input_artifact: Input[Dataset], network_bytes_input_artifact: Input[Dataset], series_input_artifact: Input[Dataset], card_output_artifact: Output[Dataset], contract_output_artifact: Output[Dataset], history_output_artifact: Output[Dataset], network_bytes_output_artifact: Output[Dataset], scores_output_artifact: Output[Dataset], series_output_artifact: Output[Dataset], data: str = 'notebooks/data/electricity.csv', frequency: str = 'h', season: int = 24, input_length: int = 504, horizon: int = 48, minimum_history: int = 48, width: int = 256, hour_width: int = 32, blocks: int = 2, dropout: float = 0.3, epochs: int = 15, steps_per_epoch: int = 100, batch_size: int = 512, learning_rate: float = 0.002, weight_decay: float = 0.01, patience: int = 5, minutes: float = 4.0, seed: int = 1, test_windows: int = 7, validation_steps: int = 168, gate_margin: float = 0.0, model_name: str = 'forecaster', model_store: str = 'models', namespace: str = 'kubeflow-user-example-com', server_image: str = 'kalecast/model-server:0.1.0'):
+def evaluate_step(evaluate_html_report: Output[HTML], kale_metrics_artifact: Output[Metrics], contract_input_artifact: Input[Dataset], history_input_artifact: Input[Dataset], network_bytes_input_artifact: Input[Dataset], series_input_artifact: Input[Dataset], card_output_artifact: Output[Dataset], contract_output_artifact: Output[Dataset], history_output_artifact: Output[Dataset], network_bytes_output_artifact: Output[Dataset], scores_output_artifact: Output[Dataset], series_output_artifact: Output[Dataset], data: str = 'notebooks/data/electricity.csv', frequency: str = 'h', season: int = 24, input_length: int = 504, horizon: int = 48, minimum_history: int = 48, width: int = 256, hour_width: int = 32, blocks: int = 2, dropout: float = 0.3, epochs: int = 15, steps_per_epoch: int = 100, batch_size: int = 512, learning_rate: float = 0.002, weight_decay: float = 0.01, patience: int = 5, minutes: float = 4.0, seed: int = 1, test_windows: int = 7, validation_steps: int = 168, gate_margin: float = 0.0, model_name: str = 'forecaster', model_store: str = 'models', namespace: str = 'kubeflow-user-example-com', server_image: str = 'kalecast/model-server:0.1.0', seldon_scales: bool = True, canary_percent: int = 10, canary_minutes: float = 5.0):
     _kale_pipeline_parameters_block = f'''
         data = '{data}'
         frequency = '{frequency}'
@@ -351,6 +360,9 @@ def evaluate_step(evaluate_html_report: Output[HTML], kale_metrics_artifact: Out
         model_store = '{model_store}'
         namespace = '{namespace}'
         server_image = '{server_image}'
+        seldon_scales = {seldon_scales}
+        canary_percent = {canary_percent}
+        canary_minutes = {canary_minutes}
     '''
     # Saves the received artifacts to be retrieved during the nb execution
     from kale import marshal as _kale_marshal
@@ -517,7 +529,7 @@ def evaluate_step(evaluate_html_report: Output[HTML], kale_metrics_artifact: Out
     pip_index_urls=['file:///no-package-index'],
     pip_trusted_hosts=[]
 )
-def export_model_step(export_model_html_report: Output[HTML], card_input_artifact: Input[Dataset], contract_input_artifact: Input[Dataset], history_input_artifact: Input[Dataset], network_bytes_input_artifact: Input[Dataset], scores_input_artifact: Input[Dataset], contract_output_artifact: Output[Dataset], model_file_output_artifact: Output[Model], data: str = 'notebooks/data/electricity.csv', frequency: str = 'h', season: int = 24, input_length: int = 504, horizon: int = 48, minimum_history: int = 48, width: int = 256, hour_width: int = 32, blocks: int = 2, dropout: float = 0.3, epochs: int = 15, steps_per_epoch: int = 100, batch_size: int = 512, learning_rate: float = 0.002, weight_decay: float = 0.01, patience: int = 5, minutes: float = 4.0, seed: int = 1, test_windows: int = 7, validation_steps: int = 168, gate_margin: float = 0.0, model_name: str = 'forecaster', model_store: str = 'models', namespace: str = 'kubeflow-user-example-com', server_image: str = 'kalecast/model-server:0.1.0'):
+def export_model_step(export_model_html_report: Output[HTML], card_input_artifact: Input[Dataset], contract_input_artifact: Input[Dataset], history_input_artifact: Input[Dataset], network_bytes_input_artifact: Input[Dataset], scores_input_artifact: Input[Dataset], contract_output_artifact: Output[Dataset], model_file_output_artifact: Output[Model], data: str = 'notebooks/data/electricity.csv', frequency: str = 'h', season: int = 24, input_length: int = 504, horizon: int = 48, minimum_history: int = 48, width: int = 256, hour_width: int = 32, blocks: int = 2, dropout: float = 0.3, epochs: int = 15, steps_per_epoch: int = 100, batch_size: int = 512, learning_rate: float = 0.002, weight_decay: float = 0.01, patience: int = 5, minutes: float = 4.0, seed: int = 1, test_windows: int = 7, validation_steps: int = 168, gate_margin: float = 0.0, model_name: str = 'forecaster', model_store: str = 'models', namespace: str = 'kubeflow-user-example-com', server_image: str = 'kalecast/model-server:0.1.0', seldon_scales: bool = True, canary_percent: int = 10, canary_minutes: float = 5.0):
     _kale_pipeline_parameters_block = f'''
         data = '{data}'
         frequency = '{frequency}'
@@ -544,6 +556,9 @@ def export_model_step(export_model_html_report: Output[HTML], card_input_artifac
         model_store = '{model_store}'
         namespace = '{namespace}'
         server_image = '{server_image}'
+        seldon_scales = {seldon_scales}
+        canary_percent = {canary_percent}
+        canary_minutes = {canary_minutes}
     '''
     # Saves the received artifacts to be retrieved during the nb execution
     from kale import marshal as _kale_marshal
@@ -639,7 +654,7 @@ def export_model_step(export_model_html_report: Output[HTML], card_input_artifac
     pip_index_urls=['file:///no-package-index'],
     pip_trusted_hosts=[]
 )
-def deploy_step(deploy_html_report: Output[HTML], contract_input_artifact: Input[Dataset], model_file_input_artifact: Input[Model], model_uri_output_artifact: Output[Model], data: str = 'notebooks/data/electricity.csv', frequency: str = 'h', season: int = 24, input_length: int = 504, horizon: int = 48, minimum_history: int = 48, width: int = 256, hour_width: int = 32, blocks: int = 2, dropout: float = 0.3, epochs: int = 15, steps_per_epoch: int = 100, batch_size: int = 512, learning_rate: float = 0.002, weight_decay: float = 0.01, patience: int = 5, minutes: float = 4.0, seed: int = 1, test_windows: int = 7, validation_steps: int = 168, gate_margin: float = 0.0, model_name: str = 'forecaster', model_store: str = 'models', namespace: str = 'kubeflow-user-example-com', server_image: str = 'kalecast/model-server:0.1.0'):
+def deploy_step(deploy_html_report: Output[HTML], contract_input_artifact: Input[Dataset], model_file_input_artifact: Input[Model], model_uri_output_artifact: Output[Model], data: str = 'notebooks/data/electricity.csv', frequency: str = 'h', season: int = 24, input_length: int = 504, horizon: int = 48, minimum_history: int = 48, width: int = 256, hour_width: int = 32, blocks: int = 2, dropout: float = 0.3, epochs: int = 15, steps_per_epoch: int = 100, batch_size: int = 512, learning_rate: float = 0.002, weight_decay: float = 0.01, patience: int = 5, minutes: float = 4.0, seed: int = 1, test_windows: int = 7, validation_steps: int = 168, gate_margin: float = 0.0, model_name: str = 'forecaster', model_store: str = 'models', namespace: str = 'kubeflow-user-example-com', server_image: str = 'kalecast/model-server:0.1.0', seldon_scales: bool = True, canary_percent: int = 10, canary_minutes: float = 5.0):
     _kale_pipeline_parameters_block = f'''
         data = '{data}'
         frequency = '{frequency}'
@@ -666,6 +681,9 @@ def deploy_step(deploy_html_report: Output[HTML], contract_input_artifact: Input
         model_store = '{model_store}'
         namespace = '{namespace}'
         server_image = '{server_image}'
+        seldon_scales = {seldon_scales}
+        canary_percent = {canary_percent}
+        canary_minutes = {canary_minutes}
     '''
     # Saves the received artifacts to be retrieved during the nb execution
     from kale import marshal as _kale_marshal
@@ -690,15 +708,16 @@ def deploy_step(deploy_html_report: Output[HTML], contract_input_artifact: Input
     '''
 
     _kale_block1 = '''
+    from kalecast.canary import Canary, release
     from kalecast.deployment import DeploymentSettings, on_cluster, render
-    from kalecast.rollout import roll_out
     from kalecast.store import publish, version_uri
     
     model_uri = publish(model_file, model_store, model_name, contract.version)
     print(f"published version {contract.version} at {model_uri}")
     if on_cluster():
-        settings = DeploymentSettings(namespace=namespace, image=server_image)
-        roll_out(render(version_uri(model_uri, contract.version), contract.version, settings))
+        settings = DeploymentSettings(namespace=namespace, image=server_image, scales=seldon_scales)
+        manifest = render(version_uri(model_uri, contract.version), contract.version, settings)
+        release(manifest, Canary(percent=canary_percent, minutes=canary_minutes))
     '''
 
     _kale_data_saving_block = '''
@@ -740,7 +759,7 @@ def deploy_step(deploy_html_report: Output[HTML], contract_input_artifact: Input
     pip_index_urls=['file:///no-package-index'],
     pip_trusted_hosts=[]
 )
-def query_step(query_html_report: Output[HTML], model_uri_input_artifact: Input[Model], series_input_artifact: Input[Dataset], data: str = 'notebooks/data/electricity.csv', frequency: str = 'h', season: int = 24, input_length: int = 504, horizon: int = 48, minimum_history: int = 48, width: int = 256, hour_width: int = 32, blocks: int = 2, dropout: float = 0.3, epochs: int = 15, steps_per_epoch: int = 100, batch_size: int = 512, learning_rate: float = 0.002, weight_decay: float = 0.01, patience: int = 5, minutes: float = 4.0, seed: int = 1, test_windows: int = 7, validation_steps: int = 168, gate_margin: float = 0.0, model_name: str = 'forecaster', model_store: str = 'models', namespace: str = 'kubeflow-user-example-com', server_image: str = 'kalecast/model-server:0.1.0'):
+def query_step(query_html_report: Output[HTML], model_uri_input_artifact: Input[Model], series_input_artifact: Input[Dataset], data: str = 'notebooks/data/electricity.csv', frequency: str = 'h', season: int = 24, input_length: int = 504, horizon: int = 48, minimum_history: int = 48, width: int = 256, hour_width: int = 32, blocks: int = 2, dropout: float = 0.3, epochs: int = 15, steps_per_epoch: int = 100, batch_size: int = 512, learning_rate: float = 0.002, weight_decay: float = 0.01, patience: int = 5, minutes: float = 4.0, seed: int = 1, test_windows: int = 7, validation_steps: int = 168, gate_margin: float = 0.0, model_name: str = 'forecaster', model_store: str = 'models', namespace: str = 'kubeflow-user-example-com', server_image: str = 'kalecast/model-server:0.1.0', seldon_scales: bool = True, canary_percent: int = 10, canary_minutes: float = 5.0):
     _kale_pipeline_parameters_block = f'''
         data = '{data}'
         frequency = '{frequency}'
@@ -767,6 +786,9 @@ def query_step(query_html_report: Output[HTML], model_uri_input_artifact: Input[
         model_store = '{model_store}'
         namespace = '{namespace}'
         server_image = '{server_image}'
+        seldon_scales = {seldon_scales}
+        canary_percent = {canary_percent}
+        canary_minutes = {canary_minutes}
     '''
     # Saves the received artifacts to be retrieved during the nb execution
     from kale import marshal as _kale_marshal
@@ -829,7 +851,7 @@ def query_step(query_html_report: Output[HTML], model_uri_input_artifact: Input[
     name='forecast-pipeline',
     description='Hourly series in, a published and deployed forecaster out'
 )
-def auto_generated_pipeline(data: str = 'notebooks/data/electricity.csv', frequency: str = 'h', season: int = 24, input_length: int = 504, horizon: int = 48, minimum_history: int = 48, width: int = 256, hour_width: int = 32, blocks: int = 2, dropout: float = 0.3, epochs: int = 15, steps_per_epoch: int = 100, batch_size: int = 512, learning_rate: float = 0.002, weight_decay: float = 0.01, patience: int = 5, minutes: float = 4.0, seed: int = 1, test_windows: int = 7, validation_steps: int = 168, gate_margin: float = 0.0, model_name: str = 'forecaster', model_store: str = 'models', namespace: str = 'kubeflow-user-example-com', server_image: str = 'kalecast/model-server:0.1.0'):
+def auto_generated_pipeline(data: str = 'notebooks/data/electricity.csv', frequency: str = 'h', season: int = 24, input_length: int = 504, horizon: int = 48, minimum_history: int = 48, width: int = 256, hour_width: int = 32, blocks: int = 2, dropout: float = 0.3, epochs: int = 15, steps_per_epoch: int = 100, batch_size: int = 512, learning_rate: float = 0.002, weight_decay: float = 0.01, patience: int = 5, minutes: float = 4.0, seed: int = 1, test_windows: int = 7, validation_steps: int = 168, gate_margin: float = 0.0, model_name: str = 'forecaster', model_store: str = 'models', namespace: str = 'kubeflow-user-example-com', server_image: str = 'kalecast/model-server:0.1.0', seldon_scales: bool = True, canary_percent: int = 10, canary_minutes: float = 5.0):
     """Auto-generated pipeline function."""
 
     load_data_task = load_data_step(
@@ -857,7 +879,10 @@ def auto_generated_pipeline(data: str = 'notebooks/data/electricity.csv', freque
         model_name=model_name,
         model_store=model_store,
         namespace=namespace,
-        server_image=server_image
+        server_image=server_image,
+        seldon_scales=seldon_scales,
+        canary_percent=canary_percent,
+        canary_minutes=canary_minutes
     )
 
     security_context.set_security_context(
@@ -903,7 +928,10 @@ def auto_generated_pipeline(data: str = 'notebooks/data/electricity.csv', freque
         model_name=model_name,
         model_store=model_store,
         namespace=namespace,
-        server_image=server_image
+        server_image=server_image,
+        seldon_scales=seldon_scales,
+        canary_percent=canary_percent,
+        canary_minutes=canary_minutes
     )
 
     security_context.set_security_context(
@@ -948,7 +976,10 @@ def auto_generated_pipeline(data: str = 'notebooks/data/electricity.csv', freque
         model_name=model_name,
         model_store=model_store,
         namespace=namespace,
-        server_image=server_image
+        server_image=server_image,
+        seldon_scales=seldon_scales,
+        canary_percent=canary_percent,
+        canary_minutes=canary_minutes
     )
 
     security_context.set_security_context(
@@ -998,7 +1029,10 @@ def auto_generated_pipeline(data: str = 'notebooks/data/electricity.csv', freque
         model_name=model_name,
         model_store=model_store,
         namespace=namespace,
-        server_image=server_image
+        server_image=server_image,
+        seldon_scales=seldon_scales,
+        canary_percent=canary_percent,
+        canary_minutes=canary_minutes
     )
 
     security_context.set_security_context(
@@ -1048,7 +1082,10 @@ def auto_generated_pipeline(data: str = 'notebooks/data/electricity.csv', freque
         model_name=model_name,
         model_store=model_store,
         namespace=namespace,
-        server_image=server_image
+        server_image=server_image,
+        seldon_scales=seldon_scales,
+        canary_percent=canary_percent,
+        canary_minutes=canary_minutes
     )
 
     security_context.set_security_context(
@@ -1094,7 +1131,10 @@ def auto_generated_pipeline(data: str = 'notebooks/data/electricity.csv', freque
         model_name=model_name,
         model_store=model_store,
         namespace=namespace,
-        server_image=server_image
+        server_image=server_image,
+        seldon_scales=seldon_scales,
+        canary_percent=canary_percent,
+        canary_minutes=canary_minutes
     )
 
     security_context.set_security_context(
@@ -1152,7 +1192,10 @@ def auto_generated_pipeline(data: str = 'notebooks/data/electricity.csv', freque
         model_name=model_name,
         model_store=model_store,
         namespace=namespace,
-        server_image=server_image
+        server_image=server_image,
+        seldon_scales=seldon_scales,
+        canary_percent=canary_percent,
+        canary_minutes=canary_minutes
     )
 
     security_context.set_security_context(

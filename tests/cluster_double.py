@@ -14,7 +14,7 @@ from urllib.parse import parse_qs, urlsplit
 
 from kubernetes import client
 
-from kalecast.rollout import VERSION_ANNOTATION, Cluster
+from kalecast.pods import VERSION_ANNOTATION, Cluster
 
 FATES: dict[str, dict[str, Any]] = {
     "good": {"state": {"running": {}}, "ready": True},
@@ -65,8 +65,20 @@ class ClusterDouble:
         component = self.objects[name]["spec"]["predictors"][0]["componentSpecs"][0]
         return str(component["metadata"]["annotations"][VERSION_ANNOTATION])
 
-    def fate(self) -> str:
-        return self.fates.get(self.version(), "good")
+    def fate(self, version: str) -> str:
+        return self.fates.get(version, "good")
+
+    def versions(self, name: str) -> list[tuple[str, int]]:
+        """Of each predictor, with its number of pods."""
+        if name not in self.objects:
+            return []
+        return [
+            (
+                predictor["componentSpecs"][0]["metadata"]["annotations"][VERSION_ANNOTATION],
+                predictor["replicas"],
+            )
+            for predictor in self.objects[name]["spec"]["predictors"]
+        ]
 
     ##### What the handler asks for #####
 
@@ -87,13 +99,17 @@ class ClusterDouble:
         if name not in self.objects:
             return 404, {"reason": "NotFound"}
         self.stale_looks -= 1
-        state = "Available" if self.fate() == "good" or self.stale_looks >= 0 else "Creating"
+        all_good = all(self.fate(version) == "good" for version, _ in self.versions(name))
+        state = "Available" if all_good or self.stale_looks >= 0 else "Creating"
         return 200, {**self.objects[name], "status": {"state": state}}
 
     def pods(self, name: str) -> dict[str, Any]:
-        replicas = self.objects[name]["spec"]["predictors"][0]["replicas"]
-        fate = "starting" if self.stale_looks >= 0 else self.fate()
-        pods = [self._pod(f"{name}-{i}", self.version(), fate) for i in range(replicas)]
+        stale = self.stale_looks >= 0
+        pods = [
+            self._pod(f"{name}-{version}-{i}", version, "starting" if stale else self.fate(version))
+            for version, replicas in self.versions(name)
+            for i in range(replicas)
+        ]
         pods += [self._pod(f"old-{i}", v, "good") for i, v in enumerate(self.leftover_pods)]
         return {"items": pods}
 
@@ -111,7 +127,11 @@ class ClusterDouble:
         metadata = {"name": name, "namespace": "team", "annotations": {VERSION_ANNOTATION: version}}
         return {
             "metadata": metadata,
-            "status": {"conditions": conditions, "containerStatuses": statuses},
+            "status": {
+                "conditions": conditions,
+                "containerStatuses": statuses,
+                "podIP": "127.0.0.1",
+            },
         }
 
 
@@ -128,7 +148,10 @@ class _Handler(BaseHTTPRequestHandler):
             self.reply(200, self.double.log)
         elif name == "pods":
             label = parse_qs(parts.query)["labelSelector"][0]
-            self.reply(200, self.double.pods(label.partition("=")[2]))
+            name = label.partition("=")[2]
+            self.reply(
+                200, self.double.pods(name) if name in self.double.objects else {"items": []}
+            )
         elif self.command == "GET":
             self.reply(*self.double.read(name))
         else:
@@ -156,7 +179,7 @@ def a_cluster() -> Iterator[ClusterDouble]:
     handler = type("Handler", (_Handler,), {"double": double})
     server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
     double.port = server.server_address[1]
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
     try:
         yield double
     finally:

@@ -38,7 +38,7 @@ def failure(cluster: ClusterDouble, version: str) -> tuple[str, list[str]]:
 
 def test_a_first_version_is_created_and_awaited(cluster: ClusterDouble):
     assert roll(cluster, "v1") == [
-        "SeldonDeployment 'kalecast': version v1 applied",
+        "SeldonDeployment 'kalecast': applying version v1",
         "SeldonDeployment 'kalecast': Available",
         "version v1 serves with 2 pods",
     ]
@@ -80,7 +80,7 @@ def test_it_waits_until_old_pods_are_gone(cluster: ClusterDouble):
         ("no-image", "image 'an/image:1' cannot be pulled: manifest unknown"),
         ("no-secret", "container forecaster: secret not found"),
         ("crash", "ended with exit code 1 (Error): the model file is no ONNX file"),
-        ("no-room", "no node has room for pod kalecast-0: 0/3 nodes are available"),
+        ("no-room", "no node has room for pod kalecast-v2-0: 0/3 nodes are available"),
         ("starting", "the operator gives no reason"),
     ],
 )

@@ -1,0 +1,127 @@
+"""The pods of a SeldonDeployment: which version each runs, and what keeps it from being ready."""
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from kalecast.deployment import DeploymentError
+
+VERSION_ANNOTATION = "kalecast/model-version"
+POD_LABEL = "seldon-deployment-id"
+"""The operator's label on the pods of a SeldonDeployment."""
+
+HOPELESS = ("InvalidImageName", "CreateContainerConfigError", "CreateContainerError")
+PULLING = ("ErrImagePull", "ImagePullBackOff")
+MOST_RESTARTS = 3
+LOG_LINES = 10
+
+
+@dataclass
+class Cluster:
+    """What of the Kubernetes API is needed: custom objects, and pods with their logs."""
+
+    custom: Any
+    core: Any
+
+    @classmethod
+    def of_this_pod(cls) -> "Cluster":
+        """With the rights of the pod's own service account."""
+        from kubernetes import client, config
+
+        config.load_incluster_config()
+        return cls(client.CustomObjectsApi(), client.CoreV1Api())
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What keeps a pod from being ready."""
+
+    kind: str
+    text: str
+    restarts: int = 0
+
+    def __str__(self) -> str:
+        return self.text
+
+    def is_hopeless(self, waited: float, pulling: float) -> bool:
+        """Whether waiting longer would help nobody.
+
+        Args:
+            waited: so far, in seconds.
+            pulling: after so many seconds an image that cannot be pulled is not there.
+        """
+        if self.kind in PULLING:
+            return waited > pulling
+        return self.kind in HOPELESS or self.restarts >= MOST_RESTARTS
+
+
+def problems(pod: Any, cluster: Cluster) -> Iterator[Problem]:
+    """What the kubelet and the scheduler say against a pod."""
+    name = pod.metadata.name
+    for condition in pod.status.conditions or []:
+        if condition.type == "PodScheduled" and condition.status == "False":
+            yield Problem("Unschedulable", f"no node has room for pod {name}: {condition.message}")
+    for container in pod.status.container_statuses or []:
+        waiting, ended = container.state.waiting, container.last_state.terminated
+        if container.restart_count and ended:
+            yield Problem(
+                "Crash",
+                f"container {container.name} of pod {name} ended with exit code "
+                f"{ended.exit_code} ({ended.reason}): {_last_words(pod, container.name, cluster)}",
+                container.restart_count,
+            )
+        elif waiting and waiting.reason in PULLING:
+            yield Problem(
+                waiting.reason,
+                f"image {container.image!r} cannot be pulled: {waiting.message or waiting.reason}",
+            )
+        elif waiting and waiting.reason in HOPELESS:
+            yield Problem(waiting.reason, f"container {container.name}: {waiting.message}")
+
+
+def _last_words(pod: Any, container: str, cluster: Cluster) -> str:
+    """The end of what a container printed before it ended: a bad model is told there."""
+    from kubernetes.client.exceptions import ApiException
+
+    with contextlib.suppress(ApiException):
+        printed = cluster.core.read_namespaced_pod_log(
+            pod.metadata.name,
+            pod.metadata.namespace,
+            container=container,
+            previous=True,
+            tail_lines=LOG_LINES,
+        )
+        lines = [line.strip() for line in printed.splitlines() if line.strip()]
+        if lines:
+            return str(lines[-1])
+    return "it left no log"
+
+
+def pods_of(name: str, namespace: str, cluster: Cluster) -> list[Any]:
+    """The pods of a SeldonDeployment, without those that are on their way out.
+
+    Raises:
+        DeploymentError: the account of this pod may not list them.
+    """
+    from kubernetes.client.exceptions import ApiException
+
+    try:
+        found = cluster.core.list_namespaced_pod(namespace, label_selector=f"{POD_LABEL}={name}")
+    except ApiException as error:
+        raise DeploymentError(
+            f"Expected the right to list pods in namespace {namespace!r}, "
+            f"received: {error.status} {error.reason}."
+        ) from error
+    return [pod for pod in found.items if pod.metadata.deletion_timestamp is None]
+
+
+def is_ready(pod: Any) -> bool:
+    """Whether a pod answers."""
+    conditions = pod.status.conditions or []
+    return any(condition.type == "Ready" and condition.status == "True" for condition in conditions)
+
+
+def version_of(pod: Any) -> str | None:
+    """The version of the model that a pod was started with."""
+    return (pod.metadata.annotations or {}).get(VERSION_ANNOTATION)

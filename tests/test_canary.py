@@ -1,0 +1,264 @@
+"""A new version is tried beside the one that serves, and takes all or is withdrawn."""
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import pytest
+from cluster_double import ClusterDouble, a_cluster
+from metrics import Metrics
+from stand_in_server import StandInServer, standing_in
+
+from kalecast import canary as canaries
+from kalecast.canary import Canary, canary_pods, release, side_by_side
+from kalecast.deployment import DeploymentError, DeploymentSettings, render
+from kalecast.rollout import Patience
+from kalecast.service_figures import Figures, parse
+
+SETTINGS = DeploymentSettings(namespace="team", minimum_replicas=2)
+QUICK = Patience(total=0.3, pulling=0.05, interval=0.01)
+SHORT = Canary(percent=20, minutes=0.005, least_requests=20, interval=0.03)
+
+
+class Version:
+    """The pods of one version: they answer, and tell what they have counted."""
+
+    def __init__(self, server: StandInServer, metrics_port: int, metrics: Metrics) -> None:
+        self.server, self.metrics_port, self.metrics = server, metrics_port, metrics
+        self.traffic: Callable[[], None] = self.answers_well
+
+    def answers_well(self) -> None:
+        for _ in range(40):
+            self.metrics.answered("seldon", 200, 0.004)
+
+    def fails(self) -> None:
+        self.answers_well()
+        self.metrics.answered("seldon", 500, 0.004)
+        self.metrics.answered("seldon-grpc", "INTERNAL", 0.004)
+
+    def refuses(self) -> None:
+        self.answers_well()
+        for _ in range(5):
+            self.metrics.answered("seldon", 422, 0.001)
+
+    def is_slow(self) -> None:
+        for _ in range(40):
+            self.metrics.answered("seldon", 200, 0.9)
+
+    def manifest(self, name: str) -> dict[str, Any]:
+        made = render(f"s3://models/forecaster-{name}.onnx", name, SETTINGS)
+        ports = {"http": self.server.port, "metrics": self.metrics_port}
+        (container,) = made["spec"]["predictors"][0]["componentSpecs"][0]["spec"]["containers"]
+        for port in container["ports"]:
+            port["containerPort"] = ports.get(port["name"], port["containerPort"])
+        return made
+
+
+@contextmanager
+def a_version() -> Iterator[Version]:
+    with standing_in() as server:
+        metrics = Metrics()
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                version.traffic()
+                body = metrics.page()
+                self.send_response(200)
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        told = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        version = Version(server, told.server_address[1], metrics)
+        threading.Thread(target=told.serve_forever, args=(0.02,), daemon=True).start()
+        try:
+            yield version
+        finally:
+            told.shutdown()
+            told.server_close()
+
+
+class Team:
+    """A cluster in which v1 serves, and v2 is to come."""
+
+    def __init__(self, cluster: ClusterDouble, v1: Version, v2: Version) -> None:
+        self.cluster, self.v1, self.v2 = cluster, v1, v2
+        self.told: list[str] = []
+
+    def release(self, name: str, canary: Canary = SHORT) -> None:
+        manifest = {"v1": self.v1, "v2": self.v2}[name].manifest(name)
+        release(manifest, canary, self.cluster.cluster(), self.told.append, QUICK)
+
+    def failure(self, name: str = "v2", canary: Canary = SHORT) -> str:
+        with pytest.raises(DeploymentError) as caught:
+            self.release(name, canary)
+        return str(caught.value)
+
+    @property
+    def predictors(self) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = self.cluster.objects["kalecast"]["spec"]["predictors"]
+        return found
+
+
+@pytest.fixture
+def team() -> Iterator[Team]:
+    with ExitStack() as stack:
+        cluster = stack.enter_context(a_cluster())
+        made = Team(cluster, stack.enter_context(a_version()), stack.enter_context(a_version()))
+        made.release("v1")
+        assert "version v1 serves with 2 pods" in made.told
+        made.told.clear()
+        yield made
+
+
+def test_a_version_that_holds_takes_all(team: Team):
+    team.release("v2")
+    assert team.cluster.version() == "v2"
+    (predictor,) = team.predictors
+    assert (predictor["name"], "traffic" in predictor) == ("default", False)
+    assert team.told[0] == "version v2 beside version v1: 1 of 3 pods"
+    assert any(line.startswith("  v2: ") and "0 failures" in line for line in team.told)
+    assert "version v2 has held for 0.005 minutes" in team.told
+    assert team.told[-1] == "version v2 serves with 2 pods"
+
+
+@pytest.mark.parametrize(
+    ("what", "reason"),
+    [
+        (Version.fails, "of its answers are failures, 0.0% of the other's"),
+        (Version.refuses, "of the histories, the other 0.0%"),
+        (Version.is_slow, "99 of 100 answers take up to 0.99 s, the other's 0.00 s"),
+    ],
+)
+def test_a_version_that_does_worse_is_withdrawn(
+    what: Callable[[Version], None], reason: str, team: Team
+):
+    team.v2.traffic = lambda: what(team.v2)
+    message = team.failure()
+    assert "Version v2 is withdrawn: " in message
+    assert reason in message
+    assert message.endswith("Version v1 serves again.")
+    assert [one["name"] for one in team.predictors] == ["default"]
+    assert team.cluster.version() == "v1"
+
+
+@pytest.mark.parametrize("what", [Version.fails, Version.refuses, Version.is_slow])
+def test_what_the_other_does_as_badly_is_no_reason(what: Callable[[Version], None], team: Team):
+    for version in (team.v1, team.v2):
+        version.traffic = lambda version=version: what(version)
+    team.release("v2")
+    assert team.cluster.version() == "v2"
+
+
+@pytest.mark.parametrize("fate", ["no-image", "crash", "no-room", "starting"])
+def test_one_whose_pods_do_not_start_leaves_the_other_alone(fate: str, team: Team):
+    team.cluster.fates["v2"] = fate
+    message = team.failure()
+    assert message.endswith("Version v1 serves again.")
+    assert team.cluster.version() == "v1"
+
+
+def test_one_that_crashes_while_it_is_watched_is_withdrawn(team: Team):
+    team.v2.traffic = lambda: team.cluster.fates.update(v2="crash")
+    assert "the model file is no ONNX file" in team.failure()
+    assert team.cluster.version() == "v1"
+
+
+def test_forecasts_that_are_no_numbers_are_noticed_without_any_customer(team: Team):
+    team.v1.traffic = team.v2.traffic = lambda: None
+    team.v2.server.behaviour.status = 500
+    assert "gives no forecast" in team.failure()
+
+
+def test_figures_that_cannot_be_read_say_so(team: Team, monkeypatch: pytest.MonkeyPatch):
+    unreachable = team.v2.manifest
+
+    def manifest(name: str) -> dict[str, Any]:
+        team.v2.metrics_port = 9  # nobody listens there
+        return unreachable(name)
+
+    monkeypatch.setattr(team.v2, "manifest", manifest)
+    assert "may pods of a pipeline reach the model server's ports?" in team.failure()
+
+
+def test_what_was_withdrawn_is_not_tried_again_by_a_repeated_step(team: Team):
+    team.v2.traffic = team.v2.fails
+    team.failure()
+    calls = len(team.cluster.calls)
+    assert team.failure() == "Version v2 was withdrawn before: it is not tried again."
+    assert all(method == "GET" for method, _ in team.cluster.calls[calls:])
+
+
+def test_a_canary_that_was_left_behind_is_no_version_to_go_back_to(team: Team):
+    left = side_by_side(team.v1.manifest("v1"), team.v2.manifest("v2"), 20, 1)
+    cluster = team.cluster.cluster()
+    release(team.v1.manifest("v1"), SHORT, cluster, team.told.append, QUICK)
+    number = team.cluster.objects["kalecast"]["metadata"]["resourceVersion"]
+    team.cluster.objects["kalecast"] = left
+    left["metadata"]["resourceVersion"] = number
+    team.cluster.fates["v2"] = "crash"
+    assert team.failure().endswith("Version v1 serves again.")
+    assert [one["name"] for one in team.predictors] == ["default"]
+
+
+def test_without_a_canary_all_pods_change_at_once(team: Team):
+    team.release("v2", Canary(percent=0))
+    assert not any("beside" in line for line in team.told)
+    assert team.cluster.version() == "v2"
+
+
+def test_the_same_version_again_needs_no_canary(team: Team):
+    team.release("v1")
+    assert not any("beside" in line for line in team.told)
+
+
+def test_two_predictors_are_what_the_operator_takes():
+    v1, v2 = (render("s3://models/f.onnx", version, SETTINGS) for version in ("v1", "v2"))
+    stable, fresh = side_by_side(v1, v2, 10, 1)["spec"]["predictors"]
+    assert stable["traffic"] + fresh["traffic"] == 100
+    assert stable["name"] != fresh["name"]
+    assert "pdbSpec" not in fresh["componentSpecs"][0]
+    assert fresh["replicas"] == 1
+    assert stable["componentSpecs"] == v1["spec"]["predictors"][0]["componentSpecs"]
+
+
+@pytest.mark.parametrize(
+    ("percent", "stable", "pods"), [(10, 4, 1), (20, 4, 1), (25, 4, 2), (50, 4, 4), (10, 16, 2)]
+)
+def test_a_canarys_pods_give_it_its_percent_or_more(percent: int, stable: int, pods: int):
+    assert canary_pods(percent, stable) == pods
+    assert 100 * pods >= percent * (pods + stable)
+
+
+def test_too_few_answers_are_no_proof():
+    few = Figures(requests=5)
+    assert Canary().against(few, few, at_the_end=False) is None
+    assert "too few" in str(Canary().against(few, few, at_the_end=True))
+
+
+def test_impossible_shares_and_times_are_refused():
+    with pytest.raises(ValueError, match="0 to 50 percent, received: 60"):
+        Canary(percent=60)
+    with pytest.raises(ValueError, match="more than 0 minutes"):
+        Canary(minutes=0)
+
+
+def test_figures_are_read_from_what_the_server_writes():
+    metrics = Metrics()
+    for code in (200, 200, 422, 500, 503, "OK", "INVALID_ARGUMENT", "UNAVAILABLE"):
+        metrics.answered("any", code, 0.02)
+    figures = parse(metrics.page().decode())
+    assert (figures.requests, figures.failed, figures.refused) == (8, 3, 2)
+    assert 0.01 < figures.seconds(0.99) <= 0.025
+    assert canaries.Canary().most_failed < figures.failed_share
+
+
+def test_seconds_beyond_the_last_bound_are_that_bound():
+    metrics = Metrics()
+    metrics.answered("any", 200, 60.0)
+    assert parse(metrics.page().decode()).seconds(0.99) == 10.0
