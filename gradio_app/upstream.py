@@ -28,6 +28,14 @@ PATIENCE = 5.0
 LONGEST_REST = 10.0
 """Seconds of a Retry-After that are believed."""
 
+IDLE = 15.0
+"""Seconds after which an unused connection is closed."""
+
+LAST_REQUESTS = 0.04
+"""Share of requests after which their connection is closed. Behind a Service of Kubernetes a
+connection stays with one pod: without an end, pods that an autoscaler or a canary adds would get
+nothing from a page that has its connections already."""
+
 NOBODY, SPARE_ME = 502, 503
 """Statuses after which another replica may do: a proxy's that found none, and a replica's that
 has too much to do or is about to end."""
@@ -80,7 +88,7 @@ class Upstream:
 
     async def __aenter__(self) -> "Upstream":
         self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=60),
+            connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=IDLE),
             cookie_jar=aiohttp.DummyCookieJar(),
             headers={"Content-Type": "application/json"},
         )
@@ -204,9 +212,10 @@ class Upstream:
         seconds = min(max(deadline - time.monotonic(), 0.01), PATIENCE)
         timeout = aiohttp.ClientTimeout(total=seconds, sock_connect=CONNECT_SECONDS)
         url = replica.address + path
+        headers = {"Connection": "close"} if random.random() < LAST_REQUESTS else None
         try:
             async with self._session.request(
-                method, url, data=body, timeout=timeout, allow_redirects=False
+                method, url, data=body, headers=headers, timeout=timeout, allow_redirects=False
             ) as response:
                 content = await response.read()
                 return response.status, content, response.headers.get("Retry-After")

@@ -262,6 +262,18 @@ def test_who_has_gone_is_not_asked_for(page: Page, replicas: Replicas) -> None:
     assert windows(replicas) == 3
 
 
+def test_no_connection_is_kept_for_ever(page: Page, replicas: Replicas) -> None:
+    before = {connection for replica in replicas for connection in replica.connections}
+    assert before
+    asked = [3.0] * 8
+
+    def are_all_new() -> bool:
+        assert all(reply.ok for reply in ask_all(page, asked))
+        return not any(before & replica.connections for replica in replicas)
+
+    _until(are_all_new, seconds=60)
+
+
 def test_a_new_model_on_one_replica_first(page: Page, replicas: Replicas) -> None:
     replicas[0].serve(contract(version="next", horizon=48))
     seen = {
