@@ -22,6 +22,14 @@ def test_publish_keeps_the_version_and_moves_the_current_file(tmp_path: Path):
     ]
 
 
+def test_a_version_is_never_overwritten(tmp_path: Path):
+    publish(b"one", str(tmp_path), "forecaster", "v1")
+    publish(b"one", str(tmp_path), "forecaster", "v1")  # a repeated step
+    with pytest.raises(StoreError, match="is there, with other content"):
+        publish(b"two", str(tmp_path), "forecaster", "v1")
+    assert (tmp_path / "forecaster.onnx").read_bytes() == b"one"
+
+
 @pytest.mark.parametrize("name", ["My Model/1", "../up", "", ".hidden", "a b"])
 def test_a_name_that_is_no_files_is_refused(name: str, tmp_path: Path):
     with pytest.raises(StoreError, match="Expected a model name"):

@@ -34,6 +34,15 @@ def test_publish_and_fetch(bucket: str):
     assert fetch(f"s3://{bucket}/team/kalecast/forecaster-v1.onnx") == b"one"
 
 
+def test_a_version_is_never_overwritten(bucket: str):
+    store = f"s3://{bucket}/team"
+    publish(b"one", store, "forecaster", "v1")
+    publish(b"one", store, "forecaster", "v1")  # a repeated step
+    with pytest.raises(StoreError, match=r"team/forecaster-v1\.onnx' is there, with other content"):
+        publish(b"two", store, "forecaster", "v1")
+    assert fetch(f"{store}/forecaster-v1.onnx") == fetch(f"{store}/forecaster.onnx") == b"one"
+
+
 def test_a_bucket_needs_no_folder(bucket: str):
     assert fetch(publish(b"one", f"s3://{bucket}", "forecaster", "v1")) == b"one"
 

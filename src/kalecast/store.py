@@ -2,7 +2,8 @@
 
 A model URI is a path, a `file:` URI or an `s3:` URI. Publishing writes the file twice: under
 its version, to be able to go back, and as the current one, which servers fetch. Both writes
-are atomic: whoever reads meanwhile gets the old file or the new one, whole.
+are atomic: whoever reads meanwhile gets the old file or the new one, whole. A version's file is
+never overwritten.
 """
 
 import hashlib
@@ -78,20 +79,31 @@ def publish(model_file: bytes, store: str, name: str, version: str) -> str:
         The URI of the current file, `<store>/<name>.onnx`.
 
     Raises:
-        StoreError: the store cannot be written, or the name is none.
+        StoreError: the store cannot be written, the name is none, or the version is there
+            already with other content.
     """
     check_name(name)
     current = f"{name}{SUFFIX}"
     kept = version_uri(current, version)
     if urlsplit(store).scheme == "s3":
         bucket, prefix = _s3_parts(store)
+        key = f"{prefix}/{kept}".lstrip("/")
+        _keep(f"s3://{bucket}/{key}", _s3_found(bucket, key), model_file)
         for file_name in (kept, current):
             _s3_put(bucket, f"{prefix}/{file_name}".lstrip("/"), model_file)
         return f"{store.rstrip('/')}/{current}"
     folder = _local_path(store)
+    path = folder / kept
+    _keep(str(path), path.read_bytes() if path.is_file() else None, model_file)
     for file_name in (kept, current):
         _write_atomically(folder / file_name, model_file)
     return str(folder / current)
+
+
+def _keep(uri: str, found: bytes | None, model_file: bytes) -> None:
+    """Refuse to write another file under a version: who goes back to it must get what it was."""
+    if found not in (None, model_file):
+        raise StoreError(f"Expected a new version, but '{uri}' is there, with other content.")
 
 
 def check_name(name: str) -> None:
@@ -190,6 +202,20 @@ def _s3_put(bucket: str, key: str, content: bytes) -> None:
         client.put_object(Bucket=bucket, Key=key, Body=content)
     except Exception as error:  # botocore builds its error classes at run time
         raise StoreError(f"Could not write 's3://{bucket}/{key}': {error}") from error
+
+
+def _s3_found(bucket: str, key: str) -> bytes | None:
+    """The content of a key, where there is one."""
+    client = _s3_client()
+    try:
+        client.head_object(Bucket=bucket, Key=key)
+    except Exception as error:  # botocore builds its error classes at run time
+        told = getattr(error, "response", {}).get("ResponseMetadata", {}).get("HTTPStatusCode")
+        # An account that may not list hears 403 of a key that is not there.
+        if told in (403, 404):
+            return None
+        raise StoreError(f"Could not look for 's3://{bucket}/{key}': {error}") from error
+    return _s3_get(bucket, key)
 
 
 def _s3_get(bucket: str, key: str) -> bytes:
