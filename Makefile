@@ -109,6 +109,10 @@ tune: install-workbench  ## Search hyper-parameters, resumable (DATA=my.csv, TRI
 manifests: install-workbench  ## Render every overlay into build/manifests/
 	@$(workbench) cluster-setup/manifests.py
 
+.PHONY: policies
+policies: install-all  ## Hold every manifest against checkov's policies, and tell the exceptions
+	@$(workbench) cluster-setup/policies.py
+
 ##### Checks #####
 
 .PHONY: test

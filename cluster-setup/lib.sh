@@ -51,7 +51,10 @@ wrong_call() {
 # The options that every script knows; for anything else it answers false.
 common_option() {
     case $1 in
-    --dry-run) dry_run=yes ;;
+    --dry-run)
+        [[ ${0##*/} != check.sh ]] || wrong_call "a check changes nothing, and needs the cluster"
+        dry_run=yes
+        ;;
     --help | -h)
         manual
         exit 0
@@ -66,6 +69,22 @@ common_option() {
 run() {
     say "+ $(printf '%q ' "$@")"
     [[ -n $dry_run ]] || "$@"
+}
+
+# The architecture of this machine, as names of downloads have it.
+architecture() {
+    case $(uname -m) in
+    x86_64) echo amd64 ;;
+    aarch64 | arm64) echo arm64 ;;
+    *) fail "Expected a machine of x86_64 or aarch64, received: $(uname -m)" ;;
+    esac
+}
+
+# What versions.env holds for this machine's architecture: pinned KIND_SHA256
+pinned() {
+    local name
+    name=$1_$(architecture)
+    printf '%s\n' "${!name}"
 }
 
 # Commands that must be there, each with where to get it: need kubectl "step 1's README"
@@ -126,6 +145,20 @@ send() {
     fi
 }
 
+# Of objects on standard input those of a kind, or with `without` all others: only KIND [without]
+only() {
+    awk -v kind="$1" -v without="${2:-}" '
+        function flush() {
+            if (object != "" && found == (without == "")) printf "%s---\n", object
+            object = ""
+            found = 0
+        }
+        /^---$/ { flush(); next }
+        $0 == "kind: " kind { found = 1 }
+        { object = object $0 "\n" }
+        END { flush() }'
+}
+
 # Wait until the Deployments, StatefulSets and DaemonSets of a namespace are ready:
 # wait_for_pods NAMESPACE [SECONDS]
 wait_for_pods() {
@@ -156,4 +189,23 @@ check_pods() {
     waiting=$(awk '$2 != ($3 == "" ? 0 : $3) { print $1 }' <<<"$workloads")
     [[ -z $waiting ]] || failed "not ready in namespace '$namespace': $(xargs <<<"$waiting"). $(last_warnings "$namespace")"
     passed "namespace $namespace: $(wc -l <<<"$workloads") workloads are ready"
+}
+
+# A way to a port of a Service for as long as the script runs, through the kubelet, which no network
+# policy keeps out; `forwarded` is its address then: forward NAMESPACE SERVICE PORT
+forward() {
+    local log port=''
+    log=$(mktemp)
+    kubectl --namespace "$1" port-forward "service/$2" ":$3" >"$log" 2>&1 &
+    forwards+=($!)
+    trap 'kill "${forwards[@]}" 2>/dev/null || true' EXIT
+    for _ in {1..50}; do
+        port=$(sed -n 's/^Forwarding from 127\.0\.0\.1:\([0-9]*\) .*/\1/p' "$log")
+        [[ -z $port ]] || break
+        sleep 0.2
+    done
+    [[ -n $port ]] || failed "no way to port $3 of Service $2 in namespace $1: $(cat "$log"; rm "$log")"
+    rm "$log"
+    # shellcheck disable=SC2034 # read by the scripts
+    forwarded=http://127.0.0.1:$port
 }

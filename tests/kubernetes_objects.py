@@ -17,6 +17,8 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "cluster-setup"))
 import capacity_sheet  # noqa: E402, F401
 import manifests  # noqa: E402
+import policies  # noqa: E402
+from policies import title  # noqa: E402
 
 KUBERNETES = "1.35"
 """The newest that Seldon Core 1.19 and Kubeflow 26.03.1 both name as theirs."""
@@ -40,22 +42,13 @@ def rendered() -> dict[str, list[Object]]:
 
 @cache
 def expanded() -> dict[str, list[Object]]:
-    """The same, and beside each SeldonDeployment what its operator makes of it."""
-    made = {}
-    for name, objects in rendered().items():
-        more = [stand_alone(one) for one in objects if one["kind"] == "SeldonDeployment"]
-        made[name] = [*objects, *(one for several in more for one in several)]
-    return made
+    """The same, and beside custom resources what their operators make of them."""
+    return {name: policies.expanded(objects) for name, objects in rendered().items()}
 
 
 def of_kind(objects: list[Object], *kinds: str) -> list[Object]:
     """Those of some kinds."""
     return [one for one in objects if one["kind"] in kinds]
-
-
-def title(one: Object) -> str:
-    """Kind and name."""
-    return f"{one['kind']}/{one['metadata']['name']}"
 
 
 @dataclass(frozen=True)
