@@ -103,7 +103,6 @@ def test_without_operator_too(cluster: Cluster):
         (("kind", "--model-uri", "models/a.onnx"), "Expected a model URI such as s3://"),
         (("kind", "--model-uri", "s3://a/b|e id"), "Expected a model URI such as s3://"),
         (("standalone", "--without-model-server"), "for overlays with Seldon's operator"),
-        (("kind", "--dry"), "unknown option --dry"),
     ],
 )
 def test_what_cannot_be_applied_is_said_before_anything_is(

@@ -5,27 +5,21 @@
 #
 # Without --model-uri the model that is served stays; --without-model-server leaves the model
 # server to the pipeline's step `deploy`; --dry-run asks the cluster what it would say.
-set -euo pipefail
-here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+source "$(dirname "${BASH_SOURCE[0]}")/../lib.sh"
 
 # As the manifests have them: manifests.py.
 stands_for_uri=s3://kalecast/models/forecaster.onnx
 stands_for_version=current
 seldons_autoscaler=kalecast-default-0-forecaster
 
-fail() {
-    echo "apply.sh: $*" >&2
-    exit 1
-}
-
-uri='' version='' overlay='' with_server=yes dry_run=''
+uri='' version='' overlay='' with_server=yes only_ask=''
 while (($#)); do
     case $1 in
     --model-uri) uri=${2:?--model-uri needs a URI} && shift ;;
     --model-version) version=${2:?--model-version needs a version} && shift ;;
     --without-model-server) with_server='' ;;
-    --dry-run) dry_run=--dry-run=server ;;
-    -*) fail "unknown option $1" ;;
+    --dry-run) only_ask=yes ;;
+    -*) common_option "$1" || wrong_call "unknown option $1" ;;
     *) overlay=$1 ;;
     esac
     shift
@@ -67,24 +61,20 @@ if [[ -n $with_server ]]; then
     [[ $version =~ ^[A-Za-z0-9._-]+$ ]] || fail "Expected a version such as 20260102-030405-abcdef, received: '$version'"
     manifests=$(sed -e "s|$stands_for_uri|$uri|" \
         -e "s|kalecast/model-version: $stands_for_version\$|kalecast/model-version: \"$version\"|" <<<"$manifests")
-    echo "model: $uri, version $version"
+    say "model: $uri, version $version"
 elif grep -q '^kind: SeldonDeployment' <<<"$manifests"; then
     manifests=$(without SeldonDeployment <<<"$manifests")
 else
     fail "--without-model-server is for overlays with Seldon's operator, not for '$overlay'"
 fi
 
-send() {
-    kubectl apply --server-side --field-manager=kalecast-setup --force-conflicts "$@" --filename -
-}
-
-if [[ -n $dry_run ]]; then
+if [[ -n $only_ask ]]; then
     if [[ -z $(kubectl get namespace "$namespace" --ignore-not-found --output name) ]]; then
         grep -q '^kind: Namespace' <<<"$manifests" || fail "there is no namespace '$namespace': make the profile first"
         # The API server takes nothing into a namespace that it has not made, not even for show.
         kubectl apply --dry-run=client --filename - <<<"$manifests"
     else
-        send "$dry_run" <<<"$manifests"
+        send --dry-run=server <<<"$manifests"
     fi
     exit
 fi
@@ -95,4 +85,4 @@ if grep -q '^kind: ScaledObject' <<<"$manifests"; then
         "horizontalpodautoscaler/$seldons_autoscaler"
 fi
 send <<<"$manifests"
-echo "applied; whether it works: $here/check.sh $overlay"
+say "applied; whether it works: $here/check.sh $overlay"
