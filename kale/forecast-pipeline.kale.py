@@ -51,10 +51,9 @@ def load_data_step(load_data_html_report: Output[HTML], series_output_artifact: 
 
     _kale_block1 = '''
     from kalecast.plots import plot_series
-    from kalecast.series import describe, read_series, tidy
-    from kalecast.store import project_path
+    from kalecast.series import describe, load_series, tidy
     
-    series = tidy(read_series(project_path(data)), frequency)
+    series = tidy(load_series(data), frequency)
     overview = describe(series)
     unknown = int(overview["unknown"].sum())
     print(f"{len(overview)} series, {len(series)} hours, {unknown} of them unknown")
@@ -896,6 +895,14 @@ def auto_generated_pipeline(data: str = 'notebooks/data/electricity.csv', freque
     load_data_task.set_display_name("load-data-step")
 
     load_data_task.set_caching_options(enable_caching=False)
+    use_secret_as_env(task=load_data_task, secret_name="kalecast-model-store",
+                      secret_key_to_env={"AWS_ACCESS_KEY_ID": "AWS_ACCESS_KEY_ID"})
+    use_secret_as_env(task=load_data_task, secret_name="kalecast-model-store",
+                      secret_key_to_env={"AWS_SECRET_ACCESS_KEY": "AWS_SECRET_ACCESS_KEY"})
+    use_secret_as_env(task=load_data_task, secret_name="kalecast-model-store",
+                      secret_key_to_env={"AWS_ENDPOINT_URL": "AWS_ENDPOINT_URL"})
+    use_secret_as_env(task=load_data_task, secret_name="kalecast-model-store",
+                      secret_key_to_env={"AWS_DEFAULT_REGION": "AWS_DEFAULT_REGION"})
 
     load_data_task.set_cpu_request("500m")
     load_data_task.set_cpu_limit("2")

@@ -16,11 +16,13 @@ and what was received. What happens to flawed data is settled here, once:
 import hashlib
 import io
 from collections.abc import Hashable
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+
+from kalecast.store import fetch_data, project_path
 
 UNKNOWN = frozenset({"", "nan", "na", "n/a", "null", "none", "-"})
 """What counts as an unknown value in a text column `y`, in any case of letters."""
@@ -68,6 +70,21 @@ def read_series(source: str | Path | bytes | pd.DataFrame, name: str | None = No
             "y": _values(table["y"], lines),
         }
     ).reset_index(drop=True)
+
+
+def load_series(data: str | Path) -> pd.DataFrame:
+    """`read_series` of the file that a notebook's or command's `data` names.
+
+    Args:
+        data: a path as `kalecast.store.project_path` takes it, or an `s3:` URI.
+
+    Raises:
+        SeriesError: the file cannot be read as a table of series.
+        StoreError: an `s3:` URI leads to no file that can be fetched.
+    """
+    if isinstance(data, str) and data.startswith("s3:"):
+        return read_series(fetch_data(data), name=PurePosixPath(data).name)
+    return read_series(project_path(data))
 
 
 def tidy(frame: pd.DataFrame, frequency: str = "h") -> pd.DataFrame:

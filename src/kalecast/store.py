@@ -18,6 +18,12 @@ HOME_VARIABLE = "KALECAST_HOME"
 SAMPLE = "notebooks/data/electricity.csv"
 MODELS = "models"
 SUFFIX = ".onnx"
+LARGEST_DATA = 512 * 2**20
+"""Bytes of a data file that are fetched: in a step's memory it grows several times as large."""
+
+DENIED = ("AccessDenied", "403", "InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken")
+MISSING = ("NoSuchKey", "NoSuchBucket", "404")
+
 SERVED = "forecaster"
 """Name of the model that `make run` serves from a store."""
 
@@ -135,6 +141,28 @@ def fetch(uri: str) -> bytes:
         raise StoreError(f"Expected a model file at '{uri}', received: {error}") from error
 
 
+def fetch_data(uri: str) -> bytes:
+    """The bytes of the data file at an `s3:` URI.
+
+    Raises:
+        StoreError: there is none, it may not be read, or it is too large.
+    """
+    bucket, key = _s3_parts(uri)
+    client = _s3_client()
+    try:
+        answer = client.get_object(Bucket=bucket, Key=key)
+        size = int(answer["ContentLength"])
+        content: bytes = answer["Body"].read() if size <= LARGEST_DATA else b""
+    except Exception as error:  # botocore builds its error classes at run time
+        raise StoreError(f"Expected a data file at '{uri}': {_s3_reason(error)}.") from error
+    if size > LARGEST_DATA:
+        raise StoreError(
+            f"Expected a data file of at most {LARGEST_DATA >> 20} MiB, '{uri}' has "
+            f"{-(-size >> 20)} MiB. Leave out old hours or columns, or write it as Parquet."
+        )
+    return content
+
+
 def state(uri: str) -> str:
     """A text that changes whenever the model file at `uri` does; costs no reading of it.
 
@@ -185,6 +213,18 @@ def _s3_parts(uri: str) -> tuple[str, str]:
     if not parts.netloc:
         raise StoreError(f"Expected an S3 URI such as 's3://bucket/models', received: '{uri}'")
     return parts.netloc, parts.path.strip("/")
+
+
+def _s3_reason(error: Exception) -> str:
+    """What S3 or its client says, in a few words."""
+    code = getattr(error, "response", {}).get("Error", {}).get("Code", "")
+    if code in MISSING:
+        return f"there is none ({code})"
+    if code in DENIED:
+        return f"it may not be read with these keys ({code})"
+    if type(error).__name__ in ("NoCredentialsError", "PartialCredentialsError"):
+        return "no keys are set: AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
+    return str(error).rstrip(".")
 
 
 def _s3_client() -> Any:
