@@ -109,6 +109,17 @@ tune: install-workbench  ## Search hyper-parameters, resumable (DATA=my.csv, TRI
 manifests: install-workbench  ## Render every overlay into build/manifests/
 	@$(workbench) cluster-setup/manifests.py
 
+.PHONY: cluster-run
+cluster-run: install-workbench  ## Run the pipeline on KFP_HOST (PARAMS=, DATA=s3://…, RUN=, STOP=1, EVERY=24h, CRON=, STOP_RECURRING=1)
+	@exec $(workbench) kale/cluster_run.py $(if $(RUN),--run "$(RUN)") $(if $(STOP),--stop) \
+		$(if $(EVERY),--every "$(EVERY)") $(if $(CRON),--cron "$(CRON)") $(if $(STOP_RECURRING),--stop-recurring) \
+		$(if $(filter-out file,$(origin DATA)),--param "data=$(DATA)") $(with_params)
+
+.PHONY: cluster-query
+cluster-query: install-workbench  ## Ask the cluster's model server (NAMESPACE=, DATA=, SERIES=, URL=, PROTOCOL=rest)
+	@exec $(workbench) cluster-setup/query.py --data "$(DATA)" $(if $(NAMESPACE),--namespace "$(NAMESPACE)") \
+		$(if $(SERIES),--series "$(SERIES)") $(if $(URL),--url "$(URL)") $(if $(PROTOCOL),--protocol $(PROTOCOL))
+
 .PHONY: policies
 policies: install-all  ## Hold every manifest against checkov's policies, and tell the exceptions
 	@$(workbench) cluster-setup/policies.py

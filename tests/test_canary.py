@@ -169,10 +169,10 @@ def test_one_that_crashes_while_it_is_watched_is_withdrawn(team: Team):
     assert team.cluster.version() == "v1"
 
 
-def test_forecasts_that_are_no_numbers_are_noticed_without_any_customer(team: Team):
+def test_a_version_that_gives_no_forecast_is_noticed_without_any_customer(team: Team):
     team.v1.traffic = team.v2.traffic = lambda: None
     team.v2.server.behaviour.status = 500
-    assert "gives no forecast" in team.failure()
+    assert "answers with HTTP 500: Trouble." in team.failure()
 
 
 def test_figures_that_cannot_be_read_say_so(team: Team, monkeypatch: pytest.MonkeyPatch):

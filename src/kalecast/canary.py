@@ -17,7 +17,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from kalecast import pods, probe, service_figures
+import numpy as np
+
+from kalecast import pods, service_figures
+from kalecast.asking import Address, AskError, Floats, forecast_over_http, read_contract
 from kalecast.deployment import CANARY, DeploymentError
 from kalecast.pods import Cluster
 from kalecast.rollout import Awaited, Patience, Report, Rollout, roll_out
@@ -31,6 +34,9 @@ from kalecast.seldon_objects import (
     was_withdrawn,
 )
 from kalecast.service_figures import Figures, FiguresError
+
+ASK_SECONDS = 5.0
+"""How long a pod may take for one request of the release's own."""
 
 MOST_UNANSWERED = 3
 """Requests of the release's own in a row that the new version may leave without an answer."""
@@ -195,7 +201,7 @@ class _Watch:
         self._counted = {self._fresh: _Counted(), self._stable: _Counted()}
         looks = max(1, round(canary.minutes * 60 / canary.interval))
         self._own_requests = math.ceil(canary.least_requests / looks)
-        self._questions: dict[str | None, bytes] = {}
+        self._windows: dict[str | None, Floats] = {}
         self._unanswered: Counter[str] = Counter()
 
     def until_it_holds(self) -> None:
@@ -239,19 +245,24 @@ class _Watch:
     def _ask(self) -> None:
         """Ask both versions, so that a quiet service can be judged, too."""
         for pod in self._ready():
-            version, address = pods.version_of(pod), self._address(pod, "http")
+            version = pods.version_of(pod)
+            address = Address(f"http://{self._address(pod, 'http')}", seconds=ASK_SECONDS)
             with self._bearing_with(pod, "forecast"):
-                if version not in self._questions:
-                    self._questions[version] = probe.question(address)
+                if version not in self._windows:
+                    contract = read_contract(address)
+                    steps = np.arange(contract.input_length, dtype=np.float64)
+                    self._windows[version] = steps % contract.season
                 for _ in range(self._own_requests):
-                    probe.ask(address, self._questions[version])
+                    forecast, _ = forecast_over_http(address, self._windows[version])
+                    if not np.isfinite(forecast).all():
+                        raise AskError(f"{address.url} answers with values that are no numbers.")
 
     @contextmanager
     def _bearing_with(self, pod: Any, asked_for: str) -> Iterator[None]:
         """A pod may be on its way out. But new ones that do not answer again and again are bad."""
         try:
             yield
-        except (FiguresError, probe.NoForecastError) as error:
+        except (FiguresError, AskError) as error:
             if pods.version_of(pod) == self._fresh:
                 self._unanswered[asked_for] += 1
                 if self._unanswered[asked_for] >= MOST_UNANSWERED:

@@ -1,0 +1,33 @@
+"""A forecast by the page's plain route, which is all that a public ingress has."""
+
+import numpy as np
+
+from kalecast.asking import Address, AskError, Floats, ask_json
+from kalecast.bundle import BundleError, Contract
+
+NOT_FOUND = 404
+
+
+def page_contract(address: Address) -> Contract | None:
+    """The contract of the model behind a page; None where the address is no page's.
+
+    Raises:
+        AskError: nobody answers.
+    """
+    try:
+        return Contract(**ask_json(address, "/api/model"))
+    except AskError as error:
+        if error.status != NOT_FOUND:
+            raise
+    except (BundleError, TypeError):  # JSON of another program
+        pass
+    return None
+
+
+def forecast_of_page(address: Address, window: Floats, contract: Contract) -> tuple[Floats, str]:
+    """A forecast of shape `(horizon, quantiles)`, rounded, and the version of its model."""
+    numbers = ",".join("nan" if np.isnan(value) else repr(float(value)) for value in window)
+    question = {"history": numbers, "horizon": contract.horizon}
+    answer = ask_json(address, "/api/forecast", question)
+    columns = [answer["forecast"][f"{quantile:g}"] for quantile in contract.quantiles]
+    return np.array(columns).T, str(answer["model"]["version"])

@@ -1,0 +1,179 @@
+"""Ask the model server on a cluster for a forecast, from this machine.
+
+    python cluster-setup/query.py [--namespace NS] [--data my.csv] [--series NAME]
+    python cluster-setup/query.py --url https://models.example.org/seldon/NS/NAME
+
+Without a URL the server's Service is found on the cluster that KUBECONFIG names, and brought here
+with kubectl for as long as this lasts. A URL is that of the server at an ingress, or the page's.
+`KALECAST_TOKEN` is sent there as a bearer token, `KALECAST_CA` is a file with certificate
+authorities. The exit code is 0 for a forecast, and where two protocols are asked for the same one
+twice; else 1 and the reason, 2 for a wrong argument.
+"""
+
+import argparse
+import os
+import sys
+import time
+from collections.abc import Callable
+from urllib.parse import urlsplit
+
+import numpy as np
+import pandas as pd
+from forecast_table import sparkline, table
+from grpc_question import GrpcAddress, forecast_over_grpc
+from page_question import forecast_of_page, page_contract
+
+from kalecast.asking import Address, AskError, Floats, GoneError, forecast_over_http, read_contract
+from kalecast.bundle import Contract
+from kalecast.cluster_service import SERVICE, ClusterError
+from kalecast.port_forward import PortForward
+from kalecast.series import SeriesError, frequency_step, load_series, pick, tidy
+from kalecast.store import SAMPLE, StoreError
+
+RECONNECT_SECONDS = 20.0
+PAUSE_SECONDS = 0.5
+ALIKE = 1e-6
+"""Relative difference up to which two forecasts are the same: JSON and gRPC round differently."""
+
+Ask = Callable[[Floats], tuple[Floats, str]]
+
+
+def query_cluster(options: argparse.Namespace) -> bool:
+    """Ask through a port that kubectl forwards; whether the protocols agree."""
+    began = time.monotonic()
+    with PortForward(options.namespace, options.service) as way:
+        print(
+            f"server     Service {way.service} in namespace {way.namespace}, "
+            f"brought here in {time.monotonic() - began:.1f} s"
+        )
+        address = Address(f"http://{way.http}")
+        contract = _patiently(lambda: read_contract(address))
+        ways: dict[str, Ask] = {
+            "rest": lambda window: _patiently(lambda: forecast_over_http(address, window)),
+            "grpc": lambda window: _patiently(
+                lambda: forecast_over_grpc(GrpcAddress(way.grpc), window)
+            ),
+        }
+        return query(options, contract, _chosen(ways, options.protocol or "both"))
+
+
+def query_url(options: argparse.Namespace) -> bool:
+    """Ask at an ingress; whether the protocols agree."""
+    address = _address(options.url)
+    if (contract := page_contract(address)) is not None:
+        if options.protocol not in (None, "rest"):
+            raise AskError(f"{options.url} is the page, which speaks no gRPC: PROTOCOL=rest.")
+        print(f"server     {options.url}, the page")
+        start = lambda window: forecast_of_page(address, window, contract)  # noqa: E731
+        return query(options, contract, {"page": start})
+    contract = read_contract(address)
+    print(f"server     {options.url}")
+    ways: dict[str, Ask] = {
+        "rest": lambda window: forecast_over_http(address, window),
+        "grpc": lambda window: forecast_over_grpc(_grpc_address(address), window),
+    }
+    return query(options, contract, _chosen(ways, options.protocol or "rest"))
+
+
+def query(options: argparse.Namespace, contract: Contract, ways: dict[str, Ask]) -> bool:
+    """Send the newest window of a series each way, and print what comes; whether it agrees."""
+    print(f"model      {contract.name}, version {contract.version}")
+    history = pick(tidy(load_series(options.data), contract.frequency), options.series)
+    window = history["y"].tail(contract.input_length).to_numpy()
+    unknown = int(np.isnan(window).sum())
+    print(
+        f"history    {window.size} values of '{history['unique_id'][0]}' up to "
+        f"{history['ds'].iloc[-1]:%Y-%m-%d %H:%M}, {unknown} of them unknown"
+    )
+    forecasts: dict[str, Floats] = {}
+    for name, ask in ways.items():
+        began = time.monotonic()
+        forecasts[name], version = ask(window)
+        seconds = time.monotonic() - began
+        print(f"{name:<10} {1000 * seconds:.0f} ms, answered by version {version}")
+    first = next(iter(forecasts.values()))
+    _show(history, first, contract)
+    return _agree(forecasts)
+
+
+def _show(history: pd.DataFrame, forecast: Floats, contract: Contract) -> None:
+    step = frequency_step(contract.frequency)
+    stamps = history["ds"].iloc[-1] + step * np.arange(1, len(forecast) + 1)
+    print("\n" + "\n".join(table(pd.DatetimeIndex(stamps), forecast, contract.quantiles)))
+    if sys.stdout.isatty():
+        newest = history["y"].tail(len(forecast)).to_numpy()
+        line = sparkline(np.concatenate([newest, forecast[:, contract.median]]))
+        print(f"\n{line[: newest.size]}|{line[newest.size :]}")
+
+
+def _agree(forecasts: dict[str, Floats]) -> bool:
+    if len(forecasts) < 2:
+        return True
+    (one, first), (other, second) = forecasts.items()
+    if first.shape != second.shape:
+        print(f"\n{one} and {other} DIFFER in shape: a new model came between the two")
+        return False
+    apart = float(np.max(np.abs(first - second) / np.maximum(np.abs(first), 1e-9)))
+    same = apart < ALIKE
+    print(f"\n{one} and {other} {'agree' if same else 'DIFFER'} (at most {apart:.0e} apart)")
+    return same
+
+
+def _chosen(ways: dict[str, Ask], protocol: str) -> dict[str, Ask]:
+    return ways if protocol == "both" else {protocol: ways[protocol]}
+
+
+def _patiently[Answer](question: Callable[[], Answer]) -> Answer:
+    """Ask again while the pod behind the way goes and another takes its place."""
+    deadline = time.monotonic() + RECONNECT_SECONDS
+    while True:
+        try:
+            return question()
+        except GoneError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(PAUSE_SECONDS)
+
+
+def _address(url: str) -> Address:
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise AskError(f"Expected URL=https://…, received: {url!r}.")
+    token = os.environ.get("KALECAST_TOKEN", "")
+    headers = {"Authorization": f"Bearer {token}"} if token else {}
+    return Address(url, headers, os.environ.get("KALECAST_CA") or None)
+
+
+def _grpc_address(address: Address) -> GrpcAddress:
+    """The same server over gRPC: Seldon's routes in Istio go by headers, not by a path."""
+    parts = urlsplit(address.url)
+    headers = {name.lower(): value for name, value in address.headers.items()}
+    path = parts.path.strip("/").split("/")
+    if path[0] == "seldon" and len(path) == 3:
+        headers |= {"namespace": path[1], "seldon": path[2]}
+    tls = parts.scheme == "https"
+    server = f"{parts.hostname}:{parts.port or (443 if tls else 80)}"
+    return GrpcAddress(server, headers, tls, address.ca_file)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command."""
+    parser = argparse.ArgumentParser(description="Ask the model server on a cluster.")
+    parser.add_argument("--namespace", default="", help="its namespace, else the one that has one")
+    parser.add_argument("--service", default=SERVICE)
+    parser.add_argument("--url", help="of an ingress, in place of a way through kubectl")
+    parser.add_argument("--protocol", choices=("rest", "grpc", "both"))
+    parser.add_argument("--data", default=SAMPLE, help="CSV or Parquet, or its s3: URI")
+    parser.add_argument("--series", default="", help="name of the series, else the first")
+    options = parser.parse_args(arguments)
+    try:
+        return 0 if (query_url if options.url else query_cluster)(options) else 1
+    except (AskError, ClusterError, SeriesError, StoreError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main())
