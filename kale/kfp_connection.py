@@ -1,4 +1,4 @@
-"""Which Kubeflow Pipelines a click on *Run* reaches, and how it shows who it is.
+"""Which Kubeflow Pipelines the panel and the commands reach, and how they show who they are.
 
 Read from the environment, with the variables that KFP's own client knows where it knows one:
 
@@ -76,10 +76,32 @@ def _authentication(environment: Mapping[str, str]) -> tuple[str, dict[str, str]
     return "none", {}
 
 
+class KfpError(RuntimeError):
+    """KFP cannot do what was asked; the text is for the person who asked."""
+
+
+def usable_connection(environment: Mapping[str, str]) -> Connection:
+    """What the environment asks for, if it answers.
+
+    Raises:
+        KfpError: the environment names no KFP, or it cannot be used.
+    """
+    connection = connection_of(environment)
+    if connection is None:
+        raise KfpError(
+            "Expected the address of Kubeflow Pipelines in KFP_HOST, such as "
+            "KFP_HOST=https://kubeflow.example.org/pipeline: it is not set."
+        )
+    problem = problem_with(connection, environment)
+    if problem:
+        raise KfpError(problem)
+    return connection
+
+
 def problem_with(connection: Connection, environment: Mapping[str, str]) -> str | None:
     """Why a click on *Run* would not work, in one sentence; None if KFP answers."""
     try:
-        headers = _credentials(connection, environment)
+        headers = credentials(connection, environment)
         context = ssl.create_default_context(cafile=connection.ssl_ca_cert)
     except OSError as error:
         return f"Expected the secret and certificates for KFP in files that can be read: {error}."
@@ -107,8 +129,12 @@ def _ask(address: str, headers: dict[str, str], context: ssl.SSLContext) -> None
         json.load(answer)
 
 
-def _credentials(connection: Connection, environment: Mapping[str, str]) -> dict[str, str]:
-    """The header with the secret that the connection names."""
+def credentials(connection: Connection, environment: Mapping[str, str]) -> dict[str, str]:
+    """The header with the secret that the connection names.
+
+    Raises:
+        OSError: its file cannot be read.
+    """
     config = connection.auth_config
     if "env_var" in config:
         secret = environment[config["env_var"]]

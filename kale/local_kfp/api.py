@@ -7,6 +7,7 @@ from local_kfp.catalogue import Catalogue, Pipeline, Version
 from local_kfp.guarded import Guarded
 from local_kfp.packages import check_package, parameter_texts, pipeline_name, read_package
 from local_kfp.refusals import Refusal
+from local_kfp.run_view import stamp
 from local_kfp.runs import Runs
 
 PAGE_SIZE = 20
@@ -147,7 +148,10 @@ class UploadVersion(ApiHandler):
         pipeline_id = self.get_query_argument("pipelineid", "")
         pipeline, package = self.catalogue.pipeline(pipeline_id), self.package()
         name = self.get_query_argument("name", "") or f"version {len(pipeline.versions) + 1}"
-        version = self.catalogue.add_version(pipeline_id, _text(name, "a name"), package)
+        description = self.get_query_argument("description", "")
+        version = self.catalogue.add_version(
+            pipeline_id, _text(name, "a name"), description, package
+        )
         self.answer(_version(pipeline, version))
 
 
@@ -192,6 +196,7 @@ class RunList(ApiHandler):
             "pipeline": pipeline_name(package[0]),
             "experiment_id": self.catalogue.experiment(str(experiment_id))["experiment_id"],
             "parameters": parameters,
+            "version": body.get("pipeline_version_reference"),
         }
         self.answer(_run(self.runs.view(self.runs.add(request, package, texts))))
 
@@ -211,6 +216,15 @@ class OneRun(ApiHandler):
     def get(self, run_id: str) -> None:
         """Describe."""
         self.answer(_run(self.runs.view(run_id)))
+
+
+class StepLog(ApiHandler):
+    """GET runs/ID/nodes/NODE/log; a node is a step here."""
+
+    def get(self, run_id: str, step: str) -> None:
+        """The end of what it printed."""
+        self.set_header("Content-Type", "text/plain; charset=utf-8")
+        self.finish(self.runs.log(run_id, step)["text"])
 
 
 class Terminate(ApiHandler):
@@ -238,6 +252,7 @@ def _version(pipeline: Pipeline, version: Version) -> dict[str, Any]:
         "pipeline_version_id": version.version_id,
         "display_name": version.name,
         "name": version.name,
+        "description": version.description,
         "created_at": version.created_at,
         "pipeline_spec": version.package[0],
     }
@@ -254,8 +269,22 @@ def _run(view: dict[str, Any]) -> dict[str, Any]:
         "created_at": view["created_at"],
         "storage_state": "AVAILABLE",
         "runtime_config": {"parameters": view["parameters"]},
+        "run_details": {"task_details": [_task(s) for s in view["steps"] if "started" in s]},
+        **({"pipeline_version_reference": view["version"]} if view["version"] else {}),
         **({"finished_at": view["finished_at"]} if view["finished_at"] else {}),
         **({"error": {"code": 13, "message": told}} if error else {}),
+    }
+
+
+def _task(step: dict[str, Any]) -> dict[str, Any]:
+    has_ended = step["state"] != "RUNNING"
+    ended = {"end_time": stamp(step["started"] + step["seconds"])} if has_ended else {}
+    return {
+        "display_name": f"{step['name'].replace('_', '-')}-step",  # Kale's name for its task
+        "state": step["state"],
+        "start_time": stamp(step["started"]),
+        "child_tasks": [{"pod_name": step["name"]}],
+        **ended,
     }
 
 
@@ -273,4 +302,5 @@ ROUTES = [
     (rf"{BASE}/runs", RunList),
     (rf"{BASE}/runs/([^/:]+)", OneRun),
     (rf"{BASE}/runs/([^/:]+):terminate", Terminate),
+    (r"/apis/v1alpha1/runs/([^/:]+)/nodes/([^/:]+)/log", StepLog),
 ]

@@ -19,6 +19,7 @@ class Version:
 
     version_id: str
     name: str
+    description: str
     package: list[dict[str, Any]]
     created_at: str = field(default_factory=now)
 
@@ -72,12 +73,14 @@ class Catalogue:
             raise Refusal(409, f"A pipeline {name!r} exists already: upload a version of it.")
         pipeline = Pipeline(pipeline_id, name, description)
         self.pipelines[pipeline_id] = pipeline
-        self.add_version(pipeline_id, name, package)
+        self.add_version(pipeline_id, name, description, package)
         return pipeline
 
-    def add_version(self, pipeline_id: str, name: str, package: list[dict[str, Any]]) -> Version:
+    def add_version(
+        self, pipeline_id: str, name: str, description: str, package: list[dict[str, Any]]
+    ) -> Version:
         """A new version of a pipeline."""
-        version = Version(str(uuid.uuid4()), name, package)
+        version = Version(str(uuid.uuid4()), name, description, package)
         self.pipeline(pipeline_id).versions.append(version)
         return version
 

@@ -38,6 +38,7 @@ def view_run(folder: Path, queued: str | None) -> dict[str, Any]:
         "name": request.get("name") or folder.name,
         "pipeline": request.get("pipeline") or _pipeline({**progress, **summary}),
         "experiment_id": request.get("experiment_id", ""),
+        "version": request.get("version"),
         "created_at": request.get("created_at") or _created(folder, progress),
         "finished_at": None if is_open else _finished(folder),
         "seconds": _seconds(summary, progress, is_open),
@@ -80,19 +81,20 @@ def _pipeline(told: dict[str, Any]) -> str:
 
 def _created(folder: Path, progress: dict[str, Any]) -> str:
     if "started" in progress:
-        return _stamp(progress["started"])
+        return stamp(progress["started"])
     try:  # the name that a run gets, see run_folder
-        return _stamp(datetime.strptime(folder.name[:15], "%Y%m%d-%H%M%S").timestamp())
+        return stamp(datetime.strptime(folder.name[:15], "%Y%m%d-%H%M%S").timestamp())
     except ValueError:
-        return _stamp(folder.stat().st_mtime)
+        return stamp(folder.stat().st_mtime)
 
 
 def _finished(folder: Path) -> str:
     ends = (folder / run_folder.SUMMARY, folder / TERMINAL, folder)
-    return _stamp(next(end for end in ends if end.exists()).stat().st_mtime)
+    return stamp(next(end for end in ends if end.exists()).stat().st_mtime)
 
 
-def _stamp(seconds: float) -> str:
+def stamp(seconds: float) -> str:
+    """A moment as KFP writes it."""
     moment = datetime.fromtimestamp(seconds, UTC)
     return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
@@ -141,6 +143,7 @@ def _step(folder: Path, step: dict[str, Any], is_open: bool) -> dict[str, Any]:
     return {
         "name": name,
         "state": STEP_STATES[step["status"]] if is_open or not is_running else "FAILED",
+        "started": step["started"],
         "seconds": seconds,
         "error": step["error"],
         "has_report": (folder / "reports" / f"{name}.html").is_file(),

@@ -1,0 +1,108 @@
+"""Run the pipeline on Kubeflow Pipelines and follow it, or have it run again and again.
+
+    python kale/cluster_run.py [--param name=value …]      compile, upload, run, follow
+    python kale/cluster_run.py --run ID [--stop]           follow a run, or stop it
+    python kale/cluster_run.py --every 24h | --cron '0 0 3 * * *' [--param …]
+    python kale/cluster_run.py --stop-recurring
+
+`KFP_HOST` and the variables beside it say where (`kfp_connection.py`). The last line says the
+run's state. The exit code is 0 where that is SUCCEEDED, 1 for another, 2 where KFP or an argument
+cannot be used, 130 when interrupted: the run goes on.
+"""
+
+import argparse
+import os
+import signal
+import sys
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
+
+from compile_notebook import NOTEBOOK, compile_notebook
+from compiled_pipeline import CompiledPipeline
+from kfp_connection import Connection, KfpError, usable_connection
+from notebook_cells import NotebookError, read_notebook
+from pipeline_parameters import ParameterError, parse_parameters
+from schedules import ScheduleError, read_schedule
+
+if TYPE_CHECKING:
+    from remote_runs import RemoteRuns
+
+NAMESPACE_PARAMETER = "namespace"
+POLL_SECONDS = 3.0
+
+
+def cluster_run(options: argparse.Namespace, connection: Connection) -> int:
+    """Do what the options ask for; the exit code."""
+    if options.run:
+        return _runs(connection, options.poll_seconds).follow_again(options.run, options.stop)
+    schedule = read_schedule(options.every, options.cron) if options.every or options.cron else None
+    with tempfile.TemporaryDirectory() as folder:
+        pipeline = CompiledPipeline(options.pipeline or _compile(Path(folder)))
+        parameters = parse_parameters(options.param, pipeline.parameters)
+        # The model server is to be where the pipeline runs.
+        if connection.namespace and NAMESPACE_PARAMETER in pipeline.parameters:
+            parameters.setdefault(NAMESPACE_PARAMETER, connection.namespace)
+        experiment = read_notebook(NOTEBOOK).metadata["kubeflow_notebook"]["experiment_name"]
+        runs = _runs(connection, options.poll_seconds)
+        if options.stop_recurring:
+            return runs.stop_repeating(pipeline, experiment)
+        if schedule:
+            return runs.repeat(pipeline, experiment, parameters, schedule)
+        return runs.run_once(pipeline, experiment, parameters)
+
+
+def say(line: str) -> None:
+    """Print a line at once."""
+    print(line, flush=True)
+
+
+def _compile(folder: Path) -> Path:
+    made = compile_notebook(NOTEBOOK, folder)
+    return next(file for file in made if file.suffix == ".yaml")
+
+
+def _runs(connection: Connection, poll_seconds: float) -> "RemoteRuns":
+    # KFP's client takes seconds to import, in which a wrong argument would wait for its answer.
+    from remote_kfp import RemoteKfp
+    from remote_runs import RemoteRuns
+
+    return RemoteRuns(RemoteKfp(connection, os.environ, say), say, poll_seconds)
+
+
+def _stop(number: int, frame: object) -> NoReturn:
+    raise KeyboardInterrupt
+
+
+def _options(arguments: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description="Run the pipeline on Kubeflow Pipelines.")
+    parser.add_argument("--param", action="extend", nargs="+", default=[], metavar="NAME=VALUE")
+    parser.add_argument("--pipeline", type=Path, help="a compiled pipeline, else the notebook's")
+    parser.add_argument("--run", help="follow this run")
+    parser.add_argument("--stop", action="store_true", help="with --run: stop it")
+    parser.add_argument("--every", help="run again after each such time: 30m, 24h, 7d")
+    parser.add_argument("--cron", help="run again at such times: six fields, seconds first")
+    parser.add_argument("--stop-recurring", action="store_true", help="no longer run again")
+    parser.add_argument("--poll-seconds", type=float, default=POLL_SECONDS)
+    options = parser.parse_args(arguments)
+    if options.stop and not options.run:
+        parser.error("--stop needs --run ID")
+    return options
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command."""
+    options = _options(arguments)
+    signal.signal(signal.SIGTERM, _stop)
+    try:
+        return cluster_run(options, usable_connection(os.environ))
+    except (KfpError, ParameterError, ScheduleError, NotebookError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("stopped", file=sys.stderr)
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,227 @@
+"""Kubeflow Pipelines as the commands ask it: `kfp.Client` with patience, limits and plain words."""
+
+import contextlib
+import io
+import json
+import time
+import warnings
+from collections.abc import Callable, Mapping
+from http import HTTPStatus
+from typing import Any, TypeVar
+
+from kfp_connection import Connection, KfpError, credentials
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")
+    import kfp_server_api
+    import urllib3
+    from kfp import Client
+
+ANSWER_SECONDS = 30.0
+"""That one answer may take; without, a connection that has died is waited for without end."""
+
+PATIENCE_SECONDS = 600.0
+"""For which KFP may be away, while it is restarted or a laptop sleeps."""
+
+FIRST_PAUSE, LONGEST_PAUSE = 1.0, 15.0
+PAGE = 100
+PASSING = (429, 500, 502, 503, 504)
+"""Statuses that another try may heal."""
+
+Answer = TypeVar("Answer")
+Tell = Callable[[str], None]
+
+
+class RemoteKfp:
+    """A Kubeflow Pipelines that has answered.
+
+    Args:
+        connection: where it is.
+        environment: holds the secrets that the connection names.
+        tell: is given a line when KFP is away, and when it is back.
+
+    Raises:
+        KfpError: it has several users, and the connection names no namespace.
+    """
+
+    def __init__(
+        self, connection: Connection, environment: Mapping[str, str], tell: Tell = print
+    ) -> None:
+        self.connection = connection
+        self._environment = environment
+        self._tell = tell
+        self.client = self._connect()
+        self.multi_user = bool(self.ask(self._health).multi_user)
+        if self.multi_user and not self.connection.namespace:
+            raise KfpError(
+                f"KFP at {self.host} has several users: set KFP_NAMESPACE to your profile's."
+            )
+
+    @property
+    def host(self) -> str:
+        """Its address, without a slash at the end."""
+        return str(self.connection.host)
+
+    @property
+    def namespace(self) -> str | None:
+        """The profile's namespace; None where KFP has one user."""
+        return self.connection.namespace if self.multi_user else None
+
+    def run_link(self, run_id: str) -> str:
+        """The page of a run."""
+        return f"{self.host}/#/runs/details/{run_id}"
+
+    def headers(self) -> dict[str, str]:
+        """What shows who asks, as it is now: a file's token is renewed while a run works."""
+        return credentials(self.connection, self._environment)
+
+    def ask(self, question: Callable[[], Answer]) -> Answer:
+        """Ask what may be asked twice; tries again while KFP is away.
+
+        Raises:
+            KfpError: it refuses, or is away for too long.
+        """
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        pause, is_away, was_renewed = FIRST_PAUSE, False, False
+        while True:
+            try:
+                answer = self._once(question)
+            except _AwayError as away:
+                if time.monotonic() > deadline:
+                    raise KfpError(f"KFP at {self.host} is away for too long ({away}).") from away
+                if not is_away:
+                    self._tell(f"KFP does not answer ({away}), trying again ...")
+                is_away = True
+                time.sleep(pause)
+                pause = min(2 * pause, LONGEST_PAUSE)
+            except _StrangerError:
+                if was_renewed:
+                    raise
+                was_renewed = True  # the secret's file may hold a newer one by now
+                self._renew()
+            else:
+                if is_away:
+                    self._tell("KFP answers again")
+                return answer
+
+    def do(self, action: Callable[[], Answer]) -> Answer:
+        """Do once what must not be done twice.
+
+        Raises:
+            KfpError: KFP refuses, or does not answer.
+        """
+        try:
+            return self._once(action)
+        except _AwayError as away:
+            raise KfpError(f"KFP at {self.host} does not answer ({away}).") from away
+
+    def all_of(self, listed: Callable[[str], Any], name: str) -> list[Any]:
+        """The items of a list that comes in pages.
+
+        Args:
+            listed: asks for the page of a token.
+            name: what the pages call their items.
+        """
+        items: list[Any] = []
+        token = ""
+        while True:
+            page = self.ask(lambda token=token: listed(token))  # type: ignore[misc]
+            items += getattr(page, name) or []
+            token = page.next_page_token or ""
+            if not token:
+                return items
+
+    def _once(self, action: Callable[[], Answer]) -> Answer:
+        try:
+            with contextlib.redirect_stdout(io.StringIO()):  # the client's links, said otherwise
+                return action()
+        except kfp_server_api.ApiException as error:
+            raise _in_words(self.host, error) from error
+        except (urllib3.exceptions.HTTPError, OSError) as error:
+            raise _AwayError(_reason(error)) from error
+        except ValueError as error:  # an answer that is no JSON: a login page, most often
+            raise KfpError(f"KFP at {self.host} answers with something else: {error}") from error
+
+    def _health(self) -> Any:
+        return self.client._healthz_api.healthz_service_get_healthz()
+
+    def _connect(self) -> Client:
+        headers = self.headers()
+        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+            warnings.simplefilter("ignore")
+            client = Client(
+                host=self.host,
+                existing_token=headers.get("Authorization", "").removeprefix("Bearer ") or None,
+                cookies=headers.get("Cookie"),
+                namespace=self.connection.namespace or "kubeflow",
+                ssl_ca_cert=self.connection.ssl_ca_cert,
+            )
+        _guard(client, self.host)
+        return client
+
+    def _renew(self) -> None:
+        with contextlib.suppress(OSError):
+            self.client = self._connect()
+
+
+class _AwayError(KfpError):
+    """No answer."""
+
+
+class _StrangerError(KfpError):
+    """An answer to someone whom KFP does not know, or no longer."""
+
+
+def _guard(client: Client, host: str) -> None:
+    """Have the client wait for no answer without end, retry nothing, and know a login page."""
+    rest = client._run_api.api_client.rest_client  # which all of its APIs share
+    unguarded = rest.request
+
+    def request(*arguments: Any, **options: Any) -> Any:
+        options["_request_timeout"] = options.get("_request_timeout") or ANSWER_SECONDS
+        answer = unguarded(*arguments, **options)
+        if "html" in (answer.getheader("Content-Type") or ""):
+            raise _login_page(host)
+        return answer
+
+    rest.request = request
+    rest.pool_manager.connection_pool_kw["retries"] = False  # `ask` tells of its own
+
+
+def _login_page(host: str) -> "_StrangerError":
+    return _StrangerError(f"KFP at {host} shows a login page: is the session still valid?")
+
+
+def _in_words(host: str, error: kfp_server_api.ApiException) -> KfpError:
+    status, told = error.status or 0, _message(error.body) or str(error.reason)
+    if status == HTTPStatus.UNAUTHORIZED:
+        return _StrangerError(f"KFP at {host} no longer knows who asks (HTTP 401): {told}")
+    if HTTPStatus.MULTIPLE_CHOICES <= status < HTTPStatus.BAD_REQUEST:
+        return _login_page(host)
+    if status == HTTPStatus.FORBIDDEN:
+        return KfpError(f"KFP at {host} does not allow it (HTTP 403): {told}")
+    if status in PASSING:
+        return _AwayError(f"HTTP {status}: {told}")
+    return KfpError(f"KFP at {host} refuses (HTTP {status}): {told}")
+
+
+def _message(body: Any) -> str:
+    """The words for people in the JSON with which KFP refuses."""
+    try:
+        answer = json.loads(body)
+        return " ".join(str(answer.get("message") or answer.get("error_message") or "").split())
+    except (TypeError, ValueError, AttributeError):
+        return ""
+
+
+def _reason(error: Exception) -> str:
+    """The innermost cause, in a few words."""
+    inner = getattr(error, "reason", None)
+    text = str(inner if isinstance(inner, Exception) else error)
+    return text.rpartition(">: ")[2].rpartition("): ")[2] or type(error).__name__
+
+
+def by_name(name: str) -> str:
+    """KFP's filter for one display name."""
+    equal = {"operation": "EQUALS", "key": "display_name", "stringValue": name}
+    return json.dumps({"predicates": [equal]})

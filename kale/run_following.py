@@ -1,0 +1,101 @@
+"""Follow a run on Kubeflow Pipelines in the terminal, as `run_pipeline.py` tells of one here."""
+
+import time
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from typing import Any
+
+from remote_kfp import RemoteKfp, Tell
+from step_launcher import step_name
+
+ENDED = ("SUCCEEDED", "FAILED", "CANCELED", "SKIPPED")
+BEGUN = ("RUNNING", "PAUSED", "CANCELING", *ENDED)
+
+
+def follow(
+    kfp: RemoteKfp,
+    run_id: str,
+    tasks: Iterable[str],
+    tell: Tell,
+    poll_seconds: float,
+) -> Any:
+    """Tell of each step as it starts and ends, until the run has ended; returns the run.
+
+    Args:
+        kfp: where it runs.
+        run_id: the run.
+        tasks: the names of the pipeline's steps as KFP knows them.
+        tell: is given each line.
+        poll_seconds: between two looks.
+    """
+    progress = _Progress(list(tasks), tell)
+    while True:
+        run = kfp.ask(lambda: kfp.client.get_run(run_id))
+        progress.note(run)
+        if run.state in ENDED:
+            return run
+        time.sleep(poll_seconds)
+
+
+def seconds_of(thing: Any, begin: str, end: str) -> float | None:
+    """How long a run or step took, by the names of its stamps; None where KFP has not said.
+
+    KFP writes a stamp that it does not have as the year 1 or 1970.
+    """
+    stamps = [getattr(thing, name) for name in (begin, end)]
+    if any(stamp is None or stamp.year < 2000 for stamp in stamps):
+        return None
+    return float((stamps[1] - stamps[0]).total_seconds())
+
+
+def reason_of(run: Any) -> str:
+    """Why a run failed, where KFP says it."""
+    history = [status.error for status in run.state_history or []]
+    told = [error.message for error in (run.error, *reversed(history)) if error and error.message]
+    return " ".join(str(told[0]).split()) if told else ""
+
+
+class _Progress:
+    """What was told of the steps so far."""
+
+    def __init__(self, tasks: list[str], tell: Tell) -> None:
+        self._tasks = tasks
+        self._tell = tell
+        self._state = ""
+        self._numbers: dict[str, int] = {}
+        self._ended: set[str] = set()
+
+    def note(self, run: Any) -> None:
+        """Tell what has changed."""
+        details = run.run_details.task_details if run.run_details else []
+        steps = [task for task in details or [] if task.display_name in self._tasks]
+        for task in sorted(steps, key=_start):
+            if task.state in BEGUN:
+                self._note_start(task)
+            if task.state in ENDED:
+                self._note_end(task)
+        if run.state != self._state and run.state in ("PENDING", "CANCELING", "PAUSED"):
+            self._tell(f"the run is {run.state.lower()}")
+        self._state = run.state
+
+    def _note_start(self, task: Any) -> None:
+        if task.display_name not in self._numbers and task.state != "SKIPPED":
+            self._numbers[task.display_name] = len(self._numbers) + 1
+            self._tell(self._title(task))
+
+    def _note_end(self, task: Any) -> None:
+        if task.display_name not in self._numbers or task.display_name in self._ended:
+            return
+        self._ended.add(task.display_name)
+        seconds = seconds_of(task, "start_time", "end_time")
+        took = f" {seconds:.1f} s" if seconds is not None else ""
+        state = "" if task.state == "SUCCEEDED" else f" {task.state}"
+        self._tell(f"{self._title(task)} ...{took}{state}")
+
+    def _title(self, task: Any) -> str:
+        name = step_name(task.display_name.replace("-", "_"))
+        return f"[{self._numbers[task.display_name]}/{len(self._tasks)}] {name}"
+
+
+def _start(task: Any) -> datetime:
+    return task.start_time or datetime.now(UTC)

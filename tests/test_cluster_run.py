@@ -1,0 +1,361 @@
+"""`make cluster-run`: against a double of KFP's API, and against the stand-in that really runs."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import kfp_double
+import lab_process
+import pytest
+from kfp_double import TOKEN, KfpDouble
+from lab_process import PROJECT
+from toy_notebooks import SLEEPY_CELLS, SUM_CELLS, write_notebook
+
+sys.path.insert(0, str(PROJECT / "kale"))
+
+import cluster_run
+from compile_notebook import compile_notebook
+from schedules import Schedule, ScheduleError, read_schedule
+
+COMPILED = PROJECT / "kale" / "forecast-pipeline.pipeline.yaml"
+COMMAND = PROJECT / "kale" / "cluster_run.py"
+SPOKEN = re.compile(r"^run run0: (\w+) after 90 s$")
+
+
+@pytest.fixture
+def kfp(monkeypatch: pytest.MonkeyPatch) -> Iterator[KfpDouble]:
+    with kfp_double.serving(KfpDouble()) as double:
+        for name in list(os.environ):
+            if name.startswith(("KFP_", "KF_")):
+                monkeypatch.delenv(name)
+        monkeypatch.setenv("KFP_HOST", double.host)
+        monkeypatch.setenv("KFP_NAMESPACE", "team")
+        monkeypatch.setenv("KF_PIPELINES_TOKEN", TOKEN)
+        yield double
+
+
+def run(*arguments: str, pipeline: Path = COMPILED) -> int:
+    return cluster_run.main(["--pipeline", str(pipeline), "--poll-seconds", "0.01", *arguments])
+
+
+def lines(capsys: pytest.CaptureFixture[str]) -> list[str]:
+    return capsys.readouterr().out.splitlines()
+
+
+##### One run #####
+
+
+def test_a_run_is_told_step_by_step_to_its_state(
+    kfp: KfpDouble, capsys: pytest.CaptureFixture[str]
+) -> None:
+    kfp.script = [
+        ("PENDING", {}),
+        ("RUNNING", {"load-data-step": "RUNNING"}),
+        ("RUNNING", {"load-data-step": "SUCCEEDED", "train-step": "RUNNING"}),
+        ("SUCCEEDED", {"load-data-step": "SUCCEEDED", "train-step": "SUCCEEDED"}),
+    ]
+    assert run("--param", "epochs=3", "horizon=24") == 0
+    told = lines(capsys)
+    assert told[0].startswith("pipeline 'forecast-pipeline', version kalecast-")
+    assert told[1] == f"run run0: {kfp.host}/#/runs/details/run0"
+    assert told[2:] == [
+        "the run is pending",
+        "[1/7] load_data",
+        "[1/7] load_data ... 12.0 s",
+        "[2/7] train",
+        "[2/7] train ... 12.0 s",
+        "run run0: SUCCEEDED after 90 s",
+    ]
+    sent = kfp.runs["run0"]
+    assert sent["runtime_config"]["parameters"] == {"epochs": 3, "horizon": 24, "namespace": "team"}
+    assert sent["pipeline_version_reference"] == {"pipeline_id": "p0", "pipeline_version_id": "v0"}
+    assert kfp.experiments[0]["namespace"] == "team"
+    assert kfp.pipelines[0]["namespace"] == "team"
+
+
+def test_what_has_not_changed_is_not_uploaded_again(
+    kfp: KfpDouble, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    kfp.script = [("SUCCEEDED", {})]
+    changed = tmp_path / "changed.yaml"
+    changed.write_text(COMPILED.read_text() + "\n# changed\n")
+    for pipeline in (COMPILED, COMPILED, changed, changed, COMPILED):
+        assert run(pipeline=pipeline) == 0
+    assert len(kfp.did("POST", "/pipelines/upload?")) == 1
+    assert len(kfp.did("POST", "/pipelines/upload_version?")) == 1
+    assert sum("is there already" in line for line in lines(capsys)) == 3
+    assert len(kfp.experiments) == 1
+    used = [one["pipeline_version_reference"]["pipeline_version_id"] for one in kfp.runs.values()]
+    assert used == ["v0", "v0", "v1", "v1", "v0"]
+
+
+def test_a_failure_shows_the_log_of_its_step(
+    kfp: KfpDouble, capsys: pytest.CaptureFixture[str]
+) -> None:
+    kfp.script = [("FAILED", {"load-data-step": "SUCCEEDED", "train-step": "FAILED"})]
+    kfp.logs = {
+        "wf-system-container-impl-0": "nothing of interest",
+        "wf-retry-system-container-impl-1": "epoch 1\n\x1b[31mValueError: no luck\x1b[0m\n",
+    }
+    assert run() == 1
+    assert lines(capsys)[-5:] == [
+        "[2/7] train ... 12.0 s FAILED",
+        "log | epoch 1",
+        "log | ValueError: no luck",
+        "FAILED   child 'wf-2' failed",
+        "run run0: FAILED after 90 s",
+    ]
+    assert all("podnamespace=team" in path for _, path in kfp.did("GET", "/k8s/pod/logs"))
+
+
+@pytest.mark.parametrize("state", ["CANCELED", "FAILED"])
+def test_only_success_is_success(
+    state: str, kfp: KfpDouble, capsys: pytest.CaptureFixture[str]
+) -> None:
+    kfp.script = [(state, {})]
+    assert run() == 1
+    found = SPOKEN.match(lines(capsys)[-1])
+    assert found
+    assert found[1] == state
+
+
+def test_a_kfp_that_is_away_is_waited_for(
+    kfp: KfpDouble, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import remote_kfp
+
+    monkeypatch.setattr(remote_kfp, "LONGEST_PAUSE", 0.01)
+    monkeypatch.setattr(remote_kfp, "FIRST_PAUSE", 0.01)
+    kfp.script = [("SUCCEEDED", {})]
+    kfp.away = [503, 0, 502]
+    assert run() == 0
+    told = lines(capsys)
+    assert told[2] == "KFP does not answer (HTTP 503: no healthy upstream), trying again ..."
+    assert told[3] == "KFP answers again"
+
+
+def test_one_that_stays_away_is_named(
+    kfp: KfpDouble, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import remote_kfp
+
+    monkeypatch.setattr(remote_kfp, "PATIENCE_SECONDS", 0.0)
+    kfp.script = [("RUNNING", {})]
+    kfp.away = [503] * 9
+    assert run() == 2
+    told = capsys.readouterr()
+    assert "is away for too long (HTTP 503" in told.err
+    assert "make cluster-run RUN=run0" in told.out
+
+
+def test_a_secret_that_was_renewed_is_read_again(
+    kfp: KfpDouble, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    secret = tmp_path / "token"
+    secret.write_text(TOKEN)
+    monkeypatch.delenv("KF_PIPELINES_TOKEN")
+    monkeypatch.setenv("KF_PIPELINES_TOKEN_FILE", str(secret))
+    kfp.script = [("SUCCEEDED", {})]
+    import remote_runs
+
+    follow = remote_runs.follow
+
+    def renewing(*arguments: Any) -> Any:
+        kfp.token = "newer"
+        secret.write_text("newer\n")
+        return follow(*arguments)
+
+    monkeypatch.setattr(remote_runs, "follow", renewing)
+    assert run() == 0
+
+
+@pytest.mark.parametrize(
+    ("login", "words"),
+    [(401, "no longer knows who asks"), (302, "shows a login page"), (200, "shows a login page")],
+)
+def test_a_session_that_ends_meanwhile_leaves_the_run_alone(
+    login: int,
+    words: str,
+    kfp: KfpDouble,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    import remote_runs
+
+    follow = remote_runs.follow
+
+    def forgetting(*arguments: Any) -> Any:
+        kfp.token, kfp.login = "another's", login
+        return follow(*arguments)
+
+    monkeypatch.setattr(remote_runs, "follow", forgetting)
+    assert run() == 2
+    told = capsys.readouterr()
+    assert words in told.err
+    assert "Follow it again: make cluster-run RUN=run0" in told.out
+
+
+def test_a_run_is_followed_again_and_stopped(
+    kfp: KfpDouble, capsys: pytest.CaptureFixture[str]
+) -> None:
+    kfp.script = [("SUCCEEDED", {"train-step": "SUCCEEDED"})]
+    assert run() == 0
+    lines(capsys)
+    kfp.versions[0]["pipeline_spec"] = {
+        "pipeline_spec": {
+            "root": {"dag": {"tasks": {"train-step": {"componentRef": {"name": "c"}}}}},
+            "components": {"c": {"executorLabel": "e"}},
+        }
+    }
+    assert run("--run", "run0") == 0
+    assert lines(capsys)[1] == "[1/1] train"
+    assert run("--run", "run0", "--stop") == 1
+    assert kfp.terminated == ["run0"]
+    assert lines(capsys)[-1].startswith("run run0: CANCELED")
+    assert run("--run", "run7") == 2
+    assert "not found" in capsys.readouterr().err
+
+
+##### What is refused, before anything is sent #####
+
+
+@pytest.mark.parametrize(
+    "refused",
+    [
+        ({"KFP_HOST": ""}, [], "KFP_HOST=https://kubeflow.example.org/pipeline: it is not set"),
+        ({"KFP_HOST": "http://127.0.0.1:1"}, [], "which does not answer"),
+        ({"KF_PIPELINES_TOKEN": "wrong"}, [], "refuses (HTTP 401)"),
+        ({"KFP_NAMESPACE": ""}, [], "has several users: set KFP_NAMESPACE"),
+        ({}, ["--param", "epoch=3"], "Expected a parameter of the pipeline, received: 'epoch'"),
+        ({}, ["--param", "epochs=x"], "Expected int for parameter 'epochs', received: 'x'"),
+        ({}, ["--every", "24"], "EVERY=24h"),
+        ({}, ["--cron", "0 3 * * *"], "Expected six fields"),
+    ],
+)
+def test_what_cannot_be_is_said_in_a_sentence(
+    refused: tuple[dict[str, str], list[str], str],
+    kfp: KfpDouble,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    environment, arguments, words = refused
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    assert run(*arguments) == 2
+    assert words in capsys.readouterr().err
+    assert not kfp.did("POST", "")
+
+
+##### Again and again #####
+
+
+def test_a_recurring_run_is_created_left_alone_and_replaced(
+    kfp: KfpDouble, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run("--every", "24h", "--param", "data=s3://sales/hours.csv") == 0
+    (made,) = kfp.recurring
+    assert made["trigger"] == {"periodic_schedule": {"interval_second": 86400}}
+    assert (made["no_catchup"], made["max_concurrency"]) == (True, "1")
+    assert made["runtime_config"]["parameters"] == {
+        "data": "s3://sales/hours.csv",
+        "namespace": "team",
+    }
+    assert run("--every", "24h", "--param", "data=s3://sales/hours.csv") == 0
+    assert kfp.recurring == [made]
+    assert run("--cron", "0 0 3 * * *") == 0
+    (other,) = kfp.recurring
+    assert other["trigger"] == {"cron_schedule": {"cron": "0 0 3 * * *"}}
+    ((_, deleted),) = kfp.did("DELETE", "recurringruns")
+    assert "propagation_policy=ORPHAN" in deleted
+    told = [line for line in lines(capsys) if line.startswith("recurring")]
+    name = "recurring run 'forecast-pipeline-again'"
+    assert told == [
+        f"{name}: every 86400 s, one at a time, created",
+        f"{name}: every 86400 s, one at a time, is there already",
+        f"{name}: at 0 0 3 * * *, in KFP's time zone (UTC unless it was given another), "
+        "one at a time, replaced",
+    ]
+
+
+def test_a_recurring_run_is_disabled_and_enabled_by_a_new_one(
+    kfp: KfpDouble, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run("--every", "1d") == 0
+    assert run("--stop-recurring") == 0
+    assert [one["status"] for one in kfp.recurring] == ["DISABLED"]
+    assert run("--stop-recurring") == 0
+    assert lines(capsys)[-1].endswith("none was enabled")
+    assert run("--every", "1d") == 0
+    assert [one["status"] for one in kfp.recurring] == ["ENABLED"]
+
+
+def test_schedules() -> None:
+    assert read_schedule("90m", None) == Schedule(every_seconds=5400)
+    assert read_schedule(None, "0  0 3 * * 1") == Schedule(cron="0 0 3 * * 1")
+    for every, cron in (("1h", "0 0 3 * * *"), ("5s", None), ("-1h", None), (None, "@daily")):
+        with pytest.raises(ScheduleError):
+            read_schedule(every, cron)
+
+
+##### A pipeline that really runs #####
+
+
+def command(lab: lab_process.Lab, *arguments: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, str(COMMAND), "--poll-seconds", "0.2", *arguments],
+        env={**os.environ, "KFP_HOST": lab.host, "KF_PIPELINES_TOKEN": lab.token},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+@pytest.mark.slow
+def test_on_the_stand_in(tmp_path: Path) -> None:
+    packages = {}
+    failing = [("print('so far')\nraise ValueError('no luck')", ["step:one"])]
+    for name, cells in {"toy": SUM_CELLS, "sleepy": SLEEPY_CELLS, "failing": failing}.items():
+        compile_notebook(write_notebook(tmp_path / f"{name}.ipynb", cells), tmp_path)
+        packages[name] = str(tmp_path / f"{name}.pipeline.yaml")
+    with lab_process.running(tmp_path, "--no-jupyter") as lab:
+        done = command(lab, "--pipeline", packages["toy"], "--param", "rows=5")
+        told = done.communicate(timeout=60)[0].splitlines()
+        assert done.returncode == 0, told
+        assert [line for line in told if re.match(r"\[\d/2\] \w+$", line)] == [
+            "[1/2] load",
+            "[2/2] add",
+        ]
+        assert re.fullmatch(r"run \S+: SUCCEEDED after \d+ s", told[-1])
+        failed = command(lab, "--pipeline", packages["failing"])
+        told = failed.communicate(timeout=60)[0].splitlines()
+        assert failed.returncode == 1, told
+        assert "log | so far" in told
+        assert "FAILED   one: ValueError: no luck" in told
+        left = command(lab, "--pipeline", packages["sleepy"])
+        run_id = _run_id_once_asleep(left)
+        left.send_signal(signal.SIGINT)
+        rest = left.communicate(timeout=30)[0]
+        assert left.returncode == 130
+        assert f"The run goes on. Follow it again: make cluster-run RUN={run_id}" in rest
+        stopped = command(lab, "--run", run_id, "--stop")
+        told = stopped.communicate(timeout=60)[0].splitlines()
+        assert stopped.returncode == 1
+        assert told[-1].startswith(f"run {run_id}: CANCELED")
+
+
+def _run_id_once_asleep(process: subprocess.Popen[str]) -> str:
+    assert process.stdout
+    run_id, deadline = "", time.monotonic() + 60
+    for line in process.stdout:
+        if found := re.match(r"run (\S+): http", line):
+            run_id = found[1]
+        if line.startswith("[1/2]"):
+            return run_id
+        assert time.monotonic() < deadline
+    raise AssertionError("Expected the first step to start.")
