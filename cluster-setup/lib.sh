@@ -5,6 +5,8 @@
 #
 # A script's first comment is its manual: --help prints it, and so does a wrong call.
 set -euo pipefail
+# Else a failure inside $(...) goes unnoticed.
+shopt -s inherit_errexit
 
 setup=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 # shellcheck disable=SC2034 # read by the scripts
