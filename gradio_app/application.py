@@ -58,6 +58,7 @@ class Application:
         try:
             if self._admission.is_full and not (route and route.is_probe):
                 metrics.REFUSALS.labels("in flight").inc()
+                scope[metrics.TOLD] = 503
                 await (route.busy if route else api.busy)()(scope, receive, noting)
                 return
             self._admission.in_flight += 1
@@ -67,7 +68,7 @@ class Application:
                 self._admission.in_flight -= 1
         finally:
             label = scope["path"] if route else "gradio"
-            metrics.REQUESTS.labels(label, str(status)).inc()
+            metrics.REQUESTS.labels(label, str(scope.get(metrics.TOLD, status))).inc()
             metrics.SECONDS.labels(label).observe(time.perf_counter() - start)
 
     async def _answer(

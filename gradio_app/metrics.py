@@ -16,6 +16,10 @@ from prometheus_client import (
 disable_created_metrics()
 REGISTRY = CollectorRegistry()
 
+TOLD = "kalecast.told"
+"""In a request's scope: the status of what its customer was told, where the answer's own is 200
+because the page shows trouble as it shows forecasts."""
+
 REQUESTS = Counter(
     "kalecast_page_requests", "Requests answered.", ["route", "code"], registry=REGISTRY
 )
@@ -23,7 +27,7 @@ SECONDS = Histogram(
     "kalecast_page_request_seconds",
     "Time from a request's head to the end of its answer.",
     ["route"],
-    buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20),
+    buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2, 5, 10, 20),
     registry=REGISTRY,
 )
 IN_FLIGHT = Gauge("kalecast_page_in_flight", "Requests being answered.", registry=REGISTRY)

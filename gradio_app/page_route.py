@@ -5,6 +5,7 @@ itself needs several milliseconds of processor time and a session for it. So the
 is answered here; Gradio goes on to serve the page itself.
 """
 
+import metrics
 import orjson
 from admission import Admission
 from api import json_response
@@ -38,10 +39,13 @@ class PageRoute:
                 controls = self._controls(body)
             updates, problem = await self._event(controls, asker)
         except Overloaded:
+            request.scope[metrics.TOLD] = 503
             return busy()
         except Unacceptable as error:
             # Gradio's frontend shows what is called an error.
             return json_response({"error": str(error)}, error.status)
+        if problem:
+            request.scope[metrics.TOLD] = problem.status
         # The frontend shows the updates of good answers alone: a banner is one too.
         return json_response({"data": updates}, headers=problem.headers if problem else None)
 

@@ -8,10 +8,11 @@ at once, and batches grow with the load by themselves.
 import asyncio
 import logging
 from collections import deque
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from time import monotonic
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from refusals import Failed, Overloaded, TooLate
@@ -63,6 +64,8 @@ class Batcher:
         """Windows that wait."""
         self.on_batch = lambda windows: None
         """Is told the size of each batch."""
+        self.on_forecast: Callable[[Any, Windows, Windows], None] = lambda *_: None
+        """Is told of each batch its model, windows and forecast, in the thread that made it."""
 
     @property
     def age(self) -> float:
@@ -107,7 +110,7 @@ class Batcher:
         while self._running < self._threads and (batch := self._take()):
             self._running += 1
             self.on_batch(sum(len(waiting.windows) for waiting in batch))
-            done = loop.run_in_executor(self._pool, _forecast, batch)
+            done = loop.run_in_executor(self._pool, self._forecast, batch)
             done.add_done_callback(lambda done, batch=batch: self._answer(done, batch))
 
     def _take(self) -> list[_Waiting]:
@@ -147,10 +150,14 @@ class Batcher:
                     waiting.answer.set_result(done.result()[at : at + count])
             at += count
 
-
-def _forecast(batch: list[_Waiting]) -> Windows:
-    """In a thread: NumPy and ONNX Runtime let the event loop go on meanwhile."""
-    windows = [waiting.windows for waiting in batch]
-    return batch[0].model.forecast_windows(
-        windows[0] if len(windows) == 1 else np.concatenate(windows)
-    )
+    def _forecast(self, batch: list[_Waiting]) -> Windows:
+        """In a thread: NumPy and ONNX Runtime let the event loop go on meanwhile."""
+        model = batch[0].model
+        several = [waiting.windows for waiting in batch]
+        windows = several[0] if len(several) == 1 else np.concatenate(several)
+        forecast = model.forecast_windows(windows)
+        try:
+            self.on_forecast(model, windows, forecast)
+        except Exception:  # whoever looks on must not cost anybody the forecast
+            logger.exception("A forecast could not be looked at")
+        return forecast

@@ -8,8 +8,10 @@ second that would cost a twentieth of the server's time.
 from bisect import bisect_left
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
+from datetime import datetime
 from itertools import accumulate
 
+from drift import Drift
 from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
 from prometheus_client.core import (
     CounterMetricFamily,
@@ -19,8 +21,9 @@ from prometheus_client.core import (
     Metric,
 )
 from prometheus_client.registry import Collector
+from prometheus_client.utils import floatToGoString
 
-SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 5.0, 10.0)
 SIZES = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0, 1024.0)
 
 
@@ -43,7 +46,8 @@ class Tally:
 
     def buckets(self) -> list[tuple[str, float]]:
         """Bounds, and how many values did not exceed them, as Prometheus has them."""
-        names = [*(f"{bound:g}" for bound in self._bounds), "+Inf"]
+        # As Prometheus 3 writes bounds, whatever it reads: queries name them.
+        names = [*map(floatToGoString, self._bounds), "+Inf"]
         return list(zip(names, accumulate(self._counts), strict=True))
 
 
@@ -57,6 +61,9 @@ class Metrics(Collector):
         self._histories = 0
         self._reloads = {"good": 0, "bad": 0}
         self._model = {"name": "", "version": ""}
+        self._created = 0.0
+        self.drift = Drift()
+        """Is told, in whichever thread, of each batch."""
         self._watched: dict[str, tuple[str, Callable[[], float]]] = {}
         self._registry = CollectorRegistry()
         ProcessCollector(registry=self._registry)
@@ -79,9 +86,10 @@ class Metrics(Collector):
         """Count an attempt to take up a new model file."""
         self._reloads["good" if succeeded else "bad"] += 1
 
-    def serves(self, name: str, version: str) -> None:
-        """Say which model is served."""
+    def serves(self, name: str, version: str, created: str) -> None:
+        """Say which model is served, and when it was made (ISO 8601)."""
         self._model = {"name": name, "version": version}
+        self._created = _timestamp(created)
 
     def watches(self, name: str, told: str, figure: Callable[[], float]) -> None:
         """Take a figure that is there anyway, whenever the page is read."""
@@ -121,5 +129,17 @@ class Metrics(Collector):
             reloads.add_metric([result], count)
         yield reloads
         yield InfoMetricFamily("kalecast_model", "The model that is served", self._model)
+        yield GaugeMetricFamily(
+            "kalecast_model_created_timestamp_seconds", "When it was made", self._created
+        )
+        yield from self.drift.collect()
         for name, (told, figure) in self._watched.items():
             yield GaugeMetricFamily(name, told, figure())
+
+
+def _timestamp(created: str) -> float:
+    """Seconds since 1970; not a number where a model file's author wrote something else."""
+    try:
+        return datetime.fromisoformat(created).timestamp()
+    except ValueError:
+        return float("nan")

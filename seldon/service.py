@@ -53,8 +53,9 @@ class Service:
             configuration.max_batch, configuration.max_queue, configuration.threads
         )
         self._batcher.on_batch = metrics.batched
+        self._batcher.on_forecast = self._look_at
         serving.on_reload = self._reloaded
-        metrics.serves(self.model.contract.name, self.model.contract.version)
+        self._tell_model()
         for name, told, figure in (
             ("kalecast_in_flight", "Requests being answered", lambda: self.room.taken),
             ("kalecast_queue_windows", "Windows that wait", lambda: self._batcher.waiting),
@@ -114,5 +115,11 @@ class Service:
 
     def _reloaded(self, succeeded: bool) -> None:
         self.metrics.reloaded(succeeded)
+        self._tell_model()
+
+    def _tell_model(self) -> None:
         contract = self.model.contract
-        self.metrics.serves(contract.name, contract.version)
+        self.metrics.serves(contract.name, contract.version, contract.created)
+
+    def _look_at(self, model: ServedModel, windows: Windows, forecast: Windows) -> None:
+        self.metrics.drift.observe(windows, forecast, model.contract)

@@ -146,3 +146,18 @@ def test_threads_run_batches_side_by_side() -> None:
         await asyncio.gather(*answers)
 
     run(steps())
+
+
+def test_who_looks_on_sees_each_batch_and_spoils_none() -> None:
+    async def steps() -> None:
+        model, batcher, seen = Doubler(), Batcher(8, 100, 1), []
+
+        def look(asked: object, taken: np.ndarray, forecast: np.ndarray) -> None:
+            seen.append((asked, taken.tolist(), forecast.tolist()))
+            raise RuntimeError("who looks on has a fault")
+
+        batcher.on_forecast = look
+        assert (await batcher.submit(model, windows(1), soon())).tolist() == [[[2]]]
+        assert seen == [(model, [[1]], [[[2]]])]
+
+    run(steps())

@@ -503,6 +503,17 @@ def test_counters_are_the_operators_alone(tmp_path: Path) -> None:
         assert requests.get(operators + "/", timeout=10).status_code == 404
 
 
+def test_trouble_that_the_page_shows_is_counted_as_such(tmp_path: Path) -> None:
+    nobody, metrics_port = free_ports(2)
+    with page_process.running(
+        tmp_path, f"http://127.0.0.1:{nobody}", KALECAST_METRICS_PORT=str(metrics_port)
+    ) as page:
+        shown = page_process.show(page, "Sample", "town_hall", None, None, "", "", 24)
+        assert shown.status_code == 200
+        counters = requests.get(f"http://127.0.0.1:{metrics_port}/metrics", timeout=10).text
+        assert 'requests_total{code="503",route="/gradio_api/run/predict"} 1.0' in counters
+
+
 def test_more_requests_than_are_taken_on(tmp_path: Path) -> None:
     with (
         standing_in() as server,
