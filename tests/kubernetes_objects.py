@@ -237,6 +237,55 @@ POD_DEFAULT = _fields(
     serviceAccountName=TEXT,
 )
 
+DURATION = {
+    "type": "string",
+    "pattern": r"^(0|(\d+y)?(\d+w)?(\d+d)?(\d+h)?(\d+m)?(\d+s)?(\d+ms)?)$",
+}
+
+# Prometheus operator 0.92, monitoring.coreos.com_podmonitors.yaml and _prometheusrules.yaml: of the
+# fields those that a scrape inside a cluster has a use for.
+POD_MONITOR = _fields(
+    "selector",
+    "podMetricsEndpoints",
+    jobLabel=TEXT,
+    podTargetLabels=_list(TEXT),
+    selector=_fields(matchLabels=TEXTS),
+    namespaceSelector=_fields(any=FLAG, matchNames=_list(TEXT)),
+    podMetricsEndpoints=_list(
+        _fields(
+            port=TEXT,
+            path=TEXT,
+            scheme={"enum": ["http", "https", "HTTP", "HTTPS"]},
+            interval=DURATION,
+            scrapeTimeout=DURATION,
+            honorLabels=FLAG,
+        )
+    ),
+)
+PROMETHEUS_RULE = _fields(
+    groups=_list(
+        _fields(
+            "name",
+            name=TEXT,
+            interval=DURATION,
+            limit=COUNT,
+            labels=TEXTS,
+            rules=_list(
+                _fields(
+                    "expr",
+                    record=TEXT,
+                    alert=TEXT,
+                    expr=TEXT,
+                    **{"for": DURATION},
+                    keep_firing_for=DURATION,
+                    labels=TEXTS,
+                    annotations=TEXTS,
+                )
+            ),
+        )
+    )
+)
+
 
 def _template(spec: Object) -> Object:
     return {"apiVersion": "v1", "kind": "PodTemplate", "template": {"spec": spec}}
@@ -276,6 +325,10 @@ def _of_pod_default(one: Object) -> Iterator[tuple[str, Object]]:
     yield KUBERNETES, _template({"containers": [container], "volumes": spec.get("volumes", [])})
 
 
+def _of_nothing_else(_: Object) -> Iterator[tuple[str, Object]]:
+    yield from ()
+
+
 CUSTOM = {
     "SeldonDeployment": (
         "machinelearning.seldon.io/v1",
@@ -285,4 +338,6 @@ CUSTOM = {
     "ScaledObject": ("keda.sh/v1alpha1", SCALED_OBJECT, _of_scaled_object),
     "Notebook": ("kubeflow.org/v1", NOTEBOOK, _of_notebook),
     "PodDefault": ("kubeflow.org/v1alpha1", POD_DEFAULT, _of_pod_default),
+    "PodMonitor": ("monitoring.coreos.com/v1", POD_MONITOR, _of_nothing_else),
+    "PrometheusRule": ("monitoring.coreos.com/v1", PROMETHEUS_RULE, _of_nothing_else),
 }

@@ -79,20 +79,6 @@ rendered() {
     printf '%s\n' "$1/objects/${2//\//_}.yaml"
 }
 
-# Of objects on standard input those of a kind, or with `without` all others: only KIND [without]
-only() {
-    awk -v kind="$1" -v without="${2:-}" '
-        function flush() {
-            if (object != "" && found == (without == "")) printf "%s---\n", object
-            object = ""
-            found = 0
-        }
-        /^---$/ { flush(); next }
-        $0 == "kind: " kind { found = 1 }
-        { object = object $0 "\n" }
-        END { flush() }'
-}
-
 known_variant() {
     [[ -n $(components "$1") ]] || wrong_call "Expected full or pipelines-only, received: '$1'"
 }

@@ -1,0 +1,477 @@
+"""Observability: what is looked at is there, alerts fire when they should and not otherwise."""
+
+import ast
+import importlib
+import json
+import re
+import sys
+import time
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import page_process
+import prometheus_process
+import pytest
+import requests
+import yaml
+from kubernetes_objects import (
+    ROOT,
+    Object,
+    expanded,
+    manifests,
+    of_kind,
+    templates,
+    title,
+    validate,
+)
+from metrics import SECONDS
+from ports import free_ports
+from prometheus_process import Prometheus, program, promtool
+from scenes import (
+    CIRCUIT,
+    CREATED,
+    NAMESPACE,
+    REFUSED_MODEL,
+    RESTARTS,
+    Scene,
+    asked,
+    bucket,
+    deployment,
+    drifts,
+    flat,
+    grows,
+    scaler,
+    series,
+    values,
+    version,
+)
+from seldon_server import serving
+
+STEP = ROOT / "cluster-setup" / "5-observability"
+sys.path.insert(0, str(STEP))
+dashboard = importlib.import_module("dashboard")
+objectives = importlib.import_module("objectives")
+rules = importlib.import_module("rules")
+
+SERVICE = [name for name in manifests.overlays() if name != "notebook-server"]
+ALERTS = sorted(
+    {rule["alert"] for group in rules.groups() for rule in group["rules"] if "alert" in rule}
+)
+
+
+@cache
+def ours() -> list[Object]:
+    """What the step sends into the team's namespace."""
+    return list(yaml.safe_load_all(manifests.build(STEP / "kalecast", manifests.kubectl())))
+
+
+##### Written by code, read by people #####
+
+
+@pytest.mark.parametrize("module", [rules, dashboard], ids=lambda module: module.__name__)
+def test_what_is_committed_is_what_code_writes(module: Any) -> None:
+    path = rules.RULES if module is rules else dashboard.DASHBOARD
+    assert path.read_text() == module.document(), f"run {module.__name__}.py"
+
+
+def test_each_alert_has_its_runbook_and_no_runbook_is_left_over() -> None:
+    headings = re.findall(r"^### (Kalecast\w+)$", (STEP / "README.md").read_text(), re.MULTILINE)
+    assert sorted(headings) == ALERTS
+    for group in rules.groups():
+        for rule in group["rules"]:
+            if "alert" in rule:
+                path, _, anchor = rule["annotations"]["runbook"].partition("#")
+                assert (ROOT / path).is_file()
+                assert anchor == rule["alert"].lower()
+
+
+##### Of one mind with step 4 #####
+
+
+def test_objects_have_the_fields_of_their_kinds() -> None:
+    for one in ours():
+        validate(one)
+
+
+@pytest.mark.parametrize(
+    ("kind", "change"),
+    [
+        ("PodMonitor", lambda spec: spec["podMetricsEndpoints"][0].update(targetsPort="metrics")),
+        ("PrometheusRule", lambda spec: spec["groups"][0]["rules"][0].update(expression="1")),
+        ("PrometheusRule", lambda spec: spec["groups"][0].update(interval="often")),
+    ],
+)
+def test_a_field_that_the_kind_has_not_is_noticed(kind: str, change: Any) -> None:
+    one = json.loads(json.dumps(of_kind(ours(), kind)[0]))
+    change(one["spec"])
+    with pytest.raises(Exception, match=r"targetsPort|expression|often"):
+        validate(one)
+
+
+@pytest.mark.parametrize("overlay", SERVICE)
+def test_pod_monitors_find_the_pods_and_their_metrics(overlay: str) -> None:
+    known, jobs = list(templates(overlay)), set()
+    for one in of_kind(ours(), "PodMonitor"):
+        spec = one["spec"]
+        wanted = spec["selector"]["matchLabels"].items()
+        (found,) = (t for t in known if wanted <= t.labels.items())
+        (endpoint,) = spec["podMetricsEndpoints"]
+        assert endpoint["port"] in found.ports
+        jobs.add(found.labels[spec["jobLabel"]])
+    assert jobs == set(rules.JOBS.values())
+
+
+@pytest.mark.parametrize("overlay", SERVICE)
+def test_rules_name_the_deployments_and_autoscalers_that_there_are(overlay: str) -> None:
+    objects = expanded()[overlay]
+    names = {one["metadata"]["name"] for one in of_kind(objects, "Deployment")}
+    assert names == set(rules.DEPLOYMENTS.values())
+    for one in of_kind(objects, "HorizontalPodAutoscaler", "ScaledObject"):
+        assert re.fullmatch(rules.OURS, one["metadata"]["name"]), title(one)
+
+
+def test_keda_asks_where_prometheus_is_and_is_let_in() -> None:
+    assert manifests.PROMETHEUS == "http://prometheus-operated.monitoring.svc:9090"
+    policy = yaml.safe_load((STEP / "base" / "keda-may-ask.yaml").read_text())
+    assert policy["metadata"]["namespace"] == "monitoring"
+    (rule,) = policy["spec"]["ingress"]
+    assert [port["port"] for port in rule["ports"]] == [9090]
+
+
+def test_the_promises_are_bounds_of_the_histograms() -> None:
+    source = (ROOT / "gradio_app" / "metrics.py").read_text()
+    (page,) = re.findall(r'"kalecast_page_request_seconds",.*?buckets=(\(.*?\))', source, re.DOTALL)
+    bounds = {"page": ast.literal_eval(page), "model-server": SECONDS}
+    for objective in objectives.OBJECTIVES:
+        assert objective.within is None or objective.within in bounds[objective.part]
+
+
+def test_windows_and_days_agree() -> None:
+    used = {window for burn in objectives.BURNS for window in (burn.long, burn.short)}
+    assert used == set(objectives.WINDOWS)
+    prometheus = yaml.safe_load((STEP / "base" / "prometheus.yaml").read_text())
+    assert prometheus["spec"]["retention"] == f"{objectives.DAYS}d"
+
+
+##### The dashboard #####
+
+
+def panels() -> list[Any]:
+    return [panel for panel in dashboard.dashboard()["panels"] if panel["type"] != "row"]
+
+
+def expressions() -> list[str]:
+    return [target["expr"] for panel in panels() for target in panel["targets"]]
+
+
+def test_panels_stand_beside_and_not_upon_each_other() -> None:
+    everything = dashboard.dashboard()["panels"]
+    assert len({panel["id"] for panel in everything}) == len(everything)
+    taken: set[tuple[int, int]] = set()
+    for panel in everything:
+        place = panel["gridPos"]
+        cells = {
+            (x, y)
+            for x in range(place["x"], place["x"] + place["w"])
+            for y in range(place["y"], place["y"] + place["h"])
+        }
+        assert all(0 <= x < 24 for x, _ in cells)
+        assert not cells & taken, panel["title"]
+        taken |= cells
+
+
+def test_each_query_is_of_the_chosen_namespace_and_source() -> None:
+    for panel in panels():
+        assert panel["targets"], panel["title"]
+        for target in panel["targets"]:
+            assert 'namespace="$namespace"' in target["expr"]
+            assert target["datasource"]["uid"] == "${source}"
+    names = {variable["name"] for variable in dashboard.variables()}
+    assert names == {"source", "namespace"}
+
+
+def test_what_is_recorded_and_shown_is_recorded() -> None:
+    recorded = {
+        rule["record"] for group in rules.groups() for rule in group["rules"] if "record" in rule
+    }
+    read = set(re.findall(r"kalecast:[\w:]+", " ".join(expressions())))
+    alerts = [rule["expr"] for group in rules.groups() for rule in group["rules"]]
+    read |= set(re.findall(r"kalecast:[\w:]+", " ".join(alerts)))
+    assert read <= recorded
+    # Traffic is for whoever asks Prometheus; the dashboard splits it further.
+    assert recorded - read == {"kalecast:requests:rate1m"}
+
+
+##### Rules, by Prometheus itself #####
+
+PAGE_ERRORS = "KalecastPageErrors"
+PROMISES = [
+    Scene("all is well", {}, ()),
+    Scene(
+        "nobody asks",
+        {
+            name: None
+            for part in ("page", "server")
+            for name in (
+                asked(part, "200"),
+                asked(part, "503"),
+                *(bucket(part, b) for b in ("2.0", "1.0", "+Inf", "count")),
+            )
+        },
+        (),
+    ),
+    Scene(
+        "pages fail",
+        {asked("page", "503"): grows(30)},
+        ((PAGE_ERRORS, "critical"), (PAGE_ERRORS, "warning")),
+    ),
+    Scene(
+        "pages failed for an hour, and are well again",
+        {asked("page", "503"): "0x40 0+30x20 600+0x20"},
+        ((PAGE_ERRORS, "warning"),),
+    ),
+    Scene("a few errors are within the budget", {asked("page", "503"): grows(0.3)}, ()),
+    Scene(
+        "a slow leak is for working hours",
+        {asked("page", "500"): grows(2.4)},
+        ((PAGE_ERRORS, "warning"),),
+    ),
+    Scene(
+        "one of ten at night wakes nobody",
+        {asked("page", "200"): grows(0.9), asked("page", "500"): grows(0.1)},
+        ((PAGE_ERRORS, "warning"),),
+    ),
+    Scene(
+        "pages are slow",
+        {bucket("page", "2.0"): grows(480)},
+        (("KalecastPageSlow", "critical"), ("KalecastPageSlow", "warning")),
+    ),
+    Scene(
+        "the model server fails",
+        {asked("server", "INTERNAL"): grows(30)},
+        (("KalecastModelServerErrors", "critical"), ("KalecastModelServerErrors", "warning")),
+    ),
+    Scene("customers' own mistakes are no errors", {asked("server", "400"): grows(60)}, ()),
+    Scene(
+        "the model server is slow",
+        {bucket("server", "1.0"): grows(480)},
+        (("KalecastModelServerSlow", "critical"), ("KalecastModelServerSlow", "warning")),
+    ),
+]
+
+CAUSES = [
+    Scene("all is well", {}, ()),
+    Scene(
+        "no page",
+        {deployment(f"status_replicas_{what}", "page"): flat(0) for what in ("available", "ready")},
+        (("KalecastNoPods", "critical"), ("KalecastTooFewPods", "warning")),
+    ),
+    Scene(
+        "a pod finds no node",
+        {deployment("spec_replicas", "server"): flat(3)},
+        (("KalecastTooFewPods", "warning"),),
+    ),
+    Scene("a pod crashes", {RESTARTS: grows(1)}, (("KalecastPodsCrash", "warning"),)),
+    Scene("a pod has started anew once", {RESTARTS: "1x70 2x20"}, ()),
+    Scene(
+        "no more pods may come",
+        {scaler("status_current_replicas", "page"): flat(4)},
+        (("KalecastAtMostReplicas", "warning"),),
+    ),
+    Scene(
+        "an autoscaler gets no metrics",
+        {scaler("status_condition", "server", condition="ScalingActive", status="false"): flat(1)},
+        (("KalecastAutoscalerBlind", "warning"),),
+    ),
+    Scene(
+        "a pod is not reached",
+        {series("up", job="kalecast-page", pod="1"): None},
+        (("KalecastNotScraped", "warning"),),
+    ),
+    Scene(
+        "no pod is reached",
+        {series("up", job="kalecast-model-server", pod=pod): None for pod in ("0", "1")},
+        (("KalecastNotScraped", "warning"),),
+    ),
+    Scene(
+        "a pod stays with the old model",
+        {version("s1", "1"): None, version("s1", "2"): flat(1)},
+        (("KalecastModelVersionsDiffer", "warning"),),
+    ),
+    Scene(
+        "a canary is tried",
+        {version("s2", "2"): "_x70 1x20"},
+        (),
+    ),
+    Scene(
+        "a model file is no good",
+        {REFUSED_MODEL: "0x76 1x20"},
+        (("KalecastModelRefused", "warning"),),
+    ),
+    Scene(
+        "no new model for weeks", {CREATED: flat(-15 * 86400)}, (("KalecastModelOld", "warning"),)
+    ),
+    Scene("circuits are open", {CIRCUIT: flat(1)}, (("KalecastCircuitOpen", "warning"),)),
+    Scene("a circuit was open for a moment", {CIRCUIT: "0x76 1 0x20"}, ()),
+]
+
+DAYS = {"hours": 192, "minutes_a_step": 30}
+"""A week to be held against, and a day more."""
+
+
+def since_yesterday(usual: float, now: float) -> str:
+    """A counter that grew otherwise in the last 12 of the hours."""
+    before = 180 * 2
+    return f"0+{usual:g}x{before} {usual * before + now:g}+{now:g}x24"
+
+
+DRIFTS = [
+    Scene("a week like the other", {CREATED: flat(0)}, (), **DAYS),
+    Scene(
+        "forecasts are further off",
+        {drifts("departure", "1.0"): since_yesterday(600, 100)},
+        (("KalecastForecastsDrift", "warning"),),
+        **DAYS,
+    ),
+    Scene(
+        "forecasts are wider",
+        {drifts("width", "1.0"): since_yesterday(600, 100)},
+        (("KalecastForecastsDrift", "warning"),),
+        **DAYS,
+    ),
+    Scene(
+        "histories run high",
+        {drifts("change", "0.2"): since_yesterday(600, 50)},
+        (("KalecastHistoriesDrift", "warning"),),
+        **DAYS,
+    ),
+    Scene(
+        "values are missing",
+        {values("no"): since_yesterday(100, 400)},
+        (("KalecastHistoriesDrift", "warning"),),
+        **DAYS,
+    ),
+    Scene(
+        "a first day has no week before it",
+        {values("no"): "0+100x24 2400+400x24"},
+        (),
+        hours=24,
+        minutes_a_step=30,
+    ),
+]
+
+
+# Rules beside those that they need, so that no time goes into others.
+TRIED = [
+    ([*rules.objectives(), *rules.burning()], PROMISES),
+    ([*rules.pods(), *(one for one in rules.model() if "Drift" not in one["alert"])], CAUSES),
+    ([*rules.drift(), *(one for one in rules.model() if "Drift" in one["alert"])], DRIFTS),
+]
+
+
+@pytest.mark.slow
+def test_each_alert_fires_when_it_should_and_not_otherwise(tmp_path: Path) -> None:
+    fires = {name for _, scenes in TRIED for scene in scenes for name, _ in scene.fires}
+    assert fires == set(ALERTS)
+    everything = tmp_path / "rules.yml"
+    everything.write_text(yaml.safe_dump({"groups": rules.groups()}))
+    assert "SUCCESS" in promtool("check", "rules", everything)
+    for at, (tried, scenes) in enumerate(TRIED):
+        some, tests = tmp_path / f"{at}.yml", tmp_path / f"{at}-tests.yml"
+        some.write_text(yaml.safe_dump({"groups": [{"name": "tried", "rules": tried}]}))
+        told = {
+            "rule_files": [some.name],
+            "evaluation_interval": f"{scenes[0].minutes_a_step}m",
+            "tests": [scene.as_promtool() for scene in scenes],
+        }
+        tests.write_text(yaml.safe_dump(told))
+        promtool("test", "rules", tests)
+
+
+##### In a Prometheus that runs #####
+
+WEEK = [300.0 + hour % 24 + hour // 24 for hour in range(168)]
+OF_KUBERNETES = ("kube_", "ALERTS")
+WHEN_SOMETHING_FAILS = ("_retries_total", "_refusals_total")
+"""Queries that find nothing where there is no cluster, or nothing failed."""
+
+
+@pytest.fixture(scope="module")
+def watched(model_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]:
+    """A Prometheus that has seen a model server and a page answer forecasts."""
+    program("prometheus")
+    (metrics_port,) = free_ports(1)
+    page_folder, folder = tmp_path_factory.mktemp("page"), tmp_path_factory.mktemp("prometheus")
+    with (
+        serving(model_file) as server,
+        page_process.running(
+            page_folder, server.url, KALECAST_METRICS_PORT=str(metrics_port)
+        ) as page,
+        prometheus_process.running(
+            folder,
+            rules.groups(),
+            {
+                "kalecast-page": f"127.0.0.1:{metrics_port}",
+                "kalecast-model-server": f"127.0.0.1:{server.ports.metrics}",
+            },
+            NAMESPACE,
+        ) as prometheus,
+    ):
+
+        def ask() -> None:
+            history = ", ".join(map(str, WEEK))
+            answer = requests.post(
+                page.url + "/api/forecast", json={"history": history}, timeout=30
+            )
+            assert answer.ok, answer.text
+            assert server.ask({"data": {"ndarray": [WEEK]}}).ok
+
+        # A counter's first value is no growth: it is asked until all is recorded.
+        for _ in range(60):
+            ask()
+            if not not_recorded(prometheus):
+                break
+            time.sleep(0.5)
+        yield prometheus
+
+
+def not_recorded(prometheus: Prometheus) -> set[tuple[str, tuple[tuple[str, str], ...]]]:
+    """Recording rules, with their labels, of which Prometheus has no series."""
+    found = {
+        (series["metric"]["__name__"], label)
+        for series in prometheus.query('{__name__=~"kalecast:.*"}')
+        for label in series["metric"].items()
+    }
+    wanted = {
+        (rule["record"], label)
+        for group in rules.groups()
+        for rule in group["rules"]
+        if "record" in rule
+        for label in {**rule.get("labels", {}), "namespace": NAMESPACE}.items()
+    }
+    return wanted - found
+
+
+@pytest.mark.slow
+def test_everything_is_recorded_of_a_service_that_runs(watched: Prometheus) -> None:
+    assert not not_recorded(watched)
+    for group in watched.get("rules")["groups"]:
+        for rule in group["rules"]:
+            assert rule["health"] == "ok", rule
+    assert not watched.query('ALERTS{alertstate="firing"}')
+    left = watched.query("kalecast:objective_budget:left")
+    assert {float(series["value"][1]) for series in left} == {1.0}
+
+
+@pytest.mark.slow
+def test_every_panel_of_the_dashboard_has_something_to_show(watched: Prometheus) -> None:
+    for expression in expressions():
+        asked = expression.replace("$namespace", NAMESPACE).replace("$__rate_interval", "1m")
+        found = watched.query(asked)
+        if not any(word in asked for word in (*OF_KUBERNETES, *WHEN_SOMETHING_FAILS)):
+            assert found, asked
+    (chosen,) = [one for one in dashboard.variables() if one["name"] == "namespace"]
+    metric, label = re.fullmatch(r"label_values\((\w+), (\w+)\)", chosen["query"]["query"]).groups()
+    assert watched.get(f"label/{label}/values", **{"match[]": metric}) == [NAMESPACE]
