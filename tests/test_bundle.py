@@ -2,8 +2,10 @@
 
 import dataclasses
 import json
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from model_files import contract, seasonal_naive_bytes
@@ -90,3 +92,16 @@ def test_a_light_image_carries_no_heavy_library():
         [sys.executable, "-c", script], capture_output=True, text=True, check=False
     )
     assert done.stdout.strip() == "[]", done.stderr
+
+
+def test_opening_a_model_reports_to_nobody(tmp_path: Path):
+    """ONNX Runtime's reports leave an identifier of the device in the home folder."""
+    model = tmp_path / "model.onnx"
+    model.write_bytes(seasonal_naive_bytes(contract()))
+    home = tmp_path / "home"
+    home.mkdir()
+    silent = {"CI", "ORT_DISABLE_TELEMETRY", "XDG_CACHE_HOME"}
+    environment = {k: v for k, v in os.environ.items() if k not in silent} | {"HOME": str(home)}
+    code = f"from kalecast.bundle import open_session; open_session({str(model)!r})"
+    subprocess.run([sys.executable, "-c", code], check=True, env=environment, cwd=tmp_path)
+    assert list(home.iterdir()) == []
