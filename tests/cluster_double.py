@@ -54,7 +54,10 @@ class ClusterDouble:
     """So many times the operator still talks of the pods before a change."""
     leftover_pods: list[str] = field(default_factory=list)
     """Versions of pods that are on their way out, or will not go."""
-    log: str = "loading\nthe model file is no ONNX file\n"
+    log_before: str = "loading\nthe model file is no ONNX file\n"
+    """What a container printed before it ended."""
+    log: str = "loading\n"
+    """What the one after it has printed."""
 
     def cluster(self) -> Cluster:
         api = client.ApiClient(client.Configuration(host=f"http://127.0.0.1:{self.port}"))
@@ -145,7 +148,8 @@ class _Handler(BaseHTTPRequestHandler):
         name = parts.path.rsplit("/", 1)[1]
         self.double.calls.append((self.command, parts.path))
         if parts.path.endswith("/log"):
-            self.reply(200, self.double.log)
+            previous = parse_qs(parts.query).get("previous") == ["True"]
+            self.reply(200, self.double.log_before if previous else self.double.log)
         elif name == "pods":
             label = parse_qs(parts.query)["labelSelector"][0]
             name = label.partition("=")[2]

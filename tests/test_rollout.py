@@ -98,6 +98,13 @@ def test_what_fails_is_told_and_the_last_good_version_put_back(
     assert len(told) == len(set(told)) or told.count("SeldonDeployment 'kalecast': Available") == 2
 
 
+def test_where_the_kubelet_has_lost_the_log_the_next_ones_is_read(cluster: ClusterDouble):
+    cluster.fates["v1"] = "crash"
+    cluster.log_before = "unable to retrieve container logs for containerd://0123abcd"
+    cluster.log = "loading\nno room on the disk\n"
+    assert "(Error): no room on the disk" in failure(cluster, "v1")[0]
+
+
 def test_two_failures_in_a_row_end_with_the_last_good_version(cluster: ClusterDouble):
     roll(cluster, "v1")
     cluster.fates |= {"v2": "crash", "v3": "no-image"}

@@ -15,6 +15,8 @@ HOPELESS = ("InvalidImageName", "CreateContainerConfigError", "CreateContainerEr
 PULLING = ("ErrImagePull", "ImagePullBackOff")
 MOST_RESTARTS = 3
 LOG_LINES = 10
+NO_LOG = "unable to retrieve container logs"
+"""How the kubelet begins what it says, with status 200, where a log is gone."""
 
 
 @dataclass
@@ -81,7 +83,18 @@ def problems(pod: Any, cluster: Cluster) -> Iterator[Problem]:
 
 
 def _last_words(pod: Any, container: str, cluster: Cluster) -> str:
-    """The end of what a container printed before it ended: a bad model is told there."""
+    """The end of what a container printed before it ended: a bad model is told there.
+
+    Where the log of the one that ended is gone already, that of the next one says the same.
+    """
+    for previous in (True, False):
+        lines = _log(pod, container, cluster, previous)
+        if lines:
+            return lines[-1]
+    return "it left no log"
+
+
+def _log(pod: Any, container: str, cluster: Cluster, previous: bool) -> list[str]:
     from kubernetes.client.exceptions import ApiException
 
     with contextlib.suppress(ApiException):
@@ -89,13 +102,12 @@ def _last_words(pod: Any, container: str, cluster: Cluster) -> str:
             pod.metadata.name,
             pod.metadata.namespace,
             container=container,
-            previous=True,
+            previous=previous,
             tail_lines=LOG_LINES,
         )
-        lines = [line.strip() for line in printed.splitlines() if line.strip()]
-        if lines:
-            return str(lines[-1])
-    return "it left no log"
+        lines = [line.strip() for line in printed.splitlines()]
+        return [line for line in lines if line and not line.startswith(NO_LOG)]
+    return []
 
 
 def pods_of(name: str, namespace: str, cluster: Cluster) -> list[Any]:
