@@ -5,13 +5,13 @@ import re
 import stat
 import subprocess
 import sys
-from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
 import yaml
+from dockerfiles import environment, last_stage
 from packaging.requirements import Requirement
 from step_pod import ROOT, run_in_pod, steps
 
@@ -110,70 +110,8 @@ def test_every_step_runs_in_its_pod_without_a_network(tmp_path: Path):
 ##### The image #####
 
 
-def instructions() -> list[tuple[str, str]]:
-    """The Dockerfile's instructions in order, each with what follows its first word."""
-    text = (ROOT / "kale" / "Dockerfile").read_text()
-    lines = [line for line in text.splitlines() if not line.lstrip().startswith("#")]
-    joined = "\n".join(lines).replace("\\\n", " ")
-    return [
-        (line.split()[0], " ".join(line.split()[1:]))
-        for line in joined.splitlines()
-        if line.strip()
-    ]
-
-
-def last_stage() -> list[tuple[str, str]]:
-    told = instructions()
-    return told[max(at for at, (word, _) in enumerate(told) if word == "FROM") :]
-
-
-def copied() -> list[str]:
-    """What the build takes from the project's folder."""
-    return [
-        source
-        for word, rest in instructions()
-        if word == "COPY" and "--from=" not in rest
-        for source in rest.split()[:-1]
-    ]
-
-
-def ignored(path: str) -> bool:
-    """Whether .dockerignore keeps a path, or a folder above it, out of the build."""
-    patterns = [
-        line
-        for line in (ROOT / ".dockerignore").read_text().splitlines()
-        if line and not line.startswith("#")
-    ]
-    above = [path, *(str(parent) for parent in Path(path).parents)]
-    return any(
-        fnmatch(part, pattern) or fnmatch(part, pattern.removeprefix("**/"))
-        for part in above
-        for pattern in patterns
-    )
-
-
-@pytest.mark.parametrize("source", copied())
-def test_the_build_finds_what_it_copies(source: str):
-    assert (ROOT / source).exists()
-    assert not ignored(source)
-
-
-def test_the_build_is_sent_neither_environments_nor_runs():
-    assert all(map(ignored, [".venv/workbench", "runs/1", "models/a.onnx", "kale/__pycache__/a"]))
-
-
-def test_the_image_is_of_the_lock():
-    installs = [rest for word, rest in instructions() if word == "RUN" and "pip install" in rest]
-    locks = [one for rest in installs for one in re.findall(r"pip install [^&;]*", rest)]
-    for one in locks:
-        assert "--require-hashes -r" in one or one.strip().endswith("."), one
-    assert "-r workbench.txt" in locks[0]
-    assert "index" not in " ".join(locks)
-    assert "requirements/workbench.txt" in copied()
-
-
 def test_the_image_is_as_kubeflow_expects():
-    stage = last_stage()
+    stage = last_stage("kale")
     assert [rest for word, rest in stage if word == "USER"] == ["1000"]
     assert ("EXPOSE", "8888") in stage
     (user,) = (rest for word, rest in stage if word == "RUN" and "useradd" in rest)
@@ -184,18 +122,9 @@ def test_the_image_is_as_kubeflow_expects():
     assert script.stat().st_mode & stat.S_IXUSR
 
 
-def test_every_stage_is_of_the_base_that_the_builder_names():
-    arguments = {rest.split("=")[0] for word, rest in instructions() if word == "ARG"}
-    assert arguments == {"PYTHON_IMAGE", "WITH_SELDON_CLIENT"}
-    stages = [rest.split() for word, rest in instructions() if word == "FROM"]
-    names = {stage[2] for stage in stages if len(stage) > 2}
-    assert {stage[0] for stage in stages} - names == {"${PYTHON_IMAGE}"}
-
-
 def test_the_image_looks_in_the_index_that_the_compile_names():
-    (environment,) = (rest for word, rest in last_stage() if word == "ENV")
-    assert f"KALE_PYPI_PROD_URL={PACKAGE_INDEX}" in environment.split()
-    assert "KALECAST_HOME=/opt/kalecast" in environment.split()
+    assert environment("kale")["KALE_PYPI_PROD_URL"] == PACKAGE_INDEX
+    assert environment("kale")["KALECAST_HOME"] == "/opt/kalecast"
 
 
 ##### The Notebook Server's start #####

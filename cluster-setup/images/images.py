@@ -1,0 +1,218 @@
+"""Build the project's images, look into them, and write each one's bill of materials.
+
+    make images [IMAGES="model-server page"] [REGISTRY=registry.example.com] [PUSH=1]
+                [TAG=0.1.0] [PYTHON_IMAGE=...] [BUILDER=docker|podman|buildah]
+
+What is made lies in build/images/: NAME.tar, as `docker save` writes it, and NAME.cdx.json. The
+last line on standard output is one JSON object. Exit code 1: an image is not as it must be, or
+could not be built or pushed; 2: wrongly asked.
+"""
+
+import argparse
+import json
+import os
+import shlex
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import archive
+import bill
+import findings
+import provenance
+from builders import Build, Builder, BuilderError, choose
+from provenance import ROOT, VERSION, Source
+
+MADE = ROOT / "build" / "images"
+NO_REGISTRY = "docker.io"
+
+# What installs packages or trains networks; pipelines do both in the workbench.
+LIGHT = frozenset({"pip", "setuptools", "wheel", "tensorflow", "keras", "torch"})
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """An image of ours: from which Dockerfile, and what holds for it."""
+
+    dockerfile: str
+    rules: findings.Rules
+
+
+RECIPES = {
+    "model-server": Recipe("seldon/Dockerfile", findings.Rules(350, LIGHT | {"pandas"})),
+    "page": Recipe("gradio_app/Dockerfile", findings.Rules(700, LIGHT | {"onnxruntime"})),
+    "workbench": Recipe("kale/Dockerfile", findings.Rules()),
+}
+
+
+class WrongCallError(Exception):
+    """What was asked for cannot be; the message says why."""
+
+
+@dataclass(frozen=True)
+class Made:
+    """A built image, and where it is."""
+
+    name: str
+    reference: str
+    file: Path
+    image: archive.Image
+
+    @property
+    def amiss(self) -> list[str]:
+        """What is not as it must be, a sentence each."""
+        found = findings.findings(self.image, RECIPES[self.name].rules)
+        return [f"{self.name} {one}" for one in found]
+
+    @property
+    def figures(self) -> dict[str, Any]:
+        """What is told of it."""
+        return {
+            "reference": self.reference,
+            "archive": os.path.relpath(self.file),
+            "megabytes": round(self.image.size / 1e6, 1),
+            "limit": RECIPES[self.name].rules.limit,
+            "id": self.image.identity,
+            "python_packages": len(bill.python_packages(self.image)),
+            "debian_packages": len(bill.debian_packages(self.image)),
+        }
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Build, look, tell, push; returns the exit code."""
+    try:
+        told = run(parse(arguments))
+    except WrongCallError as error:
+        say(f"images.py: {error}")
+        return 2
+    except BuilderError as error:
+        say(f"images.py: {error}")
+        return 1
+    print(json.dumps(told))
+    return 0
+
+
+def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """The command line; where it leaves something out, what the project's files say."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("images", nargs="*", metavar="IMAGE", help=f"out of {', '.join(RECIPES)}")
+    parser.add_argument("--registry", default="", help="where to push to, with its path if any")
+    parser.add_argument("--tag", default="", help="instead of the project's version")
+    parser.add_argument("--base", default="", help="instead of PYTHON_IMAGE in versions.env")
+    parser.add_argument("--builder", default="", help="docker, podman or buildah")
+    parser.add_argument("--build-args", default="", help="further options for the builder's build")
+    parser.add_argument("--output", default=MADE, type=Path, help="where archives and bills go")
+    parser.add_argument("--push", action="store_true", help="push what is as it must be")
+    asked = parser.parse_args(arguments)
+    asked.images = asked.images or list(RECIPES)
+    if unknown := sorted(set(asked.images) - set(RECIPES)):
+        raise WrongCallError(f"Expected images out of {', '.join(RECIPES)}, received: {unknown}")
+    asked.tag = asked.tag or VERSION
+    asked.base = asked.base or provenance.pinned_base()
+    asked.output = asked.output.resolve()
+    return asked
+
+
+def run(asked: argparse.Namespace) -> dict[str, Any]:
+    """Do what was asked for; returns what the last line tells.
+
+    Raises:
+        BuilderError: an image cannot be built or pushed, or is not as it must be.
+    """
+    began = time.monotonic()
+    source = provenance.find_source()
+    if asked.push:
+        check_push(asked, source)
+    builder = choose(show_and_run, asked.builder)
+    made = [make(name, asked, source, builder) for name in asked.images]
+    figures = {one.name: one.figures for one in made}
+    print_table(figures)
+    if amiss := [sentence for one in made for sentence in one.amiss]:
+        raise BuilderError("\n           ".join(amiss))
+    for one in made:
+        if asked.push:
+            figures[one.name]["digest"] = push(one, builder)
+        else:
+            print(f"kind load image-archive {figures[one.name]['archive']}")
+    seconds = round(time.monotonic() - began, 1)
+    return {"builder": builder.name, "base": asked.base, "images": figures, "seconds": seconds}
+
+
+def check_push(asked: argparse.Namespace, source: Source) -> None:
+    """A release's name is not given to what cannot be built again.
+
+    Raises:
+        WrongCallError: it would be, or there is nowhere to push to.
+    """
+    if not asked.registry:
+        raise WrongCallError("PUSH=1 needs a registry, such as REGISTRY=registry.example.com")
+    why = provenance.unrepeatable(source, asked.base)
+    if asked.tag == VERSION and why:
+        raise WrongCallError(f"{why}: choose another name, such as TAG={VERSION}-trial")
+
+
+def make(name: str, asked: argparse.Namespace, source: Source, builder: Builder) -> Made:
+    """Build an image, read it, and write its bill of materials."""
+    reference = f"{asked.registry or NO_REGISTRY}/kalecast/{name}:{asked.tag}"
+    index = os.environ.get("PIP_INDEX_URL")
+    builder.build(
+        Build(
+            dockerfile=RECIPES[name].dockerfile,
+            reference=reference,
+            arguments={"PYTHON_IMAGE": asked.base} | ({"PIP_INDEX_URL": index} if index else {}),
+            labels=provenance.labels(source, asked.base, asked.tag),
+            made=source.made,
+            extra=tuple(shlex.split(asked.build_args)),
+        )
+    )
+    asked.output.mkdir(parents=True, exist_ok=True)
+    file = asked.output / f"{name}.tar"
+    file.unlink(missing_ok=True)  # podman and buildah would not write over it
+    builder.save(reference, file)
+    image = archive.read(file)
+    (asked.output / f"{name}.cdx.json").write_text(bill.write(image, reference))
+    return Made(name, reference, file, image)
+
+
+def print_table(figures: dict[str, dict[str, Any]]) -> None:
+    """A line an image."""
+    print(f"{'image':<14}{'MB':>8}{'limit':>8}{'Python':>8}{'Debian':>8}  id")
+    for name, told in figures.items():
+        print(
+            f"{name:<14}{told['megabytes']:>8.0f}{told['limit'] or '-':>8}"
+            f"{told['python_packages']:>8}{told['debian_packages']:>8}  {told['id'][7:19]}"
+        )
+
+
+def push(made: Made, builder: Builder) -> str:
+    """Push an image, and say how to have a cluster run exactly this one; returns its digest."""
+    digest = builder.push(made.reference)
+    repository = made.reference.rpartition(":")[0]
+    print(f"kustomize edit set image kalecast/{made.name}={repository}@{digest}")
+    return digest
+
+
+def show_and_run(command: list[str]) -> str:
+    """Run a builder's command in the project's folder; returns its standard output.
+
+    Raises:
+        BuilderError: it failed; its own words are on the terminal.
+    """
+    say(f"+ {shlex.join(command)}")
+    done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=False)
+    if done.returncode:
+        raise BuilderError(f"{shlex.join(command[:2])} ended with {done.returncode}")
+    return done.stdout
+
+
+def say(words: str) -> None:
+    """Tell who watches; standard output is for results."""
+    print(words, file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
