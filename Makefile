@@ -106,8 +106,10 @@ tune: install-workbench  ## Search hyper-parameters, resumable (DATA=my.csv, TRI
 ##### On Kubernetes #####
 
 .PHONY: manifests
-manifests: install-workbench  ## Render every overlay into build/manifests/
+manifests: install-workbench  ## Render every overlay into build/manifests/, write rules and dashboard anew
 	@$(workbench) cluster-setup/manifests.py
+	@$(workbench) cluster-setup/5-observability/rules.py
+	@$(workbench) cluster-setup/5-observability/dashboard.py
 
 .PHONY: cluster-run
 cluster-run: install-workbench  ## Run the pipeline on KFP_HOST (PARAMS=, DATA=s3://…, RUN=, STOP=1, EVERY=24h, CRON=, STOP_RECURRING=1)
@@ -119,6 +121,21 @@ cluster-run: install-workbench  ## Run the pipeline on KFP_HOST (PARAMS=, DATA=s
 cluster-query: install-workbench  ## Ask the cluster's model server (NAMESPACE=, DATA=, SERIES=, URL=, PROTOCOL=rest)
 	@exec $(workbench) cluster-setup/query.py --data "$(DATA)" $(if $(NAMESPACE),--namespace "$(NAMESPACE)") \
 		$(if $(SERIES),--series "$(SERIES)") $(if $(URL),--url "$(URL)") $(if $(PROTOCOL),--protocol $(PROTOCOL))
+
+.PHONY: cluster-test
+cluster-test: install-workbench  ## Test an overlay on the cluster of KUBECONFIG (OVERLAY=, SERVER_IMAGE=, PAGE_IMAGE=, KEEP=1)
+	@PYTHONPATH=cluster-setup:benchmarks exec $(workbench) -m cluster_test \
+		$(if $(OVERLAY),--overlay "$(OVERLAY)") $(if $(NAMESPACE),--namespace "$(NAMESPACE)") \
+		$(if $(SERVER_IMAGE),--server-image "$(SERVER_IMAGE)") $(if $(PAGE_IMAGE),--page-image "$(PAGE_IMAGE)") \
+		$(if $(PULL_SECRET),--pull-secret "$(PULL_SECRET)") $(if $(MODEL),--model "$(MODEL)") \
+		$(if $(PODS),--pods "$(PODS)") $(if $(QUIET),--quiet "$(QUIET)") $(if $(PATIENCE),--patience "$(PATIENCE)") \
+		$(if $(REQUIRE),--require "$(REQUIRE)") $(if $(ONLY),--only "$(ONLY)") \
+		$(if $(KEEP),--keep) $(if $(DRY_RUN),--dry-run)
+
+.PHONY: images
+images: .venv/workbench/.installed-test  ## Build the images, look into them, write their bills (IMAGES=, REGISTRY=, PUSH=1)
+	@exec $(workbench) cluster-setup/images/images.py $(IMAGES) --registry "$(REGISTRY)" --tag "$(TAG)" \
+		--base "$(PYTHON_IMAGE)" --builder "$(BUILDER)" $(if $(PUSH),--push) $(IMAGE_ARGS)
 
 .PHONY: policies
 policies: install-all  ## Hold every manifest against checkov's policies, and tell the exceptions

@@ -1,0 +1,129 @@
+"""Does it work at all: objects, readiness, a forecast by every way, pods without rights."""
+
+import json
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import Any
+
+from kalecast.deployment import USER
+
+from .helpers import CLIENT, script
+from .kube import KubeError, Object
+from .outcomes import CheckFailed, NotChecked
+from .rendering import title
+from .scene import FORECAST_PAGE, MODEL_SERVER, WORKLOADS, Scene, Workload, addresses
+
+AT_ONCE = 4
+"""Calls to the API at the same time."""
+
+OPERATOR_SECONDS = 60.0
+"""After which an operator should have said something of a new object."""
+
+
+def objects(scene: Scene) -> str:
+    """Server-side dry run of every object, strictly."""
+
+    def refusal(one: Object) -> str:
+        try:
+            scene.kube.apply([one], dry_run=True)
+        except KubeError as error:
+            return f"{title(one)}: {error}"
+        return ""
+
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        refused = list(filter(None, pool.map(refusal, scene.rendered.objects)))
+    if refused:
+        raise CheckFailed(f"refused: {' | '.join(refused)}")
+    kinds = sorted({one["kind"] for one in scene.rendered.objects})
+    return f"{len(scene.rendered.objects)} objects accepted ({', '.join(kinds)})"
+
+
+def ready(scene: Scene) -> str:
+    """Apply, and wait until all pods answer and the Services lead to them."""
+    scene.kube.apply(scene.rendered.objects)
+    if scene.rendered.has_seldon:
+        _wait_for_operator(scene)
+    took = scene.settle()
+    counted = []
+    for workload in WORKLOADS:
+        took += scene.wait(
+            f"endpoints of {workload.service}", partial(_no_endpoints, scene, workload)
+        )
+        counted.append(f"{workload.name} {len(scene.ready_pods(workload))} pods")
+    return f"ready after {took:.0f} s: {', '.join(counted)}"
+
+
+def _wait_for_operator(scene: Scene) -> None:
+    def missing() -> str:
+        status = scene.kube.get("seldondeployment", "kalecast").get("status", {})
+        return "" if status.get("state") else "Seldon's operator has not looked at it"
+
+    try:
+        scene.wait("SeldonDeployment", missing, min(OPERATOR_SECONDS, scene.parameters.patience))
+    except CheckFailed as nobody:
+        raise NotChecked(
+            f"no operator of Seldon's works here (the overlay standalone needs none): {nobody}"
+        ) from nobody
+
+
+def _no_endpoints(scene: Scene, workload: Workload) -> str:
+    slices = scene.kube.items(
+        "endpointslices", f"--selector=kubernetes.io/service-name={workload.service}"
+    )
+    found = sum(
+        bool(endpoint.get("conditions", {}).get("ready"))
+        for one in slices
+        for endpoint in one.get("endpoints") or []
+    )
+    wanted = len(scene.ready_pods(workload))
+    return "" if found == wanted else f"{workload.service} leads to {found} of {wanted} pods"
+
+
+def forecast(scene: Scene) -> str:
+    """One through each Service and protocol."""
+    to = addresses()
+    asked = (to["page"], to["server"], to["grpc"], scene.work.model, str(scene.work.hours))
+    answers = json.loads(scene.kube.run(CLIENT, script("ask.py"), *asked, seconds=200))
+    failed = [f"{way}: {one['error']}" for way, one in answers.items() if "error" in one]
+    if failed:
+        raise CheckFailed("; ".join(failed))
+    return "; ".join(
+        f"{way}: {one['numbers']} numbers in {one['seconds']:.2f} s" for way, one in answers.items()
+    )
+
+
+def pods(scene: Scene) -> str:
+    """What a process in each of the two may do."""
+    seen = {}
+    for workload in (MODEL_SERVER, FORECAST_PAGE):
+        (pod, *_) = scene.ready_pods(workload)
+        arguments = (
+            "exec",
+            "--stdin",
+            pod["metadata"]["name"],
+            f"--container={workload.container}",
+        )
+        told = scene.kube.again(*arguments, "--", "python", "-", content=script("inside.py"))
+        seen[workload.name] = json.loads(told)
+    wrong = [f"{name}: {one}" for name, found in seen.items() for one in too_much(found)]
+    if wrong:
+        raise CheckFailed("; ".join(wrong))
+    return (
+        f"both run as user {USER}, write to /tmp alone, have no token of the API, no capabilities, "
+        "no way to new privileges, the runtime's seccomp profile, no variables of Services"
+    )
+
+
+def too_much(found: dict[str, Any]) -> list[str]:
+    """What a pod has that it should not, of what `inside.py` tells."""
+    wrong = {
+        f"runs as user {found['user']}": found["user"] != USER,
+        f"can write to {', '.join(found['writable'])}": bool(found["writable"]),
+        "cannot write to /tmp": not found["tmp"],
+        "has a token of the Kubernetes API": found["token"],
+        f"has capabilities {found['capabilities']:#x}": found["capabilities"] != 0,
+        "may gain privileges": not found["no_new_privileges"],
+        "runs without a seccomp profile": not found["seccomp"],
+        f"has variables of {', '.join(found['neighbours'])}": bool(found["neighbours"]),
+    }
+    return [text for text, is_so in wrong.items() if is_so]

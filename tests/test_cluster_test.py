@@ -1,0 +1,548 @@
+"""The test of a cluster, without one: what it would send, what it concludes, that it cleans up."""
+
+import base64
+import json
+import os
+import socket
+import subprocess
+import sys
+import threading
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import kubernetes_validate
+import pytest
+import seldon_server
+from kubernetes_objects import KUBERNETES, Object, manifests, rendered, title
+from model_files import contract, seasonal_naive_bytes
+from namespaced_kubectl import NamespacedKubectl
+from test_load_driver import reply, serving
+
+from kalecast.runtime import Forecaster
+from kalecast.store import StoreError, fetch, state
+
+from cluster_test import checks, helpers, network, rendering, scaling, scene  # isort: skip
+from cluster_test.__main__ import main  # isort: skip
+from cluster_test.in_pod import store  # isort: skip
+from cluster_test.loads import Totals  # isort: skip
+from cluster_test.outcomes import (  # isort: skip
+    CheckFailed,
+    NotChecked,
+    Result,
+    State,
+    as_json,
+    counts,
+    table,
+)
+from cluster_test.parameters import ALWAYS_REQUIRED, ParameterError, Parameters, read  # isort: skip
+from cluster_test.working import too_much  # isort: skip
+
+OVERLAYS = ("kind", "production", "production-keda", "standalone")
+HERE = Parameters("standalone", "mine", Path("models/forecaster.onnx"))
+
+
+##### Parameters #####
+
+
+def parameters(*arguments: str, model: str = __file__) -> Parameters:
+    return read(["--model", model, *arguments], OVERLAYS, checks.NAMES)
+
+
+def test_what_is_asked_for_is_what_is_done():
+    asked = parameters("--overlay=kind", "--pods=3-9", "--quiet=overlay", "--require=network")
+    assert (asked.overlay, asked.pods, asked.quiet) == ("kind", (3, 9), None)
+    assert asked.required == (*ALWAYS_REQUIRED, "network")
+    assert asked.namespace.startswith("kalecast-test-")
+    assert parameters().namespace != parameters().namespace
+    assert parameters("--require=all").required == checks.NAMES
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        (("--overlay=nowhere",), "Expected one of the overlays kind, production"),
+        (("--namespace=No_Name",), "received: 'No_Name'"),
+        (("--model=nothing.onnx",), "`make pipeline` makes models/forecaster.onnx"),
+        (("--pods=1-3",), "where one is killed another must answer"),
+        (("--pods=4-4",), "Expected --pods such as 2-4"),
+        (("--quiet=soon",), "Expected --quiet to be seconds"),
+        (("--patience=overlay",), "Expected --patience to be seconds"),
+        (("--require=hpa",), "received: 'hpa'"),
+        (("--only=everything",), "Expected --only among objects"),
+        (("--pull-secret=/nowhere",), "cannot be read"),
+        ((f"--pull-secret={__file__}",), "cannot be read"),
+    ],
+)
+def test_what_cannot_be_done_is_said_first(arguments: tuple[str, ...], reason: str):
+    with pytest.raises(ParameterError, match=reason):
+        parameters(*arguments)
+
+
+def test_a_check_brings_what_it_needs():
+    names = [check.name for check in checks.chosen(("scale-in",))]
+    assert names == [*ALWAYS_REQUIRED, "scale-out", "scale-in"]
+    assert len(checks.chosen(())) == len(checks.CHECKS)
+
+
+##### What is applied #####
+
+
+def for_test(overlay: str, **changes: Any) -> rendering.Rendered:
+    return rendering.render(rendered()[overlay], replace(HERE, overlay=overlay, **changes))
+
+
+@pytest.mark.parametrize("overlay", OVERLAYS)
+def test_nothing_is_left_of_the_overlays_namespace(overlay: str):
+    made = for_test(overlay)
+    assert {one["metadata"]["namespace"] for one in made.objects} == {"mine"}
+    # The operators' overlays also have it in KEDA's queries.
+    assert "kubeflow-user-example-com" not in json.dumps(made.objects)
+    assert not made.left_out
+    assert "Namespace" not in {one["kind"] for one in made.objects}
+    assert made.namespace_labels["pod-security.kubernetes.io/enforce"] == "restricted"
+
+
+def test_the_overlay_itself_stays_as_it_is():
+    before = json.dumps(rendered()["standalone"])
+    for_test("standalone", server_image="a/b:1")
+    assert json.dumps(rendered()["standalone"]) == before
+
+
+@pytest.mark.parametrize("overlay", OVERLAYS)
+def test_images_and_login_are_those_asked_for(overlay: str):
+    made = for_test(overlay, server_image="x.io:5/s@sha256:0", page_image="p:2", pull_secret="{}")
+    assert rendering.images(made.objects) == {"forecaster": "x.io:5/s@sha256:0", "page": "p:2"}
+    specs = [spec for one in made.objects for spec in rendering.pod_specs(one)]
+    assert all(spec["imagePullSecrets"] == [{"name": rendering.PULL_SECRET}] for spec in specs)
+
+
+@pytest.mark.parametrize("overlay", OVERLAYS)
+def test_autoscalers_keep_so_many_pods_as_asked(overlay: str):
+    made = for_test(overlay, pods=(3, 5))
+    deployments = {workload.deployment for workload in scene.WORKLOADS}
+    assert rendering.least_pods(made.objects) == dict.fromkeys(deployments, 3)
+    assert "autoscalers keep 3 to 5 pods (--pods)" in made.changes
+    assert set(rendering.least_pods(for_test(overlay, pods=None).objects)) == deployments
+
+
+def test_only_what_may_be_changed_is_changed():
+    """With the overlay's own settings nothing differs but the place."""
+    made = for_test("standalone", pods=None, quiet=None)
+    kept = [one for one in rendered()["standalone"] if one["kind"] != "Namespace"]
+    assert rendering.moved(kept, "kalecast", "mine") == made.objects
+    assert made.changes == ["the namespace is mine"]
+
+
+@pytest.mark.parametrize("overlay", OVERLAYS)
+def test_that_an_autoscaler_waits_less_is_said(overlay: str):
+    made = for_test(overlay, quiet=7)
+    waits = [
+        one["spec"]["behavior"]["scaleDown"]["stabilizationWindowSeconds"]
+        for one in made.of_kind("HorizontalPodAutoscaler")
+    ]
+    assert set(waits) <= {7}
+    assert any("7 quiet seconds" in change for change in made.changes)
+    by_operator = any("takes 300" in change for change in made.changes)
+    assert by_operator == (overlay in ("kind", "production"))
+
+
+def test_what_lies_in_no_namespace_is_left_out():
+    one = {"apiVersion": "v1", "kind": "ClusterRole", "metadata": {"name": "all"}}
+    made = rendering.render([*rendered()["standalone"], one], HERE)
+    assert made.left_out == ["ClusterRole/all: it lies in no namespace"]
+
+
+##### The test's own objects #####
+
+
+@pytest.fixture(scope="module")
+def work() -> helpers.Loads:
+    return helpers.loads(Forecaster(seasonal_naive_bytes(contract(name="shop", input_length=200))))
+
+
+def own_objects(work: helpers.Loads, model: bytes = b"m" * 1_500_000) -> list[Object]:
+    asked = replace(HERE, pull_secret='{"auths": {}}')
+    return [*helpers.objects("s:1", model, work, asked), *helpers.closed("s:1", asked)]
+
+
+def test_the_tests_own_objects_are_valid_and_small_enough(work: helpers.Loads):
+    for one in [*own_objects(work), helpers.namespace("mine", {}, "run")]:
+        kubernetes_validate.validate(one, KUBERNETES, strict=True)
+        assert len(json.dumps(one)) < 2**20, title(one)
+    assert {one["metadata"]["namespace"] for one in own_objects(work)} == {"mine"}
+
+
+def test_their_pods_meet_the_level_restricted(work: helpers.Loads):
+    for pod in (one for one in own_objects(work) if one["kind"] == "Pod"):
+        (container,) = pod["spec"]["containers"]
+        assert pod["spec"]["securityContext"]["runAsNonRoot"]
+        assert pod["spec"]["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+        assert container["securityContext"]["capabilities"] == {"drop": ["ALL"]}
+        assert not container["securityContext"]["allowPrivilegeEscalation"]
+        assert pod["spec"]["imagePullSecrets"]
+
+
+def test_the_model_arrives_whole(work: helpers.Loads, tmp_path: Path, monkeypatch):
+    model = os.urandom(1_500_000)
+    for one in own_objects(work, model):
+        for name, content in one.get("binaryData", {}).items():
+            (tmp_path / name).write_bytes(base64.b64decode(content))
+    server = store.serve(tmp_path, 0)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    (keys,) = (one for one in own_objects(work) if one["metadata"]["name"].endswith("model-store"))
+    for name, value in keys["stringData"].items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://localhost:{server.server_address[1]}")
+    assert fetch(manifests.MODEL_URI) == model
+    assert state(manifests.MODEL_URI) == state(manifests.MODEL_URI)
+    assert fetch("s3://kalecast/models/no-model.onnx") == b"This is no model."
+    with pytest.raises(StoreError, match="NoSuchKey"):
+        fetch("s3://kalecast/models/not-there.onnx")
+    server.shutdown()
+    server.server_close()
+
+
+def test_a_model_that_does_not_fit_is_refused(work: helpers.Loads, monkeypatch):
+    monkeypatch.setattr(helpers, "MOST_PIECES", 1)
+    with pytest.raises(helpers.ModelTooLargeError, match="received: 2 MB"):
+        own_objects(work)
+
+
+##### Programs that run in pods #####
+
+
+@pytest.fixture
+def driver(work: helpers.Loads, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Calls the load as a pod would: the outcome of `start` and of `end`."""
+    for one in helpers.objects("s:1", b"m", work, HERE):
+        for name, content in one.get("data", {}).items():
+            (tmp_path / name).write_text(
+                content.replace('Path("/tmp")', f"Path({str(tmp_path)!r})")
+            )
+
+    def call(what: str, job: str = "") -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, tmp_path / "load.py", what, "one"]
+        return subprocess.run(command, input=job, capture_output=True, text=True, check=False)
+
+    return call
+
+
+def a_load(work: helpers.Loads, address: str, folder: Path) -> str:
+    changes = {"forecast_at": ("forecast",), "bodies": str(folder / "page.jsonl")}
+    load = {"seconds": 0.1, "clients": 3, "think": 0.01, "addresses": (address,)}
+    return replace(work.page, **load, **changes).to_json()
+
+
+def test_the_load_goes_on_until_it_is_told_to_end(work: helpers.Loads, tmp_path: Path, driver):
+    totals = Totals()
+    with serving(lambda number, _: reply() if number % 5 else reply(status=503)) as told:
+        job = a_load(work, told.address.replace("127.0.0.1", "localhost"), tmp_path)
+        for _ in range(2):  # the second time, as after a lost answer, nothing more is started
+            assert driver("start", job).returncode == 0
+        ended = driver("end")
+        assert driver("end").stdout == ended.stdout
+    for line in ended.stdout.splitlines():
+        totals.add(json.loads(line))
+    assert totals.ok + totals.failed == len(told.bodies)
+    assert totals.kinds == Counter({"503": totals.failed})
+    with pytest.raises(CheckFailed, match="503"):
+        totals.judge()
+
+
+def test_a_load_that_cannot_be_is_told(work: helpers.Loads, tmp_path: Path, driver):
+    begun = driver("start", a_load(work, "no.such.host.invalid:1", tmp_path))
+    assert begun.returncode == 1
+    assert "it did not start: socket.gaierror" in begun.stderr
+    assert "it ended by itself" in driver("end").stderr
+
+
+def run_in_pod(script: str, *arguments: str) -> Any:
+    done = subprocess.run(
+        [sys.executable, "-", *arguments],
+        input=helpers.script(script),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return json.loads(done.stdout)
+
+
+def test_what_can_be_reached_is_told():
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        to = f"127.0.0.1:{listener.getsockname()[1]}"
+        assert run_in_pod("reach.py", to) == {to: True}
+    assert run_in_pod("reach.py", to, "no.such.host.invalid:1")[to] is not True
+
+
+def test_what_a_process_may_do_is_told_from_inside():
+    assert set(run_in_pod("inside.py")) == set(HARMLESS)
+
+
+@pytest.mark.slow
+def test_each_protocol_is_asked_and_what_fails_is_told(model_file: Path):
+    nowhere = "127.0.0.1:9"
+    with seldon_server.serving(model_file) as server:
+        addresses = (nowhere, f"127.0.0.1:{server.ports.http}", f"127.0.0.1:{server.ports.grpc}")
+        done = subprocess.run(
+            [seldon_server.PYTHON, "-", *addresses, "forecaster", "168"],
+            input=helpers.script("ask.py"),
+            env={**os.environ, "PYTHONPATH": str(seldon_server.ROOT / "seldon")},
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+    page, *others = json.loads(done.stdout).values()
+    assert "refused" in page["error"]
+    assert [one["numbers"] for one in others] == [24 * 5] * 3
+
+
+HARMLESS = {
+    "user": 10001,
+    "writable": [],
+    "tmp": True,
+    "token": False,
+    "capabilities": 0,
+    "no_new_privileges": True,
+    "seccomp": True,
+    "neighbours": [],
+}
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"user": 0}, "runs as user 0"),
+        ({"writable": ["/", "/app"]}, "can write to /, /app"),
+        ({"tmp": False}, "cannot write to /tmp"),
+        ({"token": True}, "has a token"),
+        ({"capabilities": 0x400}, "has capabilities 0x400"),
+        ({"no_new_privileges": False}, "may gain privileges"),
+        ({"seccomp": False}, "without a seccomp profile"),
+        ({"neighbours": ["KALECAST_PAGE"]}, "variables of KALECAST_PAGE"),
+    ],
+)
+def test_each_right_too_much_is_named(change: dict[str, Any], told: str):
+    assert too_much(HARMLESS) == []
+    (found,) = too_much(HARMLESS | change)
+    assert told in found
+
+
+##### What is concluded #####
+
+
+def test_a_network_is_held_against_the_policies():
+    open_way = network.Way("a", "b:1", "a to b", True)
+    closed_way = network.Way("c", "b:1", "c to b", False)
+    ways = [open_way, closed_way]
+    assert network.judge(ways, {open_way: True, closed_way: "timed out"}) == network.Verdict([], [])
+    assert network.judge(ways, {open_way: "timed out", closed_way: True}) == network.Verdict(
+        ["a to b (timed out)"], ["c to b"]
+    )
+
+
+def test_where_nobody_gets_a_refusal_proves_nothing():
+    control = network.Way("s", "api:1", "a stranger to the API", True, True)
+    closed_way = network.Way("c", "api:1", "c to the API", False)
+    open_way = network.Way("c", "b:1", "c to b", True)
+    ways = [control, closed_way, open_way]
+    reached: dict[network.Way, bool | str] = dict.fromkeys(ways, True)
+    assert network.judged(ways, reached) == [closed_way, open_way]
+    assert network.judged(ways, {**reached, control: "timed out"}) == [open_way]
+
+
+def test_an_autoscaler_is_read():
+    resource = {"name": "cpu", "current": {"averageUtilization": 180, "averageValue": "234m"}}
+    target = {"name": "cpu", "target": {"type": "Utilization", "averageUtilization": 70}}
+    blind = {"type": "ScalingActive", "status": "False", "message": "no metrics"}
+    status = {"desiredReplicas": 4, "currentMetrics": [{"type": "Resource", "resource": resource}]}
+    one = {"spec": {"metrics": [{"type": "Resource", "resource": target}]}, "status": status}
+    assert scaling.look(one) == scaling.Autoscaler(4, "cpu 180 % of 70 %", "", 180 / 70)
+    assert scaling.look({"spec": {}, "status": {"conditions": [blind]}}).problem == "no metrics"
+
+
+def deployment(**status: int) -> Object:
+    counted = {"replicas": 2, "updatedReplicas": 2, "readyReplicas": 2, "availableReplicas": 2}
+    told = {"observedGeneration": 3, **counted, **status}
+    return {"metadata": {"generation": 3}, "spec": {"replicas": 2}, "status": told}
+
+
+@pytest.mark.parametrize(
+    ("status", "least", "told"),
+    [
+        ({}, 2, ""),
+        ({}, 3, "2 pods wanted, 3 expected"),
+        ({"observedGeneration": 2}, 2, "not taken up"),
+        ({"replicas": 3}, 2, "of 2 pods"),
+        ({"updatedReplicas": 1}, 2, "1 updated"),
+        ({"readyReplicas": 1}, 2, "1 ready"),
+    ],
+)
+def test_a_deployment_is_done_when_all_of_it_is(status: dict[str, int], least: int, told: str):
+    found = scene.lacks(deployment(**status), least)
+    assert found == told if not told else told in found
+
+
+def test_why_a_pod_is_not_ready_is_told_in_the_clusters_words():
+    def pod(**status: Any) -> Object:
+        return {"metadata": {"name": "p"}, "status": status}
+
+    def container(**changes: Any) -> list[Object]:
+        return [{"restartCount": 0, "ready": False, "state": {}, **changes}]
+
+    pulling = {"waiting": {"reason": "ImagePullBackOff", "message": "no such tag"}}
+    creating = {"waiting": {"reason": "ContainerCreating"}}
+    full = {"type": "PodScheduled", "status": "False", "message": "0/1 nodes: Insufficient cpu"}
+    assert scene.trouble(pod()) == ""
+    assert scene.trouble(pod(conditions=[full])) == f"no node has room: {full['message']}"
+    assert scene.trouble(pod(containerStatuses=container(state=creating))) == ""
+    told = scene.trouble(pod(containerStatuses=container(state=pulling)))
+    assert told == "ImagePullBackOff: no such tag"
+    assert "ended 2 times" in scene.trouble(pod(containerStatuses=container(restartCount=2)))
+
+
+def test_hardly_any_load_proves_nothing():
+    with pytest.raises(CheckFailed, match="at least 20"):
+        Totals(ok=19).judge()
+    Totals(ok=20).judge()
+
+
+RESULTS = [
+    Result("ready", State.PASSED, "all of it", 3.21),
+    Result("network", State.NOT_CHECKED, "nobody obeys " * 10, 0.0),
+    Result("kill", State.FAILED, "3 failed", 40.0),
+]
+
+
+def test_what_was_not_checked_counts_only_where_it_is_required():
+    assert [one.check for one in counts(RESULTS, ())] == ["kill"]
+    assert [one.check for one in counts(RESULTS, ("network", "ready"))] == ["network", "kill"]
+
+
+def test_the_table_has_a_row_a_check_within_a_terminals_width():
+    head, line, *rows = table(RESULTS).splitlines()
+    assert head.split() == ["check", "result", "s", "what", "was", "seen"]
+    assert [row.split()[0] for row in rows if not row.startswith(" ")] == [
+        *("ready", "network", "kill")
+    ]
+    assert max(map(len, (head, line, *rows))) < 110
+
+
+def test_the_json_says_the_same():
+    told = as_json(RESULTS, ("ready",))
+    assert (told["ok"], told["passed"], told["failed"], told["not_checked"]) == (False, 1, 1, 1)
+    assert json.loads(json.dumps(told))["checks"]["kill"] == {
+        **{"result": "failed", "seen": "3 failed", "seconds": 40.0}
+    }
+
+
+def test_a_check_whose_need_has_not_passed_is_not_made():
+    def fails(_: Any) -> str:
+        raise CheckFailed("no")
+
+    def cannot(_: Any) -> str:
+        raise NotChecked("nothing here")
+
+    def breaks(_: Any) -> str:
+        raise KeyError("x")
+
+    quiet: Any = type("Quiet", (), {"tell": print, "settle": lambda self: 0})()
+    several = [
+        checks.Check("a", lambda _: "seen", "", needs=""),
+        checks.Check("b", fails, "", needs="a"),
+        checks.Check("c", lambda _: "seen", "", needs="b"),
+        checks.Check("d", cannot, "", needs="a"),
+        checks.Check("e", breaks, "", needs="a"),
+    ]
+    made = list(checks.make(several, quiet, print))
+    assert [one.state.name for one in made] == [
+        *("PASSED", "FAILED", "NOT_CHECKED", "NOT_CHECKED", "FAILED")
+    ]
+    assert made[2].seen == "'b' has not passed"
+    assert made[4].seen == "KeyError: 'x'"
+
+
+##### A whole run, with a stand-in for kubectl #####
+
+
+@pytest.fixture
+def kubectl(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[NamespacedKubectl]:
+    stand_in = NamespacedKubectl(tmp_path, manifests.kubectl())
+    for name, value in stand_in.environment.items():
+        monkeypatch.setenv(name, value)
+    (tmp_path / "model.onnx").write_bytes(seasonal_naive_bytes())
+    yield stand_in
+
+
+def run(kubectl: NamespacedKubectl, *more: str) -> int:
+    model = str(kubectl.folder / "model.onnx")
+    return main(["--model", model, "--namespace=it", "--patience=1", *more])
+
+
+def last_line(capsys: pytest.CaptureFixture[str]) -> dict[str, Any]:
+    told: dict[str, Any] = json.loads(capsys.readouterr().out.splitlines()[-1])
+    return told
+
+
+@pytest.mark.parametrize("fault", ["refuse", "no-apply", "stop"])
+def test_the_namespace_is_removed_whatever_happens(
+    kubectl: NamespacedKubectl, fault: str, monkeypatch, capsys
+):
+    monkeypatch.setenv("FAULTS", fault)
+    code = run(kubectl)
+    told = last_line(capsys)
+    assert not kubectl.namespace.exists()
+    assert not told["ok"]
+    assert code == {"refuse": 1, "no-apply": 1, "stop": 143}[fault]
+    reason = {"refuse": "", "no-apply": "unknown field spec.portz", "stop": "stopped by SIGTERM"}
+    assert reason[fault] in told["error"]
+
+
+def test_what_is_refused_is_named_and_the_rest_is_not_checked(
+    kubectl: NamespacedKubectl, monkeypatch, capsys
+):
+    monkeypatch.setenv("FAULTS", "refuse")
+    assert run(kubectl) == 1
+    told = last_line(capsys)
+    assert told["checks"]["objects"]["result"] == "failed"
+    assert "Service/kalecast-page: Error" in told["checks"]["objects"]["seen"]
+    assert told["not_checked"] == len(checks.CHECKS) - 1
+    assert not kubectl.namespace.exists()
+
+
+def test_it_may_be_kept_to_look_at(kubectl: NamespacedKubectl, monkeypatch, capsys):
+    monkeypatch.setenv("FAULTS", "no-apply")
+    assert run(kubectl, "--keep") == 1
+    assert kubectl.namespace.exists()
+    assert "kubectl delete namespace it" in capsys.readouterr().err
+
+
+def test_a_namespace_of_others_is_never_touched(kubectl: NamespacedKubectl, capsys):
+    theirs = {"metadata": {"name": "it", "labels": {}}}
+    kubectl.namespace.write_text(json.dumps(theirs))
+    assert run(kubectl) == 1
+    assert json.loads(kubectl.namespace.read_text()) == theirs
+    assert "Expected to make the namespace 'it'" in last_line(capsys)["error"]
+    assert not any("apply" in call or "delete" in call for call in kubectl.calls)
+
+
+def test_what_could_not_be_removed_is_told(kubectl: NamespacedKubectl, monkeypatch, capsys):
+    monkeypatch.setenv("FAULTS", "no-apply no-delete")
+    assert run(kubectl) == 1
+    assert "To do: kubectl delete namespace it" in last_line(capsys)["error"]
+
+
+def test_without_a_cluster_it_does_not_begin(kubectl: NamespacedKubectl, monkeypatch, capsys):
+    monkeypatch.setenv("FAULTS", "no-cluster")
+    assert run(kubectl) == 2
+    assert "does KUBECONFIG name the right one?" in capsys.readouterr().err
+
+
+def test_a_dry_run_asks_no_cluster(kubectl: NamespacedKubectl, capsys):
+    assert run(kubectl, "--dry-run", "--overlay=production", "--page-image=p:9") == 0
+    told = capsys.readouterr().out
+    assert "Makes the namespace it, which is removed at the end" in told
+    assert "the page's image is p:9" in told
+    assert {call[0] for call in kubectl.calls} == {"version"}
