@@ -410,7 +410,7 @@ def test_with_keda_the_operator_scales_nothing():
 def test_standalone_stands_for_what_the_operator_makes():
     def told(overlay: str) -> dict[str, Object]:
         objects = of_kind(expanded()[overlay], "Deployment", "Service", "PodDisruptionBudget")
-        return {title(one): one["spec"] for one in objects if PAGE not in title(one)}
+        return copy.deepcopy({title(one): one["spec"] for one in objects if PAGE not in title(one)})
 
     made, alone = told("production"), told("standalone")
     assert set(made) == set(alone)

@@ -14,7 +14,6 @@ variant='' namespace=kubeflow-user-example-com
 while (($#)); do
     case $1 in
     --namespace) namespace=${2:?--namespace needs a name} && shift ;;
-    --dry-run) wrong_call "a check changes nothing, so there is no --dry-run" ;;
     *) common_option "$1" || { [[ $1 != -* && -z $variant ]] && variant=$1; } || wrong_call "unknown argument $1" ;;
     esac
     shift
