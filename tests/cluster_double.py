@@ -50,6 +50,10 @@ class ClusterDouble:
     """Answers to the next writes, in place of doing them."""
     fates: dict[str, str] = field(default_factory=dict)
     """By version of the model; what is not named is good."""
+    addresses: dict[str, str] = field(default_factory=dict)
+    """Of the pods, by version."""
+    started_again: dict[str, int] = field(default_factory=dict)
+    """How often the containers of a good version's pods have been."""
     stale_looks: int = 0
     """So many times the operator still talks of the pods before a change."""
     leftover_pods: list[str] = field(default_factory=list)
@@ -126,14 +130,15 @@ class ClusterDouble:
             )
         else:
             container = {"name": "forecaster", "image": "an/image:1", "imageID": "", **told}
-            statuses = [{"restartCount": 0, "lastState": {}, **container}]
+            again = self.started_again.get(version, 0)
+            statuses = [{"restartCount": again, "lastState": {}, **container}]
         metadata = {"name": name, "namespace": "team", "annotations": {VERSION_ANNOTATION: version}}
         return {
             "metadata": metadata,
             "status": {
                 "conditions": conditions,
                 "containerStatuses": statuses,
-                "podIP": "127.0.0.1",
+                "podIP": self.addresses.get(version, "127.0.0.1"),
             },
         }
 

@@ -37,8 +37,15 @@ class Behaviour:
 class StandInServer:
     """A model server that can be stopped, started again, given another model and troubled."""
 
-    def __init__(self, wanted: Contract | None = None, offset: float = 1.0) -> None:
-        self.port = 0
+    def __init__(
+        self,
+        wanted: Contract | None = None,
+        offset: float = 1.0,
+        *,
+        host: str = "127.0.0.1",
+        port: int = 0,
+    ) -> None:
+        self.host, self.port = host, port
         self.behaviour = Behaviour()
         self.batches: list[int] = []
         """Histories in each request for forecasts so far."""
@@ -48,7 +55,7 @@ class StandInServer:
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
+        return f"http://{self.host}:{self.port}"
 
     def serve(self, wanted: Contract, offset: float = 1.0) -> None:
         """Answer from such a model from now on."""
@@ -62,7 +69,7 @@ class StandInServer:
             stand_in = owner
 
         ThreadingHTTPServer.allow_reuse_address = True
-        self._server = ThreadingHTTPServer(("127.0.0.1", self.port), Handler)
+        self._server = ThreadingHTTPServer((self.host, self.port), Handler)
         self._server.daemon_threads = True
         self.port = self._server.server_address[1]
         threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True).start()
@@ -147,9 +154,11 @@ def _failure(info: str, code: int) -> dict[str, Any]:
 
 
 @contextmanager
-def standing_in(wanted: Contract | None = None, offset: float = 1.0) -> Iterator[StandInServer]:
+def standing_in(
+    wanted: Contract | None = None, offset: float = 1.0, **where: Any
+) -> Iterator[StandInServer]:
     """A stand-in that listens, stopped afterwards."""
-    server = StandInServer(wanted, offset)
+    server = StandInServer(wanted, offset, **where)
     server.start()
     try:
         yield server

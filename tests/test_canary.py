@@ -1,8 +1,11 @@
 """A new version is tried beside the one that serves, and takes all or is withdrawn."""
 
+import os
+import signal
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -11,8 +14,8 @@ from cluster_double import ClusterDouble, a_cluster
 from metrics import Metrics
 from stand_in_server import StandInServer, standing_in
 
-from kalecast import canary as canaries
 from kalecast.canary import Canary, canary_pods, release, side_by_side
+from kalecast.canary_watch import _Counted
 from kalecast.deployment import DeploymentError, DeploymentSettings, render
 from kalecast.rollout import Patience
 from kalecast.service_figures import Figures, parse
@@ -35,30 +38,24 @@ class Version:
 
     def fails(self) -> None:
         self.answers_well()
-        self.metrics.answered("seldon", 500, 0.004)
-        self.metrics.answered("seldon-grpc", "INTERNAL", 0.004)
+        for _ in range(5):
+            self.metrics.answered("seldon", 500, 0.004)
+            self.metrics.answered("seldon-grpc", "INTERNAL", 0.004)
 
     def refuses(self) -> None:
         self.answers_well()
-        for _ in range(5):
+        for _ in range(10):
             self.metrics.answered("seldon", 422, 0.001)
 
     def is_slow(self) -> None:
         for _ in range(40):
             self.metrics.answered("seldon", 200, 0.9)
 
-    def manifest(self, name: str) -> dict[str, Any]:
-        made = render(f"s3://models/forecaster-{name}.onnx", name, SETTINGS)
-        ports = {"http": self.server.port, "metrics": self.metrics_port}
-        (container,) = made["spec"]["predictors"][0]["componentSpecs"][0]["spec"]["containers"]
-        for port in container["ports"]:
-            port["containerPort"] = ports.get(port["name"], port["containerPort"])
-        return made
-
 
 @contextmanager
-def a_version() -> Iterator[Version]:
-    with standing_in() as server:
+def a_version(host: str, ports: tuple[int, int] = (0, 0)) -> Iterator[Version]:
+    """Pods of a version at an address of their own, with the ports that all have."""
+    with standing_in(host=host, port=ports[0]) as server:
         metrics = Metrics()
 
         class Handler(BaseHTTPRequestHandler):
@@ -73,7 +70,7 @@ def a_version() -> Iterator[Version]:
             def log_message(self, *_: object) -> None:
                 pass
 
-        told = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        told = ThreadingHTTPServer((host, ports[1]), Handler)
         version = Version(server, told.server_address[1], metrics)
         threading.Thread(target=told.serve_forever, args=(0.02,), daemon=True).start()
         try:
@@ -90,8 +87,17 @@ class Team:
         self.cluster, self.v1, self.v2 = cluster, v1, v2
         self.told: list[str] = []
 
-    def release(self, name: str, canary: Canary = SHORT) -> None:
-        manifest = {"v1": self.v1, "v2": self.v2}[name].manifest(name)
+    def manifest(self, name: str, **changes: Any) -> dict[str, Any]:
+        settings = replace(SETTINGS, **changes)
+        made = render(f"s3://models/forecaster-{name}.onnx", name, settings)
+        ports = {"http": self.v1.server.port, "metrics": self.v1.metrics_port}
+        (container,) = made["spec"]["predictors"][0]["componentSpecs"][0]["spec"]["containers"]
+        for port in container["ports"]:
+            port["containerPort"] = ports.get(port["name"], port["containerPort"])
+        return made
+
+    def release(self, name: str, canary: Canary = SHORT, **changes: Any) -> None:
+        manifest = self.manifest(name, **changes)
         release(manifest, canary, self.cluster.cluster(), self.told.append, QUICK)
 
     def failure(self, name: str = "v2", canary: Canary = SHORT) -> str:
@@ -109,7 +115,11 @@ class Team:
 def team() -> Iterator[Team]:
     with ExitStack() as stack:
         cluster = stack.enter_context(a_cluster())
-        made = Team(cluster, stack.enter_context(a_version()), stack.enter_context(a_version()))
+        v1 = stack.enter_context(a_version("127.0.0.1"))
+        ports = (v1.server.port, v1.metrics_port)
+        v2 = stack.enter_context(a_version("127.0.0.2", ports))
+        cluster.addresses = {"v1": "127.0.0.1", "v2": "127.0.0.2"}
+        made = Team(cluster, v1, v2)
         made.release("v1")
         assert "version v1 serves with 2 pods" in made.told
         made.told.clear()
@@ -131,7 +141,7 @@ def test_a_version_that_holds_takes_all(team: Team):
     ("what", "reason"),
     [
         (Version.fails, "of its answers are failures, 0.0% of the other's"),
-        (Version.refuses, "of the histories, the other 0.0%"),
+        (Version.refuses, "of the requests, the other 0.0%"),
         (Version.is_slow, "99 of 100 answers take up to 0.99 s, the other's 0.00 s"),
     ],
 )
@@ -171,33 +181,60 @@ def test_one_that_crashes_while_it_is_watched_is_withdrawn(team: Team):
 
 def test_a_version_that_gives_no_forecast_is_noticed_without_any_customer(team: Team):
     team.v1.traffic = team.v2.traffic = lambda: None
-    team.v2.server.behaviour.status = 500
-    assert "answers with HTTP 500: Trouble." in team.failure()
+    team.v2.server.behaviour.hangs_up = True
+    assert "No model server answers" in team.failure()
 
 
-def test_figures_that_cannot_be_read_say_so(team: Team, monkeypatch: pytest.MonkeyPatch):
-    unreachable = team.v2.manifest
-
-    def manifest(name: str) -> dict[str, Any]:
-        team.v2.metrics_port = 9  # nobody listens there
-        return unreachable(name)
-
-    monkeypatch.setattr(team.v2, "manifest", manifest)
+def test_figures_that_cannot_be_read_say_so(team: Team):
+    team.cluster.addresses["v2"] = "127.0.0.3"  # nobody listens there
     assert "may pods of a pipeline reach the model server's ports?" in team.failure()
+
+
+def test_its_model_changes_and_nothing_else(team: Team):
+    team.release("v2", minimum_replicas=1, maximum_replicas=3, cpu="1", image="another:1")
+    assert team.predictors == team.manifest("v2")["spec"]["predictors"]
+
+
+def test_restarts_before_the_watch_are_borne_with_and_later_ones_not(team: Team):
+    team.cluster.started_again["v2"] = 2
+    team.release("v2")
+    assert team.cluster.version() == "v2"
+    team.cluster.addresses["v3"] = "127.0.0.2"
+    team.v2.traffic = lambda: team.cluster.started_again.update(v3=1)
+    assert "was started again" in team.failure("v3")
+
+
+def test_who_is_stopped_leaves_no_canary_behind(team: Team):
+    team.v2.traffic = lambda: os.kill(os.getpid(), signal.SIGTERM)
+    with pytest.raises(SystemExit):
+        team.release("v2", replace(SHORT, minutes=1))
+    assert [one["name"] for one in team.predictors] == ["default"]
+    assert team.cluster.version() == "v1"
+    assert "stopped: version v2 is taken away" in team.told
+
+
+def test_no_room_is_no_fault_of_the_version(team: Team):
+    team.cluster.fates["v2"] = "no-room"
+    team.failure()
+    del team.cluster.fates["v2"]
+    team.release("v2")
+    assert team.cluster.version() == "v2"
 
 
 def test_what_was_withdrawn_is_not_tried_again_by_a_repeated_step(team: Team):
     team.v2.traffic = team.v2.fails
     team.failure()
     calls = len(team.cluster.calls)
-    assert team.failure() == "Version v2 was withdrawn before: it is not tried again."
+    message = team.failure()
+    assert message.startswith("Version v2 was withdrawn before and is not tried again. ")
+    assert "of its answers are failures" in message
     assert all(method == "GET" for method, _ in team.cluster.calls[calls:])
 
 
 def test_a_canary_that_was_left_behind_is_no_version_to_go_back_to(team: Team):
-    left = side_by_side(team.v1.manifest("v1"), team.v2.manifest("v2"), 20, 1)
+    left = side_by_side(team.manifest("v1"), team.manifest("v2"), 20, 1)
     cluster = team.cluster.cluster()
-    release(team.v1.manifest("v1"), SHORT, cluster, team.told.append, QUICK)
+    release(team.manifest("v1"), SHORT, cluster, team.told.append, QUICK)
     number = team.cluster.objects["kalecast"]["metadata"]["resourceVersion"]
     team.cluster.objects["kalecast"] = left
     left["metadata"]["resourceVersion"] = number
@@ -236,9 +273,26 @@ def test_a_canarys_pods_give_it_its_percent_or_more(percent: int, stable: int, p
 
 
 def test_too_few_answers_are_no_proof():
-    few = Figures(requests=5)
-    assert Canary().against(few, few, at_the_end=False) is None
-    assert "too few" in str(Canary().against(few, few, at_the_end=True))
+    few, enough = Figures(requests=5), Figures(requests=500)
+    for canary, stable, told in (
+        (few, enough, "it answered 5"),
+        (enough, few, "the other answered"),
+    ):
+        assert Canary().against(canary, stable, at_the_end=False) is None
+        assert told in str(Canary().against(canary, stable, at_the_end=True))
+
+
+def test_chance_alone_is_no_reason():
+    stable = Figures(requests=4000, failed=40)
+    assert Canary().against(Figures(requests=100, failed=3), stable, at_the_end=False) is None
+    assert Canary().against(Figures(requests=1000, failed=60), stable, at_the_end=False)
+
+
+def test_a_pod_that_is_started_again_counts_on():
+    counted = _Counted()
+    for requests in (100, 150, 10, 30):
+        counted.look("pod", Figures(requests=requests))
+    assert counted.so_far().requests == 50 + 30
 
 
 def test_impossible_shares_and_times_are_refused():
@@ -255,7 +309,14 @@ def test_figures_are_read_from_what_the_server_writes():
     figures = parse(metrics.page().decode())
     assert (figures.requests, figures.failed, figures.refused) == (8, 3, 2)
     assert 0.01 < figures.seconds(0.99) <= 0.025
-    assert canaries.Canary().most_failed < figures.failed_share
+    assert Canary().most_failed < figures.failed_share
+
+
+def test_probes_are_no_answers():
+    metrics = Metrics()
+    metrics.answered("other", 200, 0.001)
+    metrics.answered("seldon", 200, 0.001)
+    assert parse(metrics.page().decode()).requests == 1
 
 
 def test_seconds_beyond_the_last_bound_are_that_bound():

@@ -1,7 +1,8 @@
 """The pods of a SeldonDeployment: which version each runs, and what keeps it from being ready."""
 
 import contextlib
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +14,16 @@ POD_LABEL = "seldon-deployment-id"
 
 HOPELESS = ("InvalidImageName", "CreateContainerConfigError", "CreateContainerError")
 PULLING = ("ErrImagePull", "ImagePullBackOff")
+ENDED = ("Succeeded", "Failed")
 MOST_RESTARTS = 3
+CALL_SECONDS = 30.0
+CALLS = 5
+PAUSE = 2.0
+"""Seconds before a call that was not answered is made again."""
+
+AWAY = (429, 500, 502, 503, 504)
+"""What the API answers while it has too much to do, or is being replaced."""
+
 LOG_LINES = 10
 NO_LOG = "unable to retrieve container logs"
 """How the kubelet begins what it says, with status 200, where a log is gone."""
@@ -33,6 +43,28 @@ class Cluster:
 
         config.load_incluster_config()
         return cls(client.CustomObjectsApi(), client.CoreV1Api())
+
+
+def call(function: Callable[..., Any], *arguments: Any, **named: Any) -> Any:
+    """What a function of the Kubernetes client returns; it is called again where nobody answers.
+
+    Raises:
+        ApiException: the API refuses.
+        DeploymentError: it does not answer.
+    """
+    from kubernetes.client.exceptions import ApiException
+    from urllib3.exceptions import HTTPError
+
+    for calls_left in reversed(range(CALLS)):
+        try:
+            return function(*arguments, _request_timeout=CALL_SECONDS, **named)
+        except HTTPError as error:
+            if not calls_left:
+                raise DeploymentError(f"The Kubernetes API does not answer: {error}") from error
+        except ApiException as error:
+            if error.status not in AWAY or not calls_left:
+                raise
+        time.sleep(PAUSE)
 
 
 @dataclass(frozen=True)
@@ -98,7 +130,8 @@ def _log(pod: Any, container: str, cluster: Cluster, previous: bool) -> list[str
     from kubernetes.client.exceptions import ApiException
 
     with contextlib.suppress(ApiException):
-        printed = cluster.core.read_namespaced_pod_log(
+        printed = call(
+            cluster.core.read_namespaced_pod_log,
             pod.metadata.name,
             pod.metadata.namespace,
             container=container,
@@ -125,13 +158,23 @@ def pods_of(name: str, namespace: str, cluster: Cluster) -> list[Any]:
             f"Expected the right to list pods in namespace {namespace!r}, "
             f"received: {error.status} {error.reason}."
         ) from error
-    return [pod for pod in found.items if pod.metadata.deletion_timestamp is None]
+    return [
+        pod
+        for pod in found.items
+        # What was evicted stays as an object, and as nothing else.
+        if pod.metadata.deletion_timestamp is None and pod.status.phase not in ENDED
+    ]
 
 
 def is_ready(pod: Any) -> bool:
     """Whether a pod answers."""
     conditions = pod.status.conditions or []
     return any(condition.type == "Ready" and condition.status == "True" for condition in conditions)
+
+
+def restarts(pod: Any) -> int:
+    """How often its containers have been started again."""
+    return sum(one.restart_count for one in pod.status.container_statuses or [])
 
 
 def version_of(pod: Any) -> str | None:

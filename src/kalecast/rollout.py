@@ -76,9 +76,17 @@ class Rollout:
         Raises:
             DeploymentError: the cluster refuses it, or the pods do not become ready.
         """
+        self.put(manifest)
+        self._wait(manifest, awaited)
+
+    def put(self, manifest: Manifest) -> None:
+        """Put an object in place of what is there, and wait for nothing.
+
+        Raises:
+            DeploymentError: the cluster refuses it.
+        """
         before = seldon_objects.current(manifest, self.cluster)
         seldon_objects.put(manifest, before, self.cluster)
-        self._wait(manifest, awaited)
 
     def back(self, serving: Manifest, failure: DeploymentError) -> DeploymentError:
         """Put back what served before; the error that tells of both."""
@@ -97,10 +105,11 @@ class Rollout:
             told.tell(f"SeldonDeployment {name_of(manifest)!r}: {state}")
             there = pods.pods_of(name_of(manifest), namespace_of(manifest), self.cluster)
             ours = [pod for pod in there if pods.version_of(pod) == awaited.version]
-            # More pods than asked for come with load; whether there is room for them is not ours.
+            # More pods than asked for come with load. Whether there is room for them is not ours,
+            # so it does not count that the operator calls the whole not available without them.
             ready = sum(map(pods.is_ready, ours))
             others_may_stay = not awaited.alone or len(ours) == len(there)
-            if state == "Available" and ready >= awaited.replicas and others_may_stay:
+            if ready >= awaited.replicas and others_may_stay:
                 self.report(f"version {awaited.version} serves with {ready} pods")
                 return
             waited = time.monotonic() - start

@@ -4,9 +4,10 @@ import copy
 from typing import Any
 
 from kalecast.deployment import DEFAULT, GROUP, PLURAL, VERSION, DeploymentError
-from kalecast.pods import VERSION_ANNOTATION, Cluster
+from kalecast.pods import VERSION_ANNOTATION, Cluster, call
 
 WITHDRAWN_ANNOTATION = "kalecast/withdrawn-version"
+REASON_ANNOTATION = "kalecast/withdrawn-reason"
 WRITE_ATTEMPTS = 5
 SET_BY_CLUSTER = (
     *("creationTimestamp", "generation", "managedFields", "resourceVersion", "selfLink", "uid"),
@@ -24,8 +25,10 @@ def current(manifest: Manifest, cluster: Cluster) -> Manifest | None:
     from kubernetes.client.exceptions import ApiException
 
     try:
-        found: Manifest = cluster.custom.get_namespaced_custom_object(
-            **_place(manifest), name=name_of(manifest)
+        found: Manifest = call(
+            cluster.custom.get_namespaced_custom_object,
+            **_place(manifest),
+            name=name_of(manifest),
         )
     except ApiException as error:
         if error.status == 404:
@@ -45,12 +48,17 @@ def put(manifest: Manifest, before: Manifest | None, cluster: Cluster) -> None:
     for attempts_left in reversed(range(WRITE_ATTEMPTS)):
         try:
             if before is None:
-                cluster.custom.create_namespaced_custom_object(
-                    **_place(manifest), body=_as_sent(manifest)
+                call(
+                    cluster.custom.create_namespaced_custom_object,
+                    **_place(manifest),
+                    body=_as_sent(manifest),
                 )
             else:
-                cluster.custom.replace_namespaced_custom_object(
-                    **_place(manifest), name=name_of(manifest), body=_as_sent(manifest, before)
+                call(
+                    cluster.custom.replace_namespaced_custom_object,
+                    **_place(manifest),
+                    name=name_of(manifest),
+                    body=_as_sent(manifest, before),
                 )
             return
         except ApiException as error:
@@ -90,17 +98,31 @@ def with_one_predictor(manifest: Manifest) -> Manifest:
     return alone
 
 
-def remember_withdrawn(manifest: Manifest, serving: Manifest) -> Manifest:
-    """What serves, with a note that the version of `manifest` did not hold."""
+def with_model_of(serving: Manifest, manifest: Manifest) -> Manifest:
+    """What serves, with the model of another object: its URI and version."""
+    renewed = copy.deepcopy(serving)
+    (old,), (new,) = (one["spec"]["predictors"] for one in (renewed, manifest))
+    old["graph"]["parameters"] = copy.deepcopy(new["graph"]["parameters"])
+    metadata = old["componentSpecs"][0].setdefault("metadata", {})
+    metadata.setdefault("annotations", {})[VERSION_ANNOTATION] = version_of(manifest)
+    return renewed
+
+
+def with_withdrawn(manifest: Manifest, serving: Manifest, reason: str) -> Manifest:
+    """What serves, with a note that the version of `manifest` did not hold, and why."""
     noted = copy.deepcopy(serving)
-    noted["metadata"].setdefault("annotations", {})[WITHDRAWN_ANNOTATION] = version_of(manifest)
+    noted["metadata"].setdefault("annotations", {}).update(
+        {WITHDRAWN_ANNOTATION: version_of(manifest), REASON_ANNOTATION: reason}
+    )
     return noted
 
 
-def was_withdrawn(manifest: Manifest, serving: Manifest) -> bool:
-    """Whether what serves remembers that this version did not hold."""
+def why_withdrawn(manifest: Manifest, serving: Manifest) -> str | None:
+    """The reason, where what serves has a note that this version did not hold."""
     annotations = serving["metadata"].get("annotations") or {}
-    return annotations.get(WITHDRAWN_ANNOTATION) == version_of(manifest)
+    if annotations.get(WITHDRAWN_ANNOTATION) != version_of(manifest):
+        return None
+    return str(annotations.get(REASON_ANNOTATION, ""))
 
 
 def name_of(manifest: Manifest) -> str:

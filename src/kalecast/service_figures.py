@@ -3,13 +3,16 @@
 Read from the pods themselves, so that a canary can be judged where no Prometheus is.
 """
 
+import http.client
 import math
-import urllib.error
 import urllib.request
 from dataclasses import dataclass, field
 
 SECONDS = 5.0
 """How long a pod may take to tell its figures."""
+
+PROBES = "other"
+"""What the server calls requests that ask for no forecast: for its health, or for its metadata."""
 
 GRPC_REFUSALS = (*("INVALID_ARGUMENT", "NOT_FOUND", "UNIMPLEMENTED", "CANCELLED", "OUT_OF_RANGE"),)
 """gRPC's statuses that speak of the request; what is neither these nor OK is the server's fault."""
@@ -21,7 +24,7 @@ class FiguresError(RuntimeError):
 
 @dataclass(frozen=True)
 class Figures:
-    """Requests since some start, over one pod or several.
+    """Requests for forecasts since some start, over one pod or several.
 
     Attributes:
         requests: all of them.
@@ -95,8 +98,8 @@ def read(address: str) -> Figures:
         with urllib.request.urlopen(f"http://{address}/metrics", timeout=SECONDS) as answer:
             text = answer.read().decode()
         return parse(text)
-    except (OSError, ValueError) as error:
-        raise FiguresError(f"http://{address}/metrics: {error}") from error
+    except (OSError, http.client.HTTPException, ValueError, KeyError) as error:
+        raise FiguresError(f"http://{address}/metrics: {error!r}") from error
 
 
 def parse(text: str) -> Figures:
@@ -110,6 +113,8 @@ def parse(text: str) -> Figures:
     figures = Figures()
     for family in text_string_to_metric_families(text):
         for sample in family.samples:
+            if sample.labels.get("protocol") == PROBES:
+                continue
             if sample.name == "kalecast_requests_total":
                 figures += _counted(sample.labels["code"], sample.value)
             elif sample.name == "kalecast_request_seconds_bucket":
