@@ -709,14 +709,16 @@ def deploy_step(deploy_html_report: Output[HTML], contract_input_artifact: Input
     _kale_block1 = '''
     from kalecast.canary import Canary, release
     from kalecast.deployment import DeploymentSettings, on_cluster, render
-    from kalecast.store import publish, version_uri
+    from kalecast.store import keep, make_current
     
-    model_uri = publish(model_file, model_store, model_name, contract.version)
-    print(f"published version {contract.version} at {model_uri}")
+    kept_uri = keep(model_file, model_store, model_name, contract.version)
+    print(f"version {contract.version} is kept at {kept_uri}")
+    canary = Canary(percent=canary_percent, minutes=canary_minutes)
     if on_cluster():
         settings = DeploymentSettings(namespace=namespace, image=server_image, scales=seldon_scales)
-        manifest = render(version_uri(model_uri, contract.version), contract.version, settings)
-        release(manifest, Canary(percent=canary_percent, minutes=canary_minutes))
+        release(render(kept_uri, contract.version, settings), canary)
+    model_uri = make_current(model_file, model_store, model_name)
+    print(f"published version {contract.version} at {model_uri}")
     '''
 
     _kale_data_saving_block = '''

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from kalecast.store import StoreError, fetch, project_path, publish
+from kalecast.store import StoreError, fetch, keep, make_current, project_path, publish
 
 
 def test_publish_keeps_the_version_and_moves_the_current_file(tmp_path: Path):
@@ -20,6 +20,14 @@ def test_publish_keeps_the_version_and_moves_the_current_file(tmp_path: Path):
         "forecaster-v2.onnx",
         "forecaster.onnx",
     ]
+
+
+def test_a_version_can_be_kept_before_it_becomes_the_current_one(tmp_path: Path):
+    current = publish(b"one", str(tmp_path), "forecaster", "v1")
+    assert fetch(keep(b"two", str(tmp_path), "forecaster", "v2")) == b"two"
+    assert fetch(current) == b"one"
+    assert make_current(b"two", str(tmp_path), "forecaster") == current
+    assert fetch(current) == b"two"
 
 
 def test_a_version_is_never_overwritten(tmp_path: Path):

@@ -73,43 +73,81 @@ def default_store(data: Path) -> Path:
 
 
 def publish(model_file: bytes, store: str, name: str, version: str) -> str:
-    """Write a model file into a store.
+    """Write a model file into a store under its version, and make it the current one.
+
+    Args, raises: as for `keep`.
+
+    Returns:
+        The URI of the current file, `<store>/<name>.onnx`.
+    """
+    keep(model_file, store, name, version)
+    return make_current(model_file, store, name)
+
+
+def keep(model_file: bytes, store: str, name: str, version: str) -> str:
+    """Write a model file into a store under its version. Servers of the current one go on with it.
 
     Args:
         model_file: the bytes of the file.
         store: URI of the folder.
         name: the file's stem.
-        version: appended to the stem for the copy that is kept.
+        version: appended to the stem.
 
     Returns:
-        The URI of the current file, `<store>/<name>.onnx`.
+        The URI of the file, `<store>/<name>-<version>.onnx`.
 
     Raises:
         StoreError: the store cannot be written, the name is none, or the version is there
             already with other content.
     """
     check_name(name)
-    current = f"{name}{SUFFIX}"
-    kept = version_uri(current, version)
-    if urlsplit(store).scheme == "s3":
-        bucket, prefix = _s3_parts(store)
-        key = f"{prefix}/{kept}".lstrip("/")
-        _keep(f"s3://{bucket}/{key}", _s3_found(bucket, key), model_file)
-        for file_name in (kept, current):
-            _s3_put(bucket, f"{prefix}/{file_name}".lstrip("/"), model_file)
-        return f"{store.rstrip('/')}/{current}"
-    folder = _local_path(store)
-    path = folder / kept
-    _keep(str(path), path.read_bytes() if path.is_file() else None, model_file)
-    for file_name in (kept, current):
-        _write_atomically(folder / file_name, model_file)
-    return str(folder / current)
-
-
-def _keep(uri: str, found: bytes | None, model_file: bytes) -> None:
-    """Refuse to write another file under a version: who goes back to it must get what it was."""
+    uri = _uri_in(store, version_uri(f"{name}{SUFFIX}", version))
+    found = _found(uri)
+    # Who goes back to a version must get what it was.
     if found not in (None, model_file):
         raise StoreError(f"Expected a new version, but '{uri}' is there, with other content.")
+    _write(uri, model_file)
+    return uri
+
+
+def make_current(model_file: bytes, store: str, name: str) -> str:
+    """Have servers of a store's current model file serve this one.
+
+    Returns:
+        The URI of the current file, `<store>/<name>.onnx`.
+
+    Raises:
+        StoreError: the store cannot be written, or the name is none.
+    """
+    check_name(name)
+    uri = _uri_in(store, f"{name}{SUFFIX}")
+    _write(uri, model_file)
+    return uri
+
+
+def _uri_in(store: str, file_name: str) -> str:
+    if urlsplit(store).scheme == "s3":
+        return f"{store.rstrip('/')}/{file_name}"
+    return str(_local_path(store) / file_name)
+
+
+def _write(uri: str, content: bytes) -> None:
+    if urlsplit(uri).scheme == "s3":
+        _s3_put(*_s3_parts(uri), content)
+    else:
+        _write_atomically(Path(uri), content)
+
+
+def _found(uri: str) -> bytes | None:
+    """The content of a file, where there is one."""
+    if urlsplit(uri).scheme == "s3":
+        return _s3_found(*_s3_parts(uri))
+    try:
+        return Path(uri).read_bytes()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as error:
+        raise StoreError(f"Could not look for the model file '{uri}': {error}") from error
 
 
 def check_name(name: str) -> None:
