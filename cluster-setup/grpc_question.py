@@ -4,6 +4,7 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import grpc
 import numpy as np
@@ -57,8 +58,15 @@ def forecast_over_grpc(address: GrpcAddress, window: Floats) -> tuple[Floats, st
                     f"The model server refuses this history: {error.details()}"
                 ) from error
             raise grpc_error(address.server, str(error.details())) from error
-    _, horizon, quantiles = answer.data.tensor.shape
-    forecast = np.reshape(np.array(answer.data.tensor.values), (horizon, quantiles))
+    return _forecast(address.server, answer)
+
+
+def _forecast(server: str, answer: Any) -> tuple[Floats, str]:
+    try:
+        _, horizon, quantiles = answer.data.tensor.shape
+        forecast = np.reshape(np.array(answer.data.tensor.values), (horizon, quantiles))
+    except ValueError as error:
+        raise AskError(f"{server} answers over gRPC, but not with a forecast.") from error
     return forecast, answer.meta.tags["model_version"].string_value
 
 

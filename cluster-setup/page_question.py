@@ -25,9 +25,16 @@ def page_contract(address: Address) -> Contract | None:
 
 
 def forecast_of_page(address: Address, window: Floats, contract: Contract) -> tuple[Floats, str]:
-    """A forecast of shape `(horizon, quantiles)`, rounded, and the version of its model."""
+    """A forecast of shape `(horizon, quantiles)`, rounded, and the version of its model.
+
+    Raises:
+        AskError: the page refuses the history, or does not answer.
+    """
     numbers = ",".join("nan" if np.isnan(value) else repr(float(value)) for value in window)
     question = {"history": numbers, "horizon": contract.horizon}
     answer = ask_json(address, "/api/forecast", question)
-    columns = [answer["forecast"][f"{quantile:g}"] for quantile in contract.quantiles]
-    return np.array(columns).T, str(answer["model"]["version"])
+    try:
+        columns = [answer["forecast"][f"{quantile:g}"] for quantile in contract.quantiles]
+        return np.array(columns, dtype=np.float64).T, str(answer["model"]["version"])
+    except (KeyError, TypeError, ValueError, IndexError) as error:
+        raise AskError(f"{address.url} answers, but not with a forecast.") from error

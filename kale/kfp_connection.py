@@ -22,6 +22,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+from kalecast.web import opener
+
 SERVICE_ACCOUNT_TOKEN = "/var/run/secrets/kubeflow/pipelines/token"
 IN_CLUSTER_HOST = "http://ml-pipeline.kubeflow.svc.cluster.local:8888"
 ANSWER_SECONDS = 5.0
@@ -120,12 +122,9 @@ def problem_with(connection: Connection, environment: Mapping[str, str]) -> str 
 
 
 def _ask(address: str, headers: dict[str, str], context: ssl.SSLContext) -> None:
-    opener = urllib.request.build_opener(
-        urllib.request.ProxyHandler({}),  # KFP's client knows of no proxy
-        urllib.request.HTTPSHandler(context=context),
-    )
     request = urllib.request.Request(address, headers=headers)
-    with opener.open(request, timeout=ANSWER_SECONDS) as answer:
+    without_proxy = opener(context, proxies=False)  # KFP's client knows of none
+    with without_proxy.open(request, timeout=ANSWER_SECONDS) as answer:
         json.load(answer)
 
 

@@ -10,14 +10,16 @@ import urllib.error
 import urllib.parse
 import urllib.request
 from collections.abc import Iterator
-from typing import Any
+from typing import IO, Any
 
 from remote_kfp import RemoteKfp
 from terminal_text import plain
 
+from kalecast.web import opener
+
 LINES = 40
 SECONDS = 15.0
-MOST_BYTES = 4 * 1024 * 1024
+KEPT_BYTES = 1024 * 1024
 TEMPLATES = ("system-container-impl", "retry-system-container-impl")
 """Of the pods that run a step's own code; the second where the step has retries."""
 
@@ -55,15 +57,24 @@ def _addresses(kfp: RemoteKfp, run_id: str, pod: str) -> Iterator[str]:
 
 
 def _read(kfp: RemoteKfp, address: str) -> str:
-    """The text there, nothing where there is none."""
+    """The end of the text there, nothing where there is none."""
     try:
         context = ssl.create_default_context(cafile=kfp.connection.ssl_ca_cert)
         request = urllib.request.Request(address, headers=kfp.headers())
-        with urllib.request.urlopen(request, timeout=SECONDS, context=context) as answer:
+        without_proxy = opener(context, proxies=False)  # KFP's client knows of none
+        with without_proxy.open(request, timeout=SECONDS) as answer:
             kind = answer.headers.get_content_type()
-            text: str = answer.read(MOST_BYTES).decode("utf-8", "replace")
+            text = _end_of(answer).decode("utf-8", "replace")
     except (OSError, http.client.HTTPException, urllib.error.URLError, ValueError):
         return ""
     # The page answers whatever it does not know with itself; the API server tells of an error
     # after it has said that all is well.
     return "" if kind == "text/html" or text.startswith('{"error') else text
+
+
+def _end_of(answer: IO[bytes]) -> bytes:
+    """The last of what comes, read in pieces: a log may be larger than the memory."""
+    end = b""
+    while piece := answer.read(KEPT_BYTES):
+        end = (end + piece)[-KEPT_BYTES:]
+    return end

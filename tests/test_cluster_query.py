@@ -12,12 +12,14 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+import grpc
 import numpy as np
 import page_process
 import psutil
@@ -27,6 +29,7 @@ from seldon_server import PYTHON, ROOT, Server, serving
 
 sys.path.insert(0, str(ROOT / "cluster-setup"))
 
+import grpc_question
 import query
 from forecast_table import sparkline
 
@@ -271,6 +274,10 @@ def test_an_ingress_is_asked_with_token_and_authority(
     with ingress(server, certificate) as host:
         url = f"{host}/seldon/team/kalecast"
         assert "is not one that is trusted here" in told(url, 1)
+        for file in (data, data.parent / "none.pem"):
+            monkeypatch.setenv("KALECAST_CA", str(file))
+            words = f"Expected a file with certificates in KALECAST_CA, received: {file}."
+            assert words in told(url, 1)
         monkeypatch.setenv("KALECAST_CA", str(certificate))
         assert "does not let you in (HTTP 403): is KALECAST_TOKEN set" in told(url, 1)
         monkeypatch.setenv("KALECAST_TOKEN", "secret")
@@ -322,6 +329,65 @@ def test_a_refused_history_is_told_in_the_servers_words(server: Server) -> None:
     grpc = query.GrpcAddress(f"127.0.0.1:{server.ports.grpc}")
     with pytest.raises(AskError, match=r"refuses this history: .*too short"):
         query.forecast_over_grpc(grpc, short)
+
+
+@contextmanager
+def foreign(answers: dict[str, tuple[int, int, bytes]]) -> Iterator[str]:
+    """A program that answers at each path with a status, a length that it claims, and a body."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.rfile.read(int(self.headers.get("Content-Length", 0)))
+            status, length, body = answers[self.path]
+            self.send_response(status)
+            self.send_header("Content-Length", str(length))
+            self.end_headers()
+            self.wfile.write(body)
+
+        do_POST = do_GET
+
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    listener = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=listener.serve_forever, args=(0.01,), daemon=True).start()
+    try:
+        yield f"http://127.0.0.1:{listener.server_port}"
+    finally:
+        listener.shutdown()
+        listener.server_close()
+
+
+def test_an_error_whose_body_breaks_off_keeps_its_status() -> None:
+    with foreign({"/metadata": (500, 99, b"{")}) as url, pytest.raises(AskError) as caught:
+        read_contract(Address(url))
+    assert caught.value.status == 500
+    assert "answers with HTTP 500" in str(caught.value)
+
+
+@pytest.mark.parametrize("body", [b"{}", b"[]", b'{"forecast": {"0.5": ["a"]}}'])
+def test_a_page_that_answers_with_something_else(body: bytes, server: Server) -> None:
+    contract = read_contract(Address(server.url))
+    with (
+        foreign({"/api/forecast": (200, len(body), body)}) as url,
+        pytest.raises(AskError, match="answers, but not with a forecast"),
+    ):
+        query.forecast_of_page(Address(url), np.ones(contract.input_length), contract)
+
+
+def test_a_grpc_answer_without_a_forecast() -> None:
+    """Seldon's messages are lenient: what holds no tensor reads as an empty one."""
+    answer = grpc_question.seldon.SeldonMessage()
+    handler = grpc.unary_unary_rpc_method_handler(lambda *_: answer.SerializeToString())
+    methods = grpc.method_handlers_generic_handler("seldon.protos.Seldon", {"Predict": handler})
+    other = grpc.server(ThreadPoolExecutor(1), handlers=[methods])
+    port = other.add_insecure_port("127.0.0.1:0")
+    other.start()
+    try:
+        with pytest.raises(AskError, match="over gRPC, but not with a forecast"):
+            query.forecast_over_grpc(query.GrpcAddress(f"127.0.0.1:{port}"), np.ones(3))
+    finally:
+        other.stop(None).wait()
 
 
 def test_forecasts_that_differ_are_no_success(capsys: pytest.CaptureFixture[str]) -> None:

@@ -4,6 +4,7 @@ Needs NumPy alone. A server is named by its address, `http://127.0.0.1:9000`, or
 an ingress has it, `https://models.example.org/seldon/NAMESPACE/NAME`.
 """
 
+import contextlib
 import http.client
 import json
 import re
@@ -19,6 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from kalecast.bundle import BundleError, Contract
+from kalecast.web import opener
 
 Floats = npt.NDArray[np.float64]
 
@@ -125,12 +127,10 @@ def ask_json(address: Address, path: str, content: object = None) -> Any:
     url = address.url.rstrip("/") + path
     body = None if content is None else json.dumps(content).encode()
     headers = {"Content-Type": "application/json", **address.headers}
+    context = _tls(address)
     try:
-        # Reading all authorities that the system trusts takes longer than a forecast.
-        is_tls = url.startswith("https:")
-        context = ssl.create_default_context(cafile=address.ca_file) if is_tls else None
         request = urllib.request.Request(url, body, headers)
-        with urllib.request.urlopen(request, timeout=address.seconds, context=context) as answer:
+        with opener(context).open(request, timeout=address.seconds) as answer:
             return json.load(answer)
     except urllib.error.HTTPError as error:
         raise AskError(_refusal(address.url, error), error.code) from error
@@ -142,8 +142,22 @@ def ask_json(address: Address, path: str, content: object = None) -> Any:
         raise _no_answer(address.url, error) from error
 
 
+def _tls(address: Address) -> ssl.SSLContext | None:
+    # Reading all authorities that the system trusts takes longer than a forecast.
+    if not address.url.startswith("https:"):
+        return None
+    try:
+        return ssl.create_default_context(cafile=address.ca_file)
+    except OSError as error:
+        raise AskError(
+            f"Expected a file with certificates in KALECAST_CA, received: {address.ca_file}."
+        ) from error
+
+
 def _refusal(url: str, error: urllib.error.HTTPError) -> str:
-    told = _words(error.read())
+    told = ""
+    with contextlib.suppress(OSError, http.client.HTTPException):  # the status says enough
+        told = _words(error.read())
     if error.code in (401, 403):
         return f"{url} does not let you in (HTTP {error.code}): is KALECAST_TOKEN set, and valid?"
     if error.code == 404 and not told:
