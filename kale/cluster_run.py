@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from compile_notebook import NOTEBOOK, compile_notebook
-from compiled_pipeline import CompiledPipeline
+from compiled_pipeline import CompiledPipeline, NoPipelineError
 from kfp_connection import Connection, KfpError, usable_connection
 from notebook_cells import NotebookError, read_notebook
 from pipeline_parameters import ParameterError, parse_parameters
@@ -96,7 +96,7 @@ def main(arguments: list[str] | None = None) -> int:
     signal.signal(signal.SIGTERM, _stop)
     try:
         return cluster_run(options, usable_connection(os.environ))
-    except (KfpError, ParameterError, ScheduleError, NotebookError) as error:
+    except (KfpError, NoPipelineError, ParameterError, ScheduleError, NotebookError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:

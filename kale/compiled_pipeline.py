@@ -12,6 +12,10 @@ import yaml
 DIGITS = 12
 
 
+class NoPipelineError(ValueError):
+    """A file is no compiled pipeline; the text names it."""
+
+
 @dataclass(frozen=True)
 class CompiledPipeline:
     """A compiled pipeline."""
@@ -20,9 +24,26 @@ class CompiledPipeline:
 
     @cached_property
     def spec(self) -> dict[str, Any]:
-        """Its specification."""
+        """Its specification.
+
+        Raises:
+            NoPipelineError: the file cannot be read, or holds something else.
+        """
         loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-        return dict(next(iter(yaml.load_all(self.path.read_text(encoding="utf-8"), loader))))
+        try:
+            spec = next(iter(yaml.load_all(self.path.read_text(encoding="utf-8"), loader)))
+        except OSError as error:
+            raise NoPipelineError(
+                f"Expected a compiled pipeline, received: {self.path} ({error.strerror})."
+            ) from error
+        except (yaml.YAMLError, UnicodeDecodeError, StopIteration):
+            spec = None
+        if not _is_pipeline(spec):
+            raise NoPipelineError(
+                "Expected a compiled pipeline (YAML with pipelineInfo and root), "
+                f"received: {self.path}."
+            )
+        return dict(spec)
 
     @property
     def version_name(self) -> str:
@@ -44,6 +65,13 @@ class CompiledPipeline:
         """Its parameters, each with KFP's name for its type."""
         inputs = self.spec["root"].get("inputDefinitions", {}).get("parameters", {})
         return {name: inputs[name]["parameterType"] for name in sorted(inputs)}
+
+
+def _is_pipeline(spec: Any) -> bool:
+    try:
+        return bool(spec["pipelineInfo"]["name"]) and "tasks" in spec["root"]["dag"]
+    except (TypeError, KeyError, IndexError):
+        return False
 
 
 def task_names(spec: dict[str, Any]) -> Iterator[str]:

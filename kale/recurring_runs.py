@@ -1,12 +1,11 @@
 """Recurring runs on Kubeflow Pipelines: one for each pipeline, replaced by its name."""
 
-import contextlib
 from dataclasses import dataclass
 from typing import Any
 
 from kfp_connection import KfpError
 from pipeline_upload import Version
-from remote_kfp import PAGE, RemoteKfp, by_name
+from remote_kfp import PAGE, NotThereError, RemoteKfp, by_name
 from schedules import Schedule
 
 
@@ -25,6 +24,9 @@ def replace_recurring(kfp: RemoteKfp, wanted: Recurring) -> str:
     """Have the recurring run of that name be as wanted; says what was done.
 
     The new one comes before the old ones go, and runs that these have started go on.
+
+    Raises:
+        KfpError: KFP does not do it; where an old one stays beside the new one, it is named.
     """
     old = _of_name(kfp, wanted.name, wanted.experiment_id)
     if len(old) == 1 and _is_as_wanted(old[0], wanted):
@@ -88,11 +90,17 @@ def _seconds(periodic: Any) -> int | None:
 
 
 def _delete(kfp: RemoteKfp, recurring_run_id: str) -> None:
-    api = kfp.client._recurring_run_api
-    with contextlib.suppress(KfpError):  # gone already
-        # Without ORPHAN, Kubernetes would take the runs away that it has started.
+    try:
+        # Without ORPHAN, Kubernetes would take the runs away that it has started. The client is
+        # another one after a secret was renewed.
         kfp.ask(
-            lambda: api.recurring_run_service_delete_recurring_run(
+            lambda: kfp.client._recurring_run_api.recurring_run_service_delete_recurring_run(
                 recurring_run_id, propagation_policy="ORPHAN"
             )
         )
+    except NotThereError:
+        return
+    except KfpError as error:
+        raise KfpError(
+            f"The recurring run {recurring_run_id} stays beside its replacement: {error}"
+        ) from error

@@ -164,6 +164,10 @@ class RemoteKfp:
             self.client = self._connect()
 
 
+class NotThereError(KfpError):
+    """KFP has nothing of that name."""
+
+
 class _AwayError(KfpError):
     """No answer."""
 
@@ -202,7 +206,8 @@ def _in_words(host: str, error: kfp_server_api.ApiException) -> KfpError:
         return KfpError(f"KFP at {host} does not allow it (HTTP 403): {told}")
     if status in PASSING:
         return _AwayError(f"HTTP {status}: {told}")
-    return KfpError(f"KFP at {host} refuses (HTTP {status}): {told}")
+    kind = NotThereError if status == HTTPStatus.NOT_FOUND else KfpError
+    return kind(f"KFP at {host} refuses (HTTP {status}): {told}")
 
 
 def _message(body: Any) -> str:

@@ -42,6 +42,8 @@ class KfpDouble:
     logs: dict[str, str] = field(default_factory=dict)
     """What pods printed."""
     calls: list[tuple[str, str]] = field(default_factory=list)
+    delete_status: int = 200
+    """With which a deletion is answered: nothing is deleted unless it is 200."""
     login: int = 401
     """Status for strangers: 302 leads to a login page, 200 is one."""
     terminated: list[str] = field(default_factory=list)
@@ -78,7 +80,11 @@ class _Handler(BaseHTTPRequestHandler):
             self._answer(*self._posted())
 
     def do_DELETE(self) -> None:
-        if self._is_known():
+        if not self._is_known():
+            return
+        if self.kfp.delete_status != 200:
+            self._answer({"message": "no deletion"}, self.kfp.delete_status)
+        else:
             recurring_id = self._path[-1]
             kept = [r for r in self.kfp.recurring if r["recurring_run_id"] != recurring_id]
             self.kfp.recurring[:] = kept

@@ -114,6 +114,16 @@ def test_a_failure_shows_the_log_of_its_step(
     assert all("podnamespace=team" in path for _, path in kfp.did("GET", "/k8s/pod/logs"))
 
 
+def test_of_a_long_log_the_end_is_told(kfp: KfpDouble, capsys: pytest.CaptureFixture[str]) -> None:
+    kfp.script = [("FAILED", {"train-step": "FAILED"})]
+    log = "epoch\n" * 900_000 + "ValueError: at the very end\n"
+    kfp.logs = {"wf-retry-system-container-impl-0": log}
+    assert run() == 1
+    told = [line for line in lines(capsys) if line.startswith("log | ")]
+    assert len(told) == 40
+    assert told[-1] == "log | ValueError: at the very end"
+
+
 @pytest.mark.parametrize("state", ["CANCELED", "FAILED"])
 def test_only_success_is_success(
     state: str, kfp: KfpDouble, capsys: pytest.CaptureFixture[str]
@@ -252,6 +262,34 @@ def test_what_cannot_be_is_said_in_a_sentence(
     assert not kfp.did("POST", "")
 
 
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (None, "No such file or directory"),
+        ("", "YAML with pipelineInfo and root"),
+        ("a: [", "YAML with pipelineInfo and root"),
+        ("just text", "YAML with pipelineInfo and root"),
+        ("pipelineInfo: {name: p}", "YAML with pipelineInfo and root"),
+    ],
+)
+def test_a_file_that_is_no_pipeline_is_named(
+    content: str | None,
+    words: str,
+    kfp: KfpDouble,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    file = tmp_path / "other.yaml"
+    if content is not None:
+        file.write_text(content)
+    assert run(pipeline=file) == 2
+    told = capsys.readouterr().err
+    assert told.startswith("error: Expected a compiled pipeline")
+    assert words in told
+    assert str(file) in told
+    assert not kfp.did("POST", "")
+
+
 ##### Again and again #####
 
 
@@ -293,6 +331,45 @@ def test_a_recurring_run_is_disabled_and_enabled_by_a_new_one(
     assert lines(capsys)[-1].endswith("none was enabled")
     assert run("--every", "1d") == 0
     assert [one["status"] for one in kfp.recurring] == ["ENABLED"]
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "told"),
+    [
+        (404, 0, "one at a time, replaced"),  # somebody else was faster
+        (403, 2, "The recurring run r1 stays beside its replacement: KFP at .* does not allow it"),
+    ],
+)
+def test_an_old_recurring_run_that_stays_is_told(
+    status: int, code: int, told: str, kfp: KfpDouble, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run("--every", "24h") == 0
+    kfp.delete_status = status
+    assert run("--every", "12h") == code
+    captured = capsys.readouterr()
+    assert re.search(told, captured.err if code else captured.out)
+
+
+def test_an_old_recurring_run_goes_with_a_renewed_secret(
+    kfp: KfpDouble, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import recurring_runs
+
+    secret = tmp_path / "token"
+    secret.write_text(TOKEN)
+    monkeypatch.delenv("KF_PIPELINES_TOKEN")
+    monkeypatch.setenv("KF_PIPELINES_TOKEN_FILE", str(secret))
+    assert run("--every", "24h") == 0
+    delete = recurring_runs._delete
+
+    def renewing(*arguments: Any) -> None:
+        kfp.token = "newer"
+        secret.write_text("newer\n")
+        delete(*arguments)
+
+    monkeypatch.setattr(recurring_runs, "_delete", renewing)
+    assert run("--every", "12h") == 0
+    assert len(kfp.recurring) == 1
 
 
 def test_schedules() -> None:
