@@ -559,10 +559,13 @@ def test_an_unknown_image_is_refused(tmp_path: Path):
     )
 
 
-def test_an_index_of_ones_own_reaches_the_build(tmp_path: Path):
-    machine = Machine(tmp_path, "podman")
-    told(machine.images("page", PIP_INDEX_URL="https://mirror.example.com/simple"))
-    assert "--build-arg PIP_INDEX_URL=https://mirror.example.com/simple" in machine.asked[0]
+@pytest.mark.parametrize("builder", ["docker", "podman", "buildah"])
+def test_an_index_of_ones_own_reaches_the_build_unseen(tmp_path: Path, builder: str):
+    machine = Machine(tmp_path, builder)
+    done = machine.images("page", PIP_INDEX_URL="https://me:secret@mirror.example.com/simple")
+    told(done)
+    assert " --build-arg PIP_INDEX_URL --label " in machine.asked[0]
+    assert "secret" not in done.stdout + done.stderr + "".join(machine.asked)
 
 
 def test_the_images_are_the_dockerfiles():

@@ -21,7 +21,7 @@ class Build:
     Attributes:
         dockerfile: from the project's folder, which is the build's context.
         reference: the image's name with registry and tag.
-        arguments: values for the Dockerfile's ARGs.
+        arguments: values for the Dockerfile's ARGs; None: that of the environment, unseen.
         labels: what the Dockerfile cannot know.
         made: seconds since 1970 that every new file and the image are dated with; None: now.
         extra: options of the builder's own.
@@ -29,7 +29,7 @@ class Build:
 
     dockerfile: str
     reference: str
-    arguments: Mapping[str, str]
+    arguments: Mapping[str, str | None]
     labels: Mapping[str, str]
     made: int | None
     extra: tuple[str, ...] = ()
@@ -39,10 +39,14 @@ class Build:
         """The options that all builders understand alike."""
         return [
             *("--file", self.dockerfile, "--tag", self.reference),
-            *(w for item in self.arguments.items() for w in ("--build-arg", "=".join(item))),
+            *(w for item in self.arguments.items() for w in ("--build-arg", _argument(*item))),
             *(w for item in self.labels.items() for w in ("--label", "=".join(item))),
             *self.extra,
         ]
+
+
+def _argument(name: str, value: str | None) -> str:
+    return name if value is None else f"{name}={value}"
 
 
 @dataclass(frozen=True)

@@ -158,12 +158,13 @@ def check_push(asked: argparse.Namespace, source: Source) -> None:
 def make(name: str, asked: argparse.Namespace, source: Source, builder: Builder) -> Made:
     """Build an image, read it, and write its bill of materials."""
     reference = f"{asked.registry or NO_REGISTRY}/kalecast/{name}:{asked.tag}"
-    index = os.environ.get("PIP_INDEX_URL")
+    # Its address may hold a password, and commands are printed: the builder looks it up itself.
+    index = {"PIP_INDEX_URL": None} if os.environ.get("PIP_INDEX_URL") else {}
     builder.build(
         Build(
             dockerfile=RECIPES[name].dockerfile,
             reference=reference,
-            arguments={"PYTHON_IMAGE": asked.base} | ({"PIP_INDEX_URL": index} if index else {}),
+            arguments={"PYTHON_IMAGE": asked.base, **index},
             labels=provenance.labels(source, asked.base, asked.tag),
             made=source.made,
             extra=tuple(shlex.split(asked.build_args)),
