@@ -15,6 +15,8 @@ case " $* " in
   *" get namespace "*) echo namespace/any ;;
   *" get "*model_uri*|*" get "*MODEL_URI*) printf '%s' "$SERVED_URI" ;;
   *" get "*model-version*) printf '%s' "$SERVED_VERSION" ;;
+  *" get crd/scaledobjects.keda.sh "*) printf '%s' "$KEDA" ;;
+  *" get deployment/kalecast-default-0-forecaster "*) printf '%s' "$SERVER" ;;
   *" apply "*) echo "$*" >> "$SENT.commands"; cat >> "$SENT" ;;
   *" wait "*) echo "$*" >> "$SENT.commands" ;;
   *) echo "unexpected: $*" >&2; exit 64 ;;
@@ -23,7 +25,7 @@ esac
 
 
 class Cluster:
-    """Keeps what is sent, and serves a model or none."""
+    """Has KEDA, keeps what is sent, and serves a model or none."""
 
     def __init__(self, folder: Path) -> None:
         kubectl = folder / "bin" / "kubectl"
@@ -38,10 +40,16 @@ class Cluster:
             "SENT": str(self.sent),
             "SERVED_URI": "",
             "SERVED_VERSION": "",
+            "SERVER": "",
+            "KEDA": "customresourcedefinition/scaledobjects.keda.sh",
         }
 
     def serves(self, uri: str, version: str) -> None:
-        self.environment |= {"SERVED_URI": uri, "SERVED_VERSION": version}
+        self.environment |= {
+            "SERVED_URI": uri,
+            "SERVED_VERSION": version,
+            "SERVER": "deployment/kalecast-default-0-forecaster",
+        }
 
     def apply(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
@@ -127,14 +135,49 @@ def test_a_dry_run_is_one(cluster: Cluster):
     assert all("--dry-run=" in command for command in cluster.commands)
 
 
-def test_keda_comes_when_the_other_autoscaler_has_gone(cluster: Cluster):
-    cluster.serves("s3://b/forecaster-7.onnx", "7")
-    assert cluster.apply("production-keda").returncode == 0
-    assert [
-        word
-        for command in cluster.commands
-        for word in command.split()
-        if word in ("apply", "wait")
-    ] == ["apply", "wait", "apply"]
+def order(cluster: Cluster) -> list[str]:
+    words = (word for command in cluster.commands for word in command.split())
+    return [word for word in words if word == "apply" or word.startswith("--for=")]
+
+
+@pytest.mark.parametrize("served", [True, False])
+def test_keda_comes_when_the_model_server_is_there_and_the_other_autoscaler_has_gone(
+    cluster: Cluster, served: bool
+):
+    if served:
+        cluster.serves("s3://b/forecaster-7.onnx", "7")
+    model = () if served else ("--model-uri", "s3://b/forecaster-1.onnx")
+    done = cluster.apply("production-keda", *model)
+    assert done.returncode == 0, done.stderr
+    assert order(cluster) == ["apply", "--for=create", "--for=delete", "apply"]
     first = cluster.sent.read_text().split("kind: ScaledObject")[0]
     assert first.count("kind: SeldonDeployment") == 1
+
+
+def test_keda_scales_the_pipelines_model_server_once_it_is_there(cluster: Cluster):
+    done = cluster.apply("production-keda", "--without-model-server")
+    assert done.returncode == 0, done.stderr
+    assert "call 'apply.sh production-keda' again" in done.stderr
+    assert "ScaledObject/kalecast-model-server" not in cluster.objects
+    assert "ScaledObject/kalecast-page" in cluster.objects
+    assert order(cluster) == ["apply", "apply"]
+
+    cluster.serves("s3://b/forecaster-7.onnx", "7")
+    assert cluster.apply("production-keda", "--without-model-server").returncode == 0
+    assert "ScaledObject/kalecast-model-server" in cluster.objects
+
+
+def test_nothing_is_sent_where_keda_is_missing(cluster: Cluster):
+    cluster.serves("s3://b/forecaster-7.onnx", "7")
+    cluster.environment["KEDA"] = ""
+    done = cluster.apply("production-keda")
+    assert done.returncode == 1
+    assert "5-observability/apply.sh OVERLAY --with-keda" in done.stderr
+    assert not cluster.sent.exists()
+    assert cluster.apply("production").returncode == 0
+
+
+def test_where_only_a_uri_helps_nothing_else_is_recommended(cluster: Cluster):
+    done = cluster.apply("standalone")
+    assert done.returncode == 1
+    assert done.stderr.rstrip().endswith("name one with --model-uri")

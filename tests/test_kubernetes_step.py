@@ -326,7 +326,7 @@ esac
 
 
 def check(
-    folder: Path, *, starts: bool = True, enforces: bool = True, **answers: str
+    folder: Path, *options: str, starts: bool = True, enforces: bool = True, **answers: str
 ) -> tuple[subprocess.CompletedProcess[str], list[str]]:
     """Run the check against a stand-in that answers as a healthy cluster, but for what is named."""
     cases = []
@@ -345,6 +345,7 @@ def check(
         (folder / name).chmod(0o755)
     told = call(
         STEP / "check.sh",
+        *options,
         PATH=f"{folder}:{os.environ['PATH']}",
         PATIENCE="30" if enforces else "0",
     )
@@ -357,6 +358,17 @@ def test_a_healthy_cluster_passes(tmp_path: Path):
     assert told.stdout.splitlines()[-1] == "ok      NetworkPolicies are enforced"
     assert "1 take pods, with 6.0 CPUs and 11 GiB" in told.stdout
     assert "delete namespace kalecast-check-" in calls[-1]
+
+
+def test_another_minor_passes_where_it_is_asked_for(tmp_path: Path):
+    newer = {
+        "get --raw /version": '{"gitVersion": "v1.36.2-eks-1"}',
+        "get nodes --output jsonpath": "w1 True v1.36.2-eks-1 containerd://2 4 1Ki  \n",
+        "get nodes.metrics.k8s.io": "w1\n",
+    }
+    told, _ = check(tmp_path, "--any-version", **newer)
+    assert told.returncode == 0, told.stderr
+    assert "kubelets are of v1.36.2-eks-1" in told.stdout
 
 
 @pytest.mark.parametrize(

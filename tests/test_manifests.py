@@ -222,14 +222,24 @@ def test_network_policies_name_pods_and_ports_that_are_there(overlay: str):
                     assert met and all(asked <= set(t.ports.values()) for t in met), title(one)
 
 
-def allowed(overlay: str, source: dict[str, str], target: str) -> set[int]:
-    """Ports of `target` that pods with the labels `source`, in its namespace, may reach."""
+def from_namespace(peer: Object, namespace: str | None) -> bool:
+    """Whether a rule's peer is meant for pods of a namespace; None: the policy's own."""
+    if "namespaceSelector" not in peer:
+        return namespace is None
+    labels = {"kubernetes.io/metadata.name": namespace} if namespace else {}
+    return selects(peer["namespaceSelector"], labels)
+
+
+def allowed(
+    overlay: str, source: dict[str, str], target: str, namespace: str | None = None
+) -> set[int]:
+    """Ports of `target` that pods with the labels `source` may reach; None: in its namespace."""
     ports = set()
     for one in of_kind(rendered()[overlay], "NetworkPolicy"):
         if selects(one["spec"]["podSelector"], pods(overlay, target).labels):
             for rule in one["spec"].get("ingress", []):
                 if any(
-                    "namespaceSelector" not in peer and selects(peer["podSelector"], source)
+                    from_namespace(peer, namespace) and selects(peer["podSelector"], source)
                     for peer in rule["from"]
                 ):
                     ports |= {port["port"] for port in rule["ports"]}
@@ -243,6 +253,10 @@ def test_the_namespaces_other_pods_reach_what_they_need_and_no_more(overlay: str
     steps, notebooks = {"pipeline/runid": "1"}, {"notebook-name": "kalecast"}
     assert allowed(overlay, steps, MODEL_SERVER) == {6000, 9000, 9500}
     assert allowed(overlay, notebooks, MODEL_SERVER) == {9000, 9500}
+    # With Pipelines alone steps run in its namespace.
+    assert allowed(overlay, steps, MODEL_SERVER, "kubeflow") == {6000, 9000, 9500}
+    assert allowed(overlay, {"app": "stranger"}, MODEL_SERVER, "kubeflow") == set()
+    assert allowed(overlay, steps, MODEL_SERVER, "elsewhere") == set()
     for team in (steps, notebooks):
         assert allowed(overlay, team, PAGE) == set()
         for one in of_kind(rendered()[overlay], "NetworkPolicy"):

@@ -32,9 +32,15 @@ fi
 manifests=$(kubectl kustomize "$folder")
 namespace=$(awk '$1 == "namespace:" { print $2; exit }' <<<"$manifests")
 
-# Objects on standard input without those of a kind.
+# Whether there is something of a kind to be sent.
+has() {
+    grep -q "^kind: $1\$" <<<"$manifests"
+}
+
+# Objects on standard input without those of a kind, or without one of them: without KIND [NAME]
 without() {
-    awk -v kind="$1" 'BEGIN { RS = "---\n"; ORS = "---\n" } ("\n" $0) !~ "\nkind: " kind "\n"'
+    awk -v kind="$1" -v name="${2:-}" 'BEGIN { RS = "---\n"; ORS = "---\n" }
+        ("\n" $0) !~ "\nkind: " kind "\n" || (name != "" && $0 !~ "\n  name: " name "\n")'
 }
 
 # A field of what serves now, where something does.
@@ -43,7 +49,7 @@ served() {
 }
 
 if [[ -z $uri && -n $with_server ]]; then
-    if grep -q '^kind: SeldonDeployment' <<<"$manifests"; then
+    if has SeldonDeployment; then
         component='{.spec.predictors[0].componentSpecs[0].metadata.annotations.kalecast/model-version}'
         uri=$(served seldondeployment/kalecast '{.spec.predictors[0].graph.parameters[?(@.name=="model_uri")].value}')
         version=$(served seldondeployment/kalecast "$component")
@@ -52,8 +58,9 @@ if [[ -z $uri && -n $with_server ]]; then
         uri=$(served "$server" '{.spec.template.spec.containers[0].env[?(@.name=="MODEL_URI")].value}')
         version=$(served "$server" '{.spec.template.metadata.annotations.kalecast/model-version}')
     fi
-    [[ -n $uri ]] || fail "no model is served in namespace '$namespace' yet: name one with --model-uri," \
-        "or pass --without-model-server and leave it to the pipeline"
+    hint=''
+    ! has SeldonDeployment || hint=", or pass --without-model-server and leave it to the pipeline"
+    [[ -n $uri ]] || fail "no model is served in namespace '$namespace' yet: name one with --model-uri$hint"
 fi
 if [[ -n $with_server ]]; then
     [[ $uri =~ ^[a-z0-9]+://[A-Za-z0-9._/~%+=-]+$ ]] || fail "Expected a model URI such as $stands_for_uri, received: '$uri'"
@@ -62,15 +69,27 @@ if [[ -n $with_server ]]; then
     manifests=$(sed -e "s|$stands_for_uri|$uri|" \
         -e "s|kalecast/model-version: $stands_for_version\$|kalecast/model-version: \"$version\"|" <<<"$manifests")
     say "model: $uri, version $version"
-elif grep -q '^kind: SeldonDeployment' <<<"$manifests"; then
+elif has SeldonDeployment; then
     manifests=$(without SeldonDeployment <<<"$manifests")
 else
     fail "--without-model-server is for overlays with Seldon's operator, not for '$overlay'"
 fi
 
+has_server=''
+if has ScaledObject; then
+    [[ -n $(kubectl get crd/scaledobjects.keda.sh --ignore-not-found --output name) ]] ||
+        fail "there is no KEDA in this cluster: $setup/5-observability/apply.sh OVERLAY --with-keda brings it"
+    has_server=$(kubectl --namespace "$namespace" get "deployment/$seldons_autoscaler" --ignore-not-found --output name)
+    # KEDA refuses to scale by processor time what is not there.
+    if [[ -z $with_server && -z $has_server ]]; then
+        manifests=$(without ScaledObject kalecast-model-server <<<"$manifests")
+        say "after the first run of the pipeline call '${0##*/} $overlay' again: until then nothing scales the model server"
+    fi
+fi
+
 if [[ -n $only_ask ]]; then
     if [[ -z $(kubectl get namespace "$namespace" --ignore-not-found --output name) ]]; then
-        grep -q '^kind: Namespace' <<<"$manifests" || fail "there is no namespace '$namespace': make the profile first"
+        has Namespace || fail "there is no namespace '$namespace': make the profile first"
         # The API server takes nothing into a namespace that it has not made, not even for show.
         kubectl apply --dry-run=client --filename - <<<"$manifests"
     else
@@ -78,11 +97,15 @@ if [[ -n $only_ask ]]; then
     fi
     exit
 fi
-if grep -q '^kind: ScaledObject' <<<"$manifests"; then
-    # KEDA refuses a target that has another autoscaler: Seldon's operator takes its own away first.
+if has ScaledObject; then
+    # KEDA refuses a target that is not there, or has another autoscaler: Seldon's operator makes the
+    # Deployment and takes its own autoscaler away first.
     without ScaledObject <<<"$manifests" | send
-    kubectl --namespace "$namespace" wait --for=delete --timeout=60s \
-        "horizontalpodautoscaler/$seldons_autoscaler"
+    if [[ -n $with_server || -n $has_server ]]; then
+        run kubectl --namespace "$namespace" wait --for=create --timeout=120s "deployment/$seldons_autoscaler"
+        run kubectl --namespace "$namespace" wait --for=delete --timeout=60s \
+            "horizontalpodautoscaler/$seldons_autoscaler"
+    fi
 fi
 send <<<"$manifests"
 say "applied; whether it works: $here/check.sh $overlay"

@@ -28,7 +28,11 @@ put "$kubeadm_config" 0600 < <(sed \
     -e "s|KUBERNETES_VERSION|v$KUBERNETES_VERSION|" -e "s|ENDPOINT|$endpoint|" \
     -e "s|POD_SUBNET|$pods|" -e "s|SERVICE_SUBNET|$services|" "$here/kubeadm.yaml")
 run kubeadm config validate --config "$kubeadm_config"
-if [[ -z $dry_run && -f /etc/kubernetes/admin.conf ]]; then
+admin=/etc/kubernetes/admin.conf
+if [[ -z $dry_run && -f $admin ]]; then
+    # kubeadm writes the file early, this ConfigMap when the API server answers.
+    kubectl --kubeconfig "$admin" --namespace kube-system get configmap kubeadm-config >/dev/null ||
+        fail "the control plane is half made, or does not answer now. Where 'kubeadm init' failed: $here/reset.sh, then again"
     say "this machine has a control plane"
 else
     run kubeadm init --config "$kubeadm_config"
