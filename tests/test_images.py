@@ -500,7 +500,8 @@ def test_what_is_pushed_is_told_by_its_digest(tmp_path: Path, builder: str):
     name = "registry.example.com/kalecast/page"
     digest = "sha256:" + "d" * 64
     assert told(done)["images"]["page"]["digest"] == digest
-    assert f"kustomize edit set image kalecast/page={name}@{digest}" in done.stdout
+    entry = f"  - name: kalecast/page\n    newName: {name}\n    digest: {digest}\n"
+    assert entry in done.stdout
     assert any(f"{name}:{VERSION}" in line for line in machine.asked if " push " in line)
 
 

@@ -190,10 +190,10 @@ def print_table(figures: dict[str, dict[str, Any]]) -> None:
 
 
 def push(made: Made, builder: Builder) -> str:
-    """Push an image, and say how to have a cluster run exactly this one; returns its digest."""
+    """Push an image, and print its entry in a kustomization's `images:`; returns its digest."""
     digest = builder.push(made.reference)
     repository = made.reference.rpartition(":")[0]
-    print(f"kustomize edit set image kalecast/{made.name}={repository}@{digest}")
+    print(f"  - name: kalecast/{made.name}\n    newName: {repository}\n    digest: {digest}")
     return digest
 
 
