@@ -23,6 +23,8 @@ from kalecast.service_figures import Figures, parse
 SETTINGS = DeploymentSettings(namespace="team", minimum_replicas=2)
 QUICK = Patience(total=0.3, pulling=0.05, interval=0.01)
 SHORT = Canary(percent=20, minutes=0.005, least_requests=20, interval=0.03)
+LONG = replace(SHORT, minutes=1)
+"""For what ends before its time: however slow the machine is."""
 
 
 class Version:
@@ -175,19 +177,20 @@ def test_one_whose_pods_do_not_start_leaves_the_other_alone(fate: str, team: Tea
 
 def test_one_that_crashes_while_it_is_watched_is_withdrawn(team: Team):
     team.v2.traffic = lambda: team.cluster.fates.update(v2="crash")
-    assert "the model file is no ONNX file" in team.failure()
+    assert "the model file is no ONNX file" in team.failure(canary=LONG)
     assert team.cluster.version() == "v1"
 
 
 def test_a_version_that_gives_no_forecast_is_noticed_without_any_customer(team: Team):
     team.v1.traffic = team.v2.traffic = lambda: None
     team.v2.server.behaviour.hangs_up = True
-    assert "No model server answers" in team.failure()
+    assert "No model server answers" in team.failure(canary=LONG)
 
 
 def test_figures_that_cannot_be_read_say_so(team: Team):
     team.cluster.addresses["v2"] = "127.0.0.3"  # nobody listens there
-    assert "may pods of a pipeline reach the model server's ports?" in team.failure()
+    message = team.failure(canary=LONG)
+    assert "may pods of a pipeline reach the model server's ports?" in message
 
 
 def test_its_model_changes_and_nothing_else(team: Team):
@@ -201,13 +204,13 @@ def test_restarts_before_the_watch_are_borne_with_and_later_ones_not(team: Team)
     assert team.cluster.version() == "v2"
     team.cluster.addresses["v3"] = "127.0.0.2"
     team.v2.traffic = lambda: team.cluster.started_again.update(v3=1)
-    assert "was started again" in team.failure("v3")
+    assert "was started again" in team.failure("v3", LONG)
 
 
 def test_who_is_stopped_leaves_no_canary_behind(team: Team):
     team.v2.traffic = lambda: os.kill(os.getpid(), signal.SIGTERM)
     with pytest.raises(SystemExit):
-        team.release("v2", replace(SHORT, minutes=1))
+        team.release("v2", LONG)
     assert [one["name"] for one in team.predictors] == ["default"]
     assert team.cluster.version() == "v1"
     assert "stopped: version v2 is taken away" in team.told
@@ -223,7 +226,7 @@ def test_no_room_is_no_fault_of_the_version(team: Team):
 
 def test_what_was_withdrawn_is_not_tried_again_by_a_repeated_step(team: Team):
     team.v2.traffic = team.v2.fails
-    team.failure()
+    team.failure(canary=LONG)
     calls = len(team.cluster.calls)
     message = team.failure()
     assert message.startswith("Version v2 was withdrawn before and is not tried again. ")

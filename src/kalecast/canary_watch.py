@@ -143,12 +143,14 @@ class Watch:
         start = time.monotonic()
         told = 0
         self._look()
-        while (passed := time.monotonic() - start) < seconds:
+        left = seconds
+        while left > 0:
             self._ask()
-            time.sleep(min(self._canary.interval, seconds - passed))
+            time.sleep(min(self._canary.interval, left))
             self._look()
             self._judge(at_the_end=False)
-            if (due := int(REPORTS * (time.monotonic() - start) / seconds)) > told:
+            left = seconds - (time.monotonic() - start)
+            if (due := int(REPORTS * (1 - left / seconds))) > told:
                 told = due
                 self._tell()
         self._judge(at_the_end=True)
