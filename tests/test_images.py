@@ -236,7 +236,7 @@ def test_nothing_is_amiss_with_an_image_as_it_must_be(tmp_path: Path):
     [
         ({"usr/bin/x86_64-linux-gnu-gcc-14": ""}, "carries a compiler's program: /usr/bin/x86_64"),
         ({"usr/bin/make": ""}, "carries a compiler's program: /usr/bin/make"),
-        ({"root/.netrc": ""}, "carries a private file: /root/.netrc"),
+        ({"srv/.netrc": ""}, "carries a private file: /srv/.netrc"),
         ({"etc/pip.conf": ""}, "carries a private file: /etc/pip.conf"),
         ({"app/.git/HEAD": "", "app/.git": ""}, "carries a private file: /app/.git"),
         ({f"{SITE}/pip-26.3.dist-info/METADATA": "Name: pip"}, "carries the Python package pip"),
