@@ -300,13 +300,12 @@ BY_HAND = {(deployment.GROUP, deployment.PLURAL, verb) for verb in ("list", "pat
 def called() -> set[str]:
     """What the library asks of the Kubernetes API."""
     return {
-        node.func.attr
+        node.attr
         for path in (ROOT / "src" / "kalecast").glob("*.py")
         for node in ast.walk(ast.parse(path.read_text()))
-        if isinstance(node, ast.Call)
-        and isinstance(node.func, ast.Attribute)
-        and isinstance(node.func.value, ast.Attribute)
-        and node.func.value.attr in ("custom", "core")
+        if isinstance(node, ast.Attribute)
+        and isinstance(node.value, ast.Attribute)
+        and node.value.attr in ("custom", "core")
     }
 
 
