@@ -6,7 +6,9 @@ import subprocess
 from collections.abc import Iterator
 from typing import Any
 
-SERVICE = "kalecast-model-server"
+from kalecast.deployment import DeploymentSettings
+
+SERVICE = DeploymentSettings.service
 PORT_NAMES = ("http", "grpc")
 
 ASK_SECONDS = 15
