@@ -1,0 +1,300 @@
+"""The door's configuration: the files in `door/`, filled in for a place where it stands.
+
+One set of rules for every place: this machine (`protect.py`) and the cluster (`manifests`) differ
+in addresses, folders and certificates alone.
+"""
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from itertools import product
+from pathlib import Path
+
+SOURCE = Path(__file__).resolve().parent / "door"
+
+# Where Debian's packages put what the door is made of.
+MODULES = "/usr/lib/nginx/modules"
+CRS_RULES = "/usr/share/modsecurity-crs/rules"
+CRS_SETUP = "/etc/modsecurity/crs/crs-setup.conf"
+UNICODE_MAP = "/usr/share/nginx/docs/modsecurity/unicode.mapping"
+
+SPARE_FILES = 128
+"""Of those that a worker may open: logs, listeners, parts of uploads."""
+
+FOLDERS = ("bodies", "answers", "unused", "files", "rules")
+"""What the door writes into, below its folder; `rules` it reads."""
+
+REFUSALS = {
+    400: "This request does not have the form that the forecast page expects: a history is "
+    "numbers separated by commas or spaces, a start is a time such as 2026-01-31 13:00.",
+    401: "Please sign in: open the forecast page anew.",
+    403: "This request looks like an attack and was not passed on. If it was none, please tell "
+    "those who run this service its number: $request_id.",
+    404: "There is no such address here.",
+    405: "This address does not take requests of this kind.",
+    408: "The request did not come in time.",
+    413: "This is more than the forecast page takes at once: 20 MB in a file, 512 KB in a request "
+    "to /api/forecast, 64 KB of pasted text that is more than names, times and numbers.",
+    414: "This address is too long.",
+    421: "This service is known by another name.",
+    429: "You are asking faster than this service answers one client. Please wait a moment.",
+    431: "The headers of this request are too large.",
+    500: "Something went wrong here. Please try again in a moment.",
+    503: "The forecast page does not answer at the moment. Please try again in a few seconds.",
+}
+"""What customers read when they are refused; the same sentence as JSON and as a page."""
+
+SAME_AS = {494: 431, 495: 400, 496: 400, 497: 400, 501: 405, 502: 503, 504: 503}
+"""Codes that nginx has of its own, and what is said instead."""
+
+SIGN_IN = (
+    "sign-in.conf",
+    "sign-in-maps.conf",
+    "sign-in-addresses.conf",
+    "sign-in-passed-on.conf",
+)
+"""Files that say nothing where nobody signs in."""
+
+TOLD = ("Forwarded-For", "Forwarded-Proto", "Forwarded-Host", "Request-Id", "Auth-Request-User")
+"""What only the door may say of a customer, in headers that begin with `X-`."""
+
+PLACEHOLDER = re.compile(r"@([a-z_]+)@")
+
+
+class DoorError(ValueError):
+    """The door cannot be set up like this; the text says why."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How often one client may ask, a second, and how much more for a moment.
+
+    One client is an address; 5,000 customers at once are 5,000 of them. A page opens with about
+    90 requests, nearly all of them for its own files.
+    """
+
+    all_rate: int = 200
+    all_burst: int = 600
+    forecast_rate: int = 20
+    """Of `/api/`, without a key."""
+    forecast_burst: int = 100
+    key_rate: int = 100
+    """Of `/api/`, with a customer's key, wherever it is used."""
+    key_burst: int = 400
+    event_rate: int = 5
+    """Forecasts on the page."""
+    event_burst: int = 30
+    upload_rate: int = 1
+    upload_burst: int = 10
+    document_rate: int = 5
+    document_burst: int = 30
+    open_connections: int = 100
+    """Requests under way at the same time."""
+
+
+@dataclass(frozen=True)
+class Door:
+    """A place where the door stands."""
+
+    folder: str
+    """For its files; where it runs, not where it is written."""
+    pages: tuple[str, ...] = ("127.0.0.1:7860",)
+    """The forecast page's replicas, as `host:port`."""
+    names: tuple[str, ...] = ("localhost",)
+    """The names by which customers call it; any other is refused."""
+    host: str = "127.0.0.1"
+    port: int = 8443
+    plain_port: int = 0
+    """Where unencrypted requests are sent on to `port`; 0 for nowhere."""
+    operators: str = "127.0.0.1:8444"
+    signatures_port: int = 8445
+    certificate: str = ""
+    """PEM file of the certificate and those it needs; without one, TLS ends before the door."""
+    certificate_key: str = ""
+    trusted: tuple[str, ...] = ()
+    """Networks of the proxies before the door, whose X-Forwarded-For counts."""
+    sign_in: str = ""
+    """oauth2-proxy's `host:port`; without one the page needs no account."""
+    paranoia: int = 1
+    executing_paranoia: int = 1
+    limits: Limits = field(default_factory=Limits)
+    workers: str = "auto"
+    open_files: int = 65536
+    error_log: str = "stderr"
+    error_level: str = "error"
+    access_log: str = "/dev/stdout"
+
+    def __post_init__(self) -> None:
+        if not self.pages or not self.names:
+            raise DoorError("Expected at least one page and one name.")
+        for name in self.names:
+            if not re.fullmatch(r"[A-Za-z0-9.-]+", name):
+                raise DoorError(
+                    f"Expected a host's name such as app.example.org, received: {name!r}"
+                )
+        if not 1 <= self.paranoia <= self.executing_paranoia <= 4:
+            raise DoorError(
+                "Expected paranoia levels from 1 to 4, the executing one not below the other, "
+                f"received: {self.paranoia} and {self.executing_paranoia}"
+            )
+
+    @property
+    def scheme(self) -> str:
+        """What customers type before the name."""
+        return "https" if self.certificate or self.trusted else "http"
+
+
+def files(door: Door) -> dict[str, str]:
+    """The door's files, by their names below its folder."""
+    values = _values(door)
+    texts = {
+        str(path.relative_to(SOURCE)): path.read_text() for path in sorted(SOURCE.rglob("*.conf"))
+    }
+    if not door.sign_in:
+        texts.update(dict.fromkeys(SIGN_IN, "# Nobody signs in here.\n"))
+    texts["refusals.conf"], texts["refusals-told.conf"] = _refusals(), _told()
+    return {name: _filled(name, text, values) for name, text in texts.items()}
+
+
+def write(door: Door, folder: Path) -> Path:
+    """Write the door's files into a folder of this machine; returns nginx's own file."""
+    for name in FOLDERS:
+        (folder / name).mkdir(parents=True, exist_ok=True)
+    for name, text in files(door).items():
+        (folder / name).write_text(text)
+    return folder / "nginx.conf"
+
+
+def _values(door: Door) -> dict[str, str]:
+    plain = {
+        name: str(value) for name, value in asdict(door).items() if isinstance(value, str | int)
+    }
+    limits = {name: str(value) for name, value in asdict(door.limits).items()}
+    return {
+        **plain,
+        **limits,
+        "names": " ".join(door.names),
+        "scheme": door.scheme,
+        "page_servers": "\n".join(f"        server {page} max_fails=0;" for page in door.pages),
+        "connections": str(door.open_files - SPARE_FILES),
+        "front_listen": _listen(door, ""),
+        "default_listen": _listen(door, " default_server"),
+        "redirect_server": _redirect(door),
+        "strict_transport": _strict_transport(door),
+        "operators_listen": door.operators,
+        "sign_in_server": door.sign_in,
+        "spellings": "\n".join(f'proxy_set_header {name} "";' for name in _spellings()),
+        "modules": MODULES,
+        "crs_rules": CRS_RULES,
+        "crs_setup": CRS_SETUP,
+        "unicode_map": UNICODE_MAP,
+    }
+
+
+def _listen(door: Door, options: str) -> str:
+    # What concerns the socket is said once, where the default server listens.
+    socket = f"{options} reuseport backlog=16384" if options else ""
+    if not door.certificate:
+        return f"    listen {door.host}:{door.port}{socket};" + _real_address(door)
+    return (
+        f"    listen {door.host}:{door.port} ssl http2{socket};\n"
+        f"    ssl_certificate {door.certificate};\n"
+        f"    ssl_certificate_key {door.certificate_key};\n"
+        "    include tls.conf;" + _real_address(door)
+    )
+
+
+def _real_address(door: Door) -> str:
+    if not door.trusted:
+        return ""
+    networks = "".join(f"\n    set_real_ip_from {network};" for network in door.trusted)
+    return f"{networks}\n    real_ip_header X-Forwarded-For;\n    real_ip_recursive on;"
+
+
+def _redirect(door: Door) -> str:
+    if not door.plain_port:
+        return ""
+    port = "" if door.port == 443 else f":{door.port}"
+    return (
+        "server {\n"
+        f"    listen {door.host}:{door.plain_port};\n"
+        f"    server_name {' '.join(door.names)};\n"
+        "    include refusals.conf;\n"
+        "    location / {\n"
+        "        if ($request_method !~ ^(?:GET|HEAD)$) { return 405; }\n"
+        f"        return 308 https://$host{port}$request_uri;\n"
+        "    }\n"
+        "}"
+    )
+
+
+def _strict_transport(door: Door) -> str:
+    if door.scheme != "https":
+        return ""
+    return 'add_header Strict-Transport-Security "max-age=63072000" always;'
+
+
+def _spellings() -> Iterator[str]:
+    """The names of `TOLD` with _ in place of some or all of their -."""
+    for words in (("X", *name.split("-")) for name in TOLD):
+        for joints in product("-_", repeat=len(words) - 1):
+            if "_" in joints:
+                yield "".join(map(str.__add__, words, (*joints, "")))
+
+
+def _refusals() -> str:
+    """What answers each refusal, of nginx or of ModSecurity, in one form."""
+    lines = ["# What refuses, and what is said then. The page's own answers pass as they are."]
+    for code in sorted({*REFUSALS, *SAME_AS} - {401}):
+        said = SAME_AS.get(code, code)
+        lines.append(f"error_page {code} ={said} @refused_{said};")
+    for code in sorted(REFUSALS):
+        lines += [
+            f"location @refused_{code} {{",
+            "    modsecurity off;",
+            "    default_type $refusal_type;",
+            f"    return {code} $refusal_{code};",
+            "}",
+        ]
+    return "\n".join(lines) + "\n"
+
+
+def _told() -> str:
+    """The refusals' sentences, for programs and for people."""
+    lines = [
+        "# Refusals as JSON, which is what the page's scripts and programs read; as a page for who",
+        "# typed the address.",
+        "map $http_accept $refusal_type {",
+        "    default application/json;",
+        '    "~^text/html" "text/html; charset=utf-8";',
+        "}",
+    ]
+    for code, sentence in sorted(REFUSALS.items()):
+        told = json.dumps({"detail": sentence, "error": sentence})
+        page = (
+            '<!doctype html><html lang="en"><meta charset="utf-8"><title>Kalecast</title>'
+            "<style>body{font:18px/1.5 system-ui,sans-serif;max-width:36em;margin:15vh auto;"
+            f"padding:0 1em;color:#0f172a}}</style><h1>Kalecast</h1><p>{sentence}</p></html>"
+        )
+        lines += [
+            f"map $refusal_type $refusal_{code} {{",
+            f"    default '{_quoted(told)}';",
+            f"    \"~^text/html\" '{_quoted(page)}';",
+            "}",
+        ]
+    return "\n".join(lines) + "\n"
+
+
+def _quoted(text: str) -> str:
+    return text.replace("\\", "\\\\").replace("'", "\\'")
+
+
+def _filled(name: str, text: str, values: Mapping[str, str]) -> str:
+    def value(found: re.Match[str]) -> str:
+        key = found.group(1)
+        if key not in values:
+            raise DoorError(f"Expected a known value in {name}, received: {found.group()}")
+        return values[key]
+
+    return PLACEHOLDER.sub(value, text)

@@ -1,0 +1,261 @@
+"""The door on this machine: nginx with ModSecurity before the page that `make run` shows.
+
+    python cluster-setup/6-protection/protect.py --page 127.0.0.1:7860
+
+The rules are those of the cluster. A certificate is made where none is given: browsers warn of
+it, and programs can be told to trust it. Ctrl-C ends the door; the page goes on.
+"""
+
+import argparse
+import contextlib
+import http.client
+import os
+import resource
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from dataclasses import fields, replace
+from pathlib import Path
+
+import door
+
+ROOT = Path(__file__).resolve().parents[2]
+PACKAGES = "nginx-light libnginx-mod-http-modsecurity modsecurity-crs openssl"
+PATH = "/usr/sbin:/usr/local/sbin:/usr/bin:/usr/local/bin:/bin"
+READY_SECONDS = 30
+MOST_FILES = 65536
+
+
+def main() -> int:
+    """Stand before the page until told to end; the exit code says how it went."""
+    arguments = _arguments()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    try:
+        nginx = _nginx()
+        here = _door(arguments)
+        _check_ports(here)
+        configuration = door.write(here, arguments.folder)
+        _open_to_workers(arguments.folder)
+        with _running(nginx, configuration) as process:
+            _await(here, process)
+            _tell(here, arguments)
+            return process.wait()
+    except (door.DoorError, OSError) as error:
+        print(error, file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 0
+
+
+def _nginx() -> str:
+    nginx = shutil.which("nginx", path=PATH)
+    parts = (Path(door.MODULES) / "ngx_http_modsecurity_module.so", Path(door.CRS_SETUP))
+    if nginx is None or not all(part.is_file() for part in parts):
+        raise door.DoorError(
+            "Expected nginx with ModSecurity and the Core Rule Set, which are not installed here. "
+            f"On Debian or Ubuntu: apt-get install --no-install-recommends {PACKAGES}"
+        )
+    return nginx
+
+
+def _door(arguments: argparse.Namespace) -> door.Door:
+    folder: Path = arguments.folder
+    certificate, key = arguments.certificate, arguments.key
+    if bool(certificate) != bool(key):
+        raise door.DoorError("Expected a certificate together with its key.")
+    if not certificate:
+        certificate, key = _own_certificate(folder, arguments.name)
+    return door.Door(
+        folder=str(folder),
+        pages=tuple(arguments.page),
+        names=tuple(arguments.name),
+        port=arguments.port,
+        plain_port=arguments.plain_port,
+        operators=f"127.0.0.1:{arguments.operators_port}",
+        signatures_port=arguments.signatures_port,
+        certificate=str(certificate),
+        certificate_key=str(key),
+        trusted=tuple(arguments.trusted),
+        sign_in=arguments.sign_in,
+        paranoia=arguments.paranoia,
+        executing_paranoia=max(arguments.executing_paranoia, arguments.paranoia),
+        limits=_limits(arguments.limit),
+        workers=str(len(os.sched_getaffinity(0))),
+        open_files=_open_files(),
+        error_log=str(folder / "error.log"),
+        error_level=arguments.log_level,
+        access_log=str(folder / "access.log"),
+    )
+
+
+def _limits(changes: list[str]) -> door.Limits:
+    known = {field.name for field in fields(door.Limits)}
+    limits = door.Limits()
+    for change in changes:
+        name, _, number = change.partition("=")
+        if name not in known or not number.isdigit() or int(number) < 1:
+            raise door.DoorError(
+                f"Expected a limit such as forecast_rate=50, one of {', '.join(sorted(known))}, "
+                f"received: {change!r}"
+            )
+        limits = replace(limits, **{name: int(number)})
+    return limits
+
+
+def _own_certificate(folder: Path, names: list[str]) -> tuple[Path, Path]:
+    """A certificate that this machine signs for itself, kept as long as its names stay."""
+    folder.mkdir(parents=True, exist_ok=True)
+    certificate, key = folder / "certificate.pem", folder / "certificate.key"
+    wanted = ",".join(f"DNS:{name}" for name in names)
+    made_for = folder / "certificate.names"
+    fresh = certificate.is_file() and made_for.is_file() and made_for.read_text() == wanted
+    if fresh and _is_valid(certificate):
+        return certificate, key
+    command = [
+        "openssl",
+        "req",
+        "-x509",
+        "-newkey",
+        "ec",
+        "-pkeyopt",
+        "ec_paramgen_curve:prime256v1",
+    ]
+    command += ["-nodes", "-days", "30", "-subj", f"/CN={names[0]}"]
+    command += [
+        "-addext",
+        f"subjectAltName={wanted}",
+        "-keyout",
+        str(key),
+        "-out",
+        str(certificate),
+    ]
+    # Nobody else may read the key, from its first byte on.
+    before = os.umask(0o077)
+    try:
+        made = subprocess.run(command, capture_output=True, text=True, check=False)
+    finally:
+        os.umask(before)
+    if made.returncode != 0:
+        raise door.DoorError(f"openssl made no certificate: {made.stderr.strip()}")
+    certificate.chmod(0o644)
+    made_for.write_text(wanted)
+    return certificate, key
+
+
+def _is_valid(certificate: Path) -> bool:
+    a_day = ["openssl", "x509", "-checkend", "86400", "-noout", "-in", str(certificate)]
+    return subprocess.run(a_day, capture_output=True, check=False).returncode == 0
+
+
+def _open_files() -> int:
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    files = MOST_FILES if hard == resource.RLIM_INFINITY else min(hard, MOST_FILES)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (files, hard))
+    return files
+
+
+def _open_to_workers(folder: Path) -> None:
+    """Started by root, nginx's workers are somebody else, and keep parts of uploads here."""
+    if os.geteuid() == 0:
+        (folder / "files").chmod(0o1777)
+
+
+def _check_ports(here: door.Door) -> None:
+    operators = int(here.operators.rpartition(":")[2])
+    ports = {here.port, here.plain_port, operators, here.signatures_port} - {0}
+    taken = []
+    for port in sorted(ports):
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                taken.append(str(port))
+    if taken:
+        raise door.DoorError(
+            f"Expected free ports, in use already: {', '.join(taken)}. Stop what holds them, or "
+            "choose others: make protect DOOR_PORT=9443"
+        )
+
+
+@contextlib.contextmanager
+def _running(nginx: str, configuration: Path):  # type: ignore[no-untyped-def]
+    folder = configuration.parent
+    command = [nginx, "-e", str(folder / "error.log"), "-p", str(folder), "-c", str(configuration)]
+    # A group of its own: Ctrl-C is for this process, which then ends nginx in order.
+    process = subprocess.Popen(command, start_new_session=True)
+    try:
+        yield process
+    finally:
+        process.send_signal(signal.SIGTERM)
+        try:
+            process.wait(10)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def _await(here: door.Door, process: subprocess.Popen[bytes]) -> None:
+    host, _, port = here.operators.rpartition(":")
+    deadline = time.monotonic() + READY_SECONDS
+    while time.monotonic() < deadline:
+        if process.poll() is not None:
+            break
+        connection = http.client.HTTPConnection(host, int(port), timeout=5)
+        with contextlib.closing(connection), contextlib.suppress(OSError):
+            connection.request("GET", "/health")
+            if connection.getresponse().status == 200:
+                return
+        time.sleep(0.05)
+    raise door.DoorError(f"nginx does not answer. What it says is in {here.error_log}.")
+
+
+def _tell(here: door.Door, arguments: argparse.Namespace) -> None:
+    address = f"https://{here.names[0]}:{here.port}"
+    print(f"\n  The protected page is at {address}, before {', '.join(here.pages)}")
+    if not arguments.certificate:
+        print(
+            "  Its certificate is this machine's own: a browser asks once whether to go on, and\n"
+            f"  curl takes it with --cacert {_shown(Path(here.certificate))}"
+        )
+    print(f"  Requests: {_shown(Path(here.access_log))}   refusals: {_shown(Path(here.error_log))}")
+    print(f"  For probes and operators: http://{here.operators}/ready and /status")
+    print("  Ctrl-C ends it.\n", flush=True)
+
+
+def _shown(path: Path) -> str:
+    with contextlib.suppress(ValueError):
+        return str(path.relative_to(Path.cwd()))
+    return str(path)
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
+    add = parser.add_argument
+    add("--page", action="append", metavar="HOST:PORT", help="a replica of the page")
+    add("--name", action="append", help="a name by which customers call it (localhost)")
+    add("--port", type=int, default=8443)
+    add("--plain-port", type=int, default=0, help="sends unencrypted requests on to --port")
+    add("--operators-port", type=int, default=8444)
+    add("--signatures-port", type=int, default=8445, help="between the two tiers")
+    add("--certificate", type=Path, help="PEM file, with those it needs")
+    add("--key", type=Path, help="PEM file of its key")
+    add("--trusted", action="append", default=[], help="network of a proxy before the door")
+    add("--sign-in", default="", metavar="HOST:PORT", help="oauth2-proxy, where people sign in")
+    add("--paranoia", type=int, default=1, help="level up to which rules block")
+    add("--executing-paranoia", type=int, default=1, help="level up to which rules are told")
+    add("--limit", action="append", default=[], metavar="NAME=NUMBER", help="such as key_rate=50")
+    add("--log-level", default="error", help="of nginx's error log")
+    add("--folder", type=Path, default=ROOT / "build" / "door", help="for its files")
+    arguments = parser.parse_args()
+    arguments.page = arguments.page or ["127.0.0.1:7860"]
+    arguments.name = arguments.name or ["localhost"]
+    arguments.folder = arguments.folder.resolve()
+    return arguments
+
+
+if __name__ == "__main__":
+    sys.exit(main())
