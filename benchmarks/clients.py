@@ -8,6 +8,7 @@ machine's limits, not the server's fault).
 import asyncio
 import errno
 import random
+import ssl
 import time
 from collections.abc import Sequence
 from contextlib import suppress
@@ -23,6 +24,39 @@ FIRST_PAUSE, LONGEST_PAUSE = 0.05, 1.0
 """Seconds before another try: they double from the first to the longest, less a random part."""
 
 Address = tuple[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """How a client reaches a server."""
+
+    trusted: ssl.SSLContext | None = None
+    """For TLS; None for none."""
+    name: str | None = None
+    """The server's, in its certificate."""
+    own: str | None = None
+    """The address that the client comes from; None for any."""
+
+    @classmethod
+    def trusting(cls, certificate: str, name: str) -> "Way":
+        """Over TLS to a server of this name.
+
+        Args:
+            certificate: a PEM file that vouches for it.
+            name: its name.
+
+        Raises:
+            OSError: the file cannot be read.
+        """
+        return cls(ssl.create_default_context(cafile=certificate), name)
+
+
+def own_address(number: int) -> str:
+    """A loopback address for a client: all of 127.0.0.0/8 is this machine."""
+    return f"127.{1 + (number >> 16)}.{number >> 8 & 255}.{number & 255}"
+
+
+DIRECT = Way()
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +139,12 @@ class Client:
     """Asks one question again and again, of the first of its addresses that answers."""
 
     def __init__(
-        self, request: bytes, addresses: Sequence[Address], timeout: float, retries: bool
+        self,
+        request: bytes,
+        addresses: Sequence[Address],
+        timeout: float,
+        retries: bool,
+        way: Way = DIRECT,
     ) -> None:
         """A client that is not connected yet.
 
@@ -114,12 +153,14 @@ class Client:
             addresses: the one to ask first, and those to ask when it fails.
             timeout: seconds within which an answer counts, other tries included.
             retries: whether it tries again where that can help.
+            way: how it reaches them.
         """
         self._request = request
         self._addresses = addresses
         self._at = 0
         self._timeout = timeout
         self._retries = retries
+        self._way = way
         self._connection: Connection | None = None
         self._loop = asyncio.get_running_loop()
 
@@ -172,7 +213,15 @@ class Client:
 
     async def _open(self) -> Connection:
         host, port = self._addresses[self._at]
-        _, self._connection = await self._loop.create_connection(Connection, host, port)
+        way = self._way
+        _, self._connection = await self._loop.create_connection(
+            Connection,
+            host,
+            port,
+            ssl=way.trusted,
+            server_hostname=way.name,
+            local_addr=(way.own, 0) if way.own else None,
+        )
         return self._connection
 
 

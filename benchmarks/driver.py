@@ -17,10 +17,12 @@ import random
 import sys
 import time
 from collections.abc import Awaitable, Callable, Coroutine
+from dataclasses import replace
+from itertools import count
 from pathlib import Path
 from typing import Any
 
-from clients import Address, Client
+from clients import Address, Client, Way, own_address
 from job import Job
 from limits import LimitError, allow_connections, overruns, warnings
 from record import Record
@@ -205,10 +207,16 @@ def _close(clients: Clients) -> None:
 def _clients(job: Job, requests: list[bytes]) -> Clients:
     addresses = [_address(text) for text in job.addresses]
     orders = [addresses[at:] + addresses[:at] for at in range(len(addresses))]
+    secure = Way.trusting(job.certificate, _address(_name(job))[0]) if job.certificate else Way()
+    ways = (replace(secure, own=own_address(at)) if job.own_addresses else secure for at in count())
     return [
-        Client(request, order, job.timeout, job.retry)
-        for request, order in zip(requests, itertools.cycle(orders), strict=False)
+        Client(request, order, job.timeout, job.retry, way)
+        for request, order, way in zip(requests, itertools.cycle(orders), ways, strict=False)
     ]
+
+
+def _name(job: Job) -> str:
+    return job.name or job.addresses[0]
 
 
 def _address(text: str) -> Address:
@@ -218,8 +226,8 @@ def _address(text: str) -> Address:
 
 def _request(job: Job, body: bytes) -> bytes:
     head = (
-        f"POST {job.path} HTTP/1.1\r\nHost: {job.addresses[0]}\r\n"
-        f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+        f"POST {job.path} HTTP/1.1\r\nHost: {_name(job)}\r\n"
+        f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n{job.headers}\r\n"
     )
     return head.encode() + body
 

@@ -37,6 +37,14 @@ class Job:
     """Whether clients try again after a lost connection or 503."""
     mark: str = ""
     """Answers that hold this text are counted apart, such as those of a new model."""
+    certificate: str = ""
+    """A PEM file that vouches for the server; with one, clients speak TLS."""
+    name: str = ""
+    """What clients call the server, where that is not its address: `host:port`."""
+    headers: str = ""
+    """Further lines of each request's head, each with its line end."""
+    own_addresses: bool = False
+    """Whether each client comes from an address of its own, of loopback's sixteen million."""
 
     def __post_init__(self) -> None:
         if self.shape not in SHAPES:
