@@ -10,6 +10,8 @@ METRICS_PORT ?= 6000
 PAGE_METRICS_PORT ?= 7861
 DATA ?= notebooks/data/electricity.csv
 MODEL_URI ?= models/forecaster.onnx
+# Where the protected page is, over TLS
+DOOR_PORT ?= 8443
 # Pipeline parameters for `make run` and `make pipeline`, such as PARAMS="epochs=10 horizon=24"
 PARAMS ?=
 
@@ -62,6 +64,11 @@ page: .venv/page/.installed  ## Show the page for a server that runs already
 	@MODEL_SERVER_URL=http://127.0.0.1:$(SERVER_PORT) KALECAST_PAGE_PORT=$(PAGE_PORT) \
 		KALECAST_METRICS_PORT=$(PAGE_METRICS_PORT) SAMPLE_DATA="$(DATA)" exec .venv/page/bin/python gradio_app/app.py
 
+.PHONY: protect
+protect: .venv/.door  ## Stand nginx and ModSecurity before the page of make run (PROTECT_ARGS=)
+	@exec $(workbench) cluster-setup/6-protection/protect.py --page 127.0.0.1:$(PAGE_PORT) --port $(DOOR_PORT) \
+		--operators-port $$(( $(DOOR_PORT) + 1 )) --signatures-port $$(( $(DOOR_PORT) + 2 )) $(PROTECT_ARGS)
+
 .PHONY: lab
 lab: install-workbench .venv/seldon/.installed  ## Open JupyterLab with Kale; Run works here, or on KFP_HOST (LAB_ARGS=)
 	@exec $(workbench) kale/lab.py -- $(LAB_ARGS)
@@ -91,9 +98,14 @@ benchmark-serving: install-run .venv/seldon/.installed .venv/mlserver/.installed
 USERS ?= 5000
 
 .PHONY: load-test
-load-test: install-run  ## Thousands at once against server and page (USERS=5000, FAULTS=1)
+load-test: install-run $(if $(PROTECTED),.venv/.door)  ## Thousands at once against server and page (USERS=5000, PROTECTED=1, FAULTS=1)
 	@exec $(workbench) benchmarks/load_test.py --users $(USERS) --model "$(MODEL_URI)" \
-		$(if $(FAULTS),--faults) $(LOAD_ARGS)
+		$(if $(PROTECTED),--protected) $(if $(FAULTS),--faults) $(LOAD_ARGS)
+
+.PHONY: benchmark-protection
+benchmark-protection: install-run .venv/workbench/.installed-test .venv/.door  ## Attacks, lawful requests and floods at the door (CRS_TESTS=folder)
+	@exec $(workbench) benchmarks/protection.py --model "$(MODEL_URI)" \
+		$(if $(CRS_TESTS),--crs-tests "$(CRS_TESTS)") $(PROTECTION_ARGS)
 
 .PHONY: simulate
 simulate: install-run .venv/workbench/.installed-test  ## Autoscaling by simulation: a day of 50,000 customers (REAL=1 measures here)
@@ -178,6 +190,10 @@ install-all: install-run .venv/seldon/.installed .venv/policies/.installed .venv
 
 .venv/.debian: tests/install_debian.sh
 	@tests/install_debian.sh
+	@touch $@
+
+.venv/.door: cluster-setup/6-protection/install.sh .venv/workbench/.installed
+	@cluster-setup/6-protection/install.sh
 	@touch $@
 
 .PHONY: hooks

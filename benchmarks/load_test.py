@@ -1,12 +1,13 @@
 """Thousands of customers at once: the local stack under load, and what they saw.
 
-    python benchmarks/load_test.py [--users 5000] [--faults]
+    python benchmarks/load_test.py [--users 5000] [--protected] [--faults]
 
 Starts model server and app, has all users send at the same moment in several rounds (to the
 model server, to the app's route, to the page's own as a browser uses it), then keeps a
-connection a user open while each asks now and then. With `--faults` servers are killed, ended
-and swapped under a lighter load. Prints tables, draws a picture, and as its last line prints one
-JSON object, in which `rounds` are those of the app's route.
+connection a user open while each asks now and then. With `--protected` the app is asked through
+the door, over TLS, each user from an address of their own. With `--faults` servers are killed,
+ended and swapped under a lighter load. Prints tables, draws a picture, and as its last line
+prints one JSON object, in which `rounds` are those of the app's route.
 """
 
 import argparse
@@ -28,6 +29,7 @@ from load_picture import draw
 from load_results import Results, without
 from load_tables import TITLES, print_faults, print_rounds
 from local_service import Service, ServiceError, end_on_sigterm
+from protected import Protected, door, through
 from results import FIGURES, write_results
 from routes import Floats, Route, api_route, count_wrong, histories, model_route, page_route
 from stack import app, copied, model_server
@@ -72,15 +74,18 @@ def main() -> int:
 def measure(results: Results, model: Path, folder: Path, arguments: argparse.Namespace) -> None:
     """Rounds on each route, then the plateau, all against one server and one app."""
     forecaster = Forecaster(model)
-    with _stack(model, folder) as (server, page):
+    with _stack(model, folder) as (server, page), _door(page, folder, arguments) as protected:
         windows = histories(arguments.users, _contract(server).input_length)
-        for key in arguments.route or ROUTES:
+
+        def route_of(key: str) -> Route:
             route = _route(key, server, page, windows, folder)
-            results.rounds[key] = _rounds(route, windows, forecaster, arguments)
+            return through(route, protected) if protected and key != "model" else route
+
+        for key in arguments.route or ROUTES:
+            results.rounds[key] = _rounds(route_of(key), windows, forecaster, arguments)
             _check(server, page)
         if arguments.plateau > 0:
-            route = _route("api", server, page, windows, folder)
-            results.plateau = _plateau(route, windows, forecaster, arguments)
+            results.plateau = _plateau(route_of("api"), windows, forecaster, arguments)
             _check(server, page)
         results.server, results.app = server.memory(), page.memory()
 
@@ -99,6 +104,17 @@ def _stack(model: Path, folder: Path) -> Iterator[tuple[Service, Service]]:
         app([server], folder / "app") as page,
     ):
         yield server, page
+
+
+@contextmanager
+def _door(page: Service, folder: Path, arguments: argparse.Namespace) -> Iterator[Protected | None]:
+    if not arguments.protected:
+        yield None
+        return
+    protected = door(page, folder / "door")
+    with protected.service:
+        yield protected
+        protected.service.check()
 
 
 def _check(*services: Service) -> None:
@@ -160,10 +176,12 @@ def save(results: Results, arguments: argparse.Namespace) -> None:
     cores = len(os.sched_getaffinity(0))
     title = f"{results.users:,} users on {cores} cores, the load generator's among them"
     rounds = {TITLES[key]: of_route for key, of_route in results.rounds.items()}
-    picture = arguments.output / "load-test.svg"
+    name = "load-test-protected" if arguments.protected else "load-test"
+    picture = arguments.output / f"{name}.svg"
     draw(rounds, results.plateau, title, picture)
     written = picture.with_suffix(".json")
-    command = f"make load-test USERS={results.users}" + " FAULTS=1" * arguments.faults
+    command = f"make load-test USERS={results.users}"
+    command += " PROTECTED=1" * arguments.protected + " FAULTS=1" * arguments.faults
     write_results(written, command, results.as_json())
     print(f"\nsaved {picture} and {written}")
 
@@ -177,6 +195,7 @@ def _arguments() -> argparse.Namespace:
     add("--think", type=float, default=30.0, help="seconds between two questions, on average")
     add("--model", type=Path, default=Path("models/forecaster.onnx"))
     add("--route", choices=ROUTES, action="append", help="rounds of it alone; may be repeated")
+    add("--protected", action="store_true", help="through nginx and ModSecurity, over TLS")
     add("--faults", action="store_true", help="kill, end and swap servers under load, too")
     add("--output", type=Path, default=FIGURES, help="folder of the picture")
     return parser.parse_args()

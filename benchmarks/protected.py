@@ -1,0 +1,78 @@
+"""The door before an app, as benchmarks start it: `protect.py` on free ports."""
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+
+from local_service import Service
+from routes import Route
+from stack import ROOT, free_ports
+
+PROTECTION = ROOT / "cluster-setup" / "6-protection"
+sys.path.insert(0, str(PROTECTION))
+
+from door import Limits  # noqa: E402
+
+NAME = "localhost"
+
+
+@dataclass(frozen=True)
+class Protected:
+    """A door, not started yet."""
+
+    service: Service
+    """Its port is the operators'."""
+    port: int
+    """Where customers come in, over TLS and by the name `localhost` alone."""
+    signatures_port: int
+    """The second tier by itself: every address, no TLS, no limits."""
+
+    @property
+    def certificate(self) -> Path:
+        """What signs it."""
+        return self.service.folder / "certificate.pem"
+
+    @property
+    def error_log(self) -> Path:
+        """Where refusals are told."""
+        return self.service.folder / "error.log"
+
+    @property
+    def access_log(self) -> Path:
+        """A line of JSON a request."""
+        return self.service.folder / "access.log"
+
+
+def door(app: Service, folder: Path, options: Sequence[str] = ()) -> Protected:
+    """The door before an app, not started yet.
+
+    Args:
+        app: what it protects.
+        folder: for its files.
+        options: further ones of `protect.py`.
+    """
+    port, operators, signatures = free_ports(3)
+    command = [sys.executable, str(PROTECTION / "protect.py"), "--page", app.address]
+    command += ["--port", str(port), "--operators-port", str(operators)]
+    command += ["--signatures-port", str(signatures), "--folder", str(folder), *options]
+    service = Service("door", command, operators, "/ready", folder)
+    return Protected(service, port, signatures)
+
+
+def through(route: Route, protected: Protected) -> Route:
+    """The same route through the door: over TLS, each client from an address of its own."""
+    job = replace(
+        route.job,
+        addresses=(f"127.0.0.1:{protected.port}",),
+        certificate=str(protected.certificate),
+        name=f"{NAME}:{protected.port}",
+        own_addresses=True,
+    )
+    return replace(route, name=f"{route.name} through the door", job=job)
+
+
+def without_limits() -> list[str]:
+    """Options that take the limits on clients away, to measure what is behind them."""
+    names = [field.name for field in fields(Limits)]
+    return [part for name in names for part in ("--limit", f"{name}=60000")]
