@@ -59,6 +59,12 @@ SIGN_IN = (
 TOLD = ("Forwarded-For", "Forwarded-Proto", "Forwarded-Host", "Request-Id", "Auth-Request-User")
 """What only the door may say of a customer, in headers that begin with `X-`."""
 
+PAGE = (
+    '<!doctype html><html lang="en"><meta charset="utf-8"><title>Kalecast</title>'
+    "<style>body{font:18px/1.5 system-ui,sans-serif;max-width:36em;margin:15vh auto;"
+    "padding:0 1em;color:#0f172a}</style><h1>Kalecast</h1><p>SENTENCE</p></html>"
+)
+
 PLACEHOLDER = re.compile(r"@([a-z_]+)@")
 
 
@@ -246,44 +252,45 @@ def _spellings() -> Iterator[str]:
 def _refusals() -> str:
     """What answers each refusal, of nginx or of ModSecurity, in one form."""
     lines = ["# What refuses, and what is said then. The page's own answers pass as they are."]
-    for code in sorted({*REFUSALS, *SAME_AS} - {401}):
+    for code in sorted({*REFUSALS, *SAME_AS}):
         said = SAME_AS.get(code, code)
-        lines.append(f"error_page {code} ={said} @refused_{said};")
+        lines.append(f"error_page {code} ={said} /refused/{said}/$refusal_form;")
     for code in sorted(REFUSALS):
-        lines += [
-            f"location @refused_{code} {{",
-            "    modsecurity off;",
-            "    default_type $refusal_type;",
-            f"    return {code} $refusal_{code};",
-            "}",
-        ]
+        lines += _location(code, "json", "application/json", "json")
+        lines += _location(code, "page", "text/html; charset=utf-8", "page")
     return "\n".join(lines) + "\n"
 
 
+def _location(code: int, form: str, kind: str, body: str) -> list[str]:
+    return [
+        f"location = /refused/{code}/{form} {{",
+        "    internal;",
+        "    modsecurity off;",
+        f'    default_type "{kind}";',
+        f"    return {code} $refused_{code}_{body};",
+        "}",
+    ]
+
+
 def _told() -> str:
-    """The refusals' sentences, for programs and for people."""
+    """The refusals' sentences, as JSON for programs and scripts, as a page for people."""
     lines = [
-        "# Refusals as JSON, which is what the page's scripts and programs read; as a page for who",
-        "# typed the address.",
-        "map $http_accept $refusal_type {",
-        "    default application/json;",
-        '    "~^text/html" "text/html; charset=utf-8";',
+        "# Whoever typed the address gets a page; programs and the page's own scripts read JSON.",
+        "map $http_accept $refusal_form {",
+        "    default json;",
+        '    "~^text/html" page;',
         "}",
     ]
     for code, sentence in sorted(REFUSALS.items()):
         told = json.dumps({"detail": sentence, "error": sentence})
-        page = (
-            '<!doctype html><html lang="en"><meta charset="utf-8"><title>Kalecast</title>'
-            "<style>body{font:18px/1.5 system-ui,sans-serif;max-width:36em;margin:15vh auto;"
-            f"padding:0 1em;color:#0f172a}}</style><h1>Kalecast</h1><p>{sentence}</p></html>"
-        )
-        lines += [
-            f"map $refusal_type $refusal_{code} {{",
-            f"    default '{_quoted(told)}';",
-            f"    \"~^text/html\" '{_quoted(page)}';",
-            "}",
-        ]
+        lines += _constant(f"refused_{code}_json", told)
+        lines += _constant(f"refused_{code}_page", PAGE.replace("SENTENCE", sentence))
     return "\n".join(lines) + "\n"
+
+
+def _constant(name: str, text: str) -> list[str]:
+    # A map, as it is the one way to have a variable for all servers.
+    return [f"map $refusal_form ${name} {{", f"    default '{_quoted(text)}';", "}"]
 
 
 def _quoted(text: str) -> str:

@@ -1,0 +1,66 @@
+"""The door before a page, for tests: started on free ports, ended afterwards."""
+
+import shutil
+import socket
+import ssl
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from urllib.parse import urlsplit
+
+from missing import missing
+
+BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
+sys.path.append(str(BENCHMARKS))
+import protected  # noqa: E402
+from local_service import Service  # noqa: E402
+
+MODULE = Path("/usr/lib/nginx/modules/ngx_http_modsecurity_module.so")
+PACKAGES = "nginx-light libnginx-mod-http-modsecurity modsecurity-crs"
+
+
+@dataclass(frozen=True)
+class Door:
+    """A door that answers."""
+
+    protected: protected.Protected
+
+    @property
+    def url(self) -> str:
+        return f"https://{protected.NAME}:{self.protected.port}"
+
+    @property
+    def certificate(self) -> str:
+        """For clients that ask whom to trust."""
+        return str(self.protected.certificate)
+
+    @property
+    def log(self) -> str:
+        """What it refused, and why."""
+        return self.protected.error_log.read_text()
+
+    def connect(self, context: ssl.SSLContext) -> ssl.SSLSocket:
+        """A connection of one's own."""
+        plain = socket.create_connection(("127.0.0.1", self.protected.port), timeout=30)
+        return context.wrap_socket(plain, server_hostname=protected.NAME)
+
+
+@contextmanager
+def opened(page: str, options: Sequence[str] = ()) -> Iterator[Door]:
+    """A door before the page at such an address, ended afterwards whatever happened.
+
+    Started by root, nginx's workers are somebody else, who may not enter pytest's folders: this
+    one is everybody's to enter.
+    """
+    if not MODULE.is_file() or shutil.which("nginx", path="/usr/sbin:/usr/bin") is None:
+        missing("nginx with ModSecurity", f"apt-get install -y --no-install-recommends {PACKAGES}")
+    with TemporaryDirectory(prefix="kalecast-door-") as name:
+        folder = Path(name)
+        folder.chmod(0o755)
+        port = urlsplit(page).port or 0
+        found = protected.door(Service("page", [], port, "/ready", folder), folder, options)
+        with found.service:
+            yield Door(found)

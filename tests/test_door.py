@@ -1,0 +1,118 @@
+"""The door's configuration: one set of files, filled in for each place."""
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+STEP = Path(__file__).parent.parent / "cluster-setup" / "6-protection"
+sys.path.append(str(STEP))
+from door import REFUSALS, Door, DoorError, Limits, files  # noqa: E402
+
+
+def test_every_value_is_filled_in_and_every_included_file_is_there():
+    found = files(
+        Door(
+            folder="/run/door",
+            certificate="c.pem",
+            certificate_key="c.key",
+            sign_in="127.0.0.1:4180",
+        )
+    )
+    whole = "\n".join(found.values())
+    assert not re.search(r"@[a-z_]+@", whole)
+    included = set(re.findall(r"^\s*include ([^;]+);", whole, re.MULTILINE))
+    rules = set(re.findall(r"^Include /run/door/(\S+)$", whole, re.MULTILINE))
+    assert included | rules <= found.keys()
+    assert found.keys() - included - rules == {"nginx.conf", "rules/main.conf"}
+
+
+def test_rules_are_the_same_in_every_place():
+    here = files(Door(folder="/run/door", certificate="c.pem", certificate_key="c.key"))
+    there = files(
+        Door(
+            folder="/run/door",
+            names=("app.example.org",),
+            host="0.0.0.0",
+            pages=("kalecast-page:80",),
+            trusted=("10.0.0.0/8",),
+        )
+    )
+    rules = [name for name in here if name.startswith("rules/")]
+    assert rules
+    assert all(here[name] == there[name] for name in rules)
+
+
+def test_expressions_are_anchored_to_whole_values():
+    """The engine sees ^ and $ at each line: an attack on a second line would be lawful."""
+    for name, text in files(Door(folder="/run/door")).items():
+        if not name.startswith("rules/lawful"):
+            continue
+        for expression in re.findall(r'"!?@rx ((?:[^"\\]|\\.)*)"', text):
+            assert expression.startswith(r"\A"), (name, expression)
+            assert expression.endswith(r"\z"), (name, expression)
+
+
+def test_numbers_of_rules_are_used_once():
+    whole = "\n".join(t for n, t in files(Door(folder="/run/door")).items() if "rules/" in n)
+    numbers = re.findall(r"\bid:(\d+)", whole)
+    assert len(numbers) == len(set(numbers))
+    # The range that is left to sites.
+    assert all(10_000 <= int(number) < 100_000 for number in numbers)
+
+
+def test_tls_ends_before_the_door_where_it_has_no_certificate():
+    plain = files(Door(folder="/run/door", trusted=("10.0.0.0/8",)))
+    assert "ssl" not in plain["front.conf"]
+    assert "set_real_ip_from 10.0.0.0/8;" in plain["front.conf"]
+    assert "Strict-Transport-Security" in plain["headers.conf"]
+    assert "X-Forwarded-Proto https" in plain["told.conf"]
+
+
+def test_a_limit_is_where_it_was_set():
+    text = files(Door(folder="/run/door", limits=Limits(forecast_rate=7)))["limits.conf"]
+    assert re.search(r"zone=forecasts:\w+ rate=7r/s", text)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "told"),
+    [
+        ({"names": ("a b",)}, "Expected a host's name such as app.example.org, received: 'a b'"),
+        ({"names": ("x;}",)}, "received: 'x;}'"),
+        ({"names": ()}, "Expected at least one page and one name."),
+        ({"pages": ()}, "Expected at least one page and one name."),
+        ({"paranoia": 2}, "received: 2 and 1"),
+        ({"paranoia": 0}, "received: 0 and 1"),
+    ],
+)
+def test_what_cannot_be_is_said(wrong: dict, told: str):
+    with pytest.raises(DoorError, match=re.escape(told)):
+        Door(folder="/run/door", **wrong)
+
+
+def test_every_refusal_is_a_sentence_in_json():
+    told = files(Door(folder="/run/door"))["refusals-told.conf"]
+    bodies = [json.loads(body) for body in re.findall(r"default '(\{.*\})';", told)]
+    assert [body["detail"] for body in bodies] == [REFUSALS[code] for code in sorted(REFUSALS)]
+    # Gradio's frontend shows what is called an error.
+    assert all(body["error"] == body["detail"] for body in bodies)
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        (["--limit", "forecasts=3"], "Expected a limit such as forecast_rate=50, one of"),
+        (["--limit", "forecast_rate=-3"], "received: 'forecast_rate=-3'"),
+        (["--certificate", "c.pem"], "Expected a certificate together with its key."),
+        (["--name", "a b"], "Expected a host's name such as app.example.org, received: 'a b'"),
+    ],
+)
+def test_what_was_typed_wrong_is_said(options: list[str], told: str, tmp_path: Path):
+    command = [sys.executable, str(STEP / "protect.py"), "--folder", str(tmp_path), *options]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert told in done.stderr
+    assert "Traceback" not in done.stderr
