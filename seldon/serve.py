@@ -34,6 +34,7 @@ from typing import TYPE_CHECKING
 # Before NumPy is imported, which reads it then.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
+import logs
 from configuration import Configuration, ConfigurationError, read
 from refusals import PREDICTIONS
 
@@ -48,6 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Check, start, wait for the end; returns the exit code."""
     try:
         configuration = read(arguments)
+        logs.configure(configuration.log_level)
         listeners = [
             _bind(configuration, name, port)
             for name, port in (
@@ -61,10 +63,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"serve.py: {error}", file=sys.stderr)
         return 2
     _allow_many_files()
-    import logs
     import uvloop
 
-    logs.configure(configuration.log_level)
     uvloop.run(_serve(configuration, serving, *listeners))
     return 0
 

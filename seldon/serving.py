@@ -9,8 +9,9 @@ from typing import Any
 
 import description
 import numpy as np
+from trial import try_out
 
-from kalecast.bundle import BundleError, Contract
+from kalecast.bundle import BundleError, Contract, verify_content
 from kalecast.runtime import Forecaster, Windows
 from kalecast.store import StoreError, fetch, state
 
@@ -55,7 +56,16 @@ def open_model(uri: str) -> ServedModel:
         StoreError: there is no such file.
         BundleError: it is no model file, or does not forecast.
     """
-    model = ServedModel(Forecaster(fetch(uri)))
+    return open_content(fetch(uri))
+
+
+def open_content(model_file: bytes) -> ServedModel:
+    """Open the bytes of a model file and forecast once.
+
+    Raises:
+        BundleError: they are no model file, or it does not forecast.
+    """
+    model = ServedModel(Forecaster(model_file))
     try:
         tried = model.forecast_windows(np.zeros((2, model.contract.input_length)))
     except Exception as error:  # ONNX Runtime's errors share no narrower public class
@@ -63,6 +73,14 @@ def open_model(uri: str) -> ServedModel:
     if not np.isfinite(tried).all():
         raise BundleError("Expected finite forecasts of a history of zeros, received others.")
     return model
+
+
+def _open_tried(uri: str) -> ServedModel:
+    """As `open_model`, of a file that did no harm to another process before."""
+    model_file = fetch(uri)
+    verify_content(model_file)
+    try_out(model_file)
+    return open_content(model_file)
 
 
 class Serving:
@@ -101,7 +119,7 @@ class Serving:
         async with self._loading:
             try:
                 seen = await asyncio.to_thread(state, self._uri)
-                model = await asyncio.to_thread(open_model, self._uri)
+                model = await asyncio.to_thread(_open_tried, self._uri)
             except (StoreError, BundleError) as error:
                 logger.error("Going on with %s: %s", self.model.contract.version, error)
                 self.on_reload(False)

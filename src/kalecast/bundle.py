@@ -9,17 +9,24 @@ writing one needs `onnx`.
 """
 
 import json
+import logging
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from datetime import datetime
+from functools import cache
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+from kalecast.graph_check import GraphError, check_graph
+from kalecast.signing import SignatureError, keys_from, verify, with_checksum
+
 METADATA_KEY = "kalecast.contract"
 INPUT_NAME = "history"
 OUTPUT_NAME = "forecast"
+
+logger = logging.getLogger(__name__)
 
 
 class BundleError(ValueError):
@@ -123,17 +130,19 @@ def _ascending_probabilities(quantiles: Sequence[float]) -> bool:
 
 
 def write_contract(onnx_bytes: bytes, contract: Contract) -> bytes:
-    """The same ONNX model with the contract in its metadata, as the bytes of a model file."""
+    """The same ONNX model with the contract in its metadata, as the bytes of a model file.
+
+    It ends with its checksum.
+    """
     import onnx
 
     model = onnx.load_from_string(onnx_bytes)
     onnx.helper.set_model_props(model, {METADATA_KEY: contract.to_json()})
-    serialized: bytes = model.SerializeToString()
-    return serialized
+    return with_checksum(model.SerializeToString())
 
 
 def open_session(model: bytes | str | Path, threads: int = 1) -> Any:
-    """An ONNX Runtime session on the CPU.
+    """An ONNX Runtime session on the CPU, of a file that was verified and looked through.
 
     Args:
         model: the bytes of a model file, or its path.
@@ -141,20 +150,59 @@ def open_session(model: bytes | str | Path, threads: int = 1) -> Any:
             requests enough to keep every core busy.
 
     Raises:
-        BundleError: ONNX Runtime cannot load it.
+        BundleError: it is damaged, not signed as asked, holds what no model file of ours holds,
+            or ONNX Runtime cannot load it.
     """
     import onnxruntime
 
+    content = _content(model)
+    verify_content(content, _named(model))
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.log_severity_level = 3
-    source = model if isinstance(model, bytes) else str(model)
+    # It would take bytes that look like its own format for that, which nothing has checked.
+    options.add_session_config_entry("session.load_model_format", "ONNX")
     try:
-        return onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
+        # Bytes, not a path: beside a path ONNX Runtime would look for further files.
+        return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # ONNX Runtime's errors share no narrower public class
-        where = "the bytes given" if isinstance(model, bytes) else f"'{model}'"
-        raise BundleError(f"Expected an ONNX model file, received: {where} ({error})") from error
+        raise _no_model_file(_named(model), error) from error
+
+
+def _content(model: bytes | str | Path) -> bytes:
+    try:
+        return model if isinstance(model, bytes) else Path(model).read_bytes()
+    except OSError as error:
+        raise _no_model_file(_named(model), error) from error
+
+
+def verify_content(model_file: bytes, named: str = "the bytes given") -> None:
+    """Hold a model file against its signature and look through it; nothing is opened.
+
+    Raises:
+        BundleError: it is damaged, not signed as asked, or holds what no model file of ours holds.
+    """
+    try:
+        is_checked = verify(model_file, keys_from())
+        check_graph(model_file)
+    except (SignatureError, GraphError) as error:
+        raise _no_model_file(named, error) from error
+    if not is_checked:
+        _say_unchecked()
+
+
+@cache
+def _say_unchecked() -> None:
+    logger.warning("A model file without checksum, of an older library, is used as it is.")
+
+
+def _named(model: bytes | str | Path) -> str:
+    return "the bytes given" if isinstance(model, bytes) else f"'{model}'"
+
+
+def _no_model_file(named: str, error: Exception) -> BundleError:
+    return BundleError(f"Expected an ONNX model file, received: {named} ({error})")
 
 
 def read_contract(session: Any) -> Contract:

@@ -3,7 +3,7 @@
 A model URI is a path, a `file:` URI or an `s3:` URI. Publishing writes the file twice: under
 its version, to be able to go back, and as the current one, which servers fetch. Both writes
 are atomic: whoever reads meanwhile gets the old file or the new one, whole. A version's file is
-never overwritten.
+never overwritten with another model. What is published is signed where there is a key (`signing`).
 """
 
 import hashlib
@@ -13,6 +13,9 @@ import tempfile
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
+
+from kalecast.graph_check import LARGEST_MODEL
+from kalecast.signing import keys_from, signed, unsigned
 
 HOME_VARIABLE = "KALECAST_HOME"
 SAMPLE = "notebooks/data/electricity.csv"
@@ -99,14 +102,15 @@ def keep(model_file: bytes, store: str, name: str, version: str) -> str:
     Raises:
         StoreError: the store cannot be written, the name is none, or the version is there
             already with other content.
+        SignatureError: the key in the environment is none.
     """
     check_name(name)
     uri = _uri_in(store, version_uri(f"{name}{SUFFIX}", version))
     found = _found(uri)
-    # Who goes back to a version must get what it was.
-    if found not in (None, model_file):
+    # Who goes back to a version must get what it was; the key may be another meanwhile.
+    if found is not None and unsigned(found) != unsigned(model_file):
         raise StoreError(f"Expected a new version, but '{uri}' is there, with other content.")
-    _write(uri, model_file)
+    _write(uri, signed(model_file, keys_from()))
     return uri
 
 
@@ -118,10 +122,11 @@ def make_current(model_file: bytes, store: str, name: str) -> str:
 
     Raises:
         StoreError: the store cannot be written, or the name is none.
+        SignatureError: the key in the environment is none.
     """
     check_name(name)
     uri = _uri_in(store, f"{name}{SUFFIX}")
-    _write(uri, model_file)
+    _write(uri, signed(model_file, keys_from()))
     return uri
 
 
@@ -168,15 +173,27 @@ def fetch(uri: str) -> bytes:
     """The bytes of the model file at `uri`.
 
     Raises:
-        StoreError: there is none, it cannot be read, or the scheme is not known.
+        StoreError: there is none, it cannot be read, is too large, or the scheme is not known.
     """
     if urlsplit(uri).scheme == "s3":
         return _s3_get(*_s3_parts(uri))
     path = _local_path(uri)
     try:
-        return path.read_bytes()
+        with path.open("rb") as file:
+            # A byte more than it may have: enough to know, and no more is held.
+            content = file.read(LARGEST_MODEL + 1)
     except OSError as error:
         raise StoreError(f"Expected a model file at '{uri}', received: {error}") from error
+    return _not_too_large(content, uri)
+
+
+def _not_too_large(content: bytes, uri: str) -> bytes:
+    if len(content) > LARGEST_MODEL:
+        raise StoreError(
+            f"Expected a model file of at most {LARGEST_MODEL >> 20} MiB at '{uri}', received "
+            "a larger one."
+        )
+    return content
 
 
 def fetch_data(uri: str) -> bytes:
@@ -299,10 +316,11 @@ def _s3_found(bucket: str, key: str) -> bytes | None:
 def _s3_get(bucket: str, key: str) -> bytes:
     client = _s3_client()
     try:
-        content: bytes = client.get_object(Bucket=bucket, Key=key)["Body"].read()
+        body = client.get_object(Bucket=bucket, Key=key)["Body"]
+        content: bytes = body.read(LARGEST_MODEL + 1)
     except Exception as error:  # botocore builds its error classes at run time
         raise StoreError(f"Expected a model file at 's3://{bucket}/{key}': {error}") from error
-    return content
+    return _not_too_large(content, f"s3://{bucket}/{key}")
 
 
 def _s3_state(bucket: str, key: str) -> str:
