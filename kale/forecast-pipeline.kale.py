@@ -82,6 +82,9 @@ def load_data_step(load_data_html_report: Output[HTML], series_output_artifact: 
     )
 
     _kale_html_artifact = _kale_run_code(_kale_blocks)
+    # Whatever the step printed, its report runs no script and asks nobody for anything.
+    _kale_html_artifact = _kale_html_artifact.replace(
+        "<head>", "<head><meta HTTP-EQUIV='Content-Security-Policy' content=\"default-src 'none'; img-src data:; style-src 'unsafe-inline'; form-action 'none'; base-uri 'none'\">", 1)
     with open(load_data_html_report.path, "w") as f:
         f.write(_kale_html_artifact)
     # Prepare output artifacts to be retrieved during the pipeline execution
@@ -179,6 +182,9 @@ def preprocess_step(preprocess_html_report: Output[HTML], series_input_artifact:
     )
 
     _kale_html_artifact = _kale_run_code(_kale_blocks)
+    # Whatever the step printed, its report runs no script and asks nobody for anything.
+    _kale_html_artifact = _kale_html_artifact.replace(
+        "<head>", "<head><meta HTTP-EQUIV='Content-Security-Policy' content=\"default-src 'none'; img-src data:; style-src 'unsafe-inline'; form-action 'none'; base-uri 'none'\">", 1)
     with open(preprocess_html_report.path, "w") as f:
         f.write(_kale_html_artifact)
     # Prepare output artifacts to be retrieved during the pipeline execution
@@ -308,6 +314,9 @@ def train_step(train_html_report: Output[HTML], history_input_artifact: Input[Da
     )
 
     _kale_html_artifact = _kale_run_code(_kale_blocks)
+    # Whatever the step printed, its report runs no script and asks nobody for anything.
+    _kale_html_artifact = _kale_html_artifact.replace(
+        "<head>", "<head><meta HTTP-EQUIV='Content-Security-Policy' content=\"default-src 'none'; img-src data:; style-src 'unsafe-inline'; form-action 'none'; base-uri 'none'\">", 1)
     with open(train_html_report.path, "w") as f:
         f.write(_kale_html_artifact)
     # Prepare output artifacts to be retrieved during the pipeline execution
@@ -493,6 +502,9 @@ def evaluate_step(evaluate_html_report: Output[HTML], kale_metrics_artifact: Out
     )
 
     _kale_html_artifact = _kale_run_code(_kale_blocks)
+    # Whatever the step printed, its report runs no script and asks nobody for anything.
+    _kale_html_artifact = _kale_html_artifact.replace(
+        "<head>", "<head><meta HTTP-EQUIV='Content-Security-Policy' content=\"default-src 'none'; img-src data:; style-src 'unsafe-inline'; form-action 'none'; base-uri 'none'\">", 1)
     with open(evaluate_html_report.path, "w") as f:
         f.write(_kale_html_artifact)
     # Prepare output artifacts to be retrieved during the pipeline execution
@@ -632,6 +644,9 @@ def export_model_step(export_model_html_report: Output[HTML], card_input_artifac
     )
 
     _kale_html_artifact = _kale_run_code(_kale_blocks)
+    # Whatever the step printed, its report runs no script and asks nobody for anything.
+    _kale_html_artifact = _kale_html_artifact.replace(
+        "<head>", "<head><meta HTTP-EQUIV='Content-Security-Policy' content=\"default-src 'none'; img-src data:; style-src 'unsafe-inline'; form-action 'none'; base-uri 'none'\">", 1)
     with open(export_model_html_report.path, "w") as f:
         f.write(_kale_html_artifact)
     # Prepare output artifacts to be retrieved during the pipeline execution
@@ -742,6 +757,9 @@ def deploy_step(deploy_html_report: Output[HTML], contract_input_artifact: Input
     )
 
     _kale_html_artifact = _kale_run_code(_kale_blocks)
+    # Whatever the step printed, its report runs no script and asks nobody for anything.
+    _kale_html_artifact = _kale_html_artifact.replace(
+        "<head>", "<head><meta HTTP-EQUIV='Content-Security-Policy' content=\"default-src 'none'; img-src data:; style-src 'unsafe-inline'; form-action 'none'; base-uri 'none'\">", 1)
     with open(deploy_html_report.path, "w") as f:
         f.write(_kale_html_artifact)
     # Prepare output artifacts to be retrieved during the pipeline execution
@@ -844,6 +862,9 @@ def query_step(query_html_report: Output[HTML], model_uri_input_artifact: Input[
     )
 
     _kale_html_artifact = _kale_run_code(_kale_blocks)
+    # Whatever the step printed, its report runs no script and asks nobody for anything.
+    _kale_html_artifact = _kale_html_artifact.replace(
+        "<head>", "<head><meta HTTP-EQUIV='Content-Security-Policy' content=\"default-src 'none'; img-src data:; style-src 'unsafe-inline'; form-action 'none'; base-uri 'none'\">", 1)
     with open(query_html_report.path, "w") as f:
         f.write(_kale_html_artifact)
 
