@@ -11,6 +11,8 @@ from rows import on_grid
 from kalecast.series import SeriesError, read_series
 
 LARGEST_FILE = 20 * 1024 * 1024
+MOST_ROWS = 2_000_000
+"""Rows of a file: more than a CSV of that size has, so what is refused is a Parquet file."""
 SPREADSHEETS = {".xlsx", ".xls", ".xlsm", ".ods", ".numbers"}
 HEADER = re.compile(r"\s*\"?(unique_id|ds|y)\"?\s*[,;\t]", re.IGNORECASE)
 STAMPED = re.compile(r"\s*\d{4}-\d{2}-\d{2}[T ]?[\d:]*[^,;\t]*([,;\t])")
@@ -27,7 +29,7 @@ def read_table(content: bytes, name: str) -> pd.DataFrame:
             f"{name} is a spreadsheet. Please save it as CSV there (Save as… or Export) "
             "and choose that file."
         )
-    return read_series(content, name)
+    return read_series(content, name, MOST_ROWS)
 
 
 def pasted(text: str, start: str, frequency: str) -> History:
@@ -38,10 +40,10 @@ def pasted(text: str, start: str, frequency: str) -> History:
     """
     content = text.strip()
     if HEADER.match(content):
-        rows = read_series(content.encode(), "the pasted rows")
+        rows = read_series(content.encode(), "the pasted rows", MOST_ROWS)
     elif match := STAMPED.match(content):
         header = f"ds{match.group(1)}y\n"
-        rows = read_series((header + content).encode(), "the pasted rows")
+        rows = read_series((header + content).encode(), "the pasted rows", MOST_ROWS)
     else:
         return History(parse_numbers(_point_for_comma(content)), parse_start(start))
     series = rows["unique_id"].unique()

@@ -22,6 +22,8 @@ PREFIX = "kalecast-table-1."
 LARGEST_TOKEN = 4 * 1024 * 1024
 LARGEST_CONTENT = 16 * 1024 * 1024
 """Bytes of a token's content: twice what the largest file makes."""
+MOST_SERIES = 100_000
+"""Series of a file: with more, each would have less than 40 bytes of the largest token."""
 
 LONGEST_NAME = 200
 LONGEST_PROBLEM = 600
@@ -46,11 +48,14 @@ def token_of(file: str, content: bytes, most: int) -> str:
         most: rows kept of each series.
     """
     try:
-        series = newest_rows(read_table(content, file), most)
-        token = _packed({"file": file[-LONGEST_NAME:], "series": [astuple(s) for s in series]})
-        if len(token) > LARGEST_TOKEN:
+        table = read_table(content, file)
+        count = table["unique_id"].nunique()
+        series = newest_rows(table, most) if count <= MOST_SERIES else []
+        held = orjson.dumps({"file": file[-LONGEST_NAME:], "series": [astuple(s) for s in series]})
+        token = _packed(held)
+        if not series or max(len(token) / LARGEST_TOKEN, len(held) / LARGEST_CONTENT) > 1:
             raise SeriesError(
-                f"{file} holds too much for this page: {len(series):,} series. Please choose a "
+                f"{file} holds too much for this page: {count:,} series. Please choose a "
                 "file with fewer, or ask series by series as it says below for programs."
             )
     except SeriesError as error:
@@ -60,7 +65,7 @@ def token_of(file: str, content: bytes, most: int) -> str:
 
 def problem_token(text: str) -> str:
     """The token of an upload that held nothing to forecast, which says why."""
-    return _packed({"problem": text[:LONGEST_PROBLEM]})
+    return _packed(orjson.dumps({"problem": text[:LONGEST_PROBLEM]}))
 
 
 def opened(token: str) -> Upload:
@@ -72,7 +77,7 @@ def opened(token: str) -> Upload:
     try:
         content = _unpacked(token)
         problem = content.get("problem")
-        series = [_rows(*fields) for fields in content.get("series", [])]
+        series = [_rows(*fields) for fields in content.get("series", [])[:MOST_SERIES]]
         upload = Upload(str(content.get("file"))[:LONGEST_NAME], {s.name: s for s in series})
     except (ValueError, TypeError, AttributeError, zlib.error):
         raise SeriesError(CHOOSE_AGAIN) from None
@@ -90,8 +95,8 @@ def _rows(name: Any, first: Any, steps: Any, values: Any) -> Rows:
     return Rows(name, first, steps, values)
 
 
-def _packed(content: dict[str, Any]) -> str:
-    return PREFIX + urlsafe_b64encode(zlib.compress(orjson.dumps(content))).decode().rstrip("=")
+def _packed(content: bytes) -> str:
+    return PREFIX + urlsafe_b64encode(zlib.compress(content)).decode().rstrip("=")
 
 
 def _unpacked(token: str) -> Any:

@@ -11,10 +11,13 @@ and what was received. What happens to flawed data is settled here, once:
 | text in `y`, infinite values, stamps that are no ISO 8601 | `SeriesError` |
 | stamps with UTC offsets | converted to UTC; mixed with stamps without: `SeriesError` |
 | stamps off the grid, finer or coarser than the frequency | `SeriesError` |
+
+Files may come from anybody. How they are opened, and what is refused unread because it would take
+too much memory or time, is in `table_files`.
 """
 
 import hashlib
-import io
+import re
 from collections.abc import Hashable
 from pathlib import Path, PurePosixPath
 
@@ -23,6 +26,8 @@ import numpy.typing as npt
 import pandas as pd
 
 from kalecast.store import fetch_data, project_path
+from kalecast.table_files import SeriesError as SeriesError  # noqa: PLC0414
+from kalecast.table_files import read_table_file
 
 UNKNOWN = frozenset({"", "nan", "na", "n/a", "null", "none", "-"})
 """What counts as an unknown value in a text column `y`, in any case of letters."""
@@ -33,11 +38,11 @@ SPARSEST = 0.1
 OFFSET_AT_END = r":.*(?:[Zz]|[+-]\d{2}:?\d{2})$"
 
 
-class SeriesError(ValueError):
-    """Data that are no series; the text is for the person who sent them."""
-
-
-def read_series(source: str | Path | bytes | pd.DataFrame, name: str | None = None) -> pd.DataFrame:
+def read_series(
+    source: str | Path | bytes | pd.DataFrame,
+    name: str | None = None,
+    most_rows: int | None = None,
+) -> pd.DataFrame:
     """Read a long table of series.
 
     Args:
@@ -47,6 +52,7 @@ def read_series(source: str | Path | bytes | pd.DataFrame, name: str | None = No
             or tabs.
         name: what errors call the source, and what a single series without `unique_id` is
             named after. The file's name where left out.
+        most_rows: a file with more rows is refused unread.
 
     Returns:
         Columns `unique_id` (text), `ds` (timestamps without time zone), `y` (float64, NaN
@@ -56,7 +62,7 @@ def read_series(source: str | Path | bytes | pd.DataFrame, name: str | None = No
         SeriesError: the source cannot be read as such a table.
     """
     name = name or (Path(source).name if isinstance(source, str | Path) else "the table")
-    table = _read_table(source, name)
+    table = _read_table(source, name, most_rows)
     table.columns = pd.Index([str(column).strip().lower() for column in table.columns])
     _require_columns(table, name)
     table = table.dropna(how="all")
@@ -79,9 +85,13 @@ def load_series(data: str | Path) -> pd.DataFrame:
         data: a path as `kalecast.store.project_path` takes it, or an `s3:` URI.
 
     Raises:
-        SeriesError: the file cannot be read as a table of series.
+        SeriesError: the file cannot be read as a table of series, or it is another URI.
         StoreError: an `s3:` URI leads to no file that can be fetched.
     """
+    scheme = re.match(r"\s*([A-Za-z][\w+.-]+):", str(data))
+    if scheme and scheme[1] != "s3":
+        # An address that somebody names is not fetched from inside the cluster.
+        raise SeriesError(f"Expected a path or an s3: URI as data, received: '{str(data)[:60]}'.")
     if isinstance(data, str) and data.startswith("s3:"):
         return read_series(fetch_data(data), name=PurePosixPath(data).name)
     return read_series(project_path(data))
@@ -172,7 +182,9 @@ def pick(frame: pd.DataFrame, name: str = "") -> pd.DataFrame:
     return frame[frame["unique_id"] == (name or names[0])].reset_index(drop=True)
 
 
-def _read_table(source: str | Path | bytes | pd.DataFrame, name: str) -> pd.DataFrame:
+def _read_table(
+    source: str | Path | bytes | pd.DataFrame, name: str, most_rows: int | None
+) -> pd.DataFrame:
     if isinstance(source, pd.DataFrame):
         return source.copy()
     if isinstance(source, bytes):
@@ -183,48 +195,7 @@ def _read_table(source: str | Path | bytes | pd.DataFrame, name: str) -> pd.Data
         except OSError as error:
             reason = error.strerror or "it cannot be read"
             raise SeriesError(f"Expected a data file at '{source}': {reason}.") from error
-    if content[:4] == b"PAR1":
-        return _read_parquet(content, name)
-    return _read_csv(content, name)
-
-
-def _read_parquet(content: bytes, name: str) -> pd.DataFrame:
-    try:
-        return pd.read_parquet(io.BytesIO(content))
-    except Exception as error:  # pyarrow's errors share no narrower class with pandas's
-        raise SeriesError(f"Expected a whole Parquet file, {name} is damaged.") from error
-
-
-def _read_csv(content: bytes, name: str) -> pd.DataFrame:
-    if not content.strip():
-        raise SeriesError(f"Expected a CSV with columns 'ds' and 'y', {name} is empty.")
-    if b"\0" in content[:4096]:
-        raise SeriesError(f"Expected a CSV, a text file; {name} is not text.")
-    text = _decode(content)
-    separator = _separator(text)
-    try:
-        # As text, and blank lines kept, so that an error can quote a cell and its line.
-        return pd.read_csv(
-            io.StringIO(text), sep=separator, dtype=str, skip_blank_lines=False, na_filter=False
-        ).replace("", None)
-    except (pd.errors.ParserError, pd.errors.EmptyDataError, ValueError) as error:
-        reason = str(error).removeprefix("Error tokenizing data. C error: ").strip()
-        raise SeriesError(
-            f"Expected a CSV with columns 'ds' and 'y', {name} cannot be read as one: {reason}."
-        ) from error
-
-
-def _decode(content: bytes) -> str:
-    try:
-        return content.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        # A spreadsheet's export: only names of series can hold what UTF-8 does not.
-        return content.decode("cp1252", errors="replace")
-
-
-def _separator(text: str) -> str:
-    header = text.lstrip("\r\n").split("\n", 1)[0]
-    return max(",;\t", key=header.count)
+    return read_table_file(content, name, most_rows)
 
 
 def _require_columns(table: pd.DataFrame, name: str) -> None:
@@ -262,9 +233,11 @@ class _Lines(dict[int, str]):
 def _identifiers(table: pd.DataFrame, lines: dict[int, str], name: str) -> pd.Series:
     if "unique_id" not in table.columns:
         return pd.Series(Path(name).stem, index=table.index, dtype=object)
-    raw = table["unique_id"]
-    names: pd.Series = raw.astype(str).str.strip().astype(object)
-    empty = _first(raw.isna() | (names == ""))
+    # Each name once, however many rows share it; a missing one has the code -1.
+    codes, found = pd.factorize(table["unique_id"])
+    stripped = np.array([*(str(one).strip() for one in found), ""], dtype=object)
+    names = pd.Series(stripped[codes], index=table.index, dtype=object)
+    empty = _first(names == "")
     if empty is not None:
         raise SeriesError(f"Expected a name in column 'unique_id', {lines[empty]} has none.")
     return names
@@ -310,7 +283,8 @@ def _values(column: pd.Series, lines: dict[int, str]) -> pd.Series:
         values = column.astype(np.float64)
     else:
         text = column.astype("string").str.strip()
-        values = pd.to_numeric(text, errors="coerce")
+        # As floats from the start: whole numbers alone would take no decimal ones beside them.
+        values = pd.to_numeric(text, errors="coerce").astype("Float64")
         values = values.fillna(pd.to_numeric(_point_for_comma(text), errors="coerce"))
         known = ~(text.isna() | text.str.lower().isin(UNKNOWN))
         bad = _first(known & values.isna())
