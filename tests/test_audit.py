@@ -1,0 +1,50 @@
+"""An audit passes only where each package was looked up."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT / "requirements"))
+import audit  # noqa: E402
+
+SOUND = {"name": "a", "version": "1", "vulns": []}
+SKIPPED = {"name": "b", "skip_reason": "not found"}
+ADVISORY = {"id": "CVE-2026-1", "fix_versions": ["2.1"], "aliases": [], "description": ""}
+WEAK = {"name": "c", "version": "2", "vulns": [ADVISORY]}
+
+
+@pytest.mark.parametrize(
+    ("packages", "code"),
+    [([SOUND], 0), ([SOUND, SKIPPED], 3), ([SKIPPED], 3), ([WEAK, SKIPPED], 1), ([], 3)],
+)
+def test_only_what_was_looked_up_passes(packages: list[dict], code: int) -> None:
+    found = audit.Found()
+    found.add({"dependencies": packages})
+    assert found.exit_code == code
+
+
+def test_what_is_found_is_told(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    answers = {"uv": [SOUND], "page": [WEAK, SKIPPED]}
+    monkeypatch.setattr(audit, "audit", lambda lock, _: {"dependencies": answers[lock]})
+    assert audit.main(["page", "uv"]) == 1
+    told = capsys.readouterr().out
+    assert "c 2: CVE-2026-1 (mended in 2.1)" in told
+    assert told.splitlines()[-1] == '{"looked_up": 2, "not_looked_up": 1, "vulnerable": 1}'
+
+
+def test_without_a_database_it_asks_for_one_package_alone(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked: list[str] = []
+
+    def nothing(lock: str, _: str) -> None:
+        asked.append(lock)
+
+    monkeypatch.setattr(audit, "audit", nothing)
+    assert audit.main([]) == 3
+    assert asked == ["uv"]
+    assert "cannot be had from here" in capsys.readouterr().out
