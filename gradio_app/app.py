@@ -27,11 +27,12 @@ if TYPE_CHECKING:
     import gradio as gr
     from admission import Admission
     from application import Application
+    from callers import Callers
     from fastapi import FastAPI
     from forecast_client import ModelServer
 
 
-def build_app(settings: Settings) -> "tuple[Application, Admission]":
+def build_app(settings: Settings, callers: "Callers") -> "tuple[Application, Admission]":
     """The application: plain routes and the page's own, Gradio's behind them."""
     import page_route
     import uploads
@@ -51,20 +52,30 @@ def build_app(settings: Settings) -> "tuple[Application, Admission]":
     files = uploads.Uploads(server, admission)
     shown = page_route.PageRoute(event, PageEvent(server, samples), admission)
     routes = {
-        "/api/forecast": Route("POST", plain.forecast),
-        "/api/model": Route("GET", plain.model),
+        "/api/forecast": Route("POST", plain.forecast, check=callers.program_asks),
+        "/api/model": Route("GET", plain.model, check=callers.program),
         "/api/example.csv": Route("GET", plain.example),
         "/health": Route("GET", plain.alive, is_probe=True),
         "/ready": Route("GET", plain.ready, is_probe=True),
-        page_route.PATH: Route("POST", shown, page_route.busy),
-        uploads.PATH: Route("POST", files.upload, uploads.busy),
-        uploads.PROGRESS_PATH: Route("GET", files.progress),
+        page_route.PATH: Route(
+            "POST",
+            shown,
+            page_route.busy,
+            check=callers.person_asks,
+            refused=page_route.refused,
+        ),
+        uploads.PATH: Route(
+            "POST", files.upload, uploads.busy, check=callers.person_asks, refused=uploads.refused
+        ),
+        uploads.PROGRESS_PATH: Route("GET", files.progress, check=callers.person),
     }
     uploads.guard_files(page)
-    return Application(routes, _mounted(page, server), admission), admission
+    gradio = _mounted(page, server, callers)
+    application = Application(routes, gradio, settings.offers_client, callers.visitor, admission)
+    return application, admission
 
 
-def _mounted(page: "gr.Blocks", server: "ModelServer") -> "FastAPI":
+def _mounted(page: "gr.Blocks", server: "ModelServer", callers: "Callers") -> "FastAPI":
     """Gradio's own application around a page."""
     import gradio as gr
     from fastapi import FastAPI
@@ -73,7 +84,7 @@ def _mounted(page: "gr.Blocks", server: "ModelServer") -> "FastAPI":
 
     @contextlib.asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        async with server:
+        async with server, callers.followed():
             yield
 
     # The interactive documentation would load its scripts from elsewhere.
@@ -104,25 +115,31 @@ def main() -> int:
         signal.signal(number, lambda *_: sys.exit(0))
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(message)s")
     try:
-        settings = Settings.from_environment()
-        listener = _bind(settings.host, settings.port, "KALECAST_PAGE_PORT")
-        operators = None
-        if settings.metrics_port:
-            operators = _bind(settings.host, settings.metrics_port, "KALECAST_METRICS_PORT")
+        _serve(Settings.from_environment())
     except SettingsError as error:
         print(error, file=sys.stderr)
         return 2
+    return 0
+
+
+def _serve(settings: Settings) -> None:
+    listener = _bind(settings.host, settings.port, "KALECAST_PAGE_PORT")
+    operators = None
+    if settings.metrics_port:
+        operators = _bind(settings.host, settings.metrics_port, "KALECAST_METRICS_PORT")
+    from callers import Callers
+
+    callers = Callers(settings)  # it, too, says at once what is wrong with its file
     import uvloop
     from serving import raise_open_files, serve
 
     raise_open_files()
-    application, admission = build_app(settings)
+    application, admission = build_app(settings, callers)
     # What is there now stays: looking through it for garbage would stop the page for 0.1 s.
     gc.collect()
     gc.freeze()
     print(f"Kalecast page at http://{settings.host}:{settings.port}", flush=True)
     uvloop.run(serve(application, admission, settings, listener, operators))
-    return 0
 
 
 def _bind(host: str, port: int, setting: str) -> socket.socket:

@@ -4,6 +4,7 @@ What is asked for by thousands never reaches Gradio. A dictionary finds its hand
 each request stand only the counts: how many are in flight, how long they took.
 """
 
+import re
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
@@ -11,12 +12,24 @@ from dataclasses import dataclass
 import api
 import metrics
 from admission import Admission
-from outcomes import Problem
+from outcomes import Problem, TurnedAway
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import PlainTextResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+# Of Gradio's addresses, which are many and more with each release, those that are needed: by the
+# page in a browser, and by Gradio's client for programs.
+PAGE = r"/(?:config|theme\.css|favicon\.ico|(?:assets|static)/.+)?"
+CLIENT = r"/gradio_api/(?:info|queue/(?:join|data)|(?:run|call)/[\w/-]+)"
+
 CLOSE = (b"connection", b"close")
+
+Check = Callable[[Scope], None]
+"""Looks at who asks, and raises `TurnedAway`."""
+
+
+def anybody(_: Scope) -> None:
+    """Let everybody ask."""
 
 
 @dataclass(frozen=True)
@@ -27,16 +40,36 @@ class Route:
     handler: Callable[[Request], Awaitable[Response]]
     busy: Callable[[], Response] = api.busy
     """The answer where there is too much to do."""
+    check: Check = anybody
+    refused: Callable[[Problem], Response] = api.told
+    """The answer to who may not ask."""
     is_probe: bool = False
     """Whether it is answered even then."""
 
 
 class Application:
-    """The ASGI application."""
+    """The ASGI application.
 
-    def __init__(self, routes: Mapping[str, Route], gradio: ASGIApp, admission: Admission) -> None:
+    Args:
+        routes: what is answered here, by path.
+        gradio: what answers the rest that there is.
+        offers_client: whether Gradio's own client may forecast.
+        check: of who asks Gradio.
+        admission: how much is taken on.
+    """
+
+    def __init__(
+        self,
+        routes: Mapping[str, Route],
+        gradio: ASGIApp,
+        offers_client: bool,
+        check: Check,
+        admission: Admission,
+    ) -> None:
         self._routes = routes
         self._gradio = gradio
+        self._gradios = re.compile(f"{PAGE}|{CLIENT}" if offers_client else PAGE)
+        self._check = check
         self._admission = admission
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -75,21 +108,33 @@ class Application:
         self, route: Route | None, scope: Scope, receive: Receive, send: Send
     ) -> None:
         if route is not None:
-            response = await _by_method(route, Request(scope, receive))
-        elif scope["path"].startswith("/api/") or scope["path"] == "/metrics":
-            # Gradio would answer with a page.
+            response = await _routed(route, Request(scope, receive))
+        elif not self._gradios.fullmatch(scope["path"]):
             response = api.told(Problem(404, "There is no such address here."))
+        elif problem := _refusal(self._check, scope):
+            response = PlainTextResponse(problem.text, problem.status, problem.headers)
         else:
             await self._gradio(scope, receive, send)
             return
         await response(scope, receive, send)
 
 
-async def _by_method(route: Route, request: Request) -> Response:
+async def _routed(route: Route, request: Request) -> Response:
     # A HEAD is a GET whose body the server leaves out.
     if request.method == route.method or (request.method, route.method) == ("HEAD", "GET"):
+        if problem := _refusal(route.check, request.scope):
+            request.scope[metrics.TOLD] = problem.status
+            return route.refused(problem)
         return await route.handler(request)
     wrong = Problem(405, f"Expected {route.method}, received {request.method[:20]}.")
     response = api.told(wrong)
     response.headers["Allow"] = route.method
     return response
+
+
+def _refusal(check: Check, scope: Scope) -> Problem | None:
+    try:
+        check(scope)
+    except TurnedAway as error:
+        return error.problem
+    return None

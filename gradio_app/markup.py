@@ -20,6 +20,8 @@ from kalecast.bundle import Contract
 DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 
+FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n")
+
 HEADER = (
     '<header class="kc-header"><h1>Kalecast</h1>'
     "<p>The next hours of your hourly numbers, and how sure that is.</p></header>"
@@ -106,18 +108,25 @@ def card(contract: Contract | None) -> str:
     )
 
 
-def for_programs(address: str) -> str:
-    """How a program asks, with examples that run as they stand."""
+KEY_STATUSES = """
+- `401`: no key that holds; `KALECAST_KEY` in the example is yours.
+- `429`: more than you may ask for in a minute; `Retry-After` says when to go on."""
+
+
+def for_programs(address: str, *, need_key: bool, have_gradio: bool) -> str:
+    """How a program asks, with examples that run as they stand.
+
+    Args:
+        address: of the page.
+        need_key: whether programs need one.
+        have_gradio: whether Gradio's own API forecasts, too.
+    """
+    statuses = KEY_STATUSES if need_key else ""
+    gradio = _with_gradio(address) if have_gradio else ""
+    key = ' -H "Authorization: Bearer $KALECAST_KEY"' if need_key else ""
     shell = (
-        f"curl -s --retry 5 {address}/api/forecast -H 'Content-Type: application/json' \\\n"
+        f"curl -s --retry 5 {address}/api/forecast{key} -H 'Content-Type: application/json' \\\n"
         '  -d "{\\"history\\": \\"$(seq -s, 1 336)\\", \\"start\\": \\"2026-01-01 00:00\\"}"'
-    )
-    python = (
-        "from gradio_client import Client\n"
-        'history = ",".join(str(hour % 24) for hour in range(336))\n'
-        f'client = Client("{address}", verbose=False)\n'
-        'answer = client.predict(history, "2026-01-01 00:00", 24, api_name="/forecast")\n'
-        'print(answer["forecast"]["0.5"])'
     )
     return f"""Over plain HTTP, one request a forecast:
 
@@ -135,9 +144,20 @@ the times, or `step` without a start. `notes` says what to know about the histor
 Whatever is wrong is told in words, in the field `detail` of the answer's JSON:
 
 - `400`: the history, start or horizon is not as above, or the body is no such JSON.
-- `413`, `415`: the body is larger than 512 KB, or not sent as `application/json`.
+- `413`, `415`: the body is larger than 512 KB, or not sent as `application/json`.{statuses}
 - `503`: too many are asking, or the service is not answering. Ask again after as many seconds as \
-the header `Retry-After` says, as `curl --retry` does by itself.
+the header `Retry-After` says, as `curl --retry` does by itself.{gradio}"""
+
+
+def _with_gradio(address: str) -> str:
+    python = (
+        "from gradio_client import Client\n"
+        'history = ",".join(str(hour % 24) for hour in range(336))\n'
+        f'client = Client("{address}", verbose=False)\n'
+        'answer = client.predict(history, "2026-01-01 00:00", 24, api_name="/forecast")\n'
+        'print(answer["forecast"]["0.5"])'
+    )
+    return f"""
 
 In Python with Gradio's client, which is slower (for thousands of forecasts use the address above):
 
@@ -186,8 +206,13 @@ def _labels(forecast: Forecast) -> list[str]:
 
 
 def _csv_cell(text: str) -> str:
+    """A name as a cell that no spreadsheet takes for a formula, or for several cells."""
+    if text.startswith(FORMULA_STARTS):
+        text = "'" + text
+    # Where a decimal comma is usual, a spreadsheet splits at semicolons, too, but not in quotes.
+    quoting = csv.QUOTE_MINIMAL if re.fullmatch(r"[\w .:/-]*", text) else csv.QUOTE_ALL
     cell = io.StringIO()
-    csv.writer(cell, lineterminator="").writerow([text])
+    csv.writer(cell, lineterminator="", quoting=quoting).writerow([text])
     return cell.getvalue()
 
 

@@ -38,6 +38,12 @@ REFUSALS = Counter(
     ["reason"],
     registry=REGISTRY,
 )
+TURNED_AWAY = Counter(
+    "kalecast_page_turned_away",
+    "Requests refused because of who asks: key, sign-in, quota. No load, so not among refusals.",
+    ["reason"],
+    registry=REGISTRY,
+)
 WAITING = Gauge(
     "kalecast_page_waiting", "Forecasts that wait for the model server.", registry=REGISTRY
 )

@@ -39,11 +39,26 @@ class Problem:
     text: str
     retry_after: int | None = None
     """Seconds after which asking again makes sense."""
+    challenge: str = ""
+    """How programs show who they are; empty for people, whom a browser would ask otherwise."""
 
     @property
     def headers(self) -> dict[str, str]:
         """The answer's headers."""
-        return {} if self.retry_after is None else {"Retry-After": str(self.retry_after)}
+        headers = {}
+        if self.retry_after is not None:
+            headers["Retry-After"] = str(self.retry_after)
+        if self.challenge:
+            headers["WWW-Authenticate"] = self.challenge
+        return headers
+
+
+class TurnedAway(Exception):
+    """Nobody knows who is asking, or they may not ask once more; the problem says which."""
+
+    def __init__(self, problem: Problem) -> None:
+        super().__init__(problem.text)
+        self.problem = problem
 
 
 def problem_of(error: Exception) -> Problem:

@@ -37,7 +37,13 @@ def build_page(
         with gr.Accordion("About the model", open=True, elem_id="kc-about"):
             model_card = gr.Markdown(markup.card(None), sanitize_html=False)
         with gr.Accordion("For programs", open=False, elem_id="kc-programs"):
-            gr.Markdown(markup.for_programs(settings.public_url))
+            gr.Markdown(
+                markup.for_programs(
+                    settings.public_url,
+                    need_key=settings.customers is not None,
+                    have_gradio=settings.offers_client,
+                )
+            )
         _, sample, upload, series, _, _, horizon = inputs
         event = gr.on(
             [page.load, press.click, sample.input, upload.upload, series.input, horizon.release],
@@ -51,7 +57,8 @@ def build_page(
             api_name="show",
             api_visibility="private",
         )
-        gr.api(_for_clients(settings, server), api_name="forecast", queue=False)
+        if settings.offers_client:
+            gr.api(_for_clients(settings, server), api_name="forecast", queue=False)
     return page, event["id"]
 
 

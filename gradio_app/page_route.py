@@ -9,7 +9,7 @@ import metrics
 import orjson
 from admission import Admission
 from api import json_response
-from outcomes import BUSY, BUSY_SECONDS, Overloaded, Unacceptable
+from outcomes import BUSY, BUSY_SECONDS, Overloaded, Problem, Unacceptable
 from page_event import Controls, PageEvent, Update, banner, update
 from starlette.requests import Request
 from starlette.responses import Response
@@ -63,5 +63,10 @@ class PageRoute:
 
 def busy() -> Response:
     """The page's banner where there is too much to do, without a look at the request."""
-    updates: list[Update] = [*banner(BUSY), update(), update(), update()]
-    return json_response({"data": updates}, headers={"Retry-After": str(BUSY_SECONDS)})
+    return refused(Problem(503, BUSY, BUSY_SECONDS))
+
+
+def refused(problem: Problem) -> Response:
+    """The page's banner for who may not ask: of a 401 the frontend would show the word "Error"."""
+    updates: list[Update] = [*banner(problem.text), update(), update(), update()]
+    return json_response({"data": updates}, headers=problem.headers)

@@ -1,6 +1,7 @@
 """Settings: everything the page takes from its environment, checked where it enters."""
 
 import os
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,6 +39,21 @@ class Settings:
     """Requests under way to each address of the model server, at most."""
     drain: float = 5.0
     """Seconds between SIGTERM and the end of listening, for a balancer to notice."""
+    customers: Path | None = None
+    """The file of customers and their keys; without one programs need none."""
+    signed_in_header: str = ""
+    """The header, in small letters, in which a proxy names who is signed in; empty for no proxy."""
+    gradio_client: bool = True
+    """Whether Gradio's client for programs may forecast too; its queue is not for thousands."""
+    page_quota: int = 120
+    """Forecasts and uploads a minute that a signed-in person may ask for."""
+    quota_replicas: str = "1"
+    """Replicas that share the quotas: their number, or a name that has an address for each."""
+
+    @property
+    def offers_client(self) -> bool:
+        """Whether Gradio's client may forecast: it brings no key, and counts for no quota."""
+        return self.gradio_client and not self.customers and not self.signed_in_header
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> "Settings":
@@ -72,6 +88,11 @@ class Settings:
                 given, "KALECAST_UPSTREAM_REQUESTS", int, cls.upstream_requests, 1, 256
             ),
             drain=_number(given, "KALECAST_DRAIN_SECONDS", float, cls.drain, 0, 600),
+            customers=Path(given["KALECAST_CUSTOMERS"]) if "KALECAST_CUSTOMERS" in given else None,
+            signed_in_header=_header(given, "KALECAST_SIGNED_IN_HEADER"),
+            gradio_client=_switch(given, "KALECAST_GRADIO_CLIENT"),
+            page_quota=_number(given, "KALECAST_PAGE_QUOTA", int, cls.page_quota, 1, 1_000_000),
+            quota_replicas=_replicas(given, "KALECAST_QUOTA_REPLICAS", cls.quota_replicas),
         )
 
 
@@ -91,6 +112,32 @@ def _number[Number: (int, float)](  # noqa: PLR0913, PLR0917 - a setting and its
     if not least <= number <= most:
         raise SettingsError(f"Expected {name} from {least} to {most}, received: {text!r}")
     return number
+
+
+def _header(given: Mapping[str, str], name: str) -> str:
+    text = given.get(name, "").lower()
+    # Not with an underscore, which proxies read as a hyphen: two headers would pass for one.
+    if not re.fullmatch("(x-[a-z0-9-]{1,60})?", text):
+        raise SettingsError(
+            f"Expected {name} as a header such as X-Auth-Request-User, received: {text!r}"
+        )
+    return text
+
+
+def _switch(given: Mapping[str, str], name: str) -> bool:
+    text = given.get(name, "on").lower()
+    if text not in ("on", "off"):
+        raise SettingsError(f"Expected {name} as on or off, received: {text!r}")
+    return text == "on"
+
+
+def _replicas(given: Mapping[str, str], name: str, default: str) -> str:
+    text = given.get(name, default)
+    if not re.fullmatch("[1-9][0-9]{0,3}|[A-Za-z][A-Za-z0-9.-]{0,252}", text):
+        raise SettingsError(
+            f"Expected {name} as a number from 1 to 9999 or a host's name, received: {text!r}"
+        )
+    return text
 
 
 def _address(name: str, text: str) -> str:

@@ -20,7 +20,7 @@ from admission import Admission
 from api import json_response
 from forecast_client import ModelServer
 from gradio.blocks import Block
-from outcomes import BUSY, BUSY_SECONDS, Overloaded, ServiceDown, Unacceptable
+from outcomes import BUSY, BUSY_SECONDS, Overloaded, Problem, ServiceDown, Unacceptable
 from rows import KEPT
 from starlette.datastructures import UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
@@ -77,7 +77,12 @@ class Uploads:
 
 def busy() -> Response:
     """The answer where there is too much to do: a token that says so, as a page shows no other."""
-    return json_response([problem_token(BUSY)], headers={"Retry-After": str(BUSY_SECONDS)})
+    return refused(Problem(503, BUSY, BUSY_SECONDS))
+
+
+def refused(problem: Problem) -> Response:
+    """Such a token for who may not ask."""
+    return json_response([problem_token(problem.text)], headers=problem.headers)
 
 
 class _InMemory(MultiPartParser):

@@ -1,0 +1,163 @@
+"""Callers: who is asking, and whether they may ask once more.
+
+Programs carry a key (`keyring.py`). People are signed in by a proxy before the page, which names
+them in a header; that nobody else sets this header is the proxy's business. Where neither is set
+up, everybody may ask: on one's own machine nobody needs an account.
+"""
+
+import asyncio
+import contextlib
+import logging
+import math
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import customers
+import metrics
+from keyring import Keyring
+from outcomes import Problem, TurnedAway
+from quotas import Buckets, Quota
+from replicas import Replicas
+from settings import Settings
+from starlette.types import Scope
+from watched_file import WatchedFile
+
+logger = logging.getLogger(__name__)
+
+SIGNED_OUT = "You are not signed in, or not any more. Please load this page again."
+
+SPENT = "You have {} a minute and have asked for more; please ask again in {}."
+
+LONGEST_NAME = 256
+"""Characters of the name that a signed-in person has with the proxy."""
+
+OPEN_PATHS = ("/assets/", "/static/", "/theme.css", "/favicon.ico")
+"""Gradio's own files, the same in every Gradio: a page of 90 of them asks once who is there."""
+
+
+class Callers:
+    """Everybody who asks.
+
+    Raises:
+        CustomersError: the customers file cannot be read.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._file = _customers_file(settings.customers) if settings.customers else None
+        self._header = settings.signed_in_header.encode("ascii")
+        self._replicas = Replicas(settings.quota_replicas)
+        self._person = Quota(settings.page_quota, settings.page_quota)
+        self._programs = Buckets(lambda: self._replicas.count)
+        self._people = Buckets(lambda: self._replicas.count)
+        if bool(self._file) != bool(self._header):
+            logger.warning(_half_open(settings))
+
+    @contextlib.asynccontextmanager
+    async def followed(self) -> AsyncIterator[None]:
+        """Know of new keys and replicas while the block runs."""
+        followed = [self._replicas.follow()] + ([self._file.follow()] if self._file else [])
+        tasks = [asyncio.create_task(follow) for follow in followed]
+        try:
+            yield
+        finally:
+            for task in tasks:
+                task.cancel()
+
+    def program(self, scope: Scope) -> None:
+        """Let a program in that has a key.
+
+        Raises:
+            TurnedAway: it has none.
+        """
+        self._customer(scope)
+
+    def program_asks(self, scope: Scope) -> None:
+        """Let a program in that has a key and may ask for one more forecast.
+
+        Raises:
+            TurnedAway: it has none, or may not.
+        """
+        customer = self._customer(scope)
+        if customer is not None:
+            _spend(self._programs, customer.name, customer.quota)
+
+    def person(self, scope: Scope) -> None:
+        """Let a person in who is signed in.
+
+        Raises:
+            TurnedAway: nobody is.
+        """
+        self._name(scope)
+
+    def person_asks(self, scope: Scope) -> None:
+        """Let a person in who is signed in and may ask for one more forecast.
+
+        Raises:
+            TurnedAway: nobody is, or may not.
+        """
+        name = self._name(scope)
+        if name is not None:
+            _spend(self._people, name, self._person)
+
+    def visitor(self, scope: Scope) -> None:
+        """Let a person in who is signed in, or asks for what is no secret.
+
+        Raises:
+            TurnedAway: neither.
+        """
+        if self._header and not scope["path"].startswith(OPEN_PATHS):
+            self.person(scope)
+
+    def _customer(self, scope: Scope) -> customers.Customer | None:
+        if self._file is None:
+            return None
+        try:
+            return self._file.content.customer(_only(scope, b"authorization"))
+        except TurnedAway:
+            metrics.TURNED_AWAY.labels("key").inc()
+            raise
+
+    def _name(self, scope: Scope) -> str | None:
+        if not self._header:
+            return None
+        name = (_only(scope, self._header) or b"").strip().decode("latin-1")
+        if not 0 < len(name) <= LONGEST_NAME:
+            metrics.TURNED_AWAY.labels("sign-in").inc()
+            raise TurnedAway(Problem(401, SIGNED_OUT))
+        return name
+
+
+def _spend(buckets: Buckets, name: str, quota: Quota) -> None:
+    wait = buckets.take(name, quota, time.monotonic())
+    if wait:
+        metrics.TURNED_AWAY.labels("quota").inc()
+        seconds = math.ceil(wait)
+        told = SPENT.format(_many(quota.per_minute, "forecast"), _many(seconds, "second"))
+        raise TurnedAway(Problem(429, told, seconds))
+
+
+def _many(count: int, what: str) -> str:
+    return f"1 {what}" if count == 1 else f"{count:,} {what}s"
+
+
+def _only(scope: Scope, header: bytes) -> bytes | None:
+    """A header's value; of two nobody could say which one a proxy has looked at."""
+    values = [value for name, value in scope["headers"] if name == header]
+    return values[0] if len(values) == 1 else None
+
+
+def _customers_file(path: Path) -> WatchedFile[Keyring]:
+    try:
+        return WatchedFile(path, lambda text: Keyring(customers.read(text)))
+    except OSError as error:
+        told = f"Expected KALECAST_CUSTOMERS to name a file: {path}: {error.strerror}."
+        raise customers.CustomersError(told) from error
+    except ValueError as error:
+        raise customers.CustomersError(f"KALECAST_CUSTOMERS: {path}: {error}") from error
+
+
+def _half_open(settings: Settings) -> str:
+    if settings.customers:
+        return "KALECAST_SIGNED_IN_HEADER is not set: on the page anybody may ask, without a key."
+    return "KALECAST_CUSTOMERS is not set: at /api/forecast anybody may ask, without signing in."
