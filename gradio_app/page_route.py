@@ -42,7 +42,7 @@ class PageRoute:
             request.scope[metrics.TOLD] = 503
             return busy()
         except Unacceptable as error:
-            # Gradio's frontend shows what is called an error.
+            # What is called an error, page.js shows.
             return json_response({"error": str(error)}, error.status)
         if problem:
             request.scope[metrics.TOLD] = problem.status

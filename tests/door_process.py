@@ -27,6 +27,8 @@ class Door:
     """A door that answers."""
 
     protected: protected.Protected
+    page: Service
+    """What it stands before, started by somebody else."""
 
     @property
     def url(self) -> str:
@@ -60,7 +62,7 @@ def opened(page: str, options: Sequence[str] = ()) -> Iterator[Door]:
     with TemporaryDirectory(prefix="kalecast-door-") as name:
         folder = Path(name)
         folder.chmod(0o755)
-        port = urlsplit(page).port or 0
-        found = protected.door(Service("page", [], port, "/ready", folder), folder, options)
+        behind = Service("page", [], urlsplit(page).port or 0, "/ready", folder)
+        found = protected.door(behind, folder, options)
         with found.service:
-            yield Door(found)
+            yield Door(found, behind)

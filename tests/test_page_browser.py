@@ -1,11 +1,7 @@
-"""The page in a browser: what a customer sees and does.
-
-KALECAST_SCREENSHOTS names a folder for pictures of it.
-"""
+"""The page in a browser: what a customer sees and does."""
 
 import csv
 import io
-import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,13 +10,13 @@ from urllib.parse import urlsplit
 import page_process
 import pytest
 import requests
-from chromium import DESKTOP, PATIENCE, PHONE
+from chromium import PHONE
 from model_files import contract
 from page_process import Page, stamp, value
-from playwright.sync_api import Browser, Download, Locator, expect
-from playwright.sync_api import Page as Tab
+from playwright.sync_api import Browser, expect
 from ports import free_ports
 from stand_in_server import Behaviour, StandInServer, standing_in
+from visits import Visit, no_sideways_scroll, rows_of, table_of
 
 pytestmark = pytest.mark.slow
 
@@ -46,81 +42,15 @@ def page(
         yield page
 
 
-class Visit:
-    """A tab on the page, and all that the browser complained about or asked elsewhere."""
-
-    def __init__(self, browser: Browser, page: Page, **options: object) -> None:
-        self.context = browser.new_context(**{"viewport": DESKTOP, **options})
-        self.tab: Tab = self.context.new_page()
-        self.tab.set_default_timeout(PATIENCE)
-        self.complaints: list[str] = []
-        self.elsewhere: list[str] = []
-        self.tab.on("console", lambda m: m.type == "error" and self.complaints.append(m.text))
-        self.tab.on("pageerror", lambda error: self.complaints.append(str(error)))
-        self.tab.on("response", lambda r: r.status >= 400 and self.complaints.append(r.url))
-        self.tab.on("request", lambda request: self._note(request.url, page.url))
-        self.tab.goto(page.url)
-        expect(self.figure).to_be_visible()
-
-    def _note(self, url: str, home: str) -> None:
-        if not url.startswith((home, "data:", "blob:")):
-            self.elsewhere.append(url)
-
-    @property
-    def figure(self) -> Locator:
-        return self.tab.locator("#kc-plot .main-svg").first
-
-    @property
-    def sentence(self) -> Locator:
-        return self.tab.locator(".kc-sentence")
-
-    @property
-    def banner(self) -> Locator:
-        return self.tab.locator(".kc-banner")
-
-    def source(self, name: str) -> None:
-        self.tab.locator("#kc-source label", has_text=name).click()
-
-    def upload(self, name: str, content: bytes) -> None:
-        clear = self.tab.get_by_label("Clear")
-        if clear.count():
-            clear.first.click()
-        file = {"name": name, "mimeType": "text/csv", "buffer": content}
-        self.tab.locator("#kc-file input[type=file]").set_input_files(file)
-
-    def forecast(self) -> None:
-        self.tab.locator("#kc-forecast").click()
-
-    def download(self) -> Download:
-        with self.tab.expect_download() as found:
-            self.tab.get_by_text("Download as CSV").click()
-        return found.value
-
-    def picture(self, name: str, whole: bool = True) -> None:
-        if folder := os.environ.get("KALECAST_SCREENSHOTS"):
-            self.tab.wait_for_timeout(600)  # Plotly's and Gradio's fading in
-            self.tab.screenshot(path=Path(folder) / f"{name}.png", full_page=whole)
-
-
 @pytest.fixture
 def visit(browser: Browser, page: Page) -> Iterator[Visit]:
-    visit = Visit(browser, page)
+    visit = Visit(browser, page.url)
     yield visit
-    visit.context.close()
-    assert visit.elsewhere == []
-    assert visit.complaints == []
-
-
-def rows_of(name: str, count: int, base: float = 100.0) -> list[str]:
-    return [f"{name},{stamp(hour)},{value(hour, base)}" for hour in range(count)]
-
-
-def table_of(*rows: str) -> bytes:
-    return ("unique_id,ds,y\n" + "\n".join(rows) + "\n").encode()
+    visit.close()
 
 
 def test_first_view_shows_a_forecast(visit: Visit) -> None:
-    expect(visit.tab.locator(".kc-reading h2")).to_have_text("Town hall")
+    expect(visit.heading).to_have_text("Town hall")
     expect(visit.tab.locator(".kc-when")).to_contain_text("The next 48 hours after Saturday 10")
     expect(visit.sentence).to_contain_text("Peak: about 420 around Sunday 11 January, 18:00")
     expect(visit.sentence).to_contain_text("380 to 460")
@@ -161,7 +91,7 @@ def test_a_forecast_is_one_request_that_gradio_does_not_see(
 def test_pick_another_sample(visit: Visit) -> None:
     visit.tab.get_by_label("Sample series").click()
     visit.tab.get_by_role("option", name="Library").click()
-    expect(visit.tab.locator(".kc-reading h2")).to_have_text("Library")
+    expect(visit.heading).to_have_text("Library")
     expect(visit.tab.locator(".kc-note").first).to_contain_text("2 of the last 240 hours are")
 
 
@@ -202,11 +132,11 @@ def test_table(visit: Visit) -> None:
 def test_upload_with_several_series(visit: Visit) -> None:
     visit.source("Your file")
     visit.upload("sites.csv", table_of(*rows_of("north", 200), *rows_of("south <b>", 60, 900.0)))
-    expect(visit.tab.locator(".kc-reading h2")).to_have_text("north")
+    expect(visit.heading).to_have_text("north")
     visit.picture("desktop-upload")
     visit.tab.locator("#kc-series input").click()
     visit.tab.get_by_role("option", name="south").click()
-    expect(visit.tab.locator(".kc-reading h2")).to_have_text("south <b>")
+    expect(visit.heading).to_have_text("south <b>")
     expect(visit.tab.locator(".kc-note").first).to_contain_text("The history has 60 hours")
     assert visit.download().suggested_filename == "south-b-forecast.csv"
 
@@ -215,7 +145,7 @@ def test_upload_without_names(visit: Visit) -> None:
     rows = "\n".join(f"{stamp(hour)};{value(hour, 10)}".replace(".", ",") for hour in range(100))
     visit.source("Your file")
     visit.upload("shop's sales.csv", f"ds;y\n{rows}\n".encode("utf-8-sig"))
-    expect(visit.tab.locator(".kc-reading h2")).to_contain_text("sales")
+    expect(visit.heading).to_contain_text("sales")
     expect(visit.tab.locator("#kc-series")).not_to_be_visible()
 
 
@@ -226,7 +156,7 @@ def test_the_offered_example_can_be_uploaded(visit: Visit) -> None:
         visit.tab.get_by_text("Download a small example").click()
     visit.picture("desktop-form")
     visit.upload("example.csv", Path(found.value.path()).read_bytes())
-    expect(visit.tab.locator(".kc-reading h2")).to_have_text("office")
+    expect(visit.heading).to_have_text("office")
 
 
 BAD_FILES = {
@@ -264,7 +194,7 @@ def test_bad_files_are_told_in_words_and_the_page_goes_on(visit: Visit) -> None:
         if name == "text in y":
             visit.picture("desktop-error", whole=False)
     visit.upload("good.csv", table_of(*rows_of("good", 99)))
-    expect(visit.tab.locator(".kc-reading h2")).to_have_text("good")
+    expect(visit.heading).to_have_text("good")
     expect(visit.banner).to_have_count(0)
 
 
@@ -285,16 +215,16 @@ def test_ten_thousand_series(visit: Visit) -> None:
     rows = (f"s{name},{stamp(hour)},{hour}" for name in range(10_000) for hour in range(50))
     visit.source("Your file")
     visit.upload("many.csv", table_of(*rows))
-    expect(visit.tab.locator(".kc-reading h2")).to_have_text("s0")
+    expect(visit.heading).to_have_text("s0")
     expect(visit.tab.locator("#kc-series")).to_contain_text("the first 500 of 10,000")
     chosen = visit.tab.locator("#kc-series input")
     chosen.fill("s9876")
     chosen.press("Enter")
-    expect(visit.tab.locator(".kc-reading h2")).to_have_text("s9876")
+    expect(visit.heading).to_have_text("s9876")
 
 
 def test_file_too_large(browser: Browser, page: Page) -> None:
-    visit = Visit(browser, page)
+    visit = Visit(browser, page.url)
     visit.source("Your file")
     line = b"a,2026-01-01 00:00,5\n"
     visit.upload("huge.csv", b"unique_id,ds,y\n" + line * (21 * 2**20 // len(line)))
@@ -308,7 +238,7 @@ def test_file_too_large(browser: Browser, page: Page) -> None:
 
 def test_pasted_numbers(visit: Visit) -> None:
     visit.source("Your numbers")
-    visit.tab.locator("#kc-numbers textarea").fill("\n".join(str(h % 24) for h in range(72)))
+    visit.paste("\n".join(str(h % 24) for h in range(72)))
     visit.forecast()
     expect(visit.sentence).to_contain_text("Peak: about 23 in 24 hours")
     visit.tab.locator("#kc-start input, #kc-start textarea").first.fill("2026-03-01 00:00")
@@ -320,7 +250,7 @@ def test_pasted_numbers(visit: Visit) -> None:
 def test_pasted_rows_with_stamps(visit: Visit) -> None:
     visit.source("Your numbers")
     rows = "\n".join(f"{stamp(hour)}, {value(hour, 50)}" for hour in range(100))
-    visit.tab.locator("#kc-numbers textarea").fill(rows)
+    visit.paste(rows)
     visit.forecast()
     expect(visit.tab.locator(".kc-when")).to_contain_text("after Monday 5 January 2026, 03:00")
 
@@ -337,7 +267,7 @@ def test_pasted_rows_with_stamps(visit: Visit) -> None:
 )
 def test_bad_numbers(visit: Visit, text: str, told: str) -> None:
     visit.source("Your numbers")
-    visit.tab.locator("#kc-numbers textarea").fill(text)
+    visit.paste(text)
     visit.forecast()
     expect(visit.banner).to_contain_text(told)
 
@@ -376,7 +306,7 @@ def test_any_replica_answers_for_an_upload(
     """Every other request of the browser goes to another replica, as with a plain balancer."""
     visit.source("Your file")
     visit.upload("sites.csv", table_of(*rows_of("north", 200), *rows_of("south", 100)))
-    expect(visit.tab.locator(".kc-reading h2")).to_have_text("north")
+    expect(visit.heading).to_have_text("north")
     with page_process.running(tmp_path, model_server.url) as other:
         visit.tab.route(
             "**/gradio_api/**",
@@ -384,7 +314,7 @@ def test_any_replica_answers_for_an_upload(
         )
         visit.tab.locator("#kc-series input").click()
         visit.tab.get_by_role("option", name="south").click()
-        expect(visit.tab.locator(".kc-reading h2")).to_have_text("south")
+        expect(visit.heading).to_have_text("south")
         visit.tab.unroute("**/gradio_api/**")
 
 
@@ -392,34 +322,32 @@ def test_any_replica_answers_for_an_upload(
 def test_phone(browser: Browser, page: Page, scheme: str) -> None:
     visit = Visit(
         browser,
-        page,
+        page.url,
         viewport=PHONE,
         is_mobile=True,
         has_touch=True,
         device_scale_factor=2,
         color_scheme=scheme,
     )
-    _no_sideways_scroll(visit)
+    no_sideways_scroll(visit)
     visit.picture(f"phone-{scheme}")
     visit.tab.get_by_text("All hours as a table").click()
     visit.tab.get_by_text("For programs").click()
-    _no_sideways_scroll(visit)
+    no_sideways_scroll(visit)
     visit.picture(f"phone-{scheme}-open")
     for name in ("Your file", "Your numbers"):
         visit.source(name)
-        _no_sideways_scroll(visit)
+        no_sideways_scroll(visit)
         visit.picture(f"phone-{scheme}-{name.split()[1]}", whole=False)
-    visit.tab.locator("#kc-numbers textarea").fill("5, 6 " * 40)
+    visit.paste("5, 6 " * 40)
     visit.forecast()
-    expect(visit.tab.locator(".kc-reading h2")).to_have_text("Your numbers")
-    expect(visit.tab.locator(".kc-reading h2")).to_be_in_viewport()
-    visit.context.close()
-    assert visit.elsewhere == []
-    assert visit.complaints == []
+    expect(visit.heading).to_have_text("Your numbers")
+    expect(visit.heading).to_be_in_viewport()
+    visit.close()
 
 
 def test_dark_desktop(browser: Browser, page: Page) -> None:
-    visit = Visit(browser, page, color_scheme="dark")
+    visit = Visit(browser, page.url, color_scheme="dark")
     colour = "element => getComputedStyle(element).fill"
     tick = visit.tab.locator("#kc-plot .ytick text").first.evaluate(colour)
     assert tick == "rgb(148, 163, 184)"
@@ -449,8 +377,3 @@ def test_strict_content_security_policy(browser: Browser, page: Page) -> None:
     expect(tab.locator("#kc-plot .main-svg").first).to_be_visible()
     context.close()
     assert refused == []
-
-
-def _no_sideways_scroll(visit: Visit) -> None:
-    widths = visit.tab.evaluate("[document.documentElement.scrollWidth, innerWidth]")
-    assert widths[0] <= widths[1]

@@ -30,7 +30,7 @@ REFUSALS = {
     "numbers separated by commas or spaces, a start is a time such as 2026-01-31 13:00.",
     401: "Please sign in: open the forecast page anew.",
     403: "This request looks like an attack and was not passed on. If it was none, please tell "
-    "those who run this service its number: $request_id.",
+    "those who run this service its number: $refusal_number.",
     404: "There is no such address here.",
     405: "This address does not take requests of this kind.",
     408: "The request did not come in time.",
@@ -45,7 +45,7 @@ REFUSALS = {
 }
 """What customers read when they are refused; the same sentence as JSON and as a page."""
 
-SAME_AS = {494: 431, 495: 400, 496: 400, 497: 400, 501: 405, 502: 503, 504: 503}
+SAME_AS = {494: 431, 495: 400, 496: 400, 497: 400, 501: 405, 502: 503, 504: 503, 505: 400}
 """Codes that nginx has of its own, and what is said instead."""
 
 SIGN_IN = (
@@ -91,12 +91,20 @@ class Limits:
     event_rate: int = 5
     """Forecasts on the page."""
     event_burst: int = 30
-    upload_rate: int = 1
+    upload_rate: int = 12
+    """A minute: the largest file takes the page a second."""
     upload_burst: int = 10
     document_rate: int = 5
     document_burst: int = 30
+    large_rate: int = 2
+    """Of bodies of 100 KB and more."""
+    large_burst: int = 20
     open_connections: int = 100
     """Requests under way at the same time."""
+    head_seconds: int = 10
+    """Within which a handshake, and a request's head, must come whole."""
+    body_seconds: int = 10
+    """Within which the next part of a body must come."""
 
 
 @dataclass(frozen=True)
@@ -275,6 +283,11 @@ def _location(code: int, form: str, kind: str, body: str) -> list[str]:
 def _told() -> str:
     """The refusals' sentences, as JSON for programs and scripts, as a page for people."""
     lines = [
+        "# The number by which the logs know a request: what the front tier gave it.",
+        "map $http_x_request_id $refusal_number {",
+        "    default $request_id;",
+        '    "~^[0-9a-f]{32}$" $http_x_request_id;',
+        "}",
         "# Whoever typed the address gets a page; programs and the page's own scripts read JSON.",
         "map $http_accept $refusal_form {",
         "    default json;",

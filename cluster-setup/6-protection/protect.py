@@ -14,6 +14,7 @@ import resource
 import shutil
 import signal
 import socket
+import stat
 import subprocess
 import sys
 import time
@@ -158,9 +159,20 @@ def _open_files() -> int:
 
 
 def _open_to_workers(folder: Path) -> None:
-    """Started by root, nginx's workers are somebody else, and keep parts of uploads here."""
-    if os.geteuid() == 0:
-        (folder / "files").chmod(0o1777)
+    """Started by root, nginx's workers are somebody else, and keep parts of uploads here.
+
+    Raises:
+        DoorError: they may not enter it.
+    """
+    if os.geteuid() != 0:
+        return
+    for above in (folder, *folder.parents):
+        if not above.stat().st_mode & stat.S_IXOTH:
+            raise door.DoorError(
+                f"Expected a folder that everybody may enter, as nginx's workers are not root: "
+                f"{above} may not be. Choose another with --folder."
+            )
+    (folder / "files").chmod(0o1777)
 
 
 def _check_ports(here: door.Door) -> None:
