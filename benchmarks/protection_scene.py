@@ -97,10 +97,10 @@ class Part:
 @contextmanager
 def standing(model: Path, folder: Path) -> Iterator[Scene]:
     """Model server, app and the door as shipped, on free ports; ended afterwards."""
-    with (
-        model_server(model, folder / "server") as server,
-        app([server], folder / "app") as page,
-    ):
+    server = model_server(model, folder / "server")
+    page = app([server], folder / "app")
+    page.environment["KALECAST_DRAIN_SECONDS"] = "0"  # nobody is served any more when it ends
+    with server, page:
         protected = door(page, folder / "door")
         with protected.service:
             yield Scene(model, folder, server, page, protected)

@@ -10,6 +10,9 @@ command -v gpg >/dev/null || packages+=(gnupg)
 prometheus=.venv/prometheus
 unpacked=()
 command -v promtool >/dev/null || [ -x "$prometheus/usr/bin/promtool" ] || unpacked+=(prometheus)
+# Payload lists, sent at the door by tests; nothing of these tools runs here.
+lists=.venv/attack-lists
+[ -d "$lists/usr/share/sqlmap" ] || unpacked+=(wfuzz wapiti sqlmap)
 [ $((${#packages[@]} + ${#unpacked[@]})) -eq 0 ] && exit 0
 if [ "$(id -u)" -ne 0 ] || ! command -v apt-get >/dev/null; then
     echo "For all tests install: ${packages[*]} ${unpacked[*]} (some are skipped without)" >&2
@@ -22,8 +25,12 @@ fi
 if [ ${#unpacked[@]} -gt 0 ]; then
     folder=$(mktemp -d)
     trap 'rm -rf "$folder"' EXIT
-    (cd "$folder" && apt-get -o APT::Sandbox::User=root download -qq prometheus)
-    mkdir -p "$prometheus"
-    dpkg-deb --extract "$folder"/prometheus_*.deb "$prometheus"
-    rm -r "${prometheus:?}/usr/share"
+    (cd "$folder" && apt-get -o APT::Sandbox::User=root download -qq "${unpacked[@]}")
+    for package in "${unpacked[@]}"; do
+        into=$lists
+        [ "$package" != prometheus ] || into=$prometheus
+        mkdir -p "$into"
+        dpkg-deb --extract "$folder/$package"_*.deb "$into"
+    done
+    rm -rf "${prometheus:?}/usr/share"
 fi

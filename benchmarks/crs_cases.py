@@ -1,0 +1,229 @@
+"""The Core Rule Set's own regression cases, read from its YAML: what is sent, what its log says.
+
+Both generations are read: that of 3.x (`test_title`, `log_contains`) and that of 4.x (`test_id`,
+`log.expect_ids`). Requests are made as the rule set's own runners make them.
+"""
+
+import base64
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote_plus, unquote_plus
+
+import yaml
+
+LOGGED_ID = re.compile(r'\[id "(\d+)"\]')
+"""A rule's number in a line of the error log."""
+
+FORM = "application/x-www-form-urlencoded"
+PARTS = "multipart/form-data;"
+# Methods whose requests tell a length even where they have no body: in the first generation's
+# runner none, in the second's as it has them.
+FIRST = re.compile(r"(?!)")
+SECOND = re.compile("^POST|PUT|PATCH|DELETE$")
+# The one function of that runner's templates which cases use.
+REPEATED = re.compile(r'\{\{\s*"([^"]*)"\s*\|\s*repeat\s+(\d+)\s*\}\}')
+RULE = re.compile(r"\b9\d{5}\b")
+
+
+class CaseError(ValueError):
+    """A file has no regression cases that can be read; the text says which and why."""
+
+
+@dataclass(frozen=True)
+class Expected:
+    """What its authors expect of a request."""
+
+    ids: frozenset[int] = frozenset()
+    """Rules that tell of it, all of them."""
+    no_ids: frozenset[int] = frozenset()
+    matches: str = ""
+    """An expression that some line of the log matches."""
+    no_matches: str = ""
+    statuses: frozenset[int] = frozenset()
+    """Any of them; none stands for every answer."""
+    no_answer: bool = False
+    isolated: bool = False
+    """Whether no other rule may tell of it."""
+
+    @property
+    def is_attack(self) -> bool:
+        """Whether a rule has something against it, or the server itself."""
+        refused = bool(self.statuses) and min(self.statuses) >= 400
+        return bool(self.ids or self.matches) or refused
+
+    @property
+    def rules(self) -> frozenset[int]:
+        """Those that are named, whether or not they are to tell of it."""
+        named = {int(rule) for rule in RULE.findall(self.matches + " " + self.no_matches)}
+        return self.ids | self.no_ids | named
+
+    def found_in(self, lines: list[str], status: int | None) -> bool:
+        """Whether a log's lines about the request, and its answer, are as expected.
+
+        Args:
+            lines: of the error log, about this request alone.
+            status: of the answer; None where the server hung up without one.
+        """
+        if self.no_answer:
+            return status is None
+        told = {int(rule) for line in lines for rule in LOGGED_ID.findall(line)}
+        return (
+            self.ids <= told
+            and not self.no_ids & told
+            and not (self.isolated and told != self.ids)
+            and (not self.matches or _any(self.matches, lines))
+            and not (self.no_matches and _any(self.no_matches, lines))
+            and (not self.statuses or status in self.statuses)
+        )
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One request."""
+
+    request: bytes
+    expected: Expected
+
+
+@dataclass(frozen=True)
+class Case:
+    """One regression case."""
+
+    title: str
+    """Such as `942100-3`."""
+    generation: int
+    """3 or 4: that of the rule set it was written for."""
+    stages: tuple[Stage, ...]
+
+    @property
+    def is_attack(self) -> bool:
+        """Whether any of its requests is one."""
+        return any(stage.expected.is_attack for stage in self.stages)
+
+    @property
+    def rules(self) -> frozenset[int]:
+        """Those that it is about."""
+        return frozenset().union(*(stage.expected.rules for stage in self.stages))
+
+
+def cases(folder: Path) -> list[Case]:
+    """All cases of the YAML files below a folder, in the order of their names.
+
+    Raises:
+        CaseError: there are none, or a file is none of theirs.
+    """
+    found = [case for path in sorted(folder.rglob("*.y*ml")) for case in _cases(path)]
+    if not found:
+        raise CaseError(f"Expected YAML files with regression cases below {folder}, found none.")
+    return found
+
+
+def _cases(path: Path) -> Iterator[Case]:
+    try:
+        content = yaml.load(path.read_text(), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+        if not isinstance(content, dict) or not content.get("tests"):
+            return
+        if not (content.get("meta") or {}).get("enabled", True):
+            return
+        for test in content["tests"]:
+            if test.get("enabled", True):
+                yield _case(content, test)
+    except (yaml.YAMLError, KeyError, TypeError, AttributeError, ValueError) as error:
+        raise CaseError(
+            f"Expected regression cases in {path}, received what cannot be read: {error}"
+        ) from error
+
+
+def _case(content: Mapping[str, Any], test: Mapping[str, Any]) -> Case:
+    if "test_title" in test:
+        stages = [_stage(stage["stage"], FIRST) for stage in test["stages"]]
+        return Case(str(test["test_title"]), 3, tuple(stages))
+    stages = [_stage(stage, SECOND) for stage in test["stages"]]
+    return Case(f"{content['rule_id']}-{test['test_id']}", 4, tuple(stages))
+
+
+def _stage(stage: Mapping[str, Any], told_length: re.Pattern[str]) -> Stage:
+    return Stage(_request(stage["input"], told_length), _expected(stage.get("output") or {}))
+
+
+def _expected(output: Mapping[str, Any]) -> Expected:
+    log = output.get("log") or {}
+    status = output.get("status", [])
+    return Expected(
+        ids=frozenset(log.get("expect_ids") or ()),
+        no_ids=frozenset(log.get("no_expect_ids") or ()),
+        matches=log.get("match_regex") or output.get("log_contains") or "",
+        no_matches=log.get("no_match_regex") or output.get("no_log_contains") or "",
+        statuses=frozenset(status if isinstance(status, list) else [status]),
+        no_answer=bool(output.get("expect_error")),
+        isolated=bool(output.get("isolated")),
+    )
+
+
+def _request(asked: Mapping[str, Any], told_length: re.Pattern[str]) -> bytes:
+    if asked.get("encoded_request"):
+        return base64.b64decode(asked["encoded_request"])
+    if asked.get("raw_request"):
+        return str(asked["raw_request"]).encode().decode("unicode_escape").encode()
+    method, uri = asked.get("method", "GET"), asked.get("uri", "/")
+    headers = _headers(asked)
+    data = _data(asked)
+    if any(name.lower() == "content-type" and PARTS in value for name, value in headers):
+        # Its readers want the lines of a form in several parts to end like those of a head.
+        data = data if b"\r\n" in data else data.replace(b"\n", b"\r\n")
+    if _is_completed(asked):
+        data = _completed(headers, data, bool(data or told_length.search(method)))
+    head = f"{method} {uri} {asked.get('version', 'HTTP/1.1')}\r\n"
+    head += "".join(f"{name}: {value}\r\n" for name, value in headers)
+    return f"{head}\r\n".encode() + data
+
+
+def _headers(asked: Mapping[str, Any]) -> list[tuple[str, str]]:
+    if "ordered_headers" in asked:
+        return [(str(header["name"]), str(header["value"])) for header in asked["ordered_headers"]]
+    given = asked.get("headers") or {}
+    return [(str(name), "" if value is None else str(value)) for name, value in given.items()]
+
+
+def _is_completed(asked: Mapping[str, Any]) -> bool:
+    """Whether headers and encoding that a case does not give are added."""
+    return bool(asked.get("autocomplete_headers", not asked.get("stop_magic", False)))
+
+
+def _data(asked: Mapping[str, Any]) -> bytes:
+    if "encoded_data" in asked:
+        return base64.b64decode(asked["encoded_data"])
+    data = asked.get("data") or ""
+    text = "\r\n".join(data) if isinstance(data, list) else str(data)
+    return REPEATED.sub(lambda found: found.group(1) * int(found.group(2)), text).encode()
+
+
+def _completed(headers: list[tuple[str, str]], data: bytes, tells_length: bool) -> bytes:
+    """Add the headers that a case leaves to the runner; returns the body in its final form."""
+    given = {name.lower(): value for name, value in headers}
+    if data:
+        if "content-type" not in given:
+            headers.append(("Content-Type", FORM))
+        if given.get("content-type", FORM).lower() == FORM:
+            data = _encoded(data)
+    if "connection" not in given:
+        headers.append(("Connection", "close"))
+    if tells_length and "content-length" not in given:
+        headers.append(("Content-Length", str(len(data))))
+    return data
+
+
+def _encoded(data: bytes) -> bytes:
+    """A form's fields, where it looks as if nobody has encoded them yet."""
+    text = data.decode()
+    if unquote_plus(text) != text or re.search("%(?![0-9A-Fa-f]{2})", text):
+        return data
+    fields = (field.split("=", 1) for field in text.split("&"))
+    return "&".join("=".join(map(quote_plus, field)) for field in fields).encode()
+
+
+def _any(expression: str, lines: list[str]) -> bool:
+    return any(re.search(expression, line) for line in lines)

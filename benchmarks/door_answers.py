@@ -1,0 +1,43 @@
+"""Who an answer comes from: the door that refused, or the app behind it."""
+
+import json
+import re
+
+from raw_requests import Reply
+
+BY_SIGNATURES, BY_LIST, BY_LIMITS, HUNG_UP = "signatures", "positive list", "limits", "hung up"
+PASSED = "passed"
+
+NONCE = re.compile(rb'nonce="[0-9a-f]+"')
+
+
+def verdict(reply: Reply) -> str:
+    """What the door did with a request: one of the words above."""
+    if reply.status is None:
+        return HUNG_UP
+    if not is_of_door(reply):
+        return PASSED
+    return {403: BY_SIGNATURES, 429: BY_LIMITS}.get(reply.status, BY_LIST)
+
+
+def is_of_door(reply: Reply) -> bool:
+    """Whether it is one of the door's sentences, or a page of nginx's own.
+
+    The door says each of its sentences under two names, as a page's scripts and programs read it.
+    """
+    if b"<center>nginx" in reply.body or b"<h1>Kalecast</h1><p>" in reply.body:
+        return True
+    if (reply.status or 0) < 400:
+        return False
+    if not reply.body:
+        return True  # the answer to HEAD; none of them reaches more than the page
+    try:
+        told = json.loads(reply.body)
+    except ValueError:
+        return False
+    return isinstance(told, dict) and "detail" in told and told["detail"] == told.get("error")
+
+
+def is_same_page(body: bytes, page: bytes) -> bool:
+    """Whether a body is the page that everybody gets, but for the number that is new in each."""
+    return NONCE.sub(b"", body) == NONCE.sub(b"", page)
