@@ -103,7 +103,7 @@ load-test: install-run $(if $(PROTECTED),.venv/.door)  ## Thousands at once agai
 		$(if $(PROTECTED),--protected) $(if $(FAULTS),--faults) $(LOAD_ARGS)
 
 .PHONY: benchmark-protection
-benchmark-protection: install-run .venv/workbench/.installed-test .venv/.door  ## Attacks, lawful requests and floods at the door (CRS_TESTS=folder)
+benchmark-protection: install-run .venv/workbench/.installed-test .venv/.debian .venv/.door  ## Attacks, lawful requests and floods at the door (CRS_TESTS=folder)
 	@exec $(workbench) benchmarks/protection.py --model "$(MODEL_URI)" \
 		$(if $(CRS_TESTS),--crs-tests "$(CRS_TESTS)") $(PROTECTION_ARGS)
 
@@ -153,6 +153,10 @@ images: .venv/workbench/.installed-test  ## Build the images, look into them, wr
 policies: install-all  ## Hold every manifest against checkov's policies, and tell the exceptions
 	@$(workbench) cluster-setup/policies.py
 
+.PHONY: audit
+audit: install-workbench  ## Look up known vulnerabilities of all locked packages (needs internet; LOCKS=)
+	@$(workbench) requirements/audit.py $(LOCKS)
+
 ##### Checks #####
 
 .PHONY: test
@@ -163,7 +167,7 @@ test-fast: install-all  ## The quick tests
 	@.venv/workbench/bin/pytest -q -m "not slow"
 
 .PHONY: test-slow
-test-slow: install-all .venv/.debian  ## Real pipelines, servers, notebooks and browsers
+test-slow: install-all .venv/.debian .venv/.door  ## Real pipelines, servers, notebooks and browsers
 	@.venv/workbench/bin/pytest -q -m slow --durations=15
 
 .PHONY: lint
