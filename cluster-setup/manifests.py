@@ -2,8 +2,8 @@
 
 What code knows better is written anew first: the SeldonDeployment as the pipeline's step `deploy`
 renders it, what stands in its place without Seldon's operator, numbers of pods and their targets
-as `kalecast.capacity` has them. Then `kubectl kustomize` makes of each
-overlay what `kubectl apply -k` would send.
+as `kalecast.capacity` has them, the door's configuration as `door.py` fills it in. Then `kubectl
+kustomize` makes of each overlay what `kubectl apply -k` would send.
 """
 
 import argparse
@@ -17,7 +17,9 @@ import sys
 import tarfile
 import tempfile
 import zipfile
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -25,12 +27,16 @@ from typing import Any
 import yaml
 from capacity_sheet import sheet
 
+sys.path.append(str(Path(__file__).resolve().parent / "6-protection"))
+import door
+
 from kalecast.capacity import MODEL_SERVER, PAGE, Scaling, in_flight_query
 from kalecast.deployment import DeploymentSettings, render, service
 from kalecast.standalone import stand_alone
 
 ROOT = Path(__file__).resolve().parent.parent
 STEP = ROOT / "cluster-setup" / "4-model-and-app"
+PROTECTION = ROOT / "cluster-setup" / "6-protection"
 BUILD = ROOT / "build" / "manifests"
 FETCHED = ROOT / ".venv" / "kubectl" / "kubectl"
 
@@ -51,6 +57,12 @@ MODEL_URI = "s3://kalecast/models/forecaster.onnx"
 PROMETHEUS = "http://prometheus-operated.monitoring.svc:9090"
 """Where KEDA asks: the Service that the Prometheus operator makes beside each Prometheus."""
 
+PUBLIC_NAME = "forecast.example.com"
+"""Stands in the manifests of step 6 until `apply.sh` puts the real one there."""
+
+POD_NETWORK = "10.244.0.0/16"
+"""The same, for the network of the ingress controller's pods."""
+
 LABELS = {"app.kubernetes.io/part-of": "kalecast"}
 
 
@@ -60,8 +72,16 @@ class NoKubectlError(RuntimeError):
 
 def overlays() -> dict[str, Path]:
     """The folders that are rendered, by the names of what is rendered of them."""
-    found = {path.parent.name: path.parent for path in STEP.glob("overlays/*/kustomization.yaml")}
-    return {**dict(sorted(found.items())), "notebook-server": ROOT / "kale" / "kubernetes"}
+    return {
+        **_overlays(STEP),
+        "notebook-server": ROOT / "kale" / "kubernetes",
+        **{f"protection-{name}": folder for name, folder in _overlays(PROTECTION).items()},
+    }
+
+
+def _overlays(step: Path) -> dict[str, Path]:
+    found = sorted(step.glob("overlays/*/kustomization.yaml"))
+    return {path.parent.name: path.parent for path in found}
 
 
 def kubectl() -> str:
@@ -133,12 +153,65 @@ def written() -> dict[Path, str]:
             _scaled_object(settings.service, forecaster, MODEL_SERVER, "kalecast_in_flight"),
             _scaled_object(page["name"], page, PAGE, "kalecast_page_in_flight"),
         ),
+        **_door_configuration(),
     }
 
 
 def _document(module: str, *objects: dict[str, Any]) -> str:
-    head = f"# Written by `make manifests` from src/kalecast/{module}.py: change it there.\n"
-    return head + yaml.safe_dump_all(objects, sort_keys=False)
+    return _written_from(f"src/kalecast/{module}.py", objects)
+
+
+def _written_from(source: str, objects: Iterable[dict[str, Any]]) -> str:
+    head = f"# Written by `make manifests` from {source}: change it there.\n"
+    text = yaml.dump_all(objects, Dumper=_Readable, sort_keys=False, allow_unicode=True)
+    return head + text
+
+
+class _Readable(yaml.SafeDumper):
+    """Writes texts of several lines as such."""
+
+
+_Readable.add_representer(
+    str,
+    lambda dumper, text: dumper.represent_scalar(
+        "tag:yaml.org,2002:str", text, style="|" if "\n" in text else None
+    ),
+)
+
+
+def _door_configuration() -> dict[Path, str]:
+    """The door's files: nginx's own and rules, and what signing in changes of them."""
+    here = door.Door(
+        folder="/run/door",
+        pages=("kalecast-page:7860",),
+        names=(PUBLIC_NAME,),
+        host="0.0.0.0",
+        port=8080,
+        operators="0.0.0.0:8081",
+        signatures_port=8082,
+        trusted=(POD_NETWORK,),
+        # As many as the cores that a pod is meant to have, not as those of its node.
+        workers="2",
+    )
+    plain = door.files(here)
+    signing_in = door.files(replace(here, sign_in="kalecast-sign-in:4180"))
+    rules = {name.removeprefix("rules/"): text for name, text in plain.items() if "/" in name}
+    top = {name: text for name, text in plain.items() if "/" not in name}
+    changed = {name: text for name, text in signing_in.items() if text != plain[name]}
+    return {
+        PROTECTION / "base" / "configuration.yaml": _written_from(
+            "cluster-setup/6-protection/door/",
+            [_config_map("kalecast-door", top), _config_map("kalecast-door-rules", rules)],
+        ),
+        PROTECTION / "components" / "sign-in" / "configuration.yaml": _written_from(
+            "cluster-setup/6-protection/door/", [_config_map("kalecast-door", changed)]
+        ),
+    }
+
+
+def _config_map(name: str, files: dict[str, str]) -> dict[str, Any]:
+    metadata = {"name": name, "labels": dict(LABELS)}
+    return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": files}
 
 
 def _page_size() -> dict[str, Any]:

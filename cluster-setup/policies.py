@@ -30,6 +30,9 @@ ELSEWHERE = "CKV2_K8S_6"
 """Whether each pod has a network policy. It takes one overlay's for another's, and is content with
 any; tests/test_manifests.py looks for one in each that denies both ways."""
 
+PARTS = ("base", "components", "overlays")
+"""Folders of step 6 whose objects are looked at as kustomize renders them."""
+
 Object = dict[str, Any]
 
 
@@ -104,8 +107,9 @@ def _made_of(one: Object) -> Iterator[Object]:
 def _other_steps() -> dict[str, list[Object]]:
     """Whole objects in the files of the other steps; not settings, patches and templates."""
     found: dict[str, list[Object]] = {}
+    rendered = (manifests.STEP, *(manifests.PROTECTION / part for part in PARTS))
     for path in sorted(manifests.STEP.parent.glob("*/**/*.yaml")):
-        if manifests.STEP not in path.parents:
+        if not set(rendered) & set(path.parents):
             step = path.relative_to(manifests.STEP.parent).parts[0]
             found.setdefault(step, []).extend(filter(_is_whole, _documents(path)))
     return {step: objects for step, objects in found.items() if objects}

@@ -286,6 +286,138 @@ PROMETHEUS_RULE = _fields(
     )
 )
 
+# F5 NGINX Ingress Controller 5.5.4, k8s.nginx.org_virtualservers.yaml and _policies.yaml: of the
+# fields those that we use, with the bounds that the controller's own validation has.
+HEADERS = _list(_fields("name", "value", name=TEXT, value=TEXT))
+POLICIES = _list(_fields("name", name=TEXT, namespace=TEXT))
+NGINX_TIME = {"type": "string", "pattern": r"^\d+(ms|s|m|h|d)?$"}
+NGINX_SIZE = {"type": "string", "pattern": r"^\d+[kKmM]?$"}
+VIRTUAL_SERVER = _fields(
+    "host",
+    "upstreams",
+    "routes",
+    ingressClassName=TEXT,
+    host=TEXT,
+    tls=_fields(
+        "secret",
+        secret=TEXT,
+        redirect=_fields(
+            enable=FLAG,
+            code={"enum": [301, 302, 307, 308]},
+            basedOn={"enum": ["scheme", "x-forwarded-proto"]},
+        ),
+    ),
+    policies=POLICIES,
+    upstreams=_list(
+        _fields(
+            "name",
+            "service",
+            "port",
+            name=TEXT,
+            service=TEXT,
+            port=COUNT,
+            **{
+                "client-max-body-size": NGINX_SIZE,
+                "connect-timeout": NGINX_TIME,
+                "read-timeout": NGINX_TIME,
+                "send-timeout": NGINX_TIME,
+                "next-upstream": TEXT,
+                "next-upstream-tries": COUNT,
+                "lb-method": TEXT,
+            },
+            keepalive=COUNT,
+            buffering=FLAG,
+        )
+    ),
+    routes=_list(
+        _fields(
+            "path",
+            "action",
+            path=TEXT,
+            policies=POLICIES,
+            errorPages=_list(
+                _fields(
+                    "codes",
+                    "return",
+                    codes=_list({"type": "integer", "minimum": 400, "maximum": 599}),
+                    **{"return": _fields("body", body=TEXT, code=COUNT, type=TEXT)},
+                )
+            ),
+            action=_fields(
+                **{"pass": TEXT},
+                proxy=_fields(
+                    "upstream",
+                    upstream=TEXT,
+                    requestHeaders=_fields(**{"pass": FLAG}, set=HEADERS),
+                ),
+            ),
+        )
+    ),
+)
+RATE_LIMIT = _fields(
+    "key",
+    "rate",
+    "zoneSize",
+    key={"enum": ["${binary_remote_addr}"]},
+    rate={"type": "string", "pattern": r"^[1-9]\d*r/[sSmM]$"},
+    burst=COUNT,
+    delay=COUNT,
+    noDelay=FLAG,
+    zoneSize=NGINX_SIZE,
+    rejectCode={"type": "integer", "minimum": 400, "maximum": 599},
+    logLevel={"enum": ["info", "notice", "warn", "error"]},
+    dryRun=FLAG,
+    scale=FLAG,
+)
+NETWORKS = {**_list(TEXT), "minItems": 1}
+WAF = _fields(
+    "enable",
+    enable=FLAG,
+    apBundle=TEXT,
+    securityLogs=_list(_fields(enable=FLAG, apLogBundle=TEXT, logDest=TEXT)),
+)
+JWT = _fields("realm", "jwksURI", "keyCache", realm=TEXT, jwksURI=TEXT, keyCache=NGINX_TIME)
+OIDC = _fields(
+    *("clientID", "authEndpoint", "tokenEndpoint", "jwksURI", "pkceEnable"),
+    clientID=TEXT,
+    authEndpoint=TEXT,
+    tokenEndpoint=TEXT,
+    jwksURI=TEXT,
+    scope=TEXT,
+    pkceEnable={"const": True},  # else it needs a secret
+)
+POLICY = {
+    "oneOf": [
+        _fields(kind, ingressClassName=TEXT, **{kind: of})
+        for kind, of in {
+            "rateLimit": RATE_LIMIT,
+            "accessControl": {
+                "oneOf": [_fields("allow", allow=NETWORKS), _fields("deny", deny=NETWORKS)]
+            },
+            "waf": WAF,
+            "jwt": JWT,
+            "oidc": OIDC,
+        }.items()
+    ]
+}
+
+# cert-manager 1.20.2, which Kubeflow 26.03.1 brings: deploy/crds.
+ISSUER = _fields("selfSigned", selfSigned=_fields())
+CERTIFICATE = _fields(
+    "secretName",
+    "issuerRef",
+    secretName=TEXT,
+    dnsNames={**_list(TEXT), "minItems": 1},
+    usages=_list({"enum": ["digital signature", "key encipherment", "server auth"]}),
+    renewBefore={"type": "string", "pattern": r"^\d+h$"},
+    privateKey=_fields(
+        algorithm={"enum": ["RSA", "ECDSA", "Ed25519"]},
+        size=COUNT,
+        rotationPolicy={"enum": ["Never", "Always"]},
+    ),
+    issuerRef=_fields("name", group=TEXT, kind={"enum": ["Issuer", "ClusterIssuer"]}, name=TEXT),
+)
+
 
 def _template(spec: Object) -> Object:
     return {"apiVersion": "v1", "kind": "PodTemplate", "template": {"spec": spec}}
@@ -339,5 +471,9 @@ CUSTOM = {
     "Notebook": ("kubeflow.org/v1", NOTEBOOK, _of_notebook),
     "PodDefault": ("kubeflow.org/v1alpha1", POD_DEFAULT, _of_pod_default),
     "PodMonitor": ("monitoring.coreos.com/v1", POD_MONITOR, _of_nothing_else),
+    "VirtualServer": ("k8s.nginx.org/v1", VIRTUAL_SERVER, _of_nothing_else),
+    "Policy": ("k8s.nginx.org/v1", POLICY, _of_nothing_else),
+    "Issuer": ("cert-manager.io/v1", ISSUER, _of_nothing_else),
+    "Certificate": ("cert-manager.io/v1", CERTIFICATE, _of_nothing_else),
     "PrometheusRule": ("monitoring.coreos.com/v1", PROMETHEUS_RULE, _of_nothing_else),
 }

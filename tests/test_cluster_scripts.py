@@ -28,6 +28,8 @@ ARGUMENTS = {
     "2-kubeflow/remove.sh": ["full"],
     "5-observability/apply.sh": ["production"],
     "5-observability/remove.sh": ["production"],
+    "6-protection/apply.sh": ["production-sign-in", "--kubeflow", "kubeflow.example.org"],
+    "6-protection/remove.sh": ["production-sign-in", "--with-controller"],
 }
 """What a command needs to be told, beside --dry-run."""
 

@@ -35,9 +35,11 @@ from image_archives import SITE, TREE
 
 FOLDERS = {"seldon": "server", "gradio_app": "page", "kale": "workbench"}
 LIGHT = ["seldon", "gradio_app"]
+DOOR = "cluster-setup/6-protection"
 VERSION = provenance.VERSION
 
 every_image = pytest.mark.parametrize("folder", FOLDERS)
+all_images = pytest.mark.parametrize("folder", [*FOLDERS, DOOR])
 light_images = pytest.mark.parametrize("folder", LIGHT)
 
 
@@ -69,15 +71,26 @@ def test_the_build_is_sent_nothing_of_ones_own(path: str):
 @every_image
 def test_every_stage_is_of_the_one_base_that_the_builder_names(folder: str):
     (base,) = (rest for word, rest in instructions(folder) if rest.startswith("PYTHON_IMAGE="))
-    image, _, _ = provenance.pinned_base().partition("@")
+    image, _, _ = provenance.pinned_base("PYTHON_IMAGE").partition("@")
     repository, _, tag = base.removeprefix("PYTHON_IMAGE=").rpartition(":")
     python, _, debian = tag.partition("-")
     assert re.fullmatch(rf"{repository}:{python}\.\d+-{debian}", image)
     assert {stage[0][1].split()[0] for stage in stages(folder)} == {"${PYTHON_IMAGE}"}
 
 
-def test_the_base_is_fixed_by_its_digest():
-    assert re.search(r"@sha256:[0-9a-f]{64}$", provenance.pinned_base())
+@pytest.mark.parametrize("argument", ["PYTHON_IMAGE", "DEBIAN_IMAGE"])
+def test_the_base_is_fixed_by_its_digest(argument: str):
+    assert re.search(r"@sha256:[0-9a-f]{64}$", provenance.pinned_base(argument))
+
+
+def test_the_doors_image_is_of_debians_packages_alone():
+    (base,) = (rest for _, rest in instructions(DOOR) if rest.startswith("DEBIAN_IMAGE="))
+    assert provenance.pinned_base("DEBIAN_IMAGE").startswith(base.removeprefix("DEBIAN_IMAGE="))
+    (stage,) = stages(DOOR)
+    (run,) = (rest for word, rest in stage if word == "RUN")
+    (installed,) = re.findall(r"install --yes --no-install-recommends ([^&]*)", run)
+    assert installed.split() == ["libnginx-mod-http-modsecurity", "modsecurity-crs", "nginx"]
+    assert not {"COPY", "ADD", "SHELL"} & {word for word, _ in stage}
 
 
 @every_image
@@ -116,14 +129,14 @@ def test_bytecode_is_compiled_once_so_that_no_files_date_counts(folder: str):
     assert all("--no-compile" in one for one in kept)
 
 
-@every_image
+@all_images
 def test_an_image_says_what_it_is(folder: str):
     (told,) = (rest for word, rest in last_stage(folder) if word == "LABEL")
     for label in ("title", "description", "licenses"):
         assert f'org.opencontainers.image.{label}="' in told
 
 
-@every_image
+@all_images
 def test_no_image_runs_as_root(folder: str):
     (user,) = (rest for word, rest in last_stage(folder) if word == "USER")
     assert int(user) > 0
@@ -455,7 +468,8 @@ def test_an_image_is_built_of_the_fixed_base_and_dated_by_the_commit(tmp_path: P
     build, save = machine.asked
     reference = f"docker.io/kalecast/model-server:{VERSION}"
     assert build.startswith(f"podman build --file seldon/Dockerfile --tag {reference} ")
-    assert f"--build-arg PYTHON_IMAGE={provenance.pinned_base()} " in build
+    base = provenance.pinned_base("PYTHON_IMAGE")
+    assert f"--build-arg PYTHON_IMAGE={base} " in build
     assert build.endswith("--timestamp 1700000000 .")
     assert f"--output {tmp_path}/made/model-server.tar {reference}" in save
     labels = json.loads((tmp_path / "labels").read_text())
@@ -463,7 +477,8 @@ def test_an_image_is_built_of_the_fixed_base_and_dated_by_the_commit(tmp_path: P
     assert labels[f"{name}.version"] == VERSION
     assert labels[f"{name}.revision"] == "0123456789abcdef0123456789abcdef01234567"
     assert labels[f"{name}.created"] == "2023-11-14T22:13:20Z"
-    assert "@".join([labels[f"{name}.base.name"], labels[f"{name}.base.digest"]]) == made["base"]
+    assert "@".join([labels[f"{name}.base.name"], labels[f"{name}.base.digest"]]) == base
+    assert made["images"]["model-server"]["base"] == base
     assert made["images"]["model-server"]["python_packages"] == 1
     assert made["images"]["model-server"]["debian_packages"] == 1
     assert made["images"]["model-server"]["limit"] == 350
@@ -488,9 +503,19 @@ def test_each_builder_is_asked_in_its_own_words(tmp_path: Path, builder: str, wo
 
 def test_without_names_all_are_built_in_order(tmp_path: Path):
     machine = Machine(tmp_path, "podman")
-    assert list(told(machine.images())["images"]) == ["model-server", "page", "workbench"]
+    assert list(told(machine.images())["images"]) == ["model-server", "page", "workbench", "door"]
     files = [line.split()[3] for line in machine.asked if " build " in line]
-    assert files == ["seldon/Dockerfile", "gradio_app/Dockerfile", "kale/Dockerfile"]
+    assert files == [f"{folder}/Dockerfile" for folder in ("seldon", "gradio_app", "kale", DOOR)]
+
+
+def test_the_door_has_a_base_of_its_own_and_no_package_index(tmp_path: Path):
+    machine = Machine(tmp_path, "podman")
+    debian = "registry.example.com/debian:bookworm-slim"
+    done = machine.images("door", "--debian", debian, PIP_INDEX_URL="https://any.example.com")
+    assert told(done)["images"]["door"]["base"] == debian
+    build, _ = machine.asked
+    assert f"--build-arg DEBIAN_IMAGE={debian} " in build
+    assert "PYTHON_IMAGE" not in build and "PIP_INDEX_URL" not in build
 
 
 @pytest.mark.parametrize("builder", ["docker", "podman", "buildah"])
@@ -555,9 +580,8 @@ def test_a_trial_may_be_pushed_as_it_is(tmp_path: Path):
 def test_an_unknown_image_is_refused(tmp_path: Path):
     done = Machine(tmp_path, "podman").images("server")
     assert done.returncode == 2
-    assert (
-        "Expected images out of model-server, page, workbench, received: ['server']" in done.stderr
-    )
+    known = "model-server, page, workbench, door"
+    assert f"Expected images out of {known}, received: ['server']" in done.stderr
 
 
 @pytest.mark.parametrize("builder", ["docker", "podman", "buildah"])
@@ -571,5 +595,5 @@ def test_an_index_of_ones_own_reaches_the_build_unseen(tmp_path: Path, builder: 
 
 def test_the_images_are_the_dockerfiles():
     built = {recipe.dockerfile for recipe in images.RECIPES.values()}
-    assert built == {f"{folder}/Dockerfile" for folder in FOLDERS}
+    assert built == {f"{folder}/Dockerfile" for folder in (*FOLDERS, DOOR)}
     assert dockerfiles.ROOT == provenance.ROOT

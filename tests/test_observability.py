@@ -55,7 +55,7 @@ dashboard = importlib.import_module("dashboard")
 objectives = importlib.import_module("objectives")
 rules = importlib.import_module("rules")
 
-SERVICE = [name for name in manifests.overlays() if name != "notebook-server"]
+SERVICE = [name for name, at in manifests.overlays().items() if manifests.STEP in at.parents]
 ALERTS = sorted(
     {rule["alert"] for group in rules.groups() for rule in group["rules"] if "alert" in rule}
 )

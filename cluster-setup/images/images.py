@@ -1,7 +1,8 @@
 """Build the project's images, look into them, and write each one's bill of materials.
 
     make images [IMAGES="model-server page"] [REGISTRY=registry.example.com] [PUSH=1]
-                [TAG=0.1.0] [PYTHON_IMAGE=...] [BUILDER=docker|podman|buildah]
+                [TAG=0.1.0] [PYTHON_IMAGE=...] [DEBIAN_IMAGE=...]
+                [BUILDER=docker|podman|buildah]
 
 What is made lies in build/images/: NAME.tar, as `docker save` writes it, and NAME.cdx.json. The
 last line on standard output is one JSON object. Exit code 1: an image is not as it must be, or
@@ -40,12 +41,17 @@ class Recipe:
 
     dockerfile: str
     rules: findings.Rules
+    base: str = "PYTHON_IMAGE"
+    """The Dockerfile's ARG that names what it is built on."""
 
 
 RECIPES = {
     "model-server": Recipe("seldon/Dockerfile", findings.Rules(350, LIGHT | {"pandas"})),
     "page": Recipe("gradio_app/Dockerfile", findings.Rules(700, LIGHT | {"onnxruntime"})),
     "workbench": Recipe("kale/Dockerfile", findings.Rules()),
+    "door": Recipe(
+        "cluster-setup/6-protection/Dockerfile", findings.Rules(200, LIGHT), "DEBIAN_IMAGE"
+    ),
 }
 
 
@@ -59,6 +65,7 @@ class Made:
 
     name: str
     reference: str
+    base: str
     file: Path
     image: archive.Image
 
@@ -73,6 +80,7 @@ class Made:
         """What is told of it."""
         return {
             "reference": self.reference,
+            "base": self.base,
             "archive": os.path.relpath(self.file),
             "megabytes": round(self.image.size / 1e6, 1),
             "limit": RECIPES[self.name].rules.limit,
@@ -103,6 +111,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--registry", default="", help="where to push to, with its path if any")
     parser.add_argument("--tag", default="", help="instead of the project's version")
     parser.add_argument("--base", default="", help="instead of PYTHON_IMAGE in versions.env")
+    parser.add_argument("--debian", default="", help="instead of DEBIAN_IMAGE in versions.env")
     parser.add_argument("--builder", default="", help="docker, podman or buildah")
     parser.add_argument("--build-args", default="", help="further options for the builder's build")
     parser.add_argument("--output", default=MADE, type=Path, help="where archives and bills go")
@@ -112,7 +121,10 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     if unknown := sorted(set(asked.images) - set(RECIPES)):
         raise WrongCallError(f"Expected images out of {', '.join(RECIPES)}, received: {unknown}")
     asked.tag = asked.tag or VERSION
-    asked.base = asked.base or provenance.pinned_base()
+    asked.bases = {
+        "PYTHON_IMAGE": asked.base or provenance.pinned_base("PYTHON_IMAGE"),
+        "DEBIAN_IMAGE": asked.debian or provenance.pinned_base("DEBIAN_IMAGE"),
+    }
     asked.output = asked.output.resolve()
     return asked
 
@@ -139,7 +151,7 @@ def run(asked: argparse.Namespace) -> dict[str, Any]:
         else:
             print(f"kind load image-archive {figures[one.name]['archive']}")
     seconds = round(time.monotonic() - began, 1)
-    return {"builder": builder.name, "base": asked.base, "images": figures, "seconds": seconds}
+    return {"builder": builder.name, "images": figures, "seconds": seconds}
 
 
 def check_push(asked: argparse.Namespace, source: Source) -> None:
@@ -150,7 +162,8 @@ def check_push(asked: argparse.Namespace, source: Source) -> None:
     """
     if not asked.registry:
         raise WrongCallError("PUSH=1 needs a registry, such as REGISTRY=registry.example.com")
-    why = provenance.unrepeatable(source, asked.base)
+    bases = dict.fromkeys(asked.bases[RECIPES[name].base] for name in asked.images)
+    why = next(filter(None, (provenance.unrepeatable(source, base) for base in bases)), "")
     if asked.tag == VERSION and why:
         raise WrongCallError(f"{why}: choose another name, such as TAG={VERSION}-trial")
 
@@ -160,12 +173,14 @@ def make(name: str, asked: argparse.Namespace, source: Source, builder: Builder)
     reference = f"{asked.registry or NO_REGISTRY}/kalecast/{name}:{asked.tag}"
     # Its address may hold a password, and commands are printed: the builder looks it up itself.
     index = {"PIP_INDEX_URL": None} if os.environ.get("PIP_INDEX_URL") else {}
+    argument = RECIPES[name].base
+    base = asked.bases[argument]
     builder.build(
         Build(
             dockerfile=RECIPES[name].dockerfile,
             reference=reference,
-            arguments={"PYTHON_IMAGE": asked.base, **index},
-            labels=provenance.labels(source, asked.base, asked.tag),
+            arguments={argument: base, **(index if argument == "PYTHON_IMAGE" else {})},
+            labels=provenance.labels(source, base, asked.tag),
             made=source.made,
             extra=tuple(shlex.split(asked.build_args)),
         )
@@ -176,7 +191,7 @@ def make(name: str, asked: argparse.Namespace, source: Source, builder: Builder)
     builder.save(reference, file)
     image = archive.read(file)
     (asked.output / f"{name}.cdx.json").write_text(bill.write(image, reference))
-    return Made(name, reference, file, image)
+    return Made(name, reference, base, file, image)
 
 
 def print_table(figures: dict[str, dict[str, Any]]) -> None:

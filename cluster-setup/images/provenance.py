@@ -38,10 +38,10 @@ def find_source() -> Source:
     )
 
 
-def pinned_base() -> str:
-    """The base image that cluster-setup/versions.env fixes."""
+def pinned_base(argument: str) -> str:
+    """The base image that cluster-setup/versions.env fixes, by the name of the Dockerfiles' ARG."""
     text = (ROOT / "cluster-setup" / "versions.env").read_text()
-    (base,) = re.findall(r"^PYTHON_IMAGE=(\S+)$", text, re.MULTILINE)
+    (base,) = re.findall(rf"^{argument}=(\S+)$", text, re.MULTILINE)
     return str(base)
 
 

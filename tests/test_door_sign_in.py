@@ -1,0 +1,231 @@
+"""Signing in at the door: who has not signed in gets no further, and nobody can say who he is.
+
+The door is the real one. Behind it stand an echo for the page, and for oauth2-proxy what its
+manual says of its four addresses.
+"""
+
+import json
+import threading
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import door_process
+import pytest
+import requests
+
+pytestmark = pytest.mark.slow
+
+SESSION = "__Host-kalecast=djEuAb-_9Q==|1790000000|dG9rZW4_-w=="
+BROWSER = {"Accept": "text/html,application/xhtml+xml", "User-Agent": "curl/8.5.0"}
+EVENT, UPLOAD, FORECAST = "/gradio_api/run/predict", "/gradio_api/upload", "/api/forecast"
+HEADER = "X-Auth-Request-User"
+
+
+class Quiet(BaseHTTPRequestHandler):
+    """Tells what it was asked."""
+
+    protocol_version = "HTTP/1.1"
+
+    def answer(self, code: int, body: bytes = b"", **headers: str) -> None:
+        self.send_response(code)
+        for name, value in {**headers, "Content-Length": str(len(body))}.items():
+            self.send_header(name.replace("_", "-"), value)
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(body)
+
+    def log_message(self, *_: Any) -> None:
+        pass
+
+
+class Page(Quiet):
+    """Answers each request with the headers that it came with."""
+
+    def do_GET(self) -> None:
+        length = int(self.headers.get("Content-Length", 0))
+        told = {"path": self.path, "headers": self.headers.items(), "read": length}
+        self.rfile.read(length)
+        self.answer(200, json.dumps(told).encode(), Content_Type="application/json")
+
+    do_POST = do_GET
+
+
+class SignIn(Quiet):
+    """oauth2-proxy: 202 with who it is, or 401; the start leads to the provider."""
+
+    def do_GET(self) -> None:
+        if self.path == "/oauth2/auth":
+            if SESSION in self.headers.get("Cookie", ""):
+                self.answer(202, X_Auth_Request_User="jo", X_Auth_Request_Email="jo@example.org")
+            else:
+                self.answer(401, b"Unauthorized")
+        else:
+            told = {"path": self.path, "headers": self.headers.items()}
+            self.answer(302, json.dumps(told).encode(), Location="https://login.example.org/auth")
+
+
+@contextmanager
+def answering(handler: type[BaseHTTPRequestHandler]) -> Iterator[str]:
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    try:
+        yield f"127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+@pytest.fixture(scope="module")
+def door() -> Iterator[door_process.Door]:
+    with ExitStack() as stack:
+        page, sign_in = (stack.enter_context(answering(one)) for one in (Page, SignIn))
+        yield stack.enter_context(door_process.opened(f"http://{page}", ["--sign-in", sign_in]))
+
+
+def ask(
+    door: door_process.Door, method: str, path: str, cookie: str = "", **options: Any
+) -> requests.Response:
+    headers = {"User-Agent": "curl/8.5.0", **options.pop("headers", {})}
+    if cookie:
+        headers["Cookie"] = cookie
+    return requests.request(
+        method,
+        door.url + path,
+        headers=headers,
+        verify=door.certificate,
+        allow_redirects=False,
+        timeout=30,
+        **options,
+    )
+
+
+def told(answer: requests.Response) -> list[tuple[str, str]]:
+    """The headers that the page has seen."""
+    assert answer.status_code == 200, answer.text
+    return [(name.lower(), value) for name, value in answer.json()["headers"]]
+
+
+def values(answer: requests.Response, name: str) -> list[str]:
+    return [value for found, value in told(answer) if found == name.lower()]
+
+
+def test_who_opens_the_page_without_a_session_is_led_to_the_login(door: door_process.Door):
+    answer = ask(door, "GET", "/", headers=BROWSER)
+    assert answer.status_code == 302
+    assert answer.headers["Location"] == "/oauth2/start?rd=%2F"
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("POST", EVENT),
+        ("POST", f"{UPLOAD}?upload_id=abc"),
+        ("GET", "/gradio_api/upload_progress?upload_id=abc"),
+    ],
+)
+def test_the_pages_scripts_are_told_in_json(door: door_process.Door, method: str, path: str):
+    answer = ask(door, method, path, json={} if method == "POST" else None)
+    assert answer.status_code == 401
+    assert "sign in" in answer.json()["detail"]
+
+
+@pytest.mark.parametrize(
+    "cookie",
+    [
+        SESSION.replace("kalecast", "kalecasts"),
+        SESSION[:-4],
+        "__Host-kalecast=",
+        f"other={SESSION.partition('=')[2]}",
+    ],
+)
+def test_another_cookie_is_no_session(door: door_process.Door, cookie: str):
+    assert ask(door, "GET", "/", cookie, headers=BROWSER).status_code == 302
+
+
+def test_the_page_learns_who_has_signed_in(door: door_process.Door):
+    opened = ask(door, "GET", "/", SESSION, headers=BROWSER)
+    assert values(opened, HEADER) == ["jo"]
+    event = ask(door, "POST", EVENT, SESSION, json={"data": []})
+    assert values(event, HEADER) == ["jo"]
+    assert event.json()["read"] == len('{"data": []}')
+
+
+@pytest.mark.parametrize(
+    "name", [HEADER, "X_Auth_Request_User", "x-auth-request_user", "x-auth-request-email"]
+)
+def test_nobody_can_say_himself_who_he_is(door: door_process.Door, name: str):
+    claim = {name: "root"}
+    assert ask(door, "GET", "/", headers={**BROWSER, **claim}).status_code == 302
+    signed_in = ask(door, "GET", "/", SESSION, headers={**BROWSER, **claim})
+    assert values(signed_in, HEADER) == ["jo"]
+    # Programs come with a key and without a session.
+    program = ask(door, "POST", FORECAST, headers=claim, json={"history": "1,2,3"})
+    assert "root" not in [value for _, value in told(program)]
+    assert values(program, HEADER) == []
+
+
+def test_the_sessions_cookie_reaches_oauth2_proxy_alone(door: door_process.Door):
+    signed_in = ask(door, "GET", "/", SESSION, headers=BROWSER)
+    assert values(signed_in, "Cookie") == []
+    assert SESSION not in signed_in.text
+    # Nothing in it is for signatures; what comes with it is.
+    attack = ask(door, "GET", "/", f"{SESSION}; a=' or 1=1 -- ", headers=BROWSER)
+    assert attack.status_code == 403
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/oauth2/start",
+        "/oauth2/start?rd=%2F",
+        "/oauth2/callback?code=abc-_.~&state=d0%3A%2F",
+        "/oauth2/sign_out",
+    ],
+)
+def test_the_addresses_of_the_login_lead_to_oauth2_proxy(door: door_process.Door, path: str):
+    answer = ask(door, "GET", path, SESSION, headers={"X-Evil": "1", "Authorization": "Bearer x"})
+    assert answer.status_code == 302
+    seen = json.loads(answer.text)
+    assert seen["path"] == path
+    headers = {name.lower(): value for name, value in seen["headers"]}
+    assert headers["cookie"] == SESSION
+    assert headers["x-forwarded-proto"] == "https"
+    assert not {"x-evil", "authorization", HEADER.lower()} & set(headers)
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [
+        ("GET", "/oauth2/auth", 404),
+        ("GET", "/oauth2/sign_in", 404),
+        ("GET", "/oauth2/userinfo", 404),
+        ("GET", "/oauth2/static/css/all.min.css", 404),
+        ("GET", "/oauth2/start?rd=https%3A%2F%2Fevil.example", 404),
+        ("GET", "/oauth2/start?rd=//evil.example", 404),
+        ("GET", "/oauth2/sign_out?rd=https://evil.example", 404),
+        ("GET", "/oauth2/callback", 404),
+        ("GET", "/oauth2/callback?code=a;b", 404),
+        ("GET", "/oauth2/callback?redirect=a", 404),
+        ("POST", "/oauth2/start", 405),
+        ("POST", "/oauth2/callback?code=a&state=b", 405),
+    ],
+)
+def test_nothing_else_of_oauth2_proxy_can_be_reached(
+    door: door_process.Door, method: str, path: str, status: int
+):
+    answer = ask(door, method, path, SESSION)
+    assert answer.status_code == status
+    assert "login.example.org" not in answer.headers.get("Location", "")
+
+
+def test_programs_need_a_key_and_no_session(door: door_process.Door):
+    assert told(ask(door, "POST", FORECAST, json={"history": "1,2,3"}))
+    assert told(ask(door, "GET", "/api/model"))
+
+
+def test_assets_are_everybodys(door: door_process.Door):
+    assert told(ask(door, "GET", "/theme.css"))

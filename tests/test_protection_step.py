@@ -1,0 +1,572 @@
+"""Step 6, protection: what it sends, who may reach whom, and that its rules are everybody's.
+
+No cluster is here: `kubectl`, `helm` and `git` are stand-ins, kustomize and nginx the real ones.
+"""
+
+import importlib
+import os
+import re
+import shutil
+import subprocess
+import sys
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import dockerfiles
+import pytest
+import yaml
+from kubernetes_objects import (
+    ROOT,
+    Object,
+    manifests,
+    of_kind,
+    rendered,
+    templates,
+    title,
+    validate,
+)
+from missing import missing
+from prometheus_process import promtool
+
+STEP = ROOT / "cluster-setup" / "6-protection"
+sys.path.append(str(STEP))
+door = importlib.import_module("door")
+protect = importlib.import_module("protect")
+
+OVERLAYS = [name for name in manifests.overlays() if name.startswith("protection-")]
+SIGN_IN = "protection-production-sign-in"
+SERVICE = [name for name, at in manifests.overlays().items() if manifests.STEP in at.parents]
+DOOR, PAGE = (
+    {"app.kubernetes.io/name": "kalecast-door"},
+    {"app.kubernetes.io/name": "kalecast-page"},
+)
+CONTROLLER = {"app.kubernetes.io/name": "nginx-ingress"}
+
+overlays = pytest.mark.parametrize("overlay", OVERLAYS)
+
+CHART_SETTINGS = """
+controller.readOnlyRootFilesystem controller.autoscaling controller.podDisruptionBudget
+controller.topologySpreadConstraints controller.strategy controller.resources
+controller.initContainerResources controller.terminationGracePeriodSeconds controller.lifecycle
+controller.service controller.enableSnippets controller.defaultTLS controller.ingressClass
+controller.telemetryReporting controller.logFormat controller.config prometheus.create
+"""
+"""Of the names in the chart's values.yaml those that we set: Helm takes any other and does
+nothing."""
+
+CONFIGURATION_KEYS = """
+server-tokens http2 ssl-protocols ssl-ciphers ssl-prefer-server-ciphers default-server-return
+client-max-body-size proxy-connect-timeout worker-processes worker-connections worker-rlimit-nofile
+worker-shutdown-timeout keepalive-timeout http-snippets log-format log-format-escaping
+"""
+"""Of the keys that the controller reads (internal/configs/configmaps.go) those that we set."""
+
+STAND_INS = {
+    "git": 'test "$3" = rev-parse && echo "$NGINX_INGRESS_COMMIT"; exit 0',
+    "helm": 'echo "helm $*" >>"$CALLS"; echo "kind: Deployment"',
+    "kubectl": """
+test "$1" = kustomize && exec "$REAL" "$@"
+echo "$*" >>"$CALLS"
+case "$*" in
+  *"get virtualserver/kalecast"*) echo "$NAME" ;;
+  *"get virtualserver/kubeflow"*) echo "$KUBEFLOW" ;;
+  *"get secret kalecast-sign-in"*) test -n "$SECRET" ;;
+  *"create secret"*) cat >>"$MADE" ;;
+  *filename*" -"|*"filename - ") cat >>"$SENT"; echo '---' >>"$SENT" ;;
+esac
+""",
+}
+
+
+@cache
+def objects(overlay: str, kind: str) -> dict[str, Object]:
+    return {one["metadata"]["name"]: one for one in of_kind(rendered()[overlay], kind)}
+
+
+def only(overlay: str, kind: str, name: str) -> Any:
+    return objects(overlay, kind)[name]
+
+
+##### One set of rules #####
+
+
+@overlays
+def test_the_rules_are_those_of_the_door_on_ones_own_machine(overlay: str):
+    here = door.files(door.Door(folder="/run/door"))
+    mine = {name.partition("/")[2]: text for name, text in here.items() if "/" in name}
+    assert only(overlay, "ConfigMap", "kalecast-door-rules")["data"] == mine
+    assert protect.door is door, "both fill in the same files"
+
+
+@overlays
+def test_the_rest_differs_in_places_and_in_sign_in_alone(overlay: str):
+    here = door.files(door.Door(folder="/run/door"))
+    top = only(overlay, "ConfigMap", "kalecast-door")["data"]
+    assert set(top) == {name for name in here if "/" not in name}
+    different = {name for name, text in top.items() if text != here[name]}
+    signs_in = set(door.SIGN_IN) if overlay == SIGN_IN else set()
+    places = {"front.conf", "headers.conf", "nginx.conf", "operators.conf", "told.conf"}
+    assert signs_in <= different <= signs_in | places | {"signatures.conf", "list.conf"}
+
+
+@pytest.mark.slow
+@overlays
+def test_nginx_takes_the_configuration(overlay: str, tmp_path: Path):
+    nginx = shutil.which("nginx", path=protect.PATH)
+    if nginx is None or not Path(door.CRS_SETUP).is_file():
+        missing("nginx with ModSecurity", f"apt-get install {protect.PACKAGES}")
+    (tmp_path / "run" / "files").mkdir(parents=True)
+    for folder, name in (("etc", "kalecast-door"), ("run/rules", "kalecast-door-rules")):
+        (tmp_path / folder).mkdir(parents=True, exist_ok=True)
+        for file, text in only(overlay, "ConfigMap", name)["data"].items():
+            # Services have no address here.
+            here = re.sub(r"\bkalecast-(page|sign-in):", "127.0.0.1:", text)
+            (tmp_path / folder / file).write_text(here.replace("/run/door", f"{tmp_path}/run"))
+    told = subprocess.run(
+        [nginx, "-t", "-e", "stderr", "-p", tmp_path / "run", "-c", tmp_path / "etc/nginx.conf"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert told.returncode == 0, told.stderr
+
+
+##### Of one mind #####
+
+
+@overlays
+def test_image_and_pod_agree(overlay: str):
+    (pod,) = (one for one in templates(overlay) if one.labels.items() >= DOOR.items())
+    (container,) = pod.spec["containers"]
+    words = dict(dockerfiles.last_stage("cluster-setup/6-protection"))
+    assert {int(port) for port in words["EXPOSE"].split()} == set(pod.ports.values())
+    assert words["USER"] == str(pod.spec["securityContext"]["runAsUser"])
+    assert words["STOPSIGNAL"] == "SIGQUIT"
+    mounts = {mount["mountPath"]: mount for mount in container["volumeMounts"]}
+    started = yaml.safe_load(words["ENTRYPOINT"])
+    assert str(Path(started[-1]).parent) in mounts
+    assert started[started.index("-p") + 1] in mounts
+    volumes = {volume["name"]: volume for volume in pod.spec["volumes"]}
+    for path, mount in mounts.items():
+        writable = "emptyDir" in volumes[mount["name"]]
+        assert writable is not mount.get("readOnly", False), path
+        if writable:
+            assert "sizeLimit" in volumes[mount["name"]]["emptyDir"]
+    nginx = only(overlay, "ConfigMap", "kalecast-door")["data"]["nginx.conf"]
+    (grace,) = re.findall(r"worker_shutdown_timeout (\d+)s;", nginx)
+    leave = container["lifecycle"]["preStop"]["sleep"]["seconds"]
+    assert pod.spec["terminationGracePeriodSeconds"] > leave + int(grace)
+
+
+@overlays
+def test_probes_ask_what_customers_do_not_reach(overlay: str):
+    (pod,) = (one for one in templates(overlay) if one.labels.items() >= DOOR.items())
+    (container,) = pod.spec["containers"]
+    operators = only(overlay, "ConfigMap", "kalecast-door")["data"]["operators.conf"]
+    for probe in ("startupProbe", "readinessProbe", "livenessProbe"):
+        asked = container[probe]["httpGet"]
+        assert asked["port"] == "operators"
+        assert f"location = {asked['path']} " in operators
+    service = only(overlay, "Service", "kalecast-door")
+    assert [port["targetPort"] for port in service["spec"]["ports"]] == ["http"]
+
+
+@overlays
+def test_the_public_name_is_one_everywhere(overlay: str):
+    name = manifests.PUBLIC_NAME
+    server = only(overlay, "VirtualServer", "kalecast")["spec"]
+    certificate = only(overlay, "Certificate", "kalecast-public")["spec"]
+    assert server["host"] == name
+    assert certificate["dnsNames"] == [name]
+    assert certificate["secretName"] == server["tls"]["secret"]
+    front = only(overlay, "ConfigMap", "kalecast-door")["data"]["front.conf"]
+    assert f"server_name {name};" in front
+    assert f"set_real_ip_from {manifests.POD_NETWORK};" in front
+    versions = (ROOT / "cluster-setup" / "versions.env").read_text()
+    assert f"\nPOD_NETWORK={manifests.POD_NETWORK}\n" in versions
+    (page,) = of_kind(rendered()["production"], "ConfigMap")
+    assert page["data"]["KALECAST_PUBLIC_URL"] == f"https://{name}"
+    assert page["data"]["FORWARDED_ALLOW_IPS"] == "*"
+
+
+@overlays
+def test_the_controller_leads_to_the_door_by_policies_that_are_there(overlay: str):
+    server = only(overlay, "VirtualServer", "kalecast")["spec"]
+    (upstream,) = server["upstreams"]
+    service = only(overlay, "Service", upstream["service"])
+    assert upstream["port"] in [port["port"] for port in service["spec"]["ports"]]
+    assert {one["name"] for one in server["policies"]} == set(objects(overlay, "Policy"))
+    (route,) = server["routes"]
+    assert route["path"] == "/"
+    # Not what a door or a page says itself.
+    (replaced,) = route["errorPages"]
+    assert not set(replaced["codes"]) & set(door.REFUSALS)
+
+
+@overlays
+def test_the_edge_is_wider_than_the_door_and_takes_its_largest_body(overlay: str):
+    flood = only(overlay, "Policy", "kalecast-flood")["spec"]["rateLimit"]
+    assert int(flood["rate"].removesuffix("r/s")) > door.Limits().all_rate
+    assert flood["burst"] > door.Limits().all_burst
+    (upstream,) = only(overlay, "VirtualServer", "kalecast")["spec"]["upstreams"]
+    front = only(overlay, "ConfigMap", "kalecast-door")["data"]["front.conf"]
+    assert f"client_max_body_size {upstream['client-max-body-size']};" in front
+
+
+@overlays
+def test_headers_of_the_controller_leave_the_head_of_a_request_known(overlay: str):
+    (route,) = only(overlay, "VirtualServer", "kalecast")["spec"]["routes"]
+    taken = {one["name"]: one["value"] for one in route["action"]["proxy"]["requestHeaders"]["set"]}
+    assert taken == {"X-Real-IP": "", "X-Forwarded-Port": ""}
+    heads = (STEP / "door" / "rules" / "lawful-heads.conf").read_text()
+    for added in ("x-forwarded-for", "x-forwarded-host", "x-forwarded-proto"):
+        assert f"|{added}|" in heads or f"|{added})" in heads
+
+
+def test_ciphers_and_protocols_are_the_doors():
+    entries = values()["controller"]["config"]["entries"]
+    tls = (STEP / "door" / "tls.conf").read_text()
+    assert f"ssl_protocols {entries['ssl-protocols']};" in tls
+    assert f"ssl_ciphers {entries['ssl-ciphers']};" in tls
+
+
+def test_oauth2_proxy_and_the_door_agree():
+    (made,) = (one for name, one in objects(SIGN_IN, "ConfigMap").items() if "sign-in" in name)
+    text = made["data"]["oauth2-proxy.cfg"]
+    told = dict(re.findall(r'^(\w+) = "?([^"\n]*)"?$', text, re.MULTILINE))
+    maps = only(SIGN_IN, "ConfigMap", "kalecast-door")["data"]["sign-in-maps.conf"]
+    assert f"(?:{told['cookie_name']}[" in maps
+    (service,) = re.findall(r"server ([\w-]+):(\d+) ", maps)
+    assert service[1] == told["http_address"].rpartition(":")[2]
+    assert service[0] in objects(SIGN_IN, "Service")
+    assert told["redirect_url"] == f"https://{manifests.PUBLIC_NAME}/oauth2/callback"
+    for off in ("request_logging", "auth_logging"):
+        assert told[off] == "false", "it would name people"
+    assert told["cookie_secure"] == told["cookie_httponly"] == "true"
+    (pod,) = (one for one in templates(SIGN_IN) if "sign-in" in one.owner)
+    (container,) = pod.spec["containers"]
+    folders = [mount["mountPath"] for mount in container["volumeMounts"]]
+    for file in (told["client_secret_file"], told["cookie_secret_file"]):
+        assert str(Path(file).parent) in folders
+
+
+##### Who may reach whom #####
+
+
+def matches(selector: Object | None, labels: dict[str, str]) -> bool:
+    return selector is not None and selector.get("matchLabels", {}).items() <= labels.items()
+
+
+def ways(overlay: str, direction: str, pod: dict[str, str]) -> list[tuple[Object, set[int]]]:
+    """The peers of a pod, each with its ports, of all policies that select it."""
+    return [
+        (peer, {port["port"] for port in rule["ports"]})
+        for one in objects(overlay, "NetworkPolicy").values()
+        if policy_selects(one, pod)
+        for rule in one["spec"].get(direction.lower(), [])
+        for peer in rule.get("from", []) + rule.get("to", [])
+    ]
+
+
+def policy_selects(one: Object, pod: dict[str, str]) -> bool:
+    selector = one["spec"]["podSelector"]
+    for rule in selector.get("matchExpressions", []):
+        assert rule["operator"] == "In"
+        if pod.get(rule["key"]) not in rule["values"]:
+            return False
+    return matches(selector, pod)
+
+
+def namespace(peer: Object) -> str | None:
+    labels = peer.get("namespaceSelector", {}).get("matchLabels", {})
+    return labels.get("kubernetes.io/metadata.name")
+
+
+@overlays
+def test_the_ingress_controller_alone_reaches_the_door(overlay: str):
+    ((peer, ports),) = ways(overlay, "Ingress", DOOR)
+    assert namespace(peer) == "nginx-ingress"
+    assert matches(peer["podSelector"], CONTROLLER)
+    assert ports == {8080}
+
+
+@overlays
+def test_the_door_reaches_the_page_names_and_who_signs_in(overlay: str):
+    reached = {
+        (namespace(peer), *peer["podSelector"]["matchLabels"].values(), *sorted(ports))
+        for peer, ports in ways(overlay, "Egress", DOOR)
+    }
+    wanted = {(None, "kalecast-page", 7860), ("kube-system", "kube-dns", 53)}
+    if overlay == SIGN_IN:
+        wanted |= {(None, "kalecast-sign-in", 4180)}
+    assert reached == wanted
+
+
+@pytest.mark.parametrize("overlay", SERVICE)
+def test_the_page_admits_the_door_and_prometheus_alone(overlay: str):
+    admitted = {
+        (namespace(peer), *peer["podSelector"]["matchLabels"].values())
+        for peer, ports in ways(overlay, "Ingress", PAGE)
+    }
+    assert admitted == {(None, "kalecast-door"), ("monitoring", "prometheus")}
+
+
+def test_who_signs_in_is_asked_by_the_door_and_asks_dex():
+    pod = {"app.kubernetes.io/name": "kalecast-sign-in"}
+    ((peer, ports),) = ways(SIGN_IN, "Ingress", pod)
+    assert namespace(peer) is None and matches(peer["podSelector"], DOOR)
+    assert ports == {4180}
+    reached = {namespace(peer) for peer, _ in ways(SIGN_IN, "Egress", pod)}
+    assert reached == {"auth", "kube-system"}
+    (dex,) = yaml.safe_load_all((STEP / "ingress" / "dex.yaml").read_text())
+    (rule,) = dex["spec"]["ingress"]
+    assert matches(rule["from"][0]["podSelector"], pod)
+
+
+##### The ingress controller #####
+
+
+def values() -> Any:
+    return yaml.safe_load((STEP / "ingress" / "values.yaml").read_text())
+
+
+def test_settings_are_those_of_the_chart_and_of_the_controller():
+    named = {f"{part}.{name}" for part, inner in values().items() for name in inner}
+    assert named == set(CHART_SETTINGS.split())
+    entries = values()["controller"]["config"]["entries"]
+    assert set(entries) == set(CONFIGURATION_KEYS.split())
+    assert all(isinstance(value, str) for value in entries.values())
+    assert values()["controller"]["enableSnippets"] is False
+
+
+def test_the_edges_log_has_no_persons_data():
+    told = values()["controller"]["config"]["entries"]["log-format"]
+    personal = ("remote_addr", "$request ", "request_uri", "args", "http_", "remote_user", "cookie")
+    assert not [word for word in personal if word in told]
+
+
+@pytest.mark.parametrize("path", sorted(STEP.glob("ingress/**/*.yaml")), ids=lambda p: p.name)
+def test_objects_beside_the_chart_are_valid(path: Path):
+    if path.name != "values.yaml":
+        for one in yaml.safe_load_all(path.read_text()):
+            validate(one)
+
+
+@pytest.mark.slow
+def test_the_alert_on_certificates_fires_in_time(tmp_path: Path):
+    objects = list(yaml.safe_load_all((STEP / "ingress" / "certificates.yaml").read_text()))
+    (rule,) = of_kind(objects, "PrometheusRule")
+    (tmp_path / "rules.yml").write_text(yaml.safe_dump(rule["spec"]))
+    name = "certmanager_certificate_expiration_timestamp_seconds"
+    series = [
+        {"series": f'{name}{{name="{one}",namespace="team"}}', "values": f"{days * 86400}x200"}
+        for one, days in (("kalecast-public", 10), ("kubeflow-public", 40), ("other", 1))
+    ]
+
+    def fires(alert: str, after: str, *certificates: str) -> Object:
+        found = [
+            {"exp_labels": {"severity": severity, "name": one, "namespace": "team"}}
+            for severity, one in (certificate.split() for certificate in certificates)
+        ]
+        return {"eval_time": after, "alertname": alert, "exp_alerts": found}
+
+    told = {
+        "rule_files": ["rules.yml"],
+        "evaluation_interval": "1h",
+        "tests": [
+            {
+                "interval": "1h",
+                "input_series": series,
+                "alert_rule_test": [
+                    fires("KalecastCertificateEnds", "0m"),
+                    fires("KalecastCertificateEnds", "2h", "warning kalecast-public"),
+                    fires("KalecastCertificateEnding", "2h"),
+                    fires("KalecastCertificateEnding", "170h", "critical kalecast-public"),
+                ],
+            }
+        ],
+    }
+    for test in told["tests"][0]["alert_rule_test"]:
+        for one in test["exp_alerts"]:
+            (text,) = (
+                found["annotations"]
+                for found in rule["spec"]["groups"][0]["rules"]
+                if found["alert"] == test["alertname"]
+            )
+            labels = one["exp_labels"]
+            one["exp_annotations"] = {
+                key: value.replace("{{ $labels.name }}", labels["name"]).replace(
+                    "{{ $labels.namespace }}", labels["namespace"]
+                )
+                for key, value in text.items()
+            }
+    (tmp_path / "tests.yml").write_text(yaml.safe_dump(told))
+    promtool("test", "rules", tmp_path / "tests.yml")
+
+
+def test_what_needs_nginx_plus_says_so_and_is_not_applied():
+    for path in STEP.glob("ingress/plus/*.yaml"):
+        assert path.read_text().startswith("# Needs NGINX Plus")
+    assert not [one for one in STEP.glob("*.sh") if "plus" in one.read_text()]
+
+
+##### The scripts #####
+
+
+class Step:
+    """The scripts between stand-ins, and what they send."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        (folder / "bin").mkdir()
+        for name, body in STAND_INS.items():
+            (folder / "bin" / name).write_text(f"#!/bin/sh\n{body}\n")
+            (folder / "bin" / name).chmod(0o755)
+
+    def call(
+        self, script: str, *words: str, **environment: str
+    ) -> subprocess.CompletedProcess[str]:
+        for name in ("sent", "calls", "made"):
+            (self.folder / name).write_text("")
+        versions = (ROOT / "cluster-setup" / "versions.env").read_text()
+        (commit,) = re.findall(r"^NGINX_INGRESS_COMMIT=(\w+)$", versions, re.MULTILINE)
+        return subprocess.run(
+            [STEP / f"{script}.sh", *words],
+            env={
+                **os.environ,
+                "PATH": f"{self.folder / 'bin'}:{os.environ['PATH']}",
+                "REAL": manifests.kubectl(),
+                "CALLS": str(self.folder / "calls"),
+                "SENT": str(self.folder / "sent"),
+                "MADE": str(self.folder / "made"),
+                "KALECAST_CACHE": str(self.folder / "cache"),
+                "NGINX_INGRESS_COMMIT": commit,
+                **environment,
+            },
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=60,
+        )
+
+    @property
+    def text(self) -> str:
+        return (self.folder / "sent").read_text()
+
+    @property
+    def calls(self) -> str:
+        return (self.folder / "calls").read_text()
+
+    @property
+    def sent(self) -> dict[str, Object]:
+        found = yaml.safe_load_all(self.text)
+        return {title(one): one for one in found if isinstance(one, dict) and "metadata" in one}
+
+
+@pytest.fixture
+def step(tmp_path: Path) -> Step:
+    return Step(tmp_path)
+
+
+WATCHER = "kalecast-prometheus"
+NAMED = ("production", "--without-controller", "--name", "f.example.org")
+
+
+def test_what_is_called_for_stands_everywhere(step: Step):
+    words = ("--namespace", "team", "--issuer", "ours", "--pod-network", "10.9.0.0/16")
+    done = step.call("apply", *NAMED, *words)
+    assert done.returncode == 0, done.stderr
+    assert "example.com" not in re.sub(r"registry\.example\.com", "", step.text)
+    assert "10.244" not in step.text
+    for one in step.sent.values():
+        validate(one)
+        alert = "certificate" in one["metadata"]["name"] or one["metadata"]["name"] == WATCHER
+        assert one["metadata"]["namespace"] in ({"team", "cert-manager"} if alert else {"team"})
+    assert step.sent["VirtualServer/kalecast"]["spec"]["host"] == "f.example.org"
+    assert step.sent["Certificate/kalecast-public"]["spec"]["issuerRef"]["name"] == "ours"
+    front = step.sent["ConfigMap/kalecast-door"]["data"]["front.conf"]
+    assert "server_name f.example.org;" in front
+    assert "set_real_ip_from 10.9.0.0/16;" in front
+
+
+def test_another_configuration_is_another_rollout_and_the_same_is_none(step: Step):
+    def digest(*words: str) -> str:
+        assert step.call("apply", *words).returncode == 0
+        template = step.sent["Deployment/kalecast-door"]["spec"]["template"]
+        found: str = template["metadata"]["annotations"]["kalecast/configuration"]
+        return found
+
+    first = digest(*NAMED)
+    assert re.fullmatch("[0-9a-f]{32}", first)
+    assert digest(*NAMED) == first
+    assert digest("production", "--without-controller", "--name", "g.example.org") != first
+
+
+def test_the_name_that_is_there_stays(step: Step):
+    done = step.call("apply", "production", "--without-controller", NAME="now.example.org")
+    assert done.returncode == 0, done.stderr
+    assert step.sent["VirtualServer/kalecast"]["spec"]["host"] == "now.example.org"
+    assert step.call("apply", "production", "--without-controller").returncode == 2
+
+
+def test_a_certificate_of_ones_own_is_left_alone(step: Step):
+    assert step.call("apply", *NAMED, "--own-certificate").returncode == 0
+    assert "Certificate/kalecast-public" not in step.sent
+    assert "VirtualServer/kalecast" in step.sent
+
+
+SIGNING_IN = ("production-sign-in", "--without-controller", "--name", "f.example.org")
+
+
+def test_signing_in_needs_kubeflows_name_and_makes_its_secrets_once(step: Step):
+    assert "--kubeflow" in step.call("apply", *SIGNING_IN).stderr
+    kubeflow = ("--kubeflow", "k.example.org")
+    done = step.call("apply", *SIGNING_IN, *kubeflow)
+    assert done.returncode == 0, done.stderr
+    made = (step.folder / "made").read_text()
+    secrets = re.findall(r"^(?:client|cookie)-secret=(\S{32})$", made, re.MULTILINE)
+    assert len(set(secrets)) == 2
+    assert not any(secret in step.calls + done.stdout + done.stderr for secret in secrets)
+    assert 'login_url = "https://k.example.org/dex/auth"' in step.text
+    assert step.sent["VirtualServer/kubeflow"]["spec"]["host"] == "k.example.org"
+    (container,) = step.sent["Deployment/kalecast-sign-in"]["spec"]["template"]["spec"][
+        "containers"
+    ]
+    assert re.search(r":v\d+\.\d+\.\d+$", container["image"])
+    assert step.call("apply", *SIGNING_IN, *kubeflow, SECRET="there").returncode == 0
+    assert "create secret" not in step.calls
+
+
+def test_the_controller_watches_the_namespaces_that_it_serves(step: Step):
+    done = step.call("apply", "production", "--name", "f.example.org", "--namespace", "team")
+    assert done.returncode == 0, done.stderr
+    assert "controller.watchNamespace=team\n" in step.calls
+    assert "Namespace/nginx-ingress" in step.sent
+    words = ("--kubeflow", "k.example.org", "--namespace", "team")
+    assert step.call("apply", "production", "--name", "f.example.org", *words).returncode == 0
+    assert "controller.watchNamespace=team\\,istio-system" in step.calls
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("nowhere",),
+        ("production", "--name", "f.example.org;"),
+        ("production", "--namespace", "Team"),
+        ("production", "--pod-network", "10.9.0.0"),
+    ],
+)
+def test_a_wrong_call_is_refused_before_anything_is_done(step: Step, words: tuple[str, ...]):
+    done = step.call("apply", *words)
+    assert done.returncode == 2
+    assert not step.text
+    assert "received: '" in done.stderr
+
+
+def test_remove_takes_what_apply_brings(step: Step):
+    assert step.call("apply", *NAMED).returncode == 0
+    brought = set(step.sent)
+    assert step.call("remove", *NAMED).returncode == 0
+    assert set(step.sent) == brought
+    assert "delete" in step.calls
