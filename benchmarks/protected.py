@@ -52,10 +52,11 @@ def door(app: Service, folder: Path, options: Sequence[str] = ()) -> Protected:
         folder: for its files.
         options: further ones of `protect.py`.
     """
-    port, operators, signatures = free_ports(3)
+    port, operators, signatures, listed = free_ports(4)
     command = [sys.executable, str(PROTECTION / "protect.py"), "--page", app.address]
     command += ["--port", str(port), "--operators-port", str(operators)]
-    command += ["--signatures-port", str(signatures), "--folder", str(folder), *options]
+    command += ["--signatures-port", str(signatures), "--list-port", str(listed)]
+    command += ["--folder", str(folder), *options]
     service = Service("door", command, operators, "/ready", folder)
     return Protected(service, port, signatures)
 

@@ -23,8 +23,9 @@ ANSWER_SECONDS = 15.0
 """Longer than nginx waits for the rest of a request that never comes."""
 
 CLIENT = re.compile(r"client: (127\.\d+\.\d+\.\d+)")
-# nginx cuts a line after 2,048 bytes, and with it the client, but never the connection's number.
-CONNECTION = re.compile(r"^\S+ \S+ \[\w+\] \d+#\d+: \*(\d+) ")
+# nginx cuts a line after 2,048 bytes, and with it the client, but never the process and the
+# connection's number in it.
+CONNECTION = re.compile(r"^\S+ \S+ \[\w+\] (\d+#\d+: \*\d+) ")
 
 
 @dataclass(frozen=True)

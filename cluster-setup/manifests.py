@@ -189,6 +189,9 @@ def _door_configuration() -> dict[Path, str]:
         port=8080,
         operators="0.0.0.0:8081",
         signatures_port=8082,
+        list_port=8083,
+        # Pods that the autoscaler adds get their share soon.
+        page_requests=200,
         trusted=(POD_NETWORK,),
         # As many as the cores that a pod is meant to have, not as those of its node.
         workers="2",

@@ -27,7 +27,12 @@ def test_every_value_is_filled_in_and_every_included_file_is_there():
     included = set(re.findall(r"^\s*include ([^;]+);", whole, re.MULTILINE))
     rules = set(re.findall(r"^Include /run/door/(\S+)$", whole, re.MULTILINE))
     assert included | rules <= found.keys()
-    assert found.keys() - included - rules == {"nginx.conf", "rules/main.conf"}
+    assert found.keys() - included - rules == {
+        "nginx.conf",
+        "signatures-nginx.conf",
+        "rules/list.conf",
+        "rules/main.conf",
+    }
 
 
 def test_rules_are_the_same_in_every_place():
@@ -86,6 +91,7 @@ def test_a_limit_is_where_it_was_set():
         ({"pages": ()}, "Expected at least one page and one name."),
         ({"paranoia": 2}, "received: 2 and 1"),
         ({"paranoia": 0}, "received: 0 and 1"),
+        ({"engine": "Off"}, "received: 'Off'"),
     ],
 )
 def test_what_cannot_be_is_said(wrong: dict, told: str):

@@ -106,8 +106,9 @@ def test_the_rest_differs_in_places_and_in_sign_in_alone(overlay: str):
     assert set(top) == {name for name in here if "/" not in name}
     different = {name for name, text in top.items() if text != here[name]}
     signs_in = set(door.SIGN_IN) if overlay == SIGN_IN else set()
-    places = {"front.conf", "headers.conf", "nginx.conf", "operators.conf", "told.conf"}
-    assert signs_in <= different <= signs_in | places | {"signatures.conf", "list.conf"}
+    places = {"common.conf", "front.conf", "headers.conf", "list.conf", "nginx.conf"}
+    places |= {"operators.conf", "signatures.conf", "signatures-nginx.conf", "told.conf"}
+    assert signs_in <= different <= signs_in | places
 
 
 @pytest.mark.slow
@@ -123,13 +124,15 @@ def test_nginx_takes_the_configuration(overlay: str, tmp_path: Path):
             # Services have no address here.
             here = re.sub(r"\bkalecast-(page|sign-in):", "127.0.0.1:", text)
             (tmp_path / folder / file).write_text(here.replace("/run/door", f"{tmp_path}/run"))
-    told = subprocess.run(
-        [nginx, "-t", "-e", "stderr", "-p", tmp_path / "run", "-c", tmp_path / "etc/nginx.conf"],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert told.returncode == 0, told.stderr
+    for name in ("nginx.conf", "signatures-nginx.conf"):
+        file = tmp_path / "etc" / name
+        told = subprocess.run(
+            [nginx, "-t", "-e", "stderr", "-p", tmp_path / "run", "-c", file],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert told.returncode == 0, told.stderr
 
 
 ##### Of one mind #####
@@ -138,7 +141,7 @@ def test_nginx_takes_the_configuration(overlay: str, tmp_path: Path):
 @overlays
 def test_image_and_pod_agree(overlay: str):
     (pod,) = (one for one in templates(overlay) if one.labels.items() >= DOOR.items())
-    (container,) = pod.spec["containers"]
+    container, signatures = pod.spec["containers"]
     words = dict(dockerfiles.last_stage("cluster-setup/6-protection"))
     assert {int(port) for port in words["EXPOSE"].split()} == set(pod.ports.values())
     assert words["USER"] == str(pod.spec["securityContext"]["runAsUser"])
@@ -147,6 +150,10 @@ def test_image_and_pod_agree(overlay: str):
     started = yaml.safe_load(words["ENTRYPOINT"])
     assert str(Path(started[-1]).parent) in mounts
     assert started[started.index("-p") + 1] in mounts
+    # The same program, the same files, of another beginning.
+    assert signatures["command"][:-1] == started[:-1]
+    assert signatures["command"][-1] == started[-1].replace("nginx.conf", "signatures-nginx.conf")
+    assert signatures["volumeMounts"] == container["volumeMounts"]
     volumes = {volume["name"]: volume for volume in pod.spec["volumes"]}
     for path, mount in mounts.items():
         writable = "emptyDir" in volumes[mount["name"]]
@@ -162,12 +169,14 @@ def test_image_and_pod_agree(overlay: str):
 @overlays
 def test_probes_ask_what_customers_do_not_reach(overlay: str):
     (pod,) = (one for one in templates(overlay) if one.labels.items() >= DOOR.items())
-    (container,) = pod.spec["containers"]
     operators = only(overlay, "ConfigMap", "kalecast-door")["data"]["operators.conf"]
-    for probe in ("startupProbe", "readinessProbe", "livenessProbe"):
-        asked = container[probe]["httpGet"]
-        assert asked["port"] == "operators"
-        assert f"location = {asked['path']} " in operators
+    # The port is the first container's, so the second one has to say its number.
+    ports = {"operators", pod.ports["operators"]}
+    for container in pod.spec["containers"]:
+        for probe in ("startupProbe", "readinessProbe", "livenessProbe"):
+            asked = container[probe]["httpGet"]
+            assert asked["port"] in ports
+            assert f"location = {asked['path']} " in operators
     service = only(overlay, "Service", "kalecast-door")
     assert [port["targetPort"] for port in service["spec"]["ports"]] == ["http"]
 

@@ -65,6 +65,8 @@ PAGE = (
     "padding:0 1em;color:#0f172a}</style><h1>Kalecast</h1><p>SENTENCE</p></html>"
 )
 
+ENGINES = ("On", "DetectionOnly")
+
 PLACEHOLDER = re.compile(r"@([a-z_]+)@")
 
 
@@ -96,11 +98,19 @@ class Limits:
     upload_burst: int = 10
     document_rate: int = 5
     document_burst: int = 30
+    looked_at_rate: int = 10
+    """Of what the positive list leaves open, for signatures to look at."""
+    looked_at_burst: int = 200
+    """Of those, how many wait for their turn."""
+    looked_at_connections: int = 8
+    """Of those, how many are looked at at the same time."""
     large_rate: int = 2
     """Of bodies of 100 KB and more."""
     large_burst: int = 20
     open_connections: int = 100
     """Requests under way at the same time."""
+    uploads_at_once: int = 8
+    """Of all clients together: each is held in memory several times."""
     head_seconds: int = 10
     """Within which a handshake, and a request's head, must come whole."""
     body_seconds: int = 10
@@ -123,6 +133,7 @@ class Door:
     """Where unencrypted requests are sent on to `port`; 0 for nowhere."""
     operators: str = "127.0.0.1:8444"
     signatures_port: int = 8445
+    list_port: int = 8446
     certificate: str = ""
     """PEM file of the certificate and those it needs; without one, TLS ends before the door."""
     certificate_key: str = ""
@@ -132,6 +143,10 @@ class Door:
     """oauth2-proxy's `host:port`; without one the page needs no account."""
     paranoia: int = 1
     executing_paranoia: int = 1
+    engine: str = "On"
+    """Whether rules refuse; `DetectionOnly` has them told alone, for a first look."""
+    page_requests: int = 10_000
+    """After which a connection to the page is opened anew, maybe to a newer replica of it."""
     limits: Limits = field(default_factory=Limits)
     workers: str = "auto"
     open_files: int = 65536
@@ -152,6 +167,9 @@ class Door:
                 "Expected paranoia levels from 1 to 4, the executing one not below the other, "
                 f"received: {self.paranoia} and {self.executing_paranoia}"
             )
+
+        if self.engine not in ENGINES:
+            raise DoorError(f"Expected the engine as one of {ENGINES}, received: {self.engine!r}")
 
     @property
     def scheme(self) -> str:
@@ -274,6 +292,8 @@ def _location(code: int, form: str, kind: str, body: str) -> list[str]:
         f"location = /refused/{code}/{form} {{",
         "    internal;",
         "    modsecurity off;",
+        # Whatever was refused may have been larger than this address takes.
+        "    client_max_body_size 0;",
         f'    default_type "{kind}";',
         f"    return {code} $refused_{code}_{body};",
         "}",

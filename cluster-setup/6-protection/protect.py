@@ -40,10 +40,13 @@ def main() -> int:
         _check_ports(here)
         configuration = door.write(here, arguments.folder)
         _open_to_workers(arguments.folder)
-        with _running(nginx, configuration) as process:
-            _await(here, process)
+        with (
+            _running(nginx, configuration.with_name("signatures-nginx.conf")) as signatures,
+            _running(nginx, configuration) as process,
+        ):
+            _await(here, process, signatures)
             _tell(here, arguments)
-            return process.wait()
+            return _first_to_end(process, signatures)
     except (door.DoorError, OSError) as error:
         print(error, file=sys.stderr)
         return 1
@@ -77,12 +80,14 @@ def _door(arguments: argparse.Namespace) -> door.Door:
         plain_port=arguments.plain_port,
         operators=f"127.0.0.1:{arguments.operators_port}",
         signatures_port=arguments.signatures_port,
+        list_port=arguments.list_port,
         certificate=str(certificate),
         certificate_key=str(key),
         trusted=tuple(arguments.trusted),
         sign_in=arguments.sign_in,
         paranoia=arguments.paranoia,
         executing_paranoia=max(arguments.executing_paranoia, arguments.paranoia),
+        engine="DetectionOnly" if arguments.detect else "On",
         limits=_limits(arguments.limit),
         workers=str(len(os.sched_getaffinity(0))),
         open_files=_open_files(),
@@ -177,7 +182,8 @@ def _open_to_workers(folder: Path) -> None:
 
 def _check_ports(here: door.Door) -> None:
     operators = int(here.operators.rpartition(":")[2])
-    ports = {here.port, here.plain_port, operators, here.signatures_port} - {0}
+    ports = {here.port, here.plain_port, operators, here.signatures_port, here.list_port}
+    ports -= {0}
     taken = []
     for port in sorted(ports):
         with socket.socket() as probe:
@@ -210,15 +216,23 @@ def _running(nginx: str, configuration: Path):  # type: ignore[no-untyped-def]
             process.wait()
 
 
-def _await(here: door.Door, process: subprocess.Popen[bytes]) -> None:
+def _first_to_end(*processes: subprocess.Popen[bytes]) -> int:
+    """The exit code of the one that ends first: neither is of use without the other."""
+    while True:
+        for process in processes:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                return process.wait(0.5)
+
+
+def _await(here: door.Door, *processes: subprocess.Popen[bytes]) -> None:
     host, _, port = here.operators.rpartition(":")
     deadline = time.monotonic() + READY_SECONDS
     while time.monotonic() < deadline:
-        if process.poll() is not None:
+        if any(process.poll() is not None for process in processes):
             break
         connection = http.client.HTTPConnection(host, int(port), timeout=5)
         with contextlib.closing(connection), contextlib.suppress(OSError):
-            connection.request("GET", "/health")
+            connection.request("GET", "/signatures")
             if connection.getresponse().status == 200:
                 return
         time.sleep(0.05)
@@ -252,13 +266,15 @@ def _arguments() -> argparse.Namespace:
     add("--port", type=int, default=8443)
     add("--plain-port", type=int, default=0, help="sends unencrypted requests on to --port")
     add("--operators-port", type=int, default=8444)
-    add("--signatures-port", type=int, default=8445, help="between the two tiers")
+    add("--signatures-port", type=int, default=8445, help="of the third tier")
+    add("--list-port", type=int, default=8446, help="of the second tier")
     add("--certificate", type=Path, help="PEM file, with those it needs")
     add("--key", type=Path, help="PEM file of its key")
     add("--trusted", action="append", default=[], help="network of a proxy before the door")
     add("--sign-in", default="", metavar="HOST:PORT", help="oauth2-proxy, where people sign in")
     add("--paranoia", type=int, default=1, help="level up to which rules block")
     add("--executing-paranoia", type=int, default=1, help="level up to which rules are told")
+    add("--detect", action="store_true", help="signatures tell what they would refuse, and do not")
     add("--limit", action="append", default=[], metavar="NAME=NUMBER", help="such as key_rate=50")
     add("--log-level", default="error", help="of nginx's error log")
     add("--folder", type=Path, default=ROOT / "build" / "door", help="for its files")
