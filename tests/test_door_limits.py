@@ -1,0 +1,331 @@
+"""What the door does with clients who ask too often, too much, too slowly or too strangely.
+
+The page behind it is a stand-in that notes each request that reaches it.
+"""
+
+import contextlib
+import gzip
+import http.client
+import json
+import socket
+import ssl
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import psutil
+import pytest
+from door_process import BENCHMARKS, Door, opened
+
+sys.path.append(str(BENCHMARKS))
+import http2_frames as h2
+
+pytestmark = pytest.mark.slow
+
+LIMITS = {
+    **{"forecast_rate": 1, "forecast_burst": 5, "key_rate": 1, "key_burst": 9},
+    **{"document_rate": 1, "document_burst": 3, "open_connections": 8},
+    **{"head_seconds": 1, "body_seconds": 1},
+}
+HISTORY = json.dumps({"history": "1,2,3"}).encode()
+JSON = {"Content-Type": "application/json"}
+PATIENCE = 30.0
+"""Seconds that anything may take; nothing here needs one of them on an idle machine."""
+
+
+class Page:
+    """Stands in for the page: answers everything, and waits before it does where told to."""
+
+    def __init__(self) -> None:
+        self.seen: list[tuple[str, bytes]] = []
+        self.may_answer = threading.Event()
+        self.may_answer.set()
+        owner = self
+
+        class Handler(_Handler):
+            page = owner
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.server.daemon_threads = True
+        self.url = f"http://127.0.0.1:{self.server.server_address[1]}"
+        threading.Thread(target=self.server.serve_forever, args=(0.05,), daemon=True).start()
+
+
+class _Handler(BaseHTTPRequestHandler):
+    page: Page
+    protocol_version = "HTTP/1.1"
+
+    def do_GET(self) -> None:
+        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        if self.path != "/ready":
+            self.page.seen.append((self.path, body))
+            self.page.may_answer.wait(PATIENCE)
+        self.send_response(200)
+        self.send_header("Content-Length", "2")
+        self.end_headers()
+        with contextlib.suppress(OSError):
+            self.wfile.write(b"{}")
+
+    do_POST = do_GET
+
+    def log_message(self, *_: Any) -> None:
+        """Say nothing."""
+
+
+@pytest.fixture(scope="module")
+def place() -> Iterator[tuple[Door, Page]]:
+    """A door with small limits and short times, and the page behind it."""
+    page = Page()
+    options = [part for name, value in LIMITS.items() for part in ("--limit", f"{name}={value}")]
+    with opened(page.url, options) as door:
+        yield door, page
+    page.server.shutdown()
+
+
+@pytest.fixture
+def door(place: tuple[Door, Page]) -> Door:
+    return place[0]
+
+
+@pytest.fixture
+def page(place: tuple[Door, Page]) -> Iterator[Page]:
+    """The page, before anything was asked."""
+    place[1].seen.clear()
+    yield place[1]
+    place[1].may_answer.set()
+
+
+_addresses = iter(range(1, 250))
+
+
+@pytest.fixture
+def client() -> str:
+    """An address from which nobody has asked."""
+    return new_client()
+
+
+def new_client() -> str:
+    return f"127.40.0.{next(_addresses)}"
+
+
+def ask(  # noqa: PLR0913, PLR0917 - what a request is
+    door: Door,
+    client: str,
+    path: str = "/api/forecast",
+    body: bytes | None = HISTORY,
+    headers: dict[str, str] | None = None,
+    method: str = "",
+) -> tuple[int, bytes]:
+    """One request over a connection of its own; returns status and body."""
+    connection = http.client.HTTPSConnection(
+        "localhost",
+        door.protected.port,
+        timeout=PATIENCE,
+        source_address=(client, 0),
+        context=ssl.create_default_context(cafile=door.certificate),
+    )
+    with contextlib.closing(connection):
+        about = {**(JSON if body else {}), **(headers or {})}
+        with contextlib.suppress(ConnectionResetError, BrokenPipeError):
+            # A door that refuses a body need not have read it.
+            connection.request(method or ("POST" if body else "GET"), path, body, about)
+        answer = connection.getresponse()
+        return answer.status, answer.read()
+
+
+def statuses(door: Door, client: str, count: int, **request: Any) -> list[int]:
+    return [ask(door, client, **request)[0] for _ in range(count)]
+
+
+@contextmanager
+def connected(door: Door, client: str, protocol: str = "http/1.1") -> Iterator[ssl.SSLSocket]:
+    context = ssl.create_default_context(cafile=door.certificate)
+    context.set_alpn_protocols([protocol])
+    plain = socket.create_connection(
+        ("127.0.0.1", door.protected.port), timeout=PATIENCE, source_address=(client, 0)
+    )
+    with context.wrap_socket(plain, server_hostname="localhost") as secure:
+        yield secure
+
+
+def all_of(connection: socket.socket) -> bytes:
+    """What comes until the door closes its side."""
+    got = b""
+    with contextlib.suppress(ConnectionResetError, ssl.SSLError):
+        while data := connection.recv(65536):
+            got += data
+    return got
+
+
+def until(holds: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + PATIENCE
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def key(letter: str) -> dict[str, str]:
+    """A key of the right form, which the door cannot check."""
+    return {"Authorization": f"Bearer kalecast_k1_{letter * 43}"}
+
+
+def memory(door: Door) -> int:
+    """Of all its processes, in bytes."""
+    process = door.protected.service.process
+    assert process is not None
+    first = psutil.Process(process.pid)
+    return sum(one.memory_info().rss for one in (first, *first.children(recursive=True)))
+
+
+def test_who_asks_too_often_is_told_so_and_others_are_served(door: Door, client: str) -> None:
+    assert statuses(door, client, 12).count(429) >= 4
+
+    status, said = ask(door, client)
+    assert (status, list(json.loads(said))) == (429, ["detail", "error"])
+    assert ask(door, new_client())[0] == 200
+
+
+def test_a_key_has_one_limit_wherever_it_is_used(door: Door) -> None:
+    got = [ask(door, new_client(), headers=key("a"))[0] for _ in range(16)]
+
+    assert 200 in got
+    assert 429 in got
+    assert ask(door, new_client(), headers=key("b"))[0] == 200
+
+
+def test_made_up_keys_do_not_lift_a_clients_limit(door: Door, client: str) -> None:
+    letters = [chr(ord("A") + number) for number in range(24)]
+
+    got = [ask(door, client, headers=key(letter))[0] for letter in letters]
+
+    assert 429 in got
+    assert ask(door, new_client(), headers=key("Z"))[0] == 200
+
+
+def test_a_head_that_comes_slowly_is_given_up(door: Door, client: str, page: Page) -> None:
+    with connected(door, client) as connection:
+        connection.sendall(b"POST /api/forecast HTTP/1.1\r\nHost: localhost\r\n")
+        # The time is for the whole head: a line now and then does not lengthen it.
+        for _ in range(60):
+            with contextlib.suppress(OSError):
+                connection.sendall(b"X-A: b\r\n")
+            time.sleep(0.1)
+            connection.settimeout(0.01)
+            with contextlib.suppress(TimeoutError, ssl.SSLWantReadError):
+                if not connection.recv(4096):
+                    break
+        else:
+            pytest.fail("The door goes on waiting.")
+    assert page.seen == []
+
+
+def test_a_silent_connection_is_given_up(door: Door, client: str) -> None:
+    with connected(door, client) as connection:
+        all_of(connection)
+    plain = socket.create_connection(("127.0.0.1", door.protected.port), PATIENCE, (client, 0))
+    with plain:
+        all_of(plain)
+
+
+def test_the_page_never_sees_part_of_a_body(door: Door, client: str, page: Page) -> None:
+    head = b"POST /api/forecast HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+    with connected(door, client) as connection:
+        connection.sendall(head + b"Content-Length: 400\r\n\r\n" + HISTORY)
+        assert all_of(connection)[9:12] in {b"408", b""}
+    with connected(door, client) as connection:
+        connection.sendall(head + b"Content-Length: 400\r\n\r\n" + HISTORY)
+
+    assert ask(door, new_client())[0] == 200
+    assert page.seen == [("/api/forecast", HISTORY)]
+
+
+def test_more_at_a_time_than_is_allowed_is_refused(door: Door, client: str, page: Page) -> None:
+    page.may_answer.clear()
+    got: list[int] = []
+
+    def ask_for_key(letter: str) -> None:
+        got.append(ask(door, client, path="/favicon.ico", body=None)[0])
+
+    threads = [threading.Thread(target=ask_for_key, args=(letter,)) for letter in "abcdefghijkl"]
+    for thread in threads:
+        thread.start()
+    until(lambda: len(got) == 4)
+    page.may_answer.set()
+    for thread in threads:
+        thread.join()
+
+    assert sorted(got) == [200] * 8 + [429] * 4
+
+
+@pytest.mark.parametrize(
+    ("status", "request_"),
+    [
+        (431, {"headers": {"X-A": "a" * 9000}}),
+        (431, {"headers": {f"X-{number}": "a" * 2000 for number in range(40)}}),
+        (413, {"body": b"1," * 300_000}),
+        (414, {"path": "/api/forecast?" + "a" * 9000}),
+        (421, {"headers": {"Host": "elsewhere.example"}}),
+        (400, {"body": gzip.compress(HISTORY), "headers": {"Content-Encoding": "gzip"}}),
+        (400, {"body": b"[" * 10_000 + b"]" * 10_000}),
+        (413, {"method": "POST", "body": None, "headers": {"Content-Length": "1099511627776"}}),
+    ],
+)
+def test_what_is_too_much_is_refused_in_one_form(
+    door: Door, client: str, page: Page, status: int, request_: dict[str, Any]
+) -> None:
+    got, said = ask(door, client, **request_)
+
+    assert got == status
+    assert list(json.loads(said)) == ["detail", "error"]
+    assert page.seen == []
+
+
+def test_streams_opened_and_reset_end_the_connection_and_not_the_door(
+    door: Door, client: str, page: Page
+) -> None:
+    block = h2.head("GET", "/favicon.ico", "localhost")
+    with connected(door, client, "h2") as connection, contextlib.suppress(OSError):
+        connection.sendall(h2.OPENING)
+        for number in range(0, 6000, 50):
+            streams = range(2 * number + 1, 2 * number + 101, 2)
+            connection.sendall(b"".join(h2.opened(at, block) + h2.reset(at) for at in streams))
+        all_of(connection)
+
+    assert ask(door, new_client())[0] == 200
+    assert len(page.seen) < 1000
+
+
+def test_a_head_without_an_end_is_given_up(door: Door, client: str) -> None:
+    block = h2.head("GET", "/", "localhost")
+    more = h2.continued(1, h2.field("x-a", "b" * 4000))
+    with connected(door, client, "h2") as connection:
+        connection.sendall(h2.OPENING + h2.opened(1, block, whole=False))
+        with contextlib.suppress(OSError):
+            for _ in range(1000):
+                connection.sendall(more)
+        all_of(connection)
+
+    assert ask(door, new_client())[0] == 200
+
+
+def test_floods_do_not_fill_the_doors_memory(door: Door, client: str) -> None:
+    large = b"x" * 500_000
+
+    def flood() -> None:
+        for _ in range(30):
+            with contextlib.suppress(OSError):
+                ask(door, client, body=large, headers={f"X-{at}": "a" * 2000 for at in range(9)})
+
+    flood()
+    before = memory(door)
+    threads = [threading.Thread(target=flood) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert memory(door) - before < 64 * 2**20
