@@ -67,7 +67,8 @@ page: .venv/page/.installed  ## Show the page for a server that runs already
 .PHONY: protect
 protect: .venv/.door  ## Stand nginx and ModSecurity before the page of make run (PROTECT_ARGS=)
 	@exec $(workbench) cluster-setup/6-protection/protect.py --page 127.0.0.1:$(PAGE_PORT) --port $(DOOR_PORT) \
-		--operators-port $$(( $(DOOR_PORT) + 1 )) --signatures-port $$(( $(DOOR_PORT) + 2 )) $(PROTECT_ARGS)
+		--operators-port $$(( $(DOOR_PORT) + 1 )) --signatures-port $$(( $(DOOR_PORT) + 2 )) \
+		--list-port $$(( $(DOOR_PORT) + 3 )) $(PROTECT_ARGS)
 
 .PHONY: lab
 lab: install-workbench .venv/seldon/.installed  ## Open JupyterLab with Kale; Run works here, or on KFP_HOST (LAB_ARGS=)
@@ -147,7 +148,7 @@ cluster-test: install-workbench  ## Test an overlay on the cluster of KUBECONFIG
 .PHONY: images
 images: .venv/workbench/.installed-test  ## Build the images, look into them, write their bills (IMAGES=, REGISTRY=, PUSH=1)
 	@exec $(workbench) cluster-setup/images/images.py $(IMAGES) --registry "$(REGISTRY)" --tag "$(TAG)" \
-		--base "$(PYTHON_IMAGE)" --builder "$(BUILDER)" $(if $(PUSH),--push) $(IMAGE_ARGS)
+		--base "$(PYTHON_IMAGE)" --debian "$(DEBIAN_IMAGE)" --builder "$(BUILDER)" $(if $(PUSH),--push) $(IMAGE_ARGS)
 
 .PHONY: policies
 policies: install-all  ## Hold every manifest against checkov's policies, and tell the exceptions
