@@ -12,7 +12,6 @@ from, and read. And it fetches addresses that a request names as files.
 
 import asyncio
 from collections.abc import AsyncGenerator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PurePath
 
 import gradio as gr
@@ -21,22 +20,20 @@ from api import json_response
 from forecast_client import ModelServer
 from gradio.blocks import Block
 from outcomes import BUSY, BUSY_SECONDS, Overloaded, Problem, ServiceDown, Unacceptable
+from reading import Reader
 from rows import KEPT
 from starlette.datastructures import UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import Request
 from starlette.responses import Response
 from tables import LARGEST_FILE
-from upload_token import CHOOSE_AGAIN, problem_token, token_of
+from upload_token import CHOOSE_AGAIN, problem_token
 
 PATH = "/gradio_api/upload"
 PROGRESS_PATH = "/gradio_api/upload_progress"
 
 LARGEST_BODY = LARGEST_FILE + 64 * 1024
 """The largest file, and what a form puts around it."""
-
-READERS = 2
-"""Uploads that are read at a time: a large table takes six times its size in memory."""
 
 SLICE = 256 * 1024
 """Bytes of a form that are looked through before others get their turn."""
@@ -48,16 +45,14 @@ class Uploads:
     def __init__(self, server: ModelServer, admission: Admission) -> None:
         self._server = server
         self._admission = admission
-        self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="upload")
+        self._reader = Reader()
 
     async def upload(self, request: Request) -> Response:
         """Take a file; the answer is the list of one token."""
         try:
             async with self._admission.body(request, LARGEST_BODY) as body:
                 file, content = await _file(request, body)
-                token = await asyncio.get_running_loop().run_in_executor(
-                    self._readers, token_of, file, content, await self._kept()
-                )
+                token = await self._reader.token(file, content, await self._kept())
         except Overloaded:
             return busy()
         except Unacceptable as error:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import page_process
+import psutil
 import pytest
 import requests
 from model_files import contract
@@ -430,6 +431,36 @@ def test_an_upload_that_is_too_large(page: Page) -> None:
     except requests.ConnectionError:
         return  # the page hung up while the rest was still on its way
     assert reply.status_code == 413
+
+
+def reading(page: Page) -> list[psutil.Process]:
+    """The process that reads files, once there was one."""
+    children = psutil.Process(page.process.pid).children()
+    return [one for one in children if "--multiprocessing-fork" in one.cmdline()]
+
+
+def test_the_page_outlives_the_process_that_reads_files(page: Page) -> None:
+    def upload() -> str:
+        file = {"files": ("a.csv", "ds,y\n2026-01-01 00:00,1\n")}
+        return requests.post(page.url + "/gradio_api/upload", files=file, timeout=60).json()[0]
+
+    token = upload()
+    (process,) = reading(page)
+    process.kill()
+    process.wait(30)
+    # Who comes first may be told that it could not be read; then another process reads.
+    assert token in (upload(), upload())
+
+
+def test_the_process_that_reads_files_ends_with_a_killed_page(
+    model_server: StandInServer, tmp_path: Path
+) -> None:
+    with page_process.running(tmp_path / "page", model_server.url) as page:
+        file = {"files": ("a.csv", "ds,y\n2026-01-01 00:00,1\n")}
+        assert requests.post(page.url + "/gradio_api/upload", files=file, timeout=60).ok
+        (process,) = reading(page)
+        page.process.kill()
+        process.wait(30)
 
 
 @pytest.mark.parametrize("position", range(7))
