@@ -40,6 +40,10 @@ SECONDS = 12.0
 """Of an attack: longer than a slow head or body may take."""
 MOST_SLOWER = 3.0
 """Times the quiet p99, under attack."""
+OF_EACH_KIND = (
+    *("slow_heads", "half_handshakes", "slow_forecasts", "many_headers"),
+    *("forecasts", "uploads", "unlisted", "open_heads", "long_words", "rapid_reset"),
+)
 CAPACITY = "five_hundred_customers"
 """No abuser: it is told, and not held against the door."""
 ATTACKERS_NETWORKS = re.compile(r'"network":"127\.66\.')
@@ -113,8 +117,15 @@ class Seen:
         return not self.settled_errors and self.settled_p99 <= MOST_SLOWER * self.quiet_p99
 
 
-def measure(scene: Scene, names: Sequence[str] = tuple(ATTACKS), seconds: float = SECONDS) -> Part:
-    """Run attacks one after another against the scene's door."""
+def measure(scene: Scene, names: Sequence[str] = (), seconds: float = SECONDS) -> Part:
+    """Run attacks one after another against the scene's door.
+
+    Args:
+        scene: the running stack.
+        names: of attacks; without any all, or one of each kind where not all are wanted.
+        seconds: of each attack.
+    """
+    names = names or (tuple(ATTACKS) if scene.whole else OF_EACH_KIND)
     with _lawful(scene) as lawful:
         found = []
         for name in names:
@@ -361,6 +372,7 @@ def main() -> int:
     """Measure by itself, and print the table and the figures."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
     parser.add_argument("--only", action="append", choices=ATTACKS, help="may be repeated")
+    parser.add_argument("--whole", action="store_true", help="all attacks, not one of each kind")
     parser.add_argument("--seconds", type=float, default=SECONDS, help="of an attack")
     parser.add_argument("--model", type=Path, default=Path("models/forecaster.onnx"))
     arguments = parser.parse_args()
@@ -369,8 +381,8 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="kalecast-dos-") as name:
         folder = Path(name)
         folder.chmod(0o755)  # nginx's workers may run as another user
-        with standing(arguments.model.resolve(), folder) as scene:
-            part = measure(scene, arguments.only or tuple(ATTACKS), arguments.seconds)
+        with standing(arguments.model.resolve(), folder, arguments.whole) as scene:
+            part = measure(scene, arguments.only or (), arguments.seconds)
     for row in part.rows:
         print(" | ".join(row))
     print(json.dumps(part.figures))

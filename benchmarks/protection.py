@@ -1,6 +1,6 @@
 """The protection's proof: attacks that others wrote, lawful traffic, floods, and what it costs.
 
-    python benchmarks/protection.py [--crs-tests folder] [--only crs]
+    python benchmarks/protection.py [--crs-tests folder] [--only crs] [--whole]
 
 Starts model server, app and the door as it is shipped, and runs each part against them. Prints
 tables, and as its last line one JSON object.
@@ -51,7 +51,7 @@ def main() -> int:
         with tempfile.TemporaryDirectory(prefix="kalecast-protection-") as name:
             folder = Path(name)
             folder.chmod(0o755)  # nginx's workers may run as another user
-            found = _measured(parts, arguments.model.resolve(), folder)
+            found = _measured(parts, arguments.model.resolve(), folder, arguments.whole)
     except (ServiceError, LimitError, LoadError, BundleError, MissingPart, OSError) as error:
         print(f"protection.py: {error}", file=sys.stderr)
         return 1
@@ -92,10 +92,10 @@ def _loaded(module: str) -> Any:
         ) from error
 
 
-def _measured(parts: dict[str, Measure], model: Path, folder: Path) -> list[Part]:
+def _measured(parts: dict[str, Measure], model: Path, folder: Path, whole: bool) -> list[Part]:
     print("starting model server, app and door", flush=True)
     found = []
-    with standing(model, folder) as scene:
+    with standing(model, folder, whole) as scene:
         for name, measure in parts.items():
             print(f"\n{name}", flush=True)
             part = measure(scene)
@@ -129,9 +129,8 @@ def _command(arguments: argparse.Namespace) -> str:
     command = "make benchmark-protection"
     if arguments.crs_tests:
         command += " CRS_TESTS=folder"
-    if arguments.only:
-        command += f' PROTECTION_ARGS="{" ".join(f"--only {name}" for name in arguments.only)}"'
-    return command
+    options = [f"--only {name}" for name in arguments.only or []] + ["--whole"] * arguments.whole
+    return command + f' PROTECTION_ARGS="{" ".join(options)}"' * bool(options)
 
 
 def _arguments() -> argparse.Namespace:
@@ -139,6 +138,7 @@ def _arguments() -> argparse.Namespace:
     add = parser.add_argument
     add("--crs-tests", type=Path, help="folder of the Core Rule Set's regression tests")
     add("--only", choices=list(MODULES), action="append", help="this part alone; may be repeated")
+    add("--whole", action="store_true", help="all payloads and floods; half an hour more")
     add("--model", type=Path, default=Path("models/forecaster.onnx"))
     add("--output", type=Path, default=FIGURES, help="folder of the results")
     return parser.parse_args()

@@ -40,6 +40,8 @@ class Scene:
     server: Service
     app: Service
     protected: Protected
+    whole: bool = False
+    """Whether parts do all that they can, and not a selection of some minutes."""
 
     @cached_property
     def trust(self) -> ssl.SSLContext:
@@ -95,7 +97,7 @@ class Part:
 
 
 @contextmanager
-def standing(model: Path, folder: Path) -> Iterator[Scene]:
+def standing(model: Path, folder: Path, whole: bool = False) -> Iterator[Scene]:
     """Model server, app and the door as shipped, on free ports; ended afterwards."""
     server = model_server(model, folder / "server")
     page = app([server], folder / "app")
@@ -103,4 +105,4 @@ def standing(model: Path, folder: Path) -> Iterator[Scene]:
     with server, page:
         protected = door(page, folder / "door")
         with protected.service:
-            yield Scene(model, folder, server, page, protected)
+            yield Scene(model, folder, server, page, protected, whole)
