@@ -49,7 +49,12 @@ class Reader:
         )
 
 
+LESS_URGENT = 10
+"""Of the scheduler's niceness: who waits for a forecast comes first."""
+
+
 def _begin() -> None:
+    os.nice(LESS_URGENT)
     # Ctrl-C is for the page, which ends this process in order, or dies and takes it along.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_the_page, daemon=True).start()
