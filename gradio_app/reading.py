@@ -26,9 +26,11 @@ class Reader:
 
     def __init__(self) -> None:
         self._pool = self._new()
+        self._files = 0
 
     async def token(self, file: str, content: bytes, most: int) -> str:
         """The token of a file, as `upload_token.token_of` makes it; one file at a time."""
+        self._renew()
         pool = self._pool
         try:
             return await asyncio.get_running_loop().run_in_executor(
@@ -40,13 +42,18 @@ class Reader:
                 self._pool = self._new()
             return problem_token(GAVE_UP)
 
+    def _renew(self) -> None:
+        # Not by the pool's own max_tasks_per_child: Python 3.12 may wait for ever then (gh-115634).
+        self._files += 1
+        if self._files % FILES_A_PROCESS == 0:
+            self._pool.shutdown(wait=False)
+            self._pool = self._new()
+
     @staticmethod
     def _new() -> ProcessPoolExecutor:
         # Not forked: this process has threads and connections.
         spawned = multiprocessing.get_context("spawn")
-        return ProcessPoolExecutor(
-            1, spawned, initializer=_begin, max_tasks_per_child=FILES_A_PROCESS
-        )
+        return ProcessPoolExecutor(1, spawned, initializer=_begin)
 
 
 LESS_URGENT = 10

@@ -452,6 +452,18 @@ def test_the_page_outlives_the_process_that_reads_files(page: Page) -> None:
     assert token in (upload(), upload())
 
 
+def test_files_are_read_however_many_there_were(page: Page) -> None:
+    """More than one process reads in its life, and several at a time."""
+
+    def upload(_: int) -> bool:
+        file = {"files": ("a.csv", "ds,y\n2026-01-01 00:00,1\n")}
+        return requests.post(page.url + "/gradio_api/upload", files=file, timeout=60).ok
+
+    with ThreadPoolExecutor(8) as pool:
+        assert all(pool.map(upload, range(130)))
+    assert len(reading(page)) == 1
+
+
 def test_the_process_that_reads_files_ends_with_a_killed_page(
     model_server: StandInServer, tmp_path: Path
 ) -> None:
