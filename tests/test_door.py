@@ -122,3 +122,10 @@ def test_what_was_typed_wrong_is_said(options: list[str], told: str, tmp_path: P
     assert done.returncode == 1
     assert told in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_the_page_has_the_sources_that_the_door_knows():
+    event = (STEP.parent.parent / "gradio_app" / "page_event.py").read_text()
+    (names,) = re.findall(r"^SAMPLE, FILE, PASTE = (.+)$", event, re.MULTILINE)
+    known = "|".join(name.strip('"') for name in names.split(", "))
+    assert rf"\A(?:{known})\z" in files(Door(folder="/run/door"))["rules/lawful-bodies.conf"]
