@@ -19,7 +19,7 @@ import protected  # noqa: E402
 from local_service import Service  # noqa: E402
 
 MODULE = Path("/usr/lib/nginx/modules/ngx_http_modsecurity_module.so")
-PACKAGES = "nginx-light libnginx-mod-http-modsecurity modsecurity-crs"
+PACKAGES = "nginx-light libnginx-mod-http-modsecurity libnginx-mod-stream modsecurity-crs"
 
 
 @dataclass(frozen=True)

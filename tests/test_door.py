@@ -10,7 +10,7 @@ import pytest
 
 STEP = Path(__file__).parent.parent / "cluster-setup" / "6-protection"
 sys.path.append(str(STEP))
-from door import REFUSALS, Door, DoorError, Limits, files  # noqa: E402
+from door import REFUSALS, Door, DoorError, Limits, files, write  # noqa: E402
 
 
 def test_every_value_is_filled_in_and_every_included_file_is_there():
@@ -77,6 +77,29 @@ def test_tls_ends_before_the_door_where_it_has_no_certificate():
     assert "X-Forwarded-Proto https" in plain["told.conf"]
 
 
+def test_the_door_is_the_edge_where_no_proxy_stands_before_it():
+    certificate = {"certificate": "c.pem", "certificate_key": "c.key", "plain_port": 8080}
+    edge = files(Door(folder="/run/door", **certificate))
+    behind = files(Door(folder="/run/door", trusted=("10.0.0.0/8",), **certificate))
+
+    assert "listen 127.0.0.1:8443 " in edge["edge.conf"]
+    assert "listen 127.0.0.1:8080;" in edge["edge.conf"]
+    assert "listen 127.0.0.1:" not in edge["front.conf"]
+    assert "proxy_upload_rate 8000k;" in edge["edge.conf"]
+    assert "stream" not in behind["edge.conf"]
+    assert "listen 127.0.0.1:8443 " in behind["front.conf"]
+    assert "proxy_protocol" not in behind["front.conf"]
+
+
+def test_a_door_that_was_killed_leaves_nothing_in_the_way(tmp_path: Path):
+    door = Door(folder=str(tmp_path), certificate="c.pem", certificate_key="c.key")
+    write(door, tmp_path)
+    for name in re.findall(r"(\w+\.sock);", (tmp_path / "edge.conf").read_text()):
+        (tmp_path / name).touch()
+    write(door, tmp_path)
+    assert not list(tmp_path.glob("*.sock"))
+
+
 def test_a_limit_is_where_it_was_set():
     text = files(Door(folder="/run/door", limits=Limits(forecast_rate=7)))["limits.conf"]
     assert re.search(r"zone=forecasts:\w+ rate=7r/s", text)
@@ -92,11 +115,12 @@ def test_a_limit_is_where_it_was_set():
         ({"paranoia": 2}, "received: 2 and 1"),
         ({"paranoia": 0}, "received: 0 and 1"),
         ({"engine": "Off"}, "received: 'Off'"),
+        ({"folder": "/a" * 50, "certificate": "c.pem"}, "Expected a folder with a shorter path"),
     ],
 )
 def test_what_cannot_be_is_said(wrong: dict, told: str):
     with pytest.raises(DoorError, match=re.escape(told)):
-        Door(folder="/run/door", **wrong)
+        Door(**{"folder": "/run/door", **wrong})
 
 
 def test_every_refusal_is_a_sentence_in_json():

@@ -20,6 +20,7 @@ from typing import Any
 import psutil
 import pytest
 from door_process import BENCHMARKS, Door, opened
+from ports import free_ports
 
 sys.path.append(str(BENCHMARKS))
 import http2_frames as h2
@@ -29,7 +30,7 @@ pytestmark = pytest.mark.slow
 LIMITS = {
     **{"forecast_rate": 1, "forecast_burst": 5, "key_rate": 1, "key_burst": 9},
     **{"document_rate": 1, "document_burst": 3, "open_connections": 8},
-    **{"head_seconds": 1, "body_seconds": 1},
+    **{"head_seconds": 1, "body_seconds": 1, "connections_of_one": 20},
 }
 HISTORY = json.dumps({"history": "1,2,3"}).encode()
 JSON = {"Content-Type": "application/json"}
@@ -229,6 +230,36 @@ def test_a_silent_connection_is_given_up(door: Door, client: str) -> None:
     plain = socket.create_connection(("127.0.0.1", door.protected.port), PATIENCE, (client, 0))
     with plain:
         all_of(plain)
+
+
+def test_more_connections_than_a_client_may_hold_are_closed_and_others_served(
+    door: Door, client: str
+) -> None:
+    def held() -> ssl.SSLSocket:
+        connection = stack.enter_context(connected(door, client))
+        connection.sendall(b"GET /nothing HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        assert connection.recv(4096)
+        return connection
+
+    with contextlib.ExitStack() as stack:
+        first, *_ = [held() for _ in range(LIMITS["connections_of_one"])]
+        with pytest.raises(OSError), connected(door, client):
+            pass
+        assert ask(door, new_client())[0] == 200
+        first.close()
+        until(lambda: statuses(door, client, 1) == [200])
+
+
+def test_unencrypted_requests_are_sent_on(page: Page) -> None:
+    (port,) = free_ports(1)
+    with opened(page.url, ["--plain-port", str(port)]):
+        plain = http.client.HTTPConnection("localhost", port, timeout=PATIENCE)
+        with contextlib.closing(plain):
+            plain.request("GET", "/?a=b")
+            answer = plain.getresponse()
+    assert answer.status == 308
+    assert answer.headers["Location"].startswith("https://localhost:")
+    assert answer.headers["Location"].endswith("/?a=b")
 
 
 def test_the_page_never_sees_part_of_a_body(door: Door, client: str, page: Page) -> None:

@@ -56,6 +56,13 @@ SIGN_IN = (
 )
 """Files that say nothing where nobody signs in."""
 
+EDGE = "edge.conf"
+"""The file that says nothing where another proxy stands before the door."""
+SOCKETS = FRONT_SOCKET, PLAIN_SOCKET = "front.sock", "plain.sock"
+"""Where the edge hands on what came in, with TLS and without."""
+LONGEST_SOCKET = 107
+"""Characters in the path of a socket, on Linux."""
+
 TOLD = ("Forwarded-For", "Forwarded-Proto", "Forwarded-Host", "Request-Id", "Auth-Request-User")
 """What only the door may say of a customer, in headers that begin with `X-`."""
 
@@ -109,6 +116,10 @@ class Limits:
     large_burst: int = 20
     open_connections: int = 100
     """Requests under way at the same time."""
+    connections_of_one: int = 400
+    """Open, whatever they do, where the door is the edge: an office behind one address."""
+    send_rate: int = 8000
+    """KB a second over one connection, where the door is the edge: a 20 MB file in 2.5 s."""
     uploads_at_once: int = 8
     """Of all clients together: each is held in memory several times."""
     head_seconds: int = 10
@@ -168,8 +179,18 @@ class Door:
                 f"received: {self.paranoia} and {self.executing_paranoia}"
             )
 
+        if self.is_edge and len(f"{self.folder}/{PLAIN_SOCKET}") > LONGEST_SOCKET:
+            raise DoorError(
+                "Expected a folder with a shorter path, as the name of a socket in it has at most "
+                f"{LONGEST_SOCKET} characters, received: {self.folder}"
+            )
         if self.engine not in ENGINES:
             raise DoorError(f"Expected the engine as one of {ENGINES}, received: {self.engine!r}")
+
+    @property
+    def is_edge(self) -> bool:
+        """Whether strangers connect to the door, and not to a proxy before it."""
+        return bool(self.certificate) and not self.trusted
 
     @property
     def scheme(self) -> str:
@@ -185,6 +206,8 @@ def files(door: Door) -> dict[str, str]:
     }
     if not door.sign_in:
         texts.update(dict.fromkeys(SIGN_IN, "# Nobody signs in here.\n"))
+    if not door.is_edge:
+        texts[EDGE] = "# Another proxy is the edge.\n"
     texts["refusals.conf"], texts["refusals-told.conf"] = _refusals(), _told()
     return {name: _filled(name, text, values) for name, text in texts.items()}
 
@@ -193,6 +216,9 @@ def write(door: Door, folder: Path) -> Path:
     """Write the door's files into a folder of this machine; returns nginx's own file."""
     for name in FOLDERS:
         (folder / name).mkdir(parents=True, exist_ok=True)
+    # A door that was killed left it, and the next could not listen.
+    for name in SOCKETS:
+        (folder / name).unlink(missing_ok=True)
     for name, text in files(door).items():
         (folder / name).write_text(text)
     return folder / "nginx.conf"
@@ -221,23 +247,34 @@ def _values(door: Door) -> dict[str, str]:
         "crs_rules": CRS_RULES,
         "crs_setup": CRS_SETUP,
         "unicode_map": UNICODE_MAP,
+        "plain_listen": f"\n        listen {door.host}:{door.plain_port};" * bool(door.plain_port),
     }
 
 
 def _listen(door: Door, options: str) -> str:
+    at = _at(door, FRONT_SOCKET, door.port)
     # What concerns the socket is said once, where the default server listens.
-    socket = f"{options} reuseport backlog=16384" if options else ""
+    if options:
+        at += f"{options}{'' if door.is_edge else ' reuseport'} backlog=16384"
     if not door.certificate:
-        return f"    listen {door.host}:{door.port}{socket};" + _real_address(door)
+        return f"    listen {at};" + _real_address(door)
     return (
-        f"    listen {door.host}:{door.port} ssl http2{socket};\n"
+        f"    listen {at} ssl http2;\n"
         f"    ssl_certificate {door.certificate};\n"
         f"    ssl_certificate_key {door.certificate_key};\n"
         "    include tls.conf;" + _real_address(door)
     )
 
 
+def _at(door: Door, socket: str, port: int) -> str:
+    if door.is_edge:
+        return f"unix:{door.folder}/{socket} proxy_protocol"
+    return f"{door.host}:{port}"
+
+
 def _real_address(door: Door) -> str:
+    if door.is_edge:
+        return "\n    set_real_ip_from unix:;\n    real_ip_header proxy_protocol;"
     if not door.trusted:
         return ""
     networks = "".join(f"\n    set_real_ip_from {network};" for network in door.trusted)
@@ -250,7 +287,7 @@ def _redirect(door: Door) -> str:
     port = "" if door.port == 443 else f":{door.port}"
     return (
         "server {\n"
-        f"    listen {door.host}:{door.plain_port};\n"
+        f"    listen {_at(door, PLAIN_SOCKET, door.plain_port)};{_real_address(door)}\n"
         f"    server_name {' '.join(door.names)};\n"
         "    include refusals.conf;\n"
         "    location / {\n"

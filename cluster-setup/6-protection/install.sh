@@ -21,6 +21,7 @@ lacks() {
 packages=()
 ! lacks /usr/sbin/nginx || packages+=(nginx-light)
 ! lacks /usr/lib/nginx/modules/ngx_http_modsecurity_module.so || packages+=(libnginx-mod-http-modsecurity)
+! lacks /usr/lib/nginx/modules/ngx_stream_module.so || packages+=(libnginx-mod-stream)
 ! lacks /usr/share/modsecurity-crs/rules || packages+=(modsecurity-crs)
 ! lacks /usr/bin/openssl || packages+=(openssl)
 ((${#packages[@]})) || exit 0

@@ -24,7 +24,7 @@ from pathlib import Path
 import door
 
 ROOT = Path(__file__).resolve().parents[2]
-PACKAGES = "nginx-light libnginx-mod-http-modsecurity modsecurity-crs openssl"
+PACKAGES = "nginx-light libnginx-mod-http-modsecurity libnginx-mod-stream modsecurity-crs openssl"
 PATH = "/usr/sbin:/usr/local/sbin:/usr/bin:/usr/local/bin:/bin"
 READY_SECONDS = 30
 MOST_FILES = 65536
@@ -56,11 +56,14 @@ def main() -> int:
 
 def _nginx() -> str:
     nginx = shutil.which("nginx", path=PATH)
-    parts = (Path(door.MODULES) / "ngx_http_modsecurity_module.so", Path(door.CRS_SETUP))
+    modules = [
+        Path(door.MODULES) / f"ngx_{name}_module.so" for name in ("http_modsecurity", "stream")
+    ]
+    parts = (*modules, Path(door.CRS_SETUP))
     if nginx is None or not all(part.is_file() for part in parts):
         raise door.DoorError(
-            "Expected nginx with ModSecurity and the Core Rule Set, which are not installed here. "
-            f"On Debian or Ubuntu: apt-get install --no-install-recommends {PACKAGES}"
+            "Expected nginx with ModSecurity, streams and the Core Rule Set, and not all of it is "
+            f"here. On Debian or Ubuntu: apt-get install --no-install-recommends {PACKAGES}"
         )
     return nginx
 
