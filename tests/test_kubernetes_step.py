@@ -434,7 +434,7 @@ def test_the_sums_are_right():
             assert [int(figure) for figure in figures] == running, part
         else:
             running = [total + int(one) for total, one in zip(running, figures, strict=True)]
-    assert len(rows) == 12
+    assert len(rows) == 13
 
 
 def test_the_service_has_its_capacity_in_the_sums():
