@@ -162,6 +162,8 @@ class Client:
         self._retries = retries
         self._way = way
         self._connection: Connection | None = None
+        self._is_unused = False
+        """Whether the connection was opened ahead, and nothing was asked over it yet."""
         self._loop = asyncio.get_running_loop()
 
     async def connect(self) -> None:
@@ -169,6 +171,7 @@ class Client:
         with suppress(OSError):
             async with asyncio.timeout(self._timeout):
                 await self._open()
+                self._is_unused = True
 
     async def ask(self, began: float | None = None) -> Outcome:
         """Ask, and again where that can help, until there is an answer or no time is left.
@@ -179,10 +182,14 @@ class Client:
         began = time.monotonic() if began is None else began
         deadline, first_failure, pause = began + self._timeout, "", FIRST_PAUSE
         while True:
+            # Servers give up connections that are not used. One that was given up in the very
+            # moment in which it was used first is opened again by every client there is.
+            was_unused, self._is_unused = self._is_unused, False
             error, answer = await self._try(deadline)
+            retries = self._retries or (was_unused and error == "reset")
             wait = max(pause * random.random(), answer.retry_after if answer else 0.0)
             in_time = time.monotonic() + wait < deadline
-            if not (self._retries and error in WORTH_ANOTHER_TRY and in_time):
+            if not (retries and error in WORTH_ANOTHER_TRY and in_time):
                 hidden = "" if error else first_failure
                 return Outcome(began, time.monotonic(), error, hidden, answer)
             first_failure = first_failure or error

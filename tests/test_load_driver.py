@@ -242,6 +242,17 @@ def test_a_connection_that_the_server_ended_is_opened_again(driver: Driver) -> N
     assert only["ok"] > 10
 
 
+def test_a_connection_that_was_given_up_unused_is_opened_again_and_counted(driver: Driver) -> None:
+    with serving(lambda number, _: None if number == 5 else reply()) as told:
+        (only,) = driver(told.address, connect_first=True)
+    assert (only["ok"], only["errors"], only["hidden_by_retry"]) == (20, 0, {"reset": 1})
+
+    # Once, and not for ever.
+    with serving(lambda *_: None) as told:
+        (only,) = driver(told.address, connect_first=True)
+    assert (only["kinds"], len(told.bodies)) == ({"reset": 20}, 40)
+
+
 def test_a_connection_that_the_server_is_to_end_is_not_used_again(driver: Driver) -> None:
     with serving(lambda *_: reply(more=CLOSE)) as told:
         (only,) = driver(told.address, shape="steady", clients=4, seconds=0.3)
