@@ -40,6 +40,8 @@ from kalecast.runtime import Forecaster
 Summary = dict[str, Any]
 
 ROUTES = ("model", "api", "page")
+NAME = "load-test"
+"""Of the files that are left, where no other is given."""
 PATIENCE = 120.0
 """Seconds after which an answer counts as lost."""
 
@@ -176,12 +178,14 @@ def save(results: Results, arguments: argparse.Namespace) -> None:
     cores = len(os.sched_getaffinity(0))
     title = f"{results.users:,} users on {cores} cores, the load generator's among them"
     rounds = {TITLES[key]: of_route for key, of_route in results.rounds.items()}
-    name = "load-test-protected" if arguments.protected else "load-test"
+    name = arguments.name + "-protected" * arguments.protected
     picture = arguments.output / f"{name}.svg"
     draw(rounds, results.plateau, title, picture)
     written = picture.with_suffix(".json")
     command = f"make load-test USERS={results.users}"
     command += " PROTECTED=1" * arguments.protected + " FAULTS=1" * arguments.faults
+    if arguments.name != NAME:
+        command += f' LOAD_ARGS="--plateau {arguments.plateau:g} --name {arguments.name}"'
     write_results(written, command, results.as_json())
     print(f"\nsaved {picture} and {written}")
 
@@ -197,7 +201,8 @@ def _arguments() -> argparse.Namespace:
     add("--route", choices=ROUTES, action="append", help="rounds of it alone; may be repeated")
     add("--protected", action="store_true", help="through nginx and ModSecurity, over TLS")
     add("--faults", action="store_true", help="kill, end and swap servers under load, too")
-    add("--output", type=Path, default=FIGURES, help="folder of the picture")
+    add("--output", type=Path, default=FIGURES, help="folder of picture and figures")
+    add("--name", default=NAME, help="of their files")
     return parser.parse_args()
 
 
