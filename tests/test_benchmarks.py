@@ -64,6 +64,36 @@ def test_accuracy_of_a_wide_table_and_its_test_part_is_that_of_one_long_table(
 
 
 @pytest.mark.slow
+def test_accuracy_from_several_origins_is_left_for_the_report(series: pd.DataFrame, tmp_path: Path):
+    series.to_csv(tmp_path / "long.csv", index=False)
+    left = tmp_path / "accuracy.json"
+    asked = ("--origins", "2", "--results", str(left), "--command", "make benchmark-accuracy")
+    told = run("benchmarks/accuracy.py", str(tmp_path / "long.csv"), *asked, *SMALL)
+    results = json.loads(left.read_text())
+    assert results["command"] == "make benchmark-accuracy"
+    assert (results["data"], results["series"], results["origins"]) == ("long.csv", 3, 2)
+    assert results["values_forecast"] == 3 * 2 * 24
+    ours = results["contenders"]["Kalecast"]
+    assert ours["mase"] == told["mase"]
+    assert ours["beaten"] == 0
+    assert set(results["contenders"]) == {"Kalecast", "SeasonalNaiveDay", "SeasonalNaiveWeek"}
+
+
+def test_accuracy_with_a_test_part_has_one_origin(series: pd.DataFrame, tmp_path: Path):
+    table = tmp_path / "long.csv"
+    series.to_csv(table, index=False)
+    done = subprocess.run(
+        [sys.executable, "benchmarks/accuracy.py", str(table), "--test", str(table), "--origins=2"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert "Expected one origin" in done.stderr
+
+
+@pytest.mark.slow
 def test_training_memory():
     small = ("--series", "60", "--hours", "700", "--epochs", "1")
     assert run("benchmarks/training_memory.py", *small)["series"] == 60
