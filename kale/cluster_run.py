@@ -15,8 +15,9 @@ import os
 import signal
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from compile_notebook import NOTEBOOK, compile_notebook
 from compiled_pipeline import CompiledPipeline, NoPipelineError
@@ -26,7 +27,7 @@ from pipeline_parameters import ParameterError, parse_parameters
 from schedules import ScheduleError, read_schedule
 
 if TYPE_CHECKING:
-    from remote_runs import RemoteRuns
+    from remote_runs import Keep, RemoteRuns
 
 NAMESPACE_PARAMETER = "namespace"
 POLL_SECONDS = 3.0
@@ -35,7 +36,7 @@ POLL_SECONDS = 3.0
 def cluster_run(options: argparse.Namespace, connection: Connection) -> int:
     """Do what the options ask for; the exit code."""
     if options.run:
-        return _runs(connection, options.poll_seconds).follow_again(options.run, options.stop)
+        return _runs(connection, options).follow_again(options.run, options.stop)
     schedule = read_schedule(options.every, options.cron) if options.every or options.cron else None
     with tempfile.TemporaryDirectory() as folder:
         pipeline = CompiledPipeline(options.pipeline or _compile(Path(folder)))
@@ -44,7 +45,7 @@ def cluster_run(options: argparse.Namespace, connection: Connection) -> int:
         if connection.namespace and NAMESPACE_PARAMETER in pipeline.parameters:
             parameters.setdefault(NAMESPACE_PARAMETER, connection.namespace)
         experiment = read_notebook(NOTEBOOK).metadata["kubeflow_notebook"]["experiment_name"]
-        runs = _runs(connection, options.poll_seconds)
+        runs = _runs(connection, options)
         if options.stop_recurring:
             return runs.stop_repeating(pipeline, experiment)
         if schedule:
@@ -62,12 +63,24 @@ def _compile(folder: Path) -> Path:
     return next(file for file in made if file.suffix == ".yaml")
 
 
-def _runs(connection: Connection, poll_seconds: float) -> "RemoteRuns":
+def _runs(connection: Connection, options: argparse.Namespace) -> "RemoteRuns":
     # KFP's client takes seconds to import, in which a wrong argument would wait for its answer.
     from remote_kfp import RemoteKfp
     from remote_runs import RemoteRuns
 
-    return RemoteRuns(RemoteKfp(connection, os.environ, say), say, poll_seconds)
+    keep = _keeping(options.results) if options.results else None
+    return RemoteRuns(RemoteKfp(connection, os.environ, say), say, options.poll_seconds, keep)
+
+
+def _keeping(results: Path) -> "Keep":
+    # Of benchmarks/, which the image of steps and Notebook Server does not carry.
+    from run_record import record
+
+    def keep(run: Any, tasks: Sequence[str]) -> None:
+        if record(results, run, tasks):
+            say(f"saved {results}")
+
+    return keep
 
 
 def _stop(number: int, frame: object) -> NoReturn:
@@ -83,6 +96,7 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--every", help="run again after each such time: 30m, 24h, 7d")
     parser.add_argument("--cron", help="run again at such times: six fields, seconds first")
     parser.add_argument("--stop-recurring", action="store_true", help="no longer run again")
+    parser.add_argument("--results", type=Path, help="file for the figures of a run that succeeds")
     parser.add_argument("--poll-seconds", type=float, default=POLL_SECONDS)
     options = parser.parse_args(arguments)
     if options.stop and not options.run:

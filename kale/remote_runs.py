@@ -1,5 +1,6 @@
 """Runs on Kubeflow Pipelines, told line by line."""
 
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -12,6 +13,9 @@ from run_following import follow, reason_of, seconds_of
 from schedules import Schedule
 from step_logs import failed_log
 
+Keep = Callable[[Any, Sequence[str]], None]
+"""Is given a run that succeeded, and its steps' names as KFP knows them."""
+
 
 class RemoteRuns:
     """Starts, follows and repeats runs; each method says in its last line how it went.
@@ -20,12 +24,16 @@ class RemoteRuns:
         kfp: where they run.
         say: is given each line.
         poll_seconds: between two looks at a run.
+        keep: a run's results, once it has succeeded.
     """
 
-    def __init__(self, kfp: RemoteKfp, say: Tell, poll_seconds: float) -> None:
+    def __init__(
+        self, kfp: RemoteKfp, say: Tell, poll_seconds: float, keep: Keep | None = None
+    ) -> None:
         self._kfp = kfp
         self._say = say
         self._poll_seconds = poll_seconds
+        self._keep = keep
 
     def run_once(
         self, pipeline: CompiledPipeline, experiment: str, parameters: dict[str, Any]
@@ -90,8 +98,9 @@ class RemoteRuns:
 
     def _follow(self, run_id: str, spec: dict[str, Any]) -> int:
         self._say(f"run {run_id}: {self._kfp.run_link(run_id)}")
+        tasks = list(task_names(spec))
         try:
-            run = follow(self._kfp, run_id, task_names(spec), self._say, self._poll_seconds)
+            run = follow(self._kfp, run_id, tasks, self._say, self._poll_seconds)
         except (KeyboardInterrupt, KfpError) as end:
             self._say(f"\nThe run goes on. Follow it again: make cluster-run RUN={run_id}")
             self._say(f"Stop it: make cluster-run RUN={run_id} STOP=1")
@@ -100,6 +109,8 @@ class RemoteRuns:
             return 130
         if run.state == "FAILED":
             self._tell_why(run)
+        if run.state == "SUCCEEDED" and self._keep:
+            self._keep(run, tasks)
         seconds = seconds_of(run, "created_at", "finished_at")
         took = f" after {seconds:.0f} s" if seconds is not None else ""
         self._say(f"run {run_id}: {run.state}{took}")

@@ -1,5 +1,6 @@
 """`make cluster-run`: against a double of KFP's API, and against the stand-in that really runs."""
 
+import json
 import os
 import re
 import signal
@@ -232,6 +233,36 @@ def test_a_run_is_followed_again_and_stopped(
     assert "not found" in capsys.readouterr().err
 
 
+##### The figures for the report #####
+
+
+def test_a_run_that_succeeded_leaves_its_steps_with_states_and_times(
+    kfp: KfpDouble, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    results = tmp_path / "figures" / "cluster-run.json"
+    kfp.script = [("SUCCEEDED", {"load-data-step": "SUCCEEDED", "train-step": "SUCCEEDED"})]
+    assert run("--results", str(results)) == 0
+    told = lines(capsys)
+    assert told[-2] == f"saved {results}"
+    assert SPOKEN.match(told[-1])
+    kept = json.loads(results.read_text())
+    assert kept["steps"] == [
+        {"name": "load_data", "state": "SUCCEEDED", "began": 0.0, "seconds": 12.0},
+        {"name": "train", "state": "SUCCEEDED", "began": 10.0, "seconds": 12.0},
+    ]
+    assert (kept["state"], kept["seconds"]) == ("SUCCEEDED", 90.0)
+    assert (kept["command"], kept["workflow_nodes"]) == ("make cluster-run", 7)
+    assert kfp.host not in results.read_text()
+    assert TOKEN not in results.read_text()
+
+
+def test_a_run_that_failed_leaves_the_figures_as_they_were(kfp: KfpDouble, tmp_path: Path) -> None:
+    results = tmp_path / "cluster-run.json"
+    kfp.script = [("FAILED", {"load-data-step": "FAILED"})]
+    assert run("--results", str(results)) == 1
+    assert not results.exists()
+
+
 ##### What is refused, before anything is sent #####
 
 
@@ -401,9 +432,13 @@ def test_on_the_stand_in(tmp_path: Path) -> None:
         compile_notebook(write_notebook(tmp_path / f"{name}.ipynb", cells), tmp_path)
         packages[name] = str(tmp_path / f"{name}.pipeline.yaml")
     with lab_process.running(tmp_path, "--no-jupyter") as lab:
-        done = command(lab, "--pipeline", packages["toy"], "--param", "rows=5")
+        results = tmp_path / "cluster-run.json"
+        done = command(
+            lab, "--pipeline", packages["toy"], "--param", "rows=5", "--results", str(results)
+        )
         told = done.communicate(timeout=60)[0].splitlines()
         assert done.returncode == 0, told
+        assert not results.exists()  # no cluster, so no figures of one
         assert [line for line in told if re.match(r"\[\d/2\] \w+$", line)] == [
             "[1/2] load",
             "[2/2] add",
