@@ -1,0 +1,181 @@
+"""What all packages are licensed under, as their own metadata say: `make licences`.
+
+    python benchmarks/licences.py [--environments .venv] [--output report/figures]
+
+Direct dependencies are told one by one. Of the packages that these bring along, only those are
+named whose licence asks more than a notice: copyleft of any strength, or no open source.
+
+Exit code 1: an environment is not installed, or lacks a package that it asks for.
+"""
+
+import argparse
+import re
+import sys
+import tomllib
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from importlib.metadata import Distribution, distributions
+from pathlib import Path
+
+from results import FIGURES, write_results
+
+ROOT = Path(__file__).resolve().parent.parent
+COMMAND = "make licences"
+OWN = "kalecast"
+PLACES = {"test": "workbench"}
+"""Where a group is installed that has no environment of its own name."""
+SKIPPED = ("uv",)
+"""Nothing is installed of it where a machine has it already."""
+
+MORE_THAN_A_NOTICE = re.compile(r"GPL|MPL|EPL|BUSL|GNU|Mozilla|Propriet")
+A_NAME = re.compile(
+    r"(Apache|MIT|BSD|0BSD|ISC|MPL|PSF|L?GPL|ZPL|GNU|Mozilla|Business|[23]-[Cc]lause)\b"
+)
+"""How a licence's name begins; some packages put its whole text in the name's place."""
+
+SHORT = {
+    "Apache License, Version 2.0": "Apache-2.0",
+    "Apache License Version 2.0": "Apache-2.0",
+    "Apache License 2.0": "Apache-2.0",
+    "Apache Software License": "Apache-2.0",
+    "Apache Software License 2.0": "Apache-2.0",
+    "Apache 2.0": "Apache-2.0",
+    "Apache 2": "Apache-2.0",
+    "Apache": "Apache-2.0",
+    "MIT License": "MIT",
+    "MIT license": "MIT",
+    "The MIT License": "MIT",
+    "BSD License": "BSD",
+    "BSD 2-Clause License": "BSD-2-Clause",
+    "2-clause BSD": "BSD-2-Clause",
+    "BSD 3-Clause License": "BSD-3-Clause",
+    "BSD 3-Clause": "BSD-3-Clause",
+    "3-Clause BSD License": "BSD-3-Clause",
+    "ISC License": "ISC",
+    "ISC license": "ISC",
+    "ISC License (ISCL)": "ISC",
+    "Python Software Foundation License": "PSF-2.0",
+    "PSF License": "PSF-2.0",
+    "PSFL": "PSF-2.0",
+    "Mozilla Public License 2.0 (MPL 2.0)": "MPL-2.0",
+    "GNU GPLv3+": "GPL-3.0-or-later",
+    "GNU General Public License (GPL)": "GPL",
+    "GNU General Public License v2 or later (GPLv2+)": "GPL-2.0-or-later",
+    "GNU Lesser General Public License v2 or later (LGPLv2+)": "LGPL-2.1-or-later",
+    "Mozilla Public License 1.1 (MPL 1.1)": "MPL-1.1",
+    "Business Source License 1.1": "BUSL-1.1",
+}
+"""SPDX's names for what packages call the same."""
+
+
+class MissingError(RuntimeError):
+    """An environment, or a package of one, is not there."""
+
+
+@dataclass(frozen=True)
+class Package:
+    """A package of an environment."""
+
+    group: str
+    name: str
+    version: str
+    licence: str
+
+
+def licence(package: Distribution) -> str:
+    """The licence by its short name: SPDX's where the package tells it, else the package's own."""
+    told = package.metadata
+    if expression := told.get("License-Expression"):
+        return expression
+    classified = [
+        line.split(" :: ")[-1]
+        for line in told.get_all("Classifier") or []
+        if line.startswith("License :: ") and not line.endswith("OSI Approved")
+    ]
+    written = (told.get("License") or "").strip()
+    # A name of its own says more than a classifier such as "BSD License"; a text says less.
+    best = [written] if A_NAME.match(written) and "\n" not in written else classified
+    return " OR ".join(SHORT.get(name, name) for name in best) or "not told"
+
+
+def direct(group: str, groups: dict[str, list[object]]) -> list[str]:
+    """Names that a group of pyproject.toml asks for itself."""
+    asked = [line for line in groups[group] if isinstance(line, str)]
+    return sorted(_normal(re.split(r"[^A-Za-z0-9._-]", line)[0]) for line in asked)
+
+
+def _normal(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def installed(environments: Path, group: str) -> dict[str, Distribution]:
+    """Packages of a group's environment by name.
+
+    Raises:
+        MissingError: says what to install.
+    """
+    place = PLACES.get(group, group)
+    folders = sorted(environments.glob(f"{place}/lib/python3*/site-packages"))
+    if not folders:
+        raise MissingError(f"Expected an environment in {environments / place}: make {COMMAND[5:]}")
+    found = distributions(path=[str(folder) for folder in folders])
+    return {_normal(package.name): package for package in found if package.name != OWN}
+
+
+def packages(names: Iterable[str], group: str, there: dict[str, Distribution]) -> list[Package]:
+    """What is known of some packages of an environment.
+
+    Raises:
+        MissingError: names those that it lacks.
+    """
+    names = list(names)
+    if lacking := [name for name in names if name not in there]:
+        raise MissingError(f"Expected in the environment {group}: {', '.join(lacking)}")
+    return [Package(group, name, there[name].version, licence(there[name])) for name in names]
+
+
+def collect(environments: Path, pyproject: Path) -> dict[str, object]:
+    """What goes into licences.json: direct packages, and what their own dependencies add."""
+    groups = tomllib.loads(pyproject.read_text())["dependency-groups"]
+    asked: list[Package] = []
+    brought: dict[tuple[str, str], Package] = {}
+    for group in sorted(set(groups) - set(SKIPPED)):
+        there = installed(environments, group)
+        names = direct(group, groups)
+        asked += packages(names, group, there)
+        for package in packages(sorted(set(there) - set(names)), group, there):
+            brought.setdefault((package.name, package.version), package)
+    told = {(package.name, package.version) for package in asked}
+    others = [package for key, package in sorted(brought.items()) if key not in told]
+    return {
+        "direct": [asdict(package) for package in asked],
+        "brought": len(others),
+        "brought_by_licence": dict(Counter(package.licence for package in others).most_common()),
+        "brought_asking_more": [
+            asdict(package) for package in others if MORE_THAN_A_NOTICE.search(package.licence)
+        ],
+    }
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """See the module."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("--environments", type=Path, default=ROOT / ".venv")
+    parser.add_argument("--pyproject", type=Path, default=ROOT / "pyproject.toml")
+    parser.add_argument("--output", type=Path, default=ROOT / FIGURES)
+    chosen = parser.parse_args(arguments)
+    try:
+        found = collect(chosen.environments, chosen.pyproject)
+    except MissingError as error:
+        print(error, file=sys.stderr)
+        return 1
+    write_results(chosen.output / "licences.json", COMMAND, found)
+    print(f"{chosen.output / 'licences.json'}: {found['brought']} packages beside the direct ones")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
