@@ -74,7 +74,6 @@ def test_samples_horizon_and_download(visit: Visit) -> None:
     visit.tab.get_by_text("All hours as a table").click()
     visit.tab.get_by_text("For programs").click()
     expect(visit.tab.get_by_text("Over plain HTTP")).to_be_visible()
-    visit.picture("door-sample")
 
 
 def test_a_file_with_an_apostrophe_in_its_name(visit: Visit) -> None:
@@ -91,7 +90,6 @@ def test_a_file_with_an_apostrophe_in_its_name(visit: Visit) -> None:
     expect(visit.heading).to_have_text("Größe <kW>")
     visit.upload("no table.csv", b"Dear all,\nplease select from the union's table.\n")
     expect(visit.banner).to_contain_text("Expected a column")
-    visit.picture("door-file")
 
 
 def test_pasted_numbers_and_rows(visit: Visit) -> None:
@@ -120,7 +118,6 @@ def test_dark_phone(browser: Browser, door: Door) -> None:
     expect(visit.heading).to_have_text("Your numbers")
     # It scrolls there by a script of the page's own, which the policy has to let run.
     expect(visit.heading).to_be_in_viewport()
-    visit.picture("door-phone-dark", whole=False)
     visit.close()
 
 
@@ -143,7 +140,6 @@ def test_who_is_refused_is_told_in_words(browser: Browser, page: Page) -> None:
             visit.upload(f"{name}.csv", table_of(*rows_of(name, 99)))
             expect(visit.tab.locator("#kc-file").get_by_label("Clear")).to_be_visible()
         expect(visit.banner).to_contain_text("You are asking faster")
-        visit.picture("door-refused-upload", whole=False)
         _a_lost_door_is_told(visit, door)
         visit.context.close()
         assert visit.elsewhere == []
@@ -154,7 +150,6 @@ def _attack_is_told(visit: Visit) -> None:
     visit.forecast()
     expect(visit.banner).to_contain_text("looks like an attack")
     expect(visit.figure).to_have_count(0)
-    visit.picture("door-refused-attack", whole=False)
     visit.paste("word " * 20_000)
     visit.forecast()
     expect(visit.banner).to_contain_text("This is more than the forecast page takes")
@@ -168,7 +163,6 @@ def _haste_is_told(visit: Visit) -> None:
         if any("faster" in text for text in visit.banner.all_inner_texts()):
             break
     expect(visit.banner).to_contain_text("You are asking faster than this service answers")
-    visit.picture("door-refused-haste", whole=False)
 
 
 def _a_lost_door_is_told(visit: Visit, door: Door) -> None:

@@ -1,12 +1,13 @@
 """`make lab` in a browser: the real JupyterLab with Kale's extension, as its users have it.
 
-KALECAST_SCREENSHOTS names a folder for pictures of it.
+`make screenshots` has it show a whole run of the pipeline: KALECAST_RUN.
 """
 
 import os
 import re
 import shutil
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from chromium import DESKTOP, PATIENCE, PHONE
 from lab_process import NOTEBOOK, PROJECT, Lab
 from playwright.sync_api import Browser, Locator, Page, expect
 from ports import free_ports
+from screenshots import screenshot
 from toy_notebooks import SLEEPY_CELLS, SUM_CELLS, Cell, write_notebook
 
 sys.path.insert(0, str(PROJECT / "kale"))
@@ -92,6 +94,19 @@ class Visit:
         self.button("Compile").click()
         expect(self.progress.filter(has_text="Compiling")).to_contain_text("Done")
 
+    def scroll_to(self, step: str) -> None:
+        """Show the cell of a step; the notebook has no more cells on the page than are seen."""
+        self.tab.locator(".jp-WindowedPanel-outer").hover()
+        self.tab.mouse.wheel(0, -100_000)
+        chip = self.tab.locator(".kale-chip, .kale-inline-cell-metadata", has_text=step).first
+        for _ in range(100):
+            self.tab.wait_for_timeout(50)
+            box = chip.bounding_box() if chip.is_visible() else None
+            if box and box["y"] < DESKTOP["height"] / 2:
+                return
+            self.tab.mouse.wheel(0, 200)
+        raise AssertionError(f"No cell of {step}")
+
     @property
     def pipeline(self) -> str:
         """The pipeline's name."""
@@ -101,14 +116,6 @@ class Visit:
         """What lies in the folder for compiled pipelines, of this notebook."""
         files = self.lab.folder.glob(f"kale/{self.pipeline}.*")
         return {file.name: file.read_bytes() for file in files}
-
-    def picture(self, name: str) -> None:
-        picture_of(self.tab, name)
-
-
-def picture_of(tab: Page, name: str) -> None:
-    if folder := os.environ.get("KALECAST_SCREENSHOTS"):
-        tab.screenshot(path=Path(folder) / f"{name}.png", full_page=True)
 
 
 @pytest.fixture
@@ -152,7 +159,8 @@ def test_the_notebook_opens_annotated_and_compiles_with_one_click(
     assert len(opened.compiled()) == 2
     assert opened.notebook.read_bytes() == before
     expect(opened.dialog).to_have_count(0)
-    opened.picture("lab-compiled")
+    opened.scroll_to("load_data")
+    screenshot(opened.tab, "lab")
 
 
 def test_an_edited_parameter_is_in_the_compiled_pipeline(
@@ -177,7 +185,6 @@ def test_a_broken_annotation_is_told_in_a_dialog(visit: Callable[[str], Visit]) 
     opened.button("Compile").click()
     expect(opened.dialog).to_contain_text("cell 2")
     expect(opened.dialog).to_contain_text("nowhere")
-    opened.picture("lab-broken")
     opened.dialog.get_by_role("button", name="Close").click()
     expect(opened.dialog).to_have_count(0)
     assert opened.compiled() == {}
@@ -200,7 +207,6 @@ def test_run_leads_to_the_page_of_the_run(visit: Callable[[str], Visit]) -> None
     with opened.context.expect_page() as report:
         page.get_by_role("link", name="report of add").click()
     expect(report.value.get_by_text("sum 1.5")).to_be_visible()
-    picture_of(page, "run-done")
     expect(link).to_contain_text("Done")
     expect(opened.dialog).to_have_count(0)
 
@@ -211,7 +217,6 @@ def test_the_panel_follows_a_run_to_its_end(visit: Callable[[str], Visit]) -> No
     link = opened.progress.filter(has_text="Running").get_by_role("link")
     expect(link).to_have_text("View")
     expect(link).to_have_text("Failed")
-    picture_of(opened.tab, "lab-failed")
 
 
 ##### The page of runs by itself #####
@@ -266,13 +271,42 @@ def test_the_page_shows_what_went_wrong(lab: Lab, runs_page: Page) -> None:
     runs_page.get_by_role("button", name="one, Done").click()
     expect(runs_page.locator("#log")).to_have_text("first words")
     assert fits(runs_page)
-    picture_of(runs_page, "run-failed-phone")
     runs_page.get_by_role("link", name="All runs").click()
     first = runs_page.locator("#runs a").first
     expect(first).to_contain_text("Failed: no <b>such</b> luck")
     assert fits(runs_page)
     runs_page.goto(f"{lab.host}/#/runs/details/none")
     expect(runs_page.get_by_role("heading", name="No such run")).to_be_visible()
+
+
+def test_a_run_of_an_earlier_lab_is_still_there(browser: Browser, lab: Lab, tmp_path: Path) -> None:
+    earlier = Path(os.environ.get("KALECAST_RUN") or finished(lab, "running"))
+    not_shown = shutil.ignore_patterns("artifacts", "marshal", "ipython")
+    shutil.copytree(earlier, tmp_path / "runs" / earlier.name, ignore=not_shown)
+    with lab_process.running(tmp_path, "--no-jupyter") as later:
+        context = browser.new_context(viewport=DESKTOP)
+        tab = context.new_page()
+        tab.set_default_timeout(PATIENCE)
+        tab.goto(later.page)
+        tab.goto(f"{later.host}/#/runs/details/{earlier.name}")
+        expect(tab.locator("#state")).to_have_text("Done")
+        fullest = max((earlier / "reports").iterdir(), key=lambda report: report.stat().st_size)
+        with context.expect_page() as report:
+            tab.get_by_role("link", name=f"report of {fullest.stem}").click()
+        expect(report.value.locator("pre, table, img, svg").first).to_be_visible()
+        report.value.set_viewport_size({**DESKTOP, "height": 1200})
+        screenshot(report.value, "step")
+        context.close()
+
+
+def finished(lab: Lab, name: str) -> Path:
+    """The folder of a run of a notebook of the lab's that has come to its end."""
+    folder = lab.runs / submit(lab, name).rpartition("/")[2]
+    deadline = time.monotonic() + PATIENCE / 1000
+    while not (folder / "summary.json").is_file():
+        assert time.monotonic() < deadline, f"{name} does not end"
+        time.sleep(0.1)
+    return folder
 
 
 ##### A given KFP #####

@@ -59,7 +59,6 @@ def test_first_view_shows_a_forecast(visit: Visit) -> None:
     card = visit.tab.locator(".kc-card")
     expect(card).to_contain_text("forecaster, version 20260102-030405-abcdef")
     expect(card).to_contain_text("30 % smaller".replace(" %", "\u00a0%"))
-    visit.picture("desktop")
 
 
 def _answered(metrics_port: int) -> dict[str, float]:
@@ -126,14 +125,12 @@ def test_table(visit: Visit) -> None:
     row = visit.tab.locator(".kc-table tbody tr").first
     expect(row).to_contain_text("Sun 11 Jan, 00:00")
     expect(row).to_contain_text("300")
-    visit.picture("desktop-table")
 
 
 def test_upload_with_several_series(visit: Visit) -> None:
     visit.source("Your file")
     visit.upload("sites.csv", table_of(*rows_of("north", 200), *rows_of("south <b>", 60, 900.0)))
     expect(visit.heading).to_have_text("north")
-    visit.picture("desktop-upload")
     visit.tab.locator("#kc-series input").click()
     visit.tab.get_by_role("option", name="south").click()
     expect(visit.heading).to_have_text("south <b>")
@@ -154,7 +151,6 @@ def test_the_offered_example_can_be_uploaded(visit: Visit) -> None:
     visit.tab.get_by_text("What the file should look like").click()
     with visit.tab.expect_download() as found:
         visit.tab.get_by_text("Download a small example").click()
-    visit.picture("desktop-form")
     visit.upload("example.csv", Path(found.value.path()).read_bytes())
     expect(visit.heading).to_have_text("office")
 
@@ -191,8 +187,6 @@ def test_bad_files_are_told_in_words_and_the_page_goes_on(visit: Visit) -> None:
         expect(visit.banner, name).to_contain_text(told)
         expect(visit.figure, name).to_have_count(0)
         assert "Traceback" not in visit.tab.content()
-        if name == "text in y":
-            visit.picture("desktop-error", whole=False)
     visit.upload("good.csv", table_of(*rows_of("good", 99)))
     expect(visit.heading).to_have_text("good")
     expect(visit.banner).to_have_count(0)
@@ -229,7 +223,6 @@ def test_file_too_large(browser: Browser, page: Page) -> None:
     line = b"a,2026-01-01 00:00,5\n"
     visit.upload("huge.csv", b"unique_id,ds,y\n" + line * (21 * 2**20 // len(line)))
     expect(visit.tab.get_by_text("exceed the maximum allowed size of 20")).to_be_visible()
-    visit.picture("desktop-too-large", whole=False)
     visit.source("Sample")
     visit.forecast()
     expect(visit.sentence).to_contain_text("Peak")
@@ -244,7 +237,6 @@ def test_pasted_numbers(visit: Visit) -> None:
     visit.tab.locator("#kc-start input, #kc-start textarea").first.fill("2026-03-01 00:00")
     visit.forecast()
     expect(visit.sentence).to_contain_text("around Wednesday 4 March, 23:00")
-    visit.picture("desktop-numbers")
 
 
 def test_pasted_rows_with_stamps(visit: Visit) -> None:
@@ -277,7 +269,6 @@ def test_model_server_down_and_back(visit: Visit, model_server: StandInServer) -
     try:
         visit.forecast()
         expect(visit.banner).to_contain_text("The forecasting service is not answering just now")
-        visit.picture("desktop-down", whole=False)
     finally:
         model_server.start()
     visit.tab.wait_for_timeout(1500)  # until a server that failed is tried again
@@ -291,7 +282,6 @@ def test_overload_is_told_in_a_banner(visit: Visit, model_server: StandInServer)
     try:
         visit.forecast()
         expect(visit.banner).to_contain_text("Very many people are asking just now")
-        visit.picture("desktop-busy", whole=False)
     finally:
         model_server.behaviour = Behaviour()
     visit.tab.wait_for_timeout(1200)
@@ -330,15 +320,12 @@ def test_phone(browser: Browser, page: Page, scheme: str) -> None:
         color_scheme=scheme,
     )
     no_sideways_scroll(visit)
-    visit.picture(f"phone-{scheme}")
     visit.tab.get_by_text("All hours as a table").click()
     visit.tab.get_by_text("For programs").click()
     no_sideways_scroll(visit)
-    visit.picture(f"phone-{scheme}-open")
     for name in ("Your file", "Your numbers"):
         visit.source(name)
         no_sideways_scroll(visit)
-        visit.picture(f"phone-{scheme}-{name.split()[1]}", whole=False)
     visit.paste("5, 6 " * 40)
     visit.forecast()
     expect(visit.heading).to_have_text("Your numbers")
@@ -351,7 +338,6 @@ def test_dark_desktop(browser: Browser, page: Page) -> None:
     colour = "element => getComputedStyle(element).fill"
     tick = visit.tab.locator("#kc-plot .ytick text").first.evaluate(colour)
     assert tick == "rgb(148, 163, 184)"
-    visit.picture("desktop-dark")
     visit.context.close()
 
 

@@ -1,10 +1,4 @@
-"""A customer's visit: a browser's tab on the page, and all that was not as it should be.
-
-KALECAST_SCREENSHOTS names a folder for pictures of it.
-"""
-
-import os
-from pathlib import Path
+"""A customer's visit: a browser's tab on the page, and all that was not as it should be."""
 
 from chromium import DESKTOP, PATIENCE
 from page_process import stamp, value
@@ -83,11 +77,6 @@ class Visit:
         with self.tab.expect_download() as found:
             self.tab.get_by_text("Download as CSV").click()
         return found.value
-
-    def picture(self, name: str, whole: bool = True) -> None:
-        if folder := os.environ.get("KALECAST_SCREENSHOTS"):
-            self.tab.wait_for_timeout(600)  # Plotly's and Gradio's fading in
-            self.tab.screenshot(path=Path(folder) / f"{name}.png", full_page=whole)
 
 
 def rows_of(name: str, count: int, base: float = 100.0) -> list[str]:
