@@ -79,10 +79,20 @@ lab: install-workbench .venv/seldon/.installed  ## Open JupyterLab with Kale; Ru
 # TRAIN= is a long table (unique_id, ds, y) or a wide one, a series a row; TEST= its next hours.
 TRIALS ?= 20
 
+# The sample's scores are the report's, and RESULTS= names a file for those of other data.
+of_sample := $(if $(TRAIN)$(filter-out file,$(origin DATA)),,1)
+accuracy_results = $(or $(RESULTS),$(if $(of_sample),report/figures/accuracy.json))
+
 .PHONY: benchmark-accuracy
-benchmark-accuracy: install-workbench  ## Accuracy beside classical forecasts (TRAIN=, TEST=, SLOW=1)
+benchmark-accuracy: install-workbench  ## Accuracy beside classical forecasts (TRAIN=, TEST=, SLOW=1, RESULTS=)
 	@exec $(workbench) benchmarks/accuracy.py "$(or $(TRAIN),$(DATA))" $(if $(TEST),--test "$(TEST)") \
-		$(if $(SLOW),--slow) $(ACCURACY_ARGS)
+		$(if $(SLOW),--slow) $(if $(of_sample),--origins 7 --weeks 8) $(ACCURACY_ARGS) \
+		$(if $(accuracy_results),--results "$(accuracy_results)" \
+		--command "make benchmark-accuracy$(if $(TRAIN), TRAIN=$(notdir $(TRAIN)))$(if $(SLOW), SLOW=1)$(if $(RESULTS), RESULTS=$(RESULTS))")
+
+.PHONY: benchmark-pipeline
+benchmark-pipeline: install-workbench  ## Figures of the newest run with the sample and the defaults, or of a new one (NEW=1)
+	@exec $(workbench) benchmarks/pipeline_results.py $(if $(NEW),--new)
 
 .PHONY: benchmark-forward
 benchmark-forward: install-workbench  ## Windows a second of a model file on one core
@@ -112,9 +122,23 @@ benchmark-protection: install-run .venv/workbench/.installed-test .venv/.debian 
 simulate: install-run .venv/workbench/.installed-test  ## Autoscaling by simulation: a day of 50,000 customers (REAL=1 measures here)
 	@exec $(workbench) benchmarks/autoscaling.py --model "$(MODEL_URI)" $(if $(REAL),--real) $(SIMULATE_ARGS)
 
+.PHONY: licences
+licences: install-all .venv/mlserver/.installed .venv/report/.installed  ## Licences of all packages, as their metadata say
+	@exec $(workbench) benchmarks/licences.py
+
 .PHONY: tune
 tune: install-workbench  ## Search hyper-parameters, resumable (DATA=my.csv, TRIALS=20)
 	@exec $(workbench) -m kalecast.tuning search "$(DATA)" --trials $(TRIALS)
+
+##### The report #####
+
+.PHONY: report
+report: .venv/report/.installed .venv/.report  ## Render the report from results (RESULTS=folder, REPORT_ARGS="--only 3-model")
+	@exec .venv/report/bin/python report/build.py --results "$(or $(RESULTS),report/figures)" $(REPORT_ARGS)
+
+.PHONY: report-links
+report-links: .venv/report/.installed  ## Ask the outside links of the rendered report (needs internet)
+	@exec .venv/report/bin/python report/build.py --outside-links
 
 ##### On Kubernetes #####
 
@@ -126,7 +150,8 @@ manifests: install-workbench  ## Render every overlay into build/manifests/, wri
 
 .PHONY: cluster-run
 cluster-run: install-workbench  ## Run the pipeline on KFP_HOST (PARAMS=, DATA=s3://…, RUN=, STOP=1, EVERY=24h, CRON=, STOP_RECURRING=1)
-	@exec $(workbench) kale/cluster_run.py $(if $(RUN),--run "$(RUN)") $(if $(STOP),--stop) \
+	@exec $(workbench) kale/cluster_run.py --results report/figures/cluster-run.json \
+		$(if $(RUN),--run "$(RUN)") $(if $(STOP),--stop) \
 		$(if $(EVERY),--every "$(EVERY)") $(if $(CRON),--cron "$(CRON)") $(if $(STOP_RECURRING),--stop-recurring) \
 		$(if $(filter-out file,$(origin DATA)),--param "data=$(DATA)") $(with_params)
 
@@ -168,8 +193,20 @@ test-fast: install-all  ## The quick tests
 	@.venv/workbench/bin/pytest -q -m "not slow"
 
 .PHONY: test-slow
-test-slow: install-all .venv/.debian .venv/.door  ## Real pipelines, servers, notebooks and browsers
+test-slow: install-all .venv/.debian .venv/.door .venv/report/.installed .venv/.report  ## Real pipelines, servers, notebooks and browsers
 	@.venv/workbench/bin/pytest -q -m slow --durations=15
+
+# What the report shows; the trained model and the newest run of the pipeline, not a test's own.
+SCREENSHOTS := tests/test_tour_browser.py \
+	tests/test_lab_browser.py::test_the_notebook_opens_annotated_and_compiles_with_one_click \
+	tests/test_lab_browser.py::test_a_run_of_an_earlier_lab_is_still_there
+
+.PHONY: screenshots
+screenshots: install-all .venv/.debian .venv/.door  ## Leave the report's screenshots in report/figures (after make pipeline)
+	@ls "$(MODEL_URI)" runs/*/summary.json > /dev/null || { echo "Nothing to show yet: make pipeline first." >&2; exit 1; }
+	@KALECAST_SCREENSHOTS=report/figures KALECAST_MODEL="$(MODEL_URI)" \
+		KALECAST_RUN="$$(dirname "$$(ls -t runs/*/summary.json | head -n 1)")" \
+		.venv/workbench/bin/pytest -q $(SCREENSHOTS)
 
 .PHONY: lint
 lint: install-all  ## Ruff and mypy
@@ -195,6 +232,10 @@ install-all: install-run .venv/seldon/.installed .venv/policies/.installed .venv
 
 .venv/.debian: tests/install_debian.sh
 	@tests/install_debian.sh
+	@touch $@
+
+.venv/.report: report/install_debian.sh
+	@report/install_debian.sh
 	@touch $@
 
 .venv/.door: cluster-setup/6-protection/install.sh .venv/workbench/.installed

@@ -23,5 +23,6 @@ lock server "$@"
 lock seldon "$@"
 lock mlserver "$@"
 lock policies "$@"
+lock report "$@"
 lock uv "$@"
 .venv/workbench/bin/python requirements/conda.py
