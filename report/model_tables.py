@@ -1,0 +1,186 @@
+"""Tables of the model's chapter."""
+
+from collections.abc import Callable, Iterable
+from statistics import mean
+from typing import Any
+
+import pandas as pd
+from model_words import GRIDS, MODEL, contender, percent
+from results import Result
+
+SCORES = {
+    "mase": "MASE",
+    "smape": "sMAPE",
+    "coverage_80": "80 % band",
+    "coverage_95": "95 % band",
+    "msis_95": "MSIS",
+}
+
+
+MORE: dict[str, tuple[str, Callable[[float], str]]] = {
+    "owa": ("OWA", "{:.3f}".format),
+    "seconds": ("seconds", "{:.0f}".format),
+    "beaten": ("beaten in", lambda share: percent(share, 0)),
+}
+"""Further columns of scores: title, and how a value is written."""
+
+
+def data(r: Result) -> pd.DataFrame:
+    """A row a series: what was measured, and how it repeats itself."""
+    return pd.DataFrame(
+        {
+            "series": f"`{one['series']}`",
+            "from": one["first"][:10],
+            "to": one["last"][:10],
+            "hours": f"{one['hours']:,}",
+            "unknown": one["unknown"],
+            "mean": f"{one['mean']:,.4g}" if one["mean"] < 100 else f"{one['mean']:,.0f}",
+            "largest / mean": f"{one['largest'] / one['mean']:.1f}",
+            "week / day": f"{one['differs']['week'] / one['differs']['day']:.2f}",
+        }
+        for one in r["exploration"]["series"]
+    )
+
+
+def scores(contenders: dict[str, Any], *more: str) -> pd.DataFrame:
+    """A row a contender, the best MASE at the top.
+
+    Args:
+        contenders: their mean scores by name.
+        more: keys of `MORE`, whose columns come first.
+    """
+    ranked = sorted(contenders, key=lambda name: contenders[name]["mase"])
+    return pd.DataFrame(_score_row(name, contenders[name], more) for name in ranked)
+
+
+def _score_row(name: str, told: dict[str, Any], more: Iterable[str]) -> dict[str, str | None]:
+    words = contender(name)
+    row: dict[str, str | None] = {"forecast": f"**{words}**" if name == MODEL else words}
+    for key in more:
+        title, written = MORE[key]
+        row[title] = None if (name, key) == (MODEL, "beaten") else written(told[key])
+    for metric, title in SCORES.items():
+        value = told[metric]
+        row[title] = percent(value) if metric.startswith("coverage") else f"{value:.2f}"
+    row["MASE"] = f"{told['mase']:.3f}"
+    return row
+
+
+def parts(r: Result) -> pd.DataFrame:
+    """What the network is without some of its parts, and where less is known."""
+    gaps = r["gaps"]
+    rows = {
+        "as shipped": r["scores"][MODEL],
+        "nothing learnt: the simple forecasts, weighed": r["parts"]["simple_forecasts"],
+        "bands without the factors of calibration": r["parts"]["uncalibrated"],
+        **{
+            f"{100 * float(share):.0f} % of the window's values missing": told
+            for share, told in gaps["missing"].items()
+        },
+        f"{gaps['shortest']['hours']} hours of history only": gaps["shortest"],
+    }
+    return pd.DataFrame(
+        {
+            "what": name,
+            "MASE": f"{told['mase']:.3f}",
+            "sMAPE": f"{told['smape']:.2f}",
+            "80 % band": percent(told["coverage_80"]) if "coverage_80" in told else None,
+            "95 % band": percent(told["coverage_95"]) if "coverage_95" in told else None,
+            "MSIS": f"{told['msis_95']:.2f}" if "msis_95" in told else None,
+        }
+        for name, told in rows.items()
+    )
+
+
+def bands(r: Result) -> pd.DataFrame:
+    """What the bands of each contender hold, and how wide they are."""
+    return pd.DataFrame(
+        {
+            "forecast": f"**{contender(name)}**" if name == MODEL else contender(name),
+            "80 %: holds": percent(told["80"]["coverage"]),
+            "width": f"{told['80']['width']:.2f}",
+            "95 %: holds": percent(told["95"]["coverage"]),
+            "width ": f"{told['95']['width']:.2f}",
+        }
+        for name, told in r["bands"].items()
+    )
+
+
+def kinds(r: Result) -> pd.DataFrame:
+    """Errors of grids and of homes, a column each."""
+    rows = r["by_series"]
+    grids = [row for row in rows if row["series"].endswith(GRIDS)]
+    homes = [row for row in rows if not row["series"].endswith(GRIDS)]
+    return pd.DataFrame({"mean over the series": KINDS} | {
+        f"{len(group)} {kind}": [
+            f"{mean(row['mase'][MODEL] for row in group):.2f}",
+            f"{mean(_better_naive(row) for row in group):.2f}",
+            f"{mean(row['smape'] for row in group):.1f}",
+            percent(mean(row["coverage_80"] for row in group)),
+            percent(mean(row["peak_hours"] for row in group), 0),
+            percent(mean(row["peak_share_of_error"] for row in group), 0),
+            percent(mean(row["peaks_above_median"] for row in group), 0),
+        ]
+        for kind, group in (("grids", grids), ("homes", homes))
+    })  # fmt: skip
+
+
+KINDS = (
+    "MASE",
+    "MASE of the better naive forecast",
+    "sMAPE",
+    "inside the 80 % band",
+    "peaks: share of the hours",
+    "peaks: share of the error",
+    "peaks that lie above the median",
+)
+
+
+def _better_naive(row: dict[str, Any]) -> float:
+    return min(value for name, value in row["mase"].items() if "Naive" in name)
+
+
+PARTS = {
+    "network of the whole window": ("whole_embed", "whole_block"),
+    "network of one hour ahead": ("hour_embed", "hour_context", "hour_block"),
+    "what reads them out": ("shift_weights", "whole_head", "hour_head"),
+    "factors of calibration, not trained": ("gaps",),
+}
+"""Beginnings of the names of layers, by the part of the network that they belong to."""
+
+
+def layers(r: Result) -> pd.DataFrame:
+    """Which layers of a part have weights, and how many."""
+    weighted = [layer for layer in r["network"]["layers"] if layer["parameters"]]
+    rows = []
+    for part, starts in PARTS.items():
+        own = [layer for layer in weighted if layer["name"].startswith(starts)]
+        rows.append(
+            {
+                "part": part,
+                "layers": ", ".join(f"`{layer['name']}`" for layer in own),
+                "parameters": f"{sum(layer['parameters'] for layer in own):,}",
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def card(r: Result, rows: dict[str, str]) -> pd.DataFrame:
+    """The model card: what the run tells, then what its author says."""
+    told, judged = r["card"], r["judged_on"]
+    data = told["trained_on"]
+    facts = {
+        "model": f"`{told['name']}`, version `{told['version']}`, "
+        f"Kalecast {told['library_version']}",
+        "input": f"{told['input_length']} values (`{told['frequency']}`), unknown ones allowed; "
+        f"{told['minimum_history']} at least",
+        "output": f"{told['horizon']} steps, quantiles "
+        + ", ".join(f"{quantile:g}" for quantile in told["quantiles"]),
+        "trained on": f"{data['series']} series, {data['values']:,} values, digest "
+        f"`{told['data_fingerprint']}`",
+        "judged on": f"{judged['values']:,} later values of the same series, in "
+        f"{judged['forecasts']} forecasts",
+    }
+    return pd.DataFrame(
+        {"": f"**{name}**", "what": text} for name, text in {**facts, **rows}.items()
+    )
