@@ -1,0 +1,105 @@
+"""How to get every figure of the report again: results, commands, places, versions."""
+
+import re
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from results import REGISTRY, MissingResult, Result, result
+from shown import Shown
+
+ROOT = Path(__file__).parent.parent
+BENCHMARKS = ROOT / "benchmarks" / "README.md"
+
+NUMBERS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
+PACKAGES = (
+    *("keras", "tensorflow", "onnxruntime", "kubeflow-kale", "kfp", "jupyterlab"),
+    *("gradio", "uvicorn", "seldon-core", "mlserver"),
+)
+"""The few that the report speaks of; the locks have all."""
+ON_CLUSTER = {
+    "KUBERNETES_VERSION": "Kubernetes",
+    "CONTAINERD_VERSION": "containerd",
+    "SELDON_CORE_VERSION": "Seldon Core",
+    "KEDA_VERSION": "KEDA",
+    "NGINX_INGRESS_VERSION": "F5 NGINX Ingress Controller",
+    "OAUTH2_PROXY_VERSION": "oauth2-proxy",
+}
+
+
+def results_table() -> pd.DataFrame:
+    """A row a results file: the command that writes it, its time, where and when it ran."""
+    return pd.DataFrame(_row(name) for name in sorted(REGISTRY))
+
+
+def _row(name: str) -> dict[str, Any]:
+    source = REGISTRY[name]
+    row = {"File": f"`{name}.json`", "Command": f"`{source.command}`", "Takes": "–"}
+    try:
+        found = result(name)
+    except MissingResult:
+        told = "not yet: needs a cluster" if source.needs_cluster else "not there"
+        return {**row, "Machine": "–", "Measured": told}
+    return {
+        **row,
+        "Command": f"`{found.command}`",
+        "Takes": _took(found),
+        "Machine": found.machine,
+        "Measured": found.date,
+    }
+
+
+def _took(found: Result) -> str:
+    """How long the command took where the file says so, else what the benchmarks' README says."""
+    if seconds := found.get("took_seconds"):
+        return f"{seconds / 60:.0f} min" if seconds >= 90 else f"{seconds:.0f} s"
+    target = " ".join(found.command.split()[:2])
+    row = next((line for line in _readme_rows() if line.startswith(f"| `{target}")), "")
+    told = re.search(rf"\b({'|'.join(NUMBERS)}) minutes", row)
+    return f"about {NUMBERS.index(told[1])} min" if told else "–"
+
+
+def _readme_rows() -> Iterable[str]:
+    return BENCHMARKS.read_text().splitlines()
+
+
+def places_table(shown: Iterable[Shown]) -> pd.DataFrame:
+    """A row a figure or table: its number, what it shows, and the files that it draws on."""
+    rows = [
+        (
+            f"{{numref}}`{one.name}`",
+            _first_sentence(one.caption),
+            ", ".join(f"`{name}.json`" for name in dict.fromkeys(one.results))
+            or "the repository's own files",
+        )
+        for one in shown
+    ]
+    return pd.DataFrame(rows, columns=["Number", "Shows", "Draws on"])
+
+
+def _first_sentence(caption: str) -> str:
+    without_roles = re.sub(r"\{[a-z:]+\}`[^`]*`", "", caption)
+    return re.split(r"(?<=[.:])\s", without_roles.strip(), maxsplit=1)[0].rstrip(".:")
+
+
+def versions_table() -> pd.DataFrame:
+    """Versions of the main packages, from the locks, and of what is on the cluster."""
+    locks = {path.stem: path.read_text() for path in sorted((ROOT / "requirements").glob("*.txt"))}
+    rows = []
+    for package in PACKAGES:
+        found: dict[str, list[str]] = {}
+        for name, lock in locks.items():
+            if told := re.search(rf"^{package}==([\w.]+)", lock, re.MULTILINE):
+                found.setdefault(told[1], []).append(name)
+        rows += [
+            (package, version, f"requirements: {', '.join(names)}")
+            for version, names in found.items()
+        ]
+    pinned = (ROOT / "cluster-setup" / "versions.env").read_text()
+    for key, title in ON_CLUSTER.items():
+        told = re.search(rf"^{key}=(\S+)", pinned, re.MULTILINE)
+        if told is None:
+            raise ValueError(f"Expected {key} in cluster-setup/versions.env.")
+        rows.append((title, told[1], "cluster-setup/versions.env"))
+    return pd.DataFrame(rows, columns=["What", "Version", "Fixed in"])
