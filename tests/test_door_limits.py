@@ -9,6 +9,7 @@ import http.client
 import json
 import socket
 import ssl
+import subprocess
 import sys
 import threading
 import time
@@ -257,9 +258,30 @@ def test_unencrypted_requests_are_sent_on(page: Page) -> None:
         with contextlib.closing(plain):
             plain.request("GET", "/?a=b")
             answer = plain.getresponse()
+            answer.read()
+            # Only to where this service is: a name that somebody else chose leads nowhere.
+            plain.request("GET", "/", headers={"Host": "elsewhere.example"})
+            assert plain.getresponse().status == 421
     assert answer.status == 308
     assert answer.headers["Location"].startswith("https://localhost:")
     assert answer.headers["Location"].endswith("/?a=b")
+
+
+def test_a_second_door_leaves_the_first_ones_folder_alone(door: Door) -> None:
+    protect = BENCHMARKS.parent / "cluster-setup" / "6-protection" / "protect.py"
+    folder = door.protected.service.folder
+    ports = [str(port) for port in free_ports(4)]
+    options = ["--port", "--operators-port", "--signatures-port", "--list-port"]
+    command = [sys.executable, str(protect), "--folder", str(folder)]
+    command += [part for pair in zip(options, ports, strict=True) for part in pair]
+
+    second = subprocess.run(command, capture_output=True, text=True, check=False, timeout=PATIENCE)
+
+    assert second.returncode == 1
+    assert second.stderr == (
+        f"Another door uses {folder}. End it, or choose another folder with --folder.\n"
+    )
+    assert ask(door, new_client())[0] == 200
 
 
 def test_the_page_never_sees_part_of_a_body(door: Door, client: str, page: Page) -> None:

@@ -285,9 +285,17 @@ def _redirect(door: Door) -> str:
     if not door.plain_port:
         return ""
     port = "" if door.port == 443 else f":{door.port}"
+    at = _at(door, PLAIN_SOCKET, door.plain_port)
     return (
         "server {\n"
-        f"    listen {_at(door, PLAIN_SOCKET, door.plain_port)};{_real_address(door)}\n"
+        f"    listen {at} default_server;\n"
+        "    include refusals.conf;\n"
+        "    location / {\n"
+        "        return 421;\n"
+        "    }\n"
+        "}\n\n"
+        "server {\n"
+        f"    listen {at};{_real_address(door)}\n"
         f"    server_name {' '.join(door.names)};\n"
         "    include refusals.conf;\n"
         "    location / {\n"

@@ -8,6 +8,8 @@ it, and programs can be told to trust it. Ctrl-C ends the door; the page goes on
 
 import argparse
 import contextlib
+import errno
+import fcntl
 import http.client
 import os
 import resource
@@ -18,6 +20,7 @@ import stat
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from dataclasses import fields, replace
 from pathlib import Path
 
@@ -33,25 +36,48 @@ MOST_FILES = 65536
 def main() -> int:
     """Stand before the page until told to end; the exit code says how it went."""
     arguments = _arguments()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    for end in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(end, lambda *_: sys.exit(0))
     try:
         nginx = _nginx()
-        here = _door(arguments)
-        _check_ports(here)
-        configuration = door.write(here, arguments.folder)
-        _open_to_workers(arguments.folder)
-        with (
-            _running(nginx, configuration.with_name("signatures-nginx.conf")) as signatures,
-            _running(nginx, configuration) as process,
-        ):
-            _await(here, process, signatures)
-            _tell(here, arguments)
-            return _first_to_end(process, signatures)
+        with _alone(arguments.folder):
+            return _stand(nginx, _door(arguments), arguments)
     except (door.DoorError, OSError) as error:
         print(error, file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         return 0
+
+
+def _stand(nginx: str, here: door.Door, arguments: argparse.Namespace) -> int:
+    _check_ports(here)
+    configuration = door.write(here, arguments.folder)
+    _open_to_workers(arguments.folder)
+    with (
+        _running(nginx, configuration.with_name("signatures-nginx.conf")) as signatures,
+        _running(nginx, configuration) as process,
+    ):
+        _await(here, process, signatures)
+        _tell(here, arguments)
+        return _first_to_end(process, signatures)
+
+
+@contextlib.contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Keep the folder for this door: another would take its sockets away.
+
+    Raises:
+        DoorError: one uses it already.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "in-use").open("w") as mark:
+        try:
+            fcntl.flock(mark, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise door.DoorError(
+                f"Another door uses {folder}. End it, or choose another folder with --folder."
+            ) from None
+        yield
 
 
 def _nginx() -> str:
@@ -79,6 +105,7 @@ def _door(arguments: argparse.Namespace) -> door.Door:
         folder=str(folder),
         pages=tuple(arguments.page),
         names=tuple(arguments.name),
+        host=arguments.host,
         port=arguments.port,
         plain_port=arguments.plain_port,
         operators=f"127.0.0.1:{arguments.operators_port}",
@@ -185,15 +212,20 @@ def _open_to_workers(folder: Path) -> None:
 
 def _check_ports(here: door.Door) -> None:
     operators = int(here.operators.rpartition(":")[2])
-    ports = {here.port, here.plain_port, operators, here.signatures_port, here.list_port}
-    ports -= {0}
+    public = {(here.host, port) for port in (here.port, here.plain_port) if port}
+    inner = {("127.0.0.1", port) for port in (operators, here.signatures_port, here.list_port)}
     taken = []
-    for port in sorted(ports):
+    for host, port in sorted(public | inner):
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
-                probe.bind(("127.0.0.1", port))
-            except OSError:
+                probe.bind((host, port))
+            except OSError as error:
+                if error.errno != errno.EADDRINUSE:
+                    raise door.DoorError(
+                        f"Cannot listen at {host}:{port}: {error.strerror}. Ports below 1024 are "
+                        "root's, and the address has to be one of this machine."
+                    ) from error
                 taken.append(str(port))
     if taken:
         raise door.DoorError(
@@ -266,6 +298,7 @@ def _arguments() -> argparse.Namespace:
     add = parser.add_argument
     add("--page", action="append", metavar="HOST:PORT", help="a replica of the page")
     add("--name", action="append", help="a name by which customers call it (localhost)")
+    add("--host", default="127.0.0.1", help="IPv4 address to listen at; 0.0.0.0 lets others in")
     add("--port", type=int, default=8443)
     add("--plain-port", type=int, default=0, help="sends unencrypted requests on to --port")
     add("--operators-port", type=int, default=8444)
