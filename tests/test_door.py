@@ -100,6 +100,45 @@ def test_a_door_that_was_killed_leaves_nothing_in_the_way(tmp_path: Path):
     assert not list(tmp_path.glob("*.sock"))
 
 
+def mapped(file: str, source: str, value: str) -> str:
+    """What a map of nginx by regular expressions makes of a value; nothing where none holds."""
+    text = files(Door(folder="/run/door"))[file]
+    block = re.search(rf"^map \{source} \S+ {{\n(.*?)^}}", text, re.MULTILINE | re.DOTALL)
+    assert block
+    for pattern, result in re.findall(r'"~(\^[^"]+)" (\S+);', block[1]):
+        if found := re.match(pattern.replace("(?<", "(?P<"), value):
+            return re.sub(r"\$(\w+)", lambda name: found[name[1]], result.strip('"'))
+    return ""
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        ("2001:db8:1:2:a:b:c:d", "2001:db8:1:2:ffff::1", True),
+        ("2001:db8:1:2:a:b:c:d", "2001:db8:1:3:a:b:c:d", False),
+        ("2001:db8::a:b:c:d", "2001:db8::e:f:1:2", True),
+        ("2001:db8::1", "2001:db9::1", False),
+    ],
+)
+def test_a_subscriber_of_ipv6_is_one_client(one: str, other: str, same: bool):
+    keys = [mapped("list.conf", "$http_x_forwarded_for", address) for address in (one, other)]
+    assert all(keys)
+    assert (keys[0] == keys[1]) is same
+
+
+@pytest.mark.parametrize(
+    ("address", "told"),
+    [
+        ("203.0.113.77", "203.0.113.0/24"),
+        ("2a00:1450:1:2:3:4:5:6", "2a00:1450::/32"),
+        ("2a00::1234", "2a00::/32"),
+        ("unix:", ""),
+    ],
+)
+def test_logs_have_networks_and_no_addresses(address: str, told: str):
+    assert mapped("log.conf", "$remote_addr", address) == told
+
+
 def test_a_limit_is_where_it_was_set():
     text = files(Door(folder="/run/door", limits=Limits(forecast_rate=7)))["limits.conf"]
     assert re.search(r"zone=forecasts:\w+ rate=7r/s", text)
