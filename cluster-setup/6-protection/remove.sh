@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Take the door and what is at the ingress controller of it away: the page is reached by nobody then.
 #
-#     remove.sh OVERLAY [--namespace NAMESPACE] [--kubeflow NAME] [--with-controller] [--dry-run]
+#     remove.sh OVERLAY [--namespace NAMESPACE] [--kubeflow NAME] [--own-certificate] [--with-controller] [--dry-run]
 #
 # OVERLAY and NAMESPACE are those of apply.sh. --kubeflow takes Kubeflow's public name away, too,
 # --with-controller the controller, where it serves nobody else. Certificates' Secrets, oauth2-proxy's
