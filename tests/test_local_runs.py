@@ -84,8 +84,11 @@ def test_an_interruption_ends_the_run_and_goes_on(tmp_path: Path):
 
 def test_a_signal_to_the_kernel_alone_ends_the_run_too(tmp_path: Path):
     script = (
+        "import signal\n"
         "from functools import partial\n"
         "from kalecast.local_run import run_here\n"
+        # Where tests run in a shell's background, Python would go on ignoring it.
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         f"run_here({{}}, partial(print, flush=True), {str(runner(tmp_path, SLEEPING))!r})"
     )
     kernel = subprocess.Popen(
