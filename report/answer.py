@@ -27,7 +27,9 @@ def figures(
         "answer_cost": f"{simulated['cost_over_least']:.2f}",
         "answer_attacks": f"{protection['crs_attacks']:,}",
         "answer_passed": protection["crs_attacks_passed"],
-        "answer_reached": protection["crs_exploits"],
+        "answer_reached": protection["crs_exploits"] + protection["payload_exploits"],
+        "answer_payloads": f"{protection['payload_requests']:,}",
+        "answer_payloads_passed": f"{protection['payload_passed']:,}",
         "answer_lawful": f"{protection['lawful']:,}",
         "answer_false": protection["false_positives"],
         "answer_dos_attacks": protection["dos_attacks"],
@@ -80,8 +82,9 @@ def tasks_table(found: dict[str, Any]) -> pd.DataFrame:
         (
             "–",
             "{ref}`Protection <chap-protection>` after F5's webinar {cite}`nginxwebinar`",
-            f"Of {f['attacks']} attacks {f['passed']} passed and {f['reached']} reached anything; "
-            f"of {f['lawful']} lawful requests {f['false']} were refused wrongly",
+            f"Of {f['attacks']} attacks {f['passed']} passed, of {f['payloads']} payloads "
+            f"{f['payloads_passed']}; {f['reached']} reached anything. Of {f['lawful']} lawful "
+            f"requests {f['false']} were refused",
         ),
     ]
     return pd.DataFrame(rows, columns=["Task", "Asked", "Answered"])

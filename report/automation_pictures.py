@@ -220,3 +220,42 @@ def timeline(steps: Sequence[dict[str, Any]], whole: float) -> Figure:
     axes.tick_params(axis="y", length=0)
     axes.spines["left"].set_visible(False)
     return figure
+
+
+def changes_table(parameters: int) -> pd.DataFrame:
+    """What a change in the notebook asks for, and what KFP's cache makes of it.
+
+    Args:
+        parameters: how many each step gets.
+    """
+    rows = [
+        (
+            "the code of a cell",
+            "the pipeline's next version; until then `make compile-check` fails",
+            "that step's, and of all after it",
+        ),
+        (
+            "a parameter, in the first cell or for one run",
+            "in the first cell, yes; for one run, nothing",
+            f"all: each step gets all {parameters} parameters",
+        ),
+        ("the image of a step", "the next version", "that step's, and of all after it"),
+        ("CPU, memory, retries, secrets", "the next version", "none"),
+        (
+            "words between the cells",
+            "nothing: the compiled files stay the same, byte for byte",
+            "none",
+        ),
+        (
+            "the library in the image, under the same name of the image",
+            "nothing",
+            "none, as KFP sees it",
+        ),
+        ("the data, under the same name", "nothing", "all: *load data* reads them each time"),
+    ]
+    columns = [
+        "What is changed",
+        "What has to be compiled",
+        "Which steps' earlier results no longer count",
+    ]
+    return pd.DataFrame(rows, columns=columns)

@@ -126,9 +126,10 @@ FAILURES = (
     ),
     (
         "kubeadm's certificates end",
-        "nothing at first",
+        "nothing at first; then as without a control plane",
         "no",
-        "`kubeadm certs renew all`, or upgrade in time, which renews them",
+        "`kubeadm certs renew all` on each control plane, restart its static pods, hand out "
+        "`admin.conf` anew; or upgrade in time, which does it",
     ),
     (
         "a kubelet's serving certificate waits",

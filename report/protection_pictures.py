@@ -252,6 +252,16 @@ def load_table(plain: Result, protected: Result) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def about_capacity(proof: Result) -> str:
+    """A sentence of the caption where the run had the crowd that is no attack."""
+    if not any(seen["name"] == CAPACITY for seen in proof["dos"]):
+        return ""
+    return (
+        " Grey: five hundred customers, which are no attack: each keeps to its limit, and they "
+        "show what more replicas are for."
+    )
+
+
 def listed(names: Sequence[str]) -> str:
     """Names of attacks in a sentence."""
     return ", ".join(name.replace("_", " ") for name in names) or "none"

@@ -264,16 +264,21 @@ def overload(
     """What the model server did with more clients than it has room for, as words of the text."""
     rounds = run["model_rounds"]
     refused = sum(one["errors"] for one in rounds)
-    slowest = max(one["slowest_error"] or 0 for one in rounds)
     return {
         "serving_overload_users": f"{run['users']:,}",
         "serving_overload_asked": f"{refused + sum(one['ok'] for one in rounds):,}",
         "serving_overload_refused": f"{refused:,}",
-        "serving_overload_slowest": f"{slowest:.1f}",
+        "serving_overload_slowest": f"{_slowest_refusal(rounds):.1f}",
         "serving_overload_last": f"{max(one['slowest'] or 0 for one in rounds):.1f}",
+        "serving_overload_plain": f"{_slowest_refusal(run['rounds']):.1f}",
+        "serving_overload_event": f"{_slowest_refusal(run['page_rounds']):.1f}",
         "serving_overload_day": f"{_usual_seconds(same_day):.1f}",
         "serving_overload_usual": f"{_usual_seconds(usual):.1f}",
     }
+
+
+def _slowest_refusal(rounds: list[dict[str, Any]]) -> float:
+    return max(one["slowest_error"] or 0.0 for one in rounds)
 
 
 def _usual_seconds(run: dict[str, Any]) -> float:
