@@ -1,7 +1,7 @@
 """The whole of Kalecast in one picture, and the boxes and arrows that it is made of."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
@@ -48,18 +48,7 @@ def canvas(width: float, height: float) -> tuple[Figure, Axes]:
 
 def draw_box(axes: Axes, box: Box, title: str, words: str = "", kind: str = "people") -> Box:
     """Draw a box with a title and, below it, a few words; returns the box."""
-    corner = (box.x - box.width / 2, box.y - box.height / 2)
-    axes.add_patch(
-        FancyBboxPatch(
-            corner,
-            box.width,
-            box.height,
-            boxstyle="round,pad=0,rounding_size=0.06",
-            facecolor=SHADES[kind],
-            edgecolor=INK,
-            linewidth=0.7,
-        )
-    )
+    _outline(axes, box, 0.06, facecolor=SHADES[kind], edgecolor=INK, linewidth=0.7)
     lines = words.count("\n") + 1 if words else 0
     axes.text(
         box.x,
@@ -106,20 +95,16 @@ def draw_arrow(  # noqa: PLR0913 - where from, where to, what it says, how it lo
 
 def draw_frame(axes: Axes, box: Box, title: str) -> None:
     """Draw a thin frame around what belongs together, its name at the upper left."""
+    dashes = (0, (4, 2))
+    _outline(axes, box, 0.08, facecolor="none", edgecolor=GREY, linewidth=0.6, linestyle=dashes)
+    left, top = box.x - box.width / 2, box.y + box.height / 2
+    axes.text(left + 0.1, top - 0.15, title, fontsize=SMALL, color=GREY)
+
+
+def _outline(axes: Axes, box: Box, rounding: float, **look: Any) -> None:
     corner = (box.x - box.width / 2, box.y - box.height / 2)
-    axes.add_patch(
-        FancyBboxPatch(
-            corner,
-            box.width,
-            box.height,
-            boxstyle="round,pad=0,rounding_size=0.08",
-            facecolor="none",
-            edgecolor=GREY,
-            linewidth=0.6,
-            linestyle=(0, (4, 2)),
-        )
-    )
-    axes.text(corner[0] + 0.1, corner[1] + box.height - 0.15, title, fontsize=SMALL, color=GREY)
+    shape = f"round,pad=0,rounding_size={rounding}"
+    axes.add_patch(FancyBboxPatch(corner, box.width, box.height, boxstyle=shape, **look))
 
 
 def architecture(steps: Sequence[str]) -> Figure:
