@@ -39,6 +39,10 @@ class History:
     name: str = NAMELESS
     title: str = ""
     """What the page calls it, where that is not its name."""
+    notes: tuple[str, ...] = ()
+    """What the reader says of the table: what was used, ignored, rounded, taken as missing."""
+    utc_offset: int | None = None
+    """Minutes east of UTC of the newest timestamp as it was received; None where it had none."""
 
 
 @dataclass(frozen=True)
