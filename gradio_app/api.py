@@ -10,7 +10,7 @@ import words
 from admission import Admission
 from forecast_client import ModelServer
 from forecasting import Forecast, forecast
-from history import History, parse_numbers, parse_start, shown
+from history import History, parse_history, shown
 from outcomes import BUSY, BUSY_SECONDS, FAULT, Problem, Unacceptable, problem_of
 from starlette.requests import Request
 from starlette.responses import Response
@@ -138,4 +138,4 @@ def _question(content: bytes) -> tuple[History, int | None]:
         raise SeriesError(f"Expected start as a text, received: {shown(start)}.")
     if isinstance(horizon, bool) or not isinstance(horizon, int | None):
         raise SeriesError(f"Expected horizon as a whole number, received: {shown(horizon)}.")
-    return History(parse_numbers(history), parse_start(start or "")), horizon
+    return parse_history(history, start or ""), horizon

@@ -87,6 +87,20 @@ def window(history: History, contract: Contract) -> Window:
     return part
 
 
+def parse_history(numbers: str, start: str = "") -> History:
+    """A history of numbers in a text, and of the time of the first.
+
+    Raises:
+        SeriesError: as `parse_numbers` and `parse_start`.
+    """
+    values, first = parse_numbers(numbers), parse_start(start)
+    offset = first.utcoffset() if first is not None else None
+    if first is None or offset is None:
+        return History(values, first)
+    utc = first.astimezone(UTC).replace(tzinfo=None)
+    return History(values, utc, utc_offset=round(offset.total_seconds() / 60))
+
+
 def parse_numbers(text: str) -> npt.NDArray[np.float64]:
     """Numbers separated by commas, spaces or line ends; NaN for words such as `nan`.
 
@@ -114,7 +128,7 @@ def parse_numbers(text: str) -> npt.NDArray[np.float64]:
 
 
 def parse_start(text: str) -> datetime | None:
-    """The stamp of the first value, to the second and without time zone (UTC where it had one).
+    """The timestamp of the first value, to the second, with the UTC offset that it came with.
 
     Raises:
         SeriesError: the text is no date and time.
@@ -131,8 +145,6 @@ def parse_start(text: str) -> datetime | None:
         ) from None
     if not 1000 <= stamp.year <= 9000:
         raise SeriesError(f"Expected a year from 1000 to 9000, received: {shown(text)}.")
-    if stamp.tzinfo is not None:
-        stamp = stamp.astimezone(UTC).replace(tzinfo=None)
     return stamp.replace(microsecond=0)
 
 

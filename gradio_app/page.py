@@ -13,7 +13,7 @@ from api import answer
 from coalescing import Asker
 from forecast_client import ModelServer
 from forecasting import forecast
-from history import History, parse_numbers, parse_start
+from history import parse_history
 from outcomes import problem_of
 from page_event import FILE, PASTE, SAMPLE
 from settings import Settings
@@ -139,7 +139,7 @@ def _for_clients(settings: Settings, server: ModelServer) -> Any:
             horizon: hours ahead, 0 for as many as the model can.
         """
         try:
-            found = History(parse_numbers(history), parse_start(start))
+            found = parse_history(history, start)
             asker = Asker.within(settings.deadline)
             return answer(await forecast(server, asker, found, horizon or None))
         except Exception as error:

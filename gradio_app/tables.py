@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import PurePath
 
 import pandas as pd
-from history import NAMELESS, History, parse_numbers, parse_start
+from history import NAMELESS, History, parse_history
 from rows import on_grid
 
 from kalecast.series import SeriesError, read_series
@@ -45,7 +45,7 @@ def pasted(text: str, start: str, frequency: str) -> History:
         header = f"ds{match.group(1)}y\n"
         rows = read_series((header + content).encode(), "the pasted rows", MOST_ROWS)
     else:
-        return History(parse_numbers(_point_for_comma(content)), parse_start(start))
+        return parse_history(_point_for_comma(content), start)
     series = rows["unique_id"].unique()
     if len(series) > 1:
         raise SeriesError(

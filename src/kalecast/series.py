@@ -20,6 +20,7 @@ import hashlib
 import re
 from collections.abc import Hashable
 from pathlib import Path, PurePosixPath
+from typing import Self
 
 import numpy as np
 import numpy.typing as npt
@@ -56,26 +57,52 @@ def read_series(
 
     Returns:
         Columns `unique_id` (text), `ds` (timestamps without time zone), `y` (float64, NaN
-        where unknown), in the order of the source.
+        where unknown), in the order of the source. What was done with them is in `notes`; where
+        timestamps came with UTC offsets, `attrs["utc_offsets"]` has the minutes east of UTC of
+        each series' newest row.
 
     Raises:
         SeriesError: the source cannot be read as such a table.
     """
     name = name or (Path(source).name if isinstance(source, str | Path) else "the table")
     table = _read_table(source, name, most_rows)
+    unused = _unused(table.columns)
     table.columns = pd.Index([str(column).strip().lower() for column in table.columns])
     _require_columns(table, name)
     table = table.dropna(how="all")
     if table.empty:
         raise SeriesError(f"Expected rows of data below the header, received none in {name}.")
     lines = _line_numbers(table.index, name)
-    return pd.DataFrame(
+    frame = pd.DataFrame(
         {
             "unique_id": _identifiers(table, lines, name),
             "ds": _stamps(table["ds"], lines),
             "y": _values(table["y"], lines),
         }
     ).reset_index(drop=True)
+    frame.attrs = {"notes": Sentences(unused), "utc_offsets": Offsets()}
+    return frame
+
+
+class Sentences(list[str]):
+    """Notes of a frame; shared by its copies, as pandas copies attributes at every step."""
+
+    def __deepcopy__(self, memo: object) -> Self:
+        """The same."""
+        return self
+
+
+class Offsets(dict[str, int]):
+    """Minutes east of UTC by series; shared by a frame's copies, too."""
+
+    def __deepcopy__(self, memo: object) -> Self:
+        """The same."""
+        return self
+
+
+def notes(frame: pd.DataFrame) -> list[str]:
+    """What reading and tidying did with a table: used, ignored, rounded, taken as missing."""
+    return list(frame.attrs.get("notes", []))
 
 
 def load_series(data: str | Path) -> pd.DataFrame:
@@ -121,17 +148,20 @@ def tidy(frame: pd.DataFrame, frequency: str = "h") -> pd.DataFrame:
     position = since_start // step.to_timedelta64()
     lengths = position[np.r_[first[1:] - 1, len(frame) - 1]] + 1
     _check_density(frame, series, lengths, names)
+    said = Sentences(notes(frame))
     offsets = np.r_[0, np.cumsum(lengths)]
     values = np.full(offsets[-1], np.nan)
     values[offsets[series] + position] = frame["y"].to_numpy()
     steps = np.arange(offsets[-1]) - np.repeat(offsets[:-1], lengths)
-    return pd.DataFrame(
+    grid = pd.DataFrame(
         {
             "unique_id": np.repeat(names.to_numpy(dtype=object), lengths),
             "ds": np.repeat(starts, lengths) + steps * step.to_timedelta64(),
             "y": values,
         }
     )
+    grid.attrs = {**frame.attrs, "notes": said}
+    return grid
 
 
 def frequency_step(frequency: str) -> pd.Timedelta:
@@ -196,6 +226,15 @@ def _read_table(
             reason = error.strerror or "it cannot be read"
             raise SeriesError(f"Expected a data file at '{source}': {reason}.") from error
     return read_table_file(content, name, most_rows)
+
+
+def _unused(columns: pd.Index) -> list[str]:
+    plain = [str(column).strip() for column in columns]
+    used = [column for column in plain if column.lower() in ("unique_id", "ds", "y")]
+    others = [column for column in plain if column not in used]
+    if not others:
+        return []
+    return [f"Used: {', '.join(used)}. Not used: {', '.join(others)}."]
 
 
 def _require_columns(table: pd.DataFrame, name: str) -> None:
