@@ -118,8 +118,9 @@ def test_half_hourly_data_are_welcome_where_the_frequency_says_so():
     assert frame["y"].tolist() == [1, 2]
 
 
-def test_a_frequency_without_fixed_length_is_refused():
-    assert "'ME'" in error_of("ds,y\n2026-01-01,1\n", frequency="ME")
+@pytest.mark.parametrize("frequency", ["ME", "B", "-1h", "0h", "", "99999999999h"])
+def test_a_frequency_without_fixed_length_is_refused(frequency: str):
+    assert repr(frequency) in error_of("ds,y\n2026-01-01,1\n", frequency=frequency)
 
 
 def test_a_missing_file_is_named(tmp_path):
@@ -136,3 +137,61 @@ def test_the_fingerprint_follows_the_content_alone():
 def test_describe_counts_gaps():
     overview = describe(read("ds,y\n2026-01-01 00:00,1\n2026-01-01 02:00,3\n"))
     assert overview[["steps", "unknown", "mean"]].iloc[0].tolist() == [3, 1, 2]
+
+
+def every(hours: int, name: str = "meter", steps: int = 400, frequency: str = "h") -> pd.DataFrame:
+    """A series with a value every so many steps, as a file has it: no rows between."""
+    stamps = pd.date_range("2026-03-01 01:00", periods=steps, freq=frequency)[::hours]
+    return pd.DataFrame({"unique_id": name, "ds": stamps, "y": np.arange(float(len(stamps)))})
+
+
+@pytest.mark.parametrize(
+    ("apart", "frequency", "words", "remedy"),
+    [
+        (2, "h", "one every 2 hours", "frequency=2h season=12"),
+        (3, "h", "one every 3 hours", "frequency=3h season=8"),
+        (4, "h", "one every 4 hours", "frequency=4h season=6"),
+        (5, "h", "one every 5 hours", "a whole number"),
+        (6, "h", "one every 6 hours", "frequency=6h season=4"),
+        (8, "h", "one every 8 hours", "frequency=8h season=3"),
+        (12, "h", "one every 12 hours", "frequency=12h season=2"),
+        (24, "h", "one every day", "frequency=D season=7"),
+        (2, "15min", "one every 30 minutes", "frequency=30min season=48"),
+        (4, "15min", "one every hour", "frequency=h season=24"),
+        (7, "D", "one every 7 days", "7D"),
+    ],
+)
+def test_values_coarser_than_the_frequency_are_no_gaps(
+    apart: int, frequency: str, words: str, remedy: str
+):
+    coarse = every(apart, frequency=frequency)
+    unknown_between = every(1, frequency=frequency)
+    unknown_between.loc[unknown_between.index % apart != 0, "y"] = np.nan
+    gappy = coarse.drop(index=[3, 4, 7])
+    for table in (coarse, unknown_between, gappy):
+        with pytest.raises(SeriesError, match=words) as refused:
+            tidy(table, frequency)
+        assert remedy in str(refused.value)
+
+
+def test_one_coarse_or_silent_series_does_not_cost_the_others_theirs():
+    silent = every(1, "silent").assign(y=np.nan)
+    table = pd.concat([every(1, "good"), every(3, "coarse"), silent], ignore_index=True)
+    table.attrs["notes"] = ["Of the reader."]
+    laid = tidy(table, "h")
+    assert set(laid["unique_id"]) == {"good"}
+    first, coarse, sparse = laid.attrs["notes"]
+    assert first == "Of the reader."
+    assert coarse.startswith("Left out: ") and "'coarse' has one every 3 hours" in coarse
+    assert sparse.startswith("Left out: ") and "'silent' has 0 known values" in sparse
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_gaps_at_random_are_not_taken_for_a_coarser_grid(seed: int):
+    rng = np.random.default_rng(seed)
+    whole = every(1, steps=int(rng.integers(24, 300)))
+    share = rng.uniform(0.0, 0.6)
+    table = whole[rng.uniform(size=len(whole)) > share].reset_index(drop=True)
+    assert tidy(table, "h")["y"].notna().sum() == len(table)
+    few = whole[whole.index % 2 == 0].head(7)
+    assert tidy(few, "h")["y"].notna().sum() == 7

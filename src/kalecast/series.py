@@ -10,7 +10,8 @@ and what was received. What happens to flawed data is settled here, once:
 | the same stamp twice with different values | `SeriesError` |
 | text in `y`, infinite values, stamps that are no ISO 8601 | `SeriesError` |
 | stamps with UTC offsets | converted to UTC; mixed with stamps without: `SeriesError` |
-| stamps off the grid, finer or coarser than the frequency | `SeriesError` |
+| stamps off the grid, or finer than the frequency | `SeriesError` |
+| a series coarser than the frequency, or hardly known | left out and noted; alone: `SeriesError` |
 
 Files may come from anybody. How they are opened, and what is refused unread because it would take
 too much memory or time, is in `table_files`.
@@ -35,6 +36,12 @@ UNKNOWN = frozenset({"", "nan", "na", "n/a", "null", "none", "-"})
 
 SPARSEST = 0.1
 """A series with a smaller share of known steps is refused: its stamps are likely wrong."""
+
+FEWEST_ON_A_GRID = 8
+"""Known values from which on a coarser grid, on which all of them lie, is no accident."""
+
+DAY = pd.Timedelta("1D")
+LONGEST_STEP = 366 * DAY
 
 OFFSET_AT_END = r":.*(?:[Zz]|[+-]\d{2}:?\d{2})$"
 
@@ -132,10 +139,12 @@ def tidy(frame: pd.DataFrame, frequency: str = "h") -> pd.DataFrame:
         frequency: a pandas offset alias of fixed length, such as `h` or `30min`.
 
     Returns:
-        The same columns, sorted by `unique_id` and `ds`, one row a step, NaN in the gaps.
+        The same columns, sorted by `unique_id` and `ds`, one row a step, NaN in the gaps. Series
+        whose values lie on a coarser grid, or that hardly have any, are left out; `attrs["notes"]`
+        says which and why, after the notes of `frame`.
 
     Raises:
-        SeriesError: conflicting duplicates, stamps off the grid, or hardly any known steps.
+        SeriesError: conflicting duplicates, stamps off the grid, or every series would be left out.
     """
     step = frequency_step(frequency)
     frame = frame.sort_values(["unique_id", "ds"], kind="stable", ignore_index=True)
@@ -147,7 +156,17 @@ def tidy(frame: pd.DataFrame, frequency: str = "h") -> pd.DataFrame:
     _check_grid(frame, since_start, step)
     position = since_start // step.to_timedelta64()
     lengths = position[np.r_[first[1:] - 1, len(frame) - 1]] + 1
-    _check_density(frame, series, lengths, names)
+    flaws = {
+        **_sparse(frame, series, lengths, names),
+        **_coarse(frame, series, position, names, step),
+    }
+    if len(flaws) == len(names):
+        raise SeriesError(flaws[min(flaws)])
+    if flaws:
+        kept = frame[~np.isin(series, list(flaws))]
+        left_out = [f"Left out: {flaws[at]}" for at in sorted(flaws)]
+        kept.attrs = {**frame.attrs, "notes": Sentences([*notes(frame), *left_out])}
+        return tidy(kept, frequency)
     said = Sentences(notes(frame))
     offsets = np.r_[0, np.cumsum(lengths)]
     values = np.full(offsets[-1], np.nan)
@@ -168,15 +187,19 @@ def frequency_step(frequency: str) -> pd.Timedelta:
     """The length of one step.
 
     Raises:
-        SeriesError: the alias is unknown or has no fixed length (months, business days).
+        SeriesError: the alias is unknown, has no fixed length (months, business days), or one
+            that leads back or beyond a year.
     """
     try:
-        return pd.Timedelta(pd.tseries.frequencies.to_offset(frequency))  # type: ignore[arg-type]
-    except (ValueError, TypeError) as error:
+        step = pd.Timedelta(pd.tseries.frequencies.to_offset(frequency))  # type: ignore[arg-type]
+    except (ValueError, TypeError, OverflowError):
+        step = pd.Timedelta(0)
+    if not pd.Timedelta(0) < step <= LONGEST_STEP:
         raise SeriesError(
             "Expected a frequency of fixed length such as 'h', '30min' or 'D', "
             f"received: {frequency!r}."
-        ) from error
+        )
+    return step
 
 
 def fingerprint(frame: pd.DataFrame) -> str:
@@ -395,23 +418,60 @@ def _check_grid(
     )
 
 
-def _check_density(
+def _sparse(
     frame: pd.DataFrame,
     series: npt.NDArray[np.intp],
     lengths: npt.NDArray[np.int64],
     names: pd.Index,
-) -> None:
+) -> dict[int, str]:
+    """The series with hardly any known step, and what is to be said of each."""
     known = np.bincount(series, weights=frame["y"].notna().to_numpy(), minlength=len(names))
-    sparse = np.flatnonzero(known < SPARSEST * lengths)
-    if not sparse.size:
-        return
-    at = sparse[0]
-    rows = frame.iloc[np.flatnonzero(series == at)]
-    raise SeriesError(
-        f"Expected a value at most steps from the first stamp to the last, series "
-        f"'{names[at]}' has {int(known[at])} known values in {int(lengths[at])} steps "
-        f"({rows['ds'].iloc[0]} to {rows['ds'].iloc[-1]}). Are the stamps or the frequency wrong?"
-    )
+    flaws = {}
+    for at in np.flatnonzero(known < SPARSEST * lengths).tolist():
+        rows = np.flatnonzero(series == at)
+        first, last = frame["ds"].iloc[rows[0]], frame["ds"].iloc[rows[-1]]
+        flaws[at] = (
+            f"Expected a value at most steps from the first stamp to the last, series "
+            f"'{names[at]}' has {int(known[at])} known values in {int(lengths[at])} steps "
+            f"({first} to {last}). Are the stamps or the frequency wrong?"
+        )
+    return flaws
+
+
+def _coarse(
+    frame: pd.DataFrame,
+    series: npt.NDArray[np.intp],
+    position: npt.NDArray[np.int64],
+    names: pd.Index,
+    step: pd.Timedelta,
+) -> dict[int, str]:
+    """The series whose known values all lie several steps apart, and what is to be said of each."""
+    known = frame["y"].notna().to_numpy()
+    held, at = np.unique(series[known], return_index=True)
+    if not held.size:
+        return {}
+    counts = np.diff(np.r_[at, known.sum()])
+    since_first = position[known] - np.repeat(position[known][at], counts)
+    apart = np.gcd.reduceat(since_first, at)
+    coarse = np.flatnonzero((apart > 1) & (counts >= FEWEST_ON_A_GRID))
+    return {
+        int(held[one]): (
+            f"Expected one value every {in_words(step)}, series '{names[held[one]]}' has one "
+            f"every {in_words(step * apart[one])}, from {frame['ds'][known].iloc[at[one]]} on. "
+            f"{_remedy(step * apart[one])}"
+        )
+        for one in coarse.tolist()
+    }
+
+
+def _remedy(step: pd.Timedelta) -> str:
+    """What to do with series of another step than expected."""
+    alias = pd.tseries.frequencies.to_offset(step).freqstr
+    if step > DAY:
+        return f"The frequency of such data is {alias}."
+    if DAY % step:
+        return "Bring it to steps of which a day has a whole number (sum or average)."
+    return f"For such data: frequency={alias} season={7 if step == DAY else DAY // step}."
 
 
 def in_words(length: pd.Timedelta) -> str:
