@@ -8,6 +8,7 @@ import signal
 import socket
 import time
 from collections.abc import Iterator
+from functools import partial
 from types import FrameType
 
 import metrics
@@ -17,6 +18,8 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from settings import Settings
 from starlette.responses import PlainTextResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
+
+from kalecast.http_protocol import LimitedProtocol
 
 BACKLOG = 16384
 """Connections that may wait to be accepted, as thousands come at once; the kernel caps it."""
@@ -42,7 +45,7 @@ async def serve(
     is in flight is answered.
     """
     customers = _Customers(application, admission, settings)
-    counters = _Server(_config(_counters, lifespan="off"))
+    counters = _Server(_config(_counters, settings, lifespan="off"))
     served = asyncio.create_task(counters.serve([operators])) if operators else None
     await customers.serve([listener])
     if served:
@@ -68,7 +71,7 @@ class _Customers(uvicorn.Server):
     """The server that signals end, and with it everything."""
 
     def __init__(self, application: ASGIApp, admission: Admission, settings: Settings) -> None:
-        super().__init__(_config(application, timeout_graceful_shutdown=LAST_WORDS))
+        super().__init__(_config(application, settings, timeout_graceful_shutdown=LAST_WORDS))
         self._admission = admission
         self._settings = settings
         self._end = math.inf
@@ -96,11 +99,11 @@ async def _counters(scope: Scope, receive: Receive, send: Send) -> None:
     await response(scope, receive, send)
 
 
-def _config(application: ASGIApp, **options: object) -> uvicorn.Config:
+def _config(application: ASGIApp, settings: Settings, **options: object) -> uvicorn.Config:
     return uvicorn.Config(
         application,
         loop="uvloop",
-        http="httptools",
+        http=partial(LimitedProtocol, seconds=settings.deadline),
         ws="none",
         log_level="warning",
         access_log=False,

@@ -4,10 +4,13 @@ import asyncio
 import contextlib
 import socket
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import uvicorn
 from configuration import Configuration
+
+from kalecast.http_protocol import LimitedProtocol
 
 
 class HTTPServer:
@@ -25,7 +28,7 @@ class HTTPServer:
             uvicorn.Config(
                 app,
                 loop="none",
-                http="httptools",
+                http=partial(LimitedProtocol, seconds=configuration.request_seconds),
                 ws="none",
                 lifespan="off",
                 log_config=None,
