@@ -13,6 +13,7 @@ from typing import Any
 
 import psutil
 import requests
+from memory_limit import MemoryLimit
 from ports import free_ports
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -85,13 +86,16 @@ class Server:
         return [first, *first.children(recursive=True)]
 
 
-def start(*arguments: str, **environment: str) -> subprocess.Popen[str]:
+def start(
+    *arguments: str, limit: MemoryLimit | None = None, **environment: str
+) -> subprocess.Popen[str]:
     """Start `serve.py`; nothing of this shell's settings of the server reaches it."""
+    command: list[str | Path] = [PYTHON, SERVE, *arguments]
     ours = ("PREDICTIVE_UNIT_", "MODEL_URI", "KALECAST_")
     kept = {key: value for key, value in os.environ.items() if not key.startswith(ours)}
     environment = {"KALECAST_DRAIN_SECONDS": "0", **environment}
     return subprocess.Popen(
-        [PYTHON, SERVE, *arguments],
+        limit.command(command) if limit else command,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -101,10 +105,12 @@ def start(*arguments: str, **environment: str) -> subprocess.Popen[str]:
 
 
 @contextmanager
-def serving(model_file: Path, **environment: str) -> Iterator[Server]:
+def serving(
+    model_file: Path, limit: MemoryLimit | None = None, **environment: str
+) -> Iterator[Server]:
     """A server that is ready, ended afterwards whatever happened."""
     ports = Ports.free()
-    process = start("--model-uri", str(model_file), *ports.options(), **environment)
+    process = start("--model-uri", str(model_file), *ports.options(), limit=limit, **environment)
     try:
         yield Server(process, ports, _until_ready(process))
     finally:
