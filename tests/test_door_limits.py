@@ -40,10 +40,14 @@ PATIENCE = 30.0
 
 
 class Page:
-    """Stands in for the page: answers everything, and waits before it does where told to."""
+    """Stands in for the page: answers everything, and waits before it does where told to.
+
+    Where it breaks it ends the connection instead, once it has read a request.
+    """
 
     def __init__(self) -> None:
         self.seen: list[tuple[str, bytes]] = []
+        self.breaks = False
         self.may_answer = threading.Event()
         self.may_answer.set()
         owner = self
@@ -66,6 +70,9 @@ class _Handler(BaseHTTPRequestHandler):
         if self.path != "/ready":
             self.page.seen.append((self.path, body))
             self.page.may_answer.wait(PATIENCE)
+            if self.page.breaks:
+                self.close_connection = True
+                return
         self.send_response(200)
         self.send_header("Content-Length", "2")
         self.end_headers()
@@ -335,6 +342,59 @@ def test_what_is_too_much_is_refused_in_one_form(
     assert got == status
     assert list(json.loads(said)) == ["detail", "error"]
     assert page.seen == []
+
+
+WAYS = [
+    {},
+    {"path": "/gradio_api/run/predict", "body": json.dumps({"fn_index": 0, "data": []}).encode()},
+    {"headers": {"X-Unlisted": "for signatures"}},
+    {"path": "/api/model", "body": None},
+    {"path": "/", "body": None},
+    {"path": "/", "body": None, "headers": {"X-Unlisted": "for signatures"}},
+]
+"""Requests that come to the page by each of the ways that lead there."""
+
+
+@pytest.fixture(scope="module")
+def replicas() -> Iterator[tuple[Door, list[Page]]]:
+    pages = [Page(), Page()]
+    with opened(pages[0].url, ["--page", pages[1].url.removeprefix("http://")]) as door:
+        yield door, pages
+    for page in pages:
+        page.server.shutdown()
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_what_broke_one_replica_reaches_no_other(
+    replicas: tuple[Door, list[Page]], client: str, way: dict[str, Any]
+) -> None:
+    door, pages = replicas
+    for page in pages:
+        page.breaks = False
+    # Connections that were kept open, too, end without an answer.
+    assert statuses(door, client, 4, **way) == [200] * 4
+    for page in pages:
+        page.seen.clear()
+        page.breaks = True
+
+    status, said = ask(door, client, **way)
+
+    assert (status, list(json.loads(said))) == (503, ["detail", "error"])
+    assert sum(len(page.seen) for page in pages) == 1
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_replica_that_is_gone_is_passed_over(
+    page: Page, client: str, way: dict[str, Any], gone: Door
+) -> None:
+    assert statuses(gone, client, 8, **way) == [200] * 8
+
+
+@pytest.fixture(scope="module")
+def gone(place: tuple[Door, Page]) -> Iterator[Door]:
+    (port,) = free_ports(1)
+    with opened(place[1].url, ["--page", f"127.0.0.1:{port}"]) as door:
+        yield door
 
 
 def test_streams_opened_and_reset_end_the_connection_and_not_the_door(

@@ -208,7 +208,8 @@ def files(door: Door) -> dict[str, str]:
         texts.update(dict.fromkeys(SIGN_IN, "# Nobody signs in here.\n"))
     if not door.is_edge:
         texts[EDGE] = "# Another proxy is the edge.\n"
-    texts["refusals.conf"], texts["refusals-told.conf"] = _refusals(), _told()
+    texts["refusal-codes.conf"], texts["refusals.conf"] = _refusal_codes(), _refusals()
+    texts["refusals-told.conf"] = _told()
     return {name: _filled(name, text, values) for name, text in texts.items()}
 
 
@@ -320,12 +321,18 @@ def _spellings() -> Iterator[str]:
                 yield "".join(map(str.__add__, words, (*joints, "")))
 
 
-def _refusals() -> str:
-    """What answers each refusal, of nginx or of ModSecurity, in one form."""
-    lines = ["# What refuses, and what is said then. The page's own answers pass as they are."]
+def _refusal_codes() -> str:
+    """Which address answers each refusal; the page's own answers pass as they are."""
+    lines = ["# What refuses, and where it is said. The page's own answers pass as they are."]
     for code in sorted({*REFUSALS, *SAME_AS}):
         said = SAME_AS.get(code, code)
         lines.append(f"error_page {code} ={said} /refused/{said}/$refusal_form;")
+    return "\n".join(lines) + "\n"
+
+
+def _refusals() -> str:
+    """What answers each refusal, of nginx or of ModSecurity, in one form."""
+    lines = ["include refusal-codes.conf;"]
     for code in sorted(REFUSALS):
         lines += _location(code, "json", "application/json", "json")
         lines += _location(code, "page", "text/html; charset=utf-8", "page")
