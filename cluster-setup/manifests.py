@@ -180,7 +180,7 @@ _Readable.add_representer(
 
 
 def _door_configuration() -> dict[Path, str]:
-    """The door's files: nginx's own and rules, and what signing in changes of them."""
+    """The door's files: nginx's own and rules, and what keys and signing in change of them."""
     here = door.Door(
         folder="/run/door",
         pages=("kalecast-page:7860",),
@@ -197,18 +197,21 @@ def _door_configuration() -> dict[Path, str]:
         workers="2",
     )
     plain = door.files(here)
-    signing_in = door.files(replace(here, sign_in="kalecast-sign-in:4180"))
+    keyed = replace(here, keys=True)
+    components = {"customers": keyed, "sign-in": replace(keyed, sign_in="kalecast-sign-in:4180")}
     rules = {name.removeprefix("rules/"): text for name, text in plain.items() if "/" in name}
     top = {name: text for name, text in plain.items() if "/" not in name}
-    changed = {name: text for name, text in signing_in.items() if text != plain[name]}
+    written = {
+        "base": [_config_map("kalecast-door", top), _config_map("kalecast-door-rules", rules)]
+    }
+    for name, changed in components.items():
+        files = {file: text for file, text in door.files(changed).items() if text != plain[file]}
+        written[f"components/{name}"] = [_config_map("kalecast-door", files)]
     return {
-        PROTECTION / "base" / "configuration.yaml": _written_from(
-            "cluster-setup/6-protection/door/",
-            [_config_map("kalecast-door", top), _config_map("kalecast-door-rules", rules)],
-        ),
-        PROTECTION / "components" / "sign-in" / "configuration.yaml": _written_from(
-            "cluster-setup/6-protection/door/", [_config_map("kalecast-door", changed)]
-        ),
+        PROTECTION / folder / "configuration.yaml": _written_from(
+            "cluster-setup/6-protection/door/", maps
+        )
+        for folder, maps in written.items()
     }
 
 

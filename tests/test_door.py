@@ -91,6 +91,24 @@ def test_the_door_is_the_edge_where_no_proxy_stands_before_it():
     assert "proxy_protocol" not in behind["front.conf"]
 
 
+@pytest.mark.parametrize(
+    ("place", "port"),
+    [
+        ({"certificate": "c.pem", "port": 8443}, ":8443"),
+        ({"certificate": "c.pem", "port": 443}, ""),
+        ({"certificate": "c.pem", "port": 8443, "public_port": 443}, ""),
+        ({"trusted": ("10.0.0.0/8",), "port": 8080}, ""),
+        ({"trusted": ("10.0.0.0/8",), "port": 8080, "public_port": 9443}, ":9443"),
+        ({"port": 8080}, ":8080"),
+        ({"port": 80}, ""),
+    ],
+)
+def test_the_page_is_told_the_port_that_customers_type(place: dict, port: str):
+    told = files(Door(folder="/run/door", **place))["told.conf"]
+    assert f"Host $host{port};" in told
+    assert "$http_host" not in told
+
+
 def test_a_door_that_was_killed_leaves_nothing_in_the_way(tmp_path: Path):
     door = Door(folder=str(tmp_path), certificate="c.pem", certificate_key="c.key")
     write(door, tmp_path)

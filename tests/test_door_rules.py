@@ -2,6 +2,7 @@
 
 import json
 import re
+import ssl
 from collections.abc import Iterator
 
 import door_process
@@ -25,6 +26,7 @@ CHROME = {
     "sec-ch-ua-platform": '"Linux"',
     "Sec-Fetch-Mode": "navigate",
 }
+JSON = {"Content-Type": "application/json"}
 PROGRAMS = [
     {"User-Agent": "curl/8.5.0"},
     {"User-Agent": "Python/3.12 aiohttp/3.13.0"},
@@ -155,6 +157,49 @@ def test_a_field_that_the_form_does_not_have_is_left_to_signatures(visitor: Visi
     assert visitor.forecast(history=HISTORY, note="1 union select 1,2 --").status_code == 403
 
 
+EVENT = '{"data":["Your numbers",null,null,null,"1 2 3","2026-01-01",6],"fn_index":0%s}'
+FORECAST = '{"history":"1,2,3"%s}'
+FORMS = [("/gradio_api/run/predict", EVENT), ("/api/forecast", FORECAST)]
+
+
+@pytest.mark.parametrize(("path", "form"), FORMS)
+@pytest.mark.parametrize("empty", ["[]", "{}", "[ ]", '{"a":{}}', "[[[]]]", '{"":[{}]}'])
+def test_lists_and_objects_without_anything_in_them_are_seen(
+    visitor: Visitor, path: str, form: str, empty: str
+):
+    def sent(count: int) -> requests.Response:
+        more = f',"x":[{",".join([empty] * count)}]'
+        return visitor.ask("POST", path, data=form % more, headers=JSON)
+
+    few, left = sent(2), visitor.left_to_signatures
+    many = sent(5000)
+    assert few.status_code in {200, 400}  # the page's own answer
+    assert left
+    assert many.status_code == 400
+    assert many.json()["detail"].startswith("This request does not have the form")
+
+
+def test_brackets_in_a_text_are_none_of_the_form(visitor: Visitor):
+    names = 'a "b" [1] {2} \\ [[[' + "[" * 50
+    upload = {"path": "kalecast-table-1.", "orig_name": names, "meta": {"_type": "x"}}
+    event = {"fn_index": 0, "data": ["Your file", None, upload, names, names, None, 6]}
+    answer = visitor.ask("POST", "/gradio_api/run/predict", json=event)
+    assert answer.status_code == 200
+
+
+@pytest.mark.parametrize(("path", "form"), FORMS)
+@pytest.mark.parametrize(
+    "kind", [None, "text/plain", "application/x-www-form-urlencoded", "text/xml", "a/b", "*/*"]
+)
+def test_what_is_read_as_json_is_looked_at_as_json(
+    visitor: Visitor, path: str, form: str, kind: str | None
+):
+    attack = r""","x":"\u0027 or 1=1 -- \u003cscript\u003ealert(1)\u003c/script\u003e" """
+    headers = {"Content-Type": kind} if kind else {}
+    answer = visitor.ask("POST", path, data=(form % attack).encode(), headers=headers)
+    assert answer.status_code == 403
+
+
 @pytest.mark.parametrize(
     ("method", "path", "code"),
     [
@@ -191,6 +236,27 @@ def test_another_name_is_refused(visitor: Visitor):
         421,
         "This service is known by another name.",
     )
+
+
+@pytest.mark.parametrize(
+    ("asked", "host"),
+    [
+        ("https://localhost/", "elsewhere.example"),
+        ("https://LOCALHOST:1/", "elsewhere.example:2"),
+        ("/", "localhost:99999"),
+        ("/", "localhost."),
+    ],
+)
+def test_the_page_is_named_as_the_door_is(door: Door, asked: str, host: str):
+    context = ssl.create_default_context(cafile=door.certificate)
+    with door.connect(context) as connection:
+        head = f"GET {asked} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n"
+        connection.sendall(head.encode())
+        answer = b"".join(iter(lambda: connection.recv(65536), b"")).decode()
+    assert answer.startswith("HTTP/1.1 200 ")
+    assert f'"root":"{door.url}"' in answer
+    assert "elsewhere" not in answer
+    assert "99999" not in answer
 
 
 def test_people_read_a_refusal_as_a_page(visitor: Visitor):

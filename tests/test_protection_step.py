@@ -99,13 +99,22 @@ def test_the_rules_are_those_of_the_door_on_ones_own_machine(overlay: str):
     assert protect.door is door, "both fill in the same files"
 
 
+def test_keys_count_where_the_page_asks_for_them():
+    base = only("protection-production", "ConfigMap", "kalecast-door")["data"]["limits.conf"]
+    component = yaml.safe_load((STEP / "components/customers/configuration.yaml").read_text())
+    assert component["data"].keys() == {"limits.conf"}
+    keyed = component["data"]["limits.conf"]
+    assert only(SIGN_IN, "ConfigMap", "kalecast-door")["data"]["limits.conf"] == keyed
+    assert keyed.replace("$http_authorization;", '"";') == base
+
+
 @overlays
 def test_the_rest_differs_in_places_and_in_sign_in_alone(overlay: str):
     here = door.files(door.Door(folder="/run/door"))
     top = only(overlay, "ConfigMap", "kalecast-door")["data"]
     assert set(top) == {name for name in here if "/" not in name}
     different = {name for name, text in top.items() if text != here[name]}
-    signs_in = set(door.SIGN_IN) if overlay == SIGN_IN else set()
+    signs_in = {*door.SIGN_IN, "limits.conf"} if overlay == SIGN_IN else set()
     places = {"common.conf", "front.conf", "headers.conf", "list.conf", "nginx.conf"}
     places |= {"operators.conf", "signatures.conf", "signatures-nginx.conf", "told.conf"}
     assert signs_in <= different <= signs_in | places

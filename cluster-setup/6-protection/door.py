@@ -95,7 +95,7 @@ class Limits:
     """Of `/api/`, without a key."""
     forecast_burst: int = 100
     key_rate: int = 100
-    """Of `/api/`, with a customer's key, wherever it is used."""
+    """Of `/api/`, with a customer's key, wherever it is used, where the page asks for keys."""
     key_burst: int = 400
     event_rate: int = 5
     """Forecasts on the page."""
@@ -142,6 +142,8 @@ class Door:
     port: int = 8443
     plain_port: int = 0
     """Where unencrypted requests are sent on to `port`; 0 for nowhere."""
+    public_port: int = 0
+    """What customers type after the name; 0 for `port`, or behind a proxy for none."""
     operators: str = "127.0.0.1:8444"
     signatures_port: int = 8445
     list_port: int = 8446
@@ -150,6 +152,8 @@ class Door:
     certificate_key: str = ""
     trusted: tuple[str, ...] = ()
     """Networks of the proxies before the door, whose X-Forwarded-For counts."""
+    keys: bool = False
+    """Whether the page asks programs for keys: only then do they have limits of their own."""
     sign_in: str = ""
     """oauth2-proxy's `host:port`; without one the page needs no account."""
     paranoia: int = 1
@@ -197,6 +201,13 @@ class Door:
         """What customers type before the name."""
         return "https" if self.certificate or self.trusted else "http"
 
+    @property
+    def after_name(self) -> str:
+        """The port in the address that customers type, with its colon; empty for the scheme's."""
+        usual = 443 if self.scheme == "https" else 80
+        port = self.public_port or (usual if self.trusted else self.port)
+        return "" if port == usual else f":{port}"
+
 
 def files(door: Door) -> dict[str, str]:
     """The door's files, by their names below its folder."""
@@ -235,6 +246,8 @@ def _values(door: Door) -> dict[str, str]:
         **limits,
         "names": " ".join(door.names),
         "scheme": door.scheme,
+        "after_name": door.after_name,
+        "key": "$http_authorization" if door.keys else '""',
         "page_servers": "\n".join(f"        server {page} max_fails=0;" for page in door.pages),
         "connections": str(door.open_files - SPARE_FILES),
         "front_listen": _listen(door, ""),
@@ -285,7 +298,6 @@ def _real_address(door: Door) -> str:
 def _redirect(door: Door) -> str:
     if not door.plain_port:
         return ""
-    port = "" if door.port == 443 else f":{door.port}"
     at = _at(door, PLAIN_SOCKET, door.plain_port)
     return (
         "server {\n"
@@ -301,7 +313,7 @@ def _redirect(door: Door) -> str:
         "    include refusals.conf;\n"
         "    location / {\n"
         "        if ($request_method !~ ^(?:GET|HEAD)$) { return 405; }\n"
-        f"        return 308 https://$host{port}$request_uri;\n"
+        f"        return 308 https://$host{door.after_name}$request_uri;\n"
         "    }\n"
         "}"
     )

@@ -108,12 +108,14 @@ def _door(arguments: argparse.Namespace) -> door.Door:
         host=arguments.host,
         port=arguments.port,
         plain_port=arguments.plain_port,
+        public_port=arguments.public_port,
         operators=f"127.0.0.1:{arguments.operators_port}",
         signatures_port=arguments.signatures_port,
         list_port=arguments.list_port,
         certificate=str(certificate),
         certificate_key=str(key),
         trusted=tuple(arguments.trusted),
+        keys=arguments.keys,
         sign_in=arguments.sign_in,
         paranoia=arguments.paranoia,
         executing_paranoia=max(arguments.executing_paranoia, arguments.paranoia),
@@ -301,12 +303,14 @@ def _arguments() -> argparse.Namespace:
     add("--host", default="127.0.0.1", help="IPv4 address to listen at; 0.0.0.0 lets others in")
     add("--port", type=int, default=8443)
     add("--plain-port", type=int, default=0, help="sends unencrypted requests on to --port")
+    add("--public-port", type=int, default=0, help="what customers type, where it is not --port")
     add("--operators-port", type=int, default=8444)
     add("--signatures-port", type=int, default=8445, help="of the third tier")
     add("--list-port", type=int, default=8446, help="of the second tier")
     add("--certificate", type=Path, help="PEM file, with those it needs")
     add("--key", type=Path, help="PEM file of its key")
     add("--trusted", action="append", default=[], help="network of a proxy before the door")
+    add("--keys", action="store_true", help="the page asks for keys: each has limits of its own")
     add("--sign-in", default="", metavar="HOST:PORT", help="oauth2-proxy, where people sign in")
     add("--paranoia", type=int, default=1, help="level up to which rules block")
     add("--executing-paranoia", type=int, default=1, help="level up to which rules are told")
