@@ -25,6 +25,7 @@ from results import write_results
 from kalecast.baselines import CLASSICAL, NAIVE, baseline_forecasts
 from kalecast.evaluation import MODEL, mean_scores, own_forecasts, score_series
 from kalecast.export import draft_contract, export_model
+from kalecast.lifetime import end_in_order
 from kalecast.network import NetworkSettings
 from kalecast.runtime import Forecaster
 from kalecast.series import SeriesError, read_series, tidy
@@ -252,4 +253,5 @@ class _Formatter(argparse.RawDescriptionHelpFormatter, argparse.ArgumentDefaults
 
 
 if __name__ == "__main__":
+    end_in_order()
     main()

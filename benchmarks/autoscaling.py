@@ -11,7 +11,6 @@ and as its last line prints one JSON object.
 
 import argparse
 import json
-import signal
 import sys
 import tempfile
 from concurrent.futures import ProcessPoolExecutor
@@ -27,26 +26,25 @@ from burst_trials import SHAPES, Trial, hold
 from least_cost import least_core_hours, work_seconds
 from limits import LimitError
 from load import LoadError
-from local_service import ServiceError, end_on_sigterm
+from local_service import ServiceError
 from real_replicas import compare
 from results import FIGURES, write_results
 from scenario import BURSTS, DAY_DEMAND, RUSH, Outcome, Setup, simulate
 
 from kalecast.bundle import BundleError
+from kalecast.lifetime import die_with_parent, end_in_order
 
 
 def main() -> int:
     """Simulate, print and draw; the exit code says whether it could be done."""
     arguments = _arguments()
-    end_on_sigterm()
+    end_in_order()
     try:
         real = _real(arguments.model) if arguments.real else None
     except (ServiceError, LimitError, LoadError, BundleError, OSError) as error:
         print(f"autoscaling.py: {error}", file=sys.stderr)
         return 1
-    except KeyboardInterrupt:
-        return 128 + signal.SIGINT
-    with ProcessPoolExecutor() as pool:
+    with ProcessPoolExecutor(initializer=die_with_parent) as pool:
         trials = list(pool.map(partial(hold, trials=arguments.trials), SHAPES))
         print_bursts(trials)
         days = dict(zip(AUTOSCALERS, pool.map(simulate, _setups(arguments.seed)), strict=True))

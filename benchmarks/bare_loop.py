@@ -8,6 +8,7 @@ from pathlib import Path
 
 from forward_pass import windows_a_second
 
+from kalecast.lifetime import die_with_parent
 from kalecast.runtime import Forecaster
 
 BATCH = 64
@@ -46,6 +47,7 @@ _together: Barrier
 
 
 def _get_ready(barrier: Barrier) -> None:
+    die_with_parent()
     global _together  # noqa: PLW0603 - the only way into a pool's process
     _together = barrier
 

@@ -25,12 +25,13 @@ from pathlib import Path
 import psutil  # type: ignore[import-untyped, unused-ignore]
 from attackers import ATTACKS
 from limits import raise_open_files
-from local_service import Service, end_on_sigterm
+from local_service import Service
 from protection_scene import Part, Scene, standing
 from record import percentile
 from routes import api_route, histories, page_route
 from stack import SERVER_PYTHON
 
+from kalecast.lifetime import end, end_in_order, start
 from kalecast.runtime import Forecaster
 
 HERE = Path(__file__).parent
@@ -38,6 +39,7 @@ QUIET, SETTLING = 5.0, 5.0
 """Seconds of quiet before an attack, and after it until all has to be as before."""
 SECONDS = 12.0
 """Of an attack: longer than a slow head or body may take."""
+END_SECONDS = 10.0
 MOST_SLOWER = 3.0
 """Times the quiet p99, under attack."""
 OF_EACH_KIND = (
@@ -218,12 +220,14 @@ class _Lawful:
         command = [SERVER_PYTHON, str(HERE / "attackers.py"), name, str(port)]
         command += [*map(str, self._bodies), str(seconds)]
         uses = []
-        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as attacker:
+        attacker = start(command, stdout=subprocess.PIPE, text=True)
+        try:
             while attacker.poll() is None:
                 uses.append(self._use())
                 time.sleep(0.5)
-            assert attacker.stdout is not None
-            told = attacker.stdout.read()
+            told = attacker.communicate()[0]
+        finally:
+            end(attacker, END_SECONDS)
         return json.loads(told or '{"cpu": 0, "seen": {"attacker failed": 1}}'), uses
 
     def _use(self) -> Use:
@@ -270,14 +274,13 @@ def _lawful(scene: Scene) -> Iterator[_Lawful]:
     command = [SERVER_PYTHON, str(HERE / "bystanders.py"), str(protected.port)]
     command += [str(protected.certificate), str(forecasts), str(events)]
     with log.open("w") as out:
-        clients = subprocess.Popen(command, stdout=out)
+        clients = start(command, stdout=out)
         try:
             time.sleep(2)
             assert clients.poll() is None, "The lawful clients ended by themselves."
             yield _Lawful(scene, one, log)  # type: ignore[arg-type]
         finally:
-            clients.terminate()
-            clients.wait()
+            end(clients, END_SECONDS)
 
 
 def _first(path: Path, folder: Path) -> Path:
@@ -376,7 +379,7 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=SECONDS, help="of an attack")
     parser.add_argument("--model", type=Path, default=Path("models/forecaster.onnx"))
     arguments = parser.parse_args()
-    end_on_sigterm()
+    end_in_order()
     raise_open_files()
     with tempfile.TemporaryDirectory(prefix="kalecast-dos-") as name:
         folder = Path(name)

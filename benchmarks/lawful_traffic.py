@@ -22,10 +22,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from lawful_requests import KINDS, Lawful, Request
-from local_service import Service, end_on_sigterm
+from local_service import Service
 from protected import NAME, Protected, door
 from protection_scene import Answer, Part, Scene
 from stack import app, model_server
+
+from kalecast.lifetime import end_in_order
 
 REQUESTS_A_CLIENT = 8
 """After as many another client comes, from another address: no limit is to be met here."""
@@ -263,7 +265,7 @@ def main() -> int:
     parser.add_argument("--paranoia", type=int, default=1)
     parser.add_argument("--share", type=float, default=1.0)
     arguments = parser.parse_args()
-    end_on_sigterm()
+    end_in_order()
     level = str(arguments.paranoia)
     options = ["--paranoia", level, "--executing-paranoia", level, "--log-level", "info"]
     with tempfile.TemporaryDirectory(prefix="kalecast-lawful-") as name:

@@ -10,6 +10,8 @@ from typing import Any
 from job import Job
 from stack import SERVER_PYTHON
 
+from kalecast.lifetime import end, start
+
 DRIVER = Path(__file__).with_name("driver.py")
 
 
@@ -29,9 +31,7 @@ def drive(job: Job, during: Callable[[], None] | None = None) -> dict[str, Any]:
     """
     # The server's environment has uvloop.
     python = SERVER_PYTHON if Path(SERVER_PYTHON).exists() else sys.executable
-    driver = subprocess.Popen(
-        [python, DRIVER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    )
+    driver = start([python, DRIVER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     try:
         assert driver.stdin is not None
         driver.stdin.write(job.to_json())
@@ -41,8 +41,7 @@ def drive(job: Job, during: Callable[[], None] | None = None) -> dict[str, Any]:
             during()
         told, _ = driver.communicate()
     finally:
-        driver.kill()
-        driver.wait()
+        end(driver, 0)
     if driver.returncode != 0:
         raise LoadError(f"The load driver ended with status {driver.returncode}.")
     outcome = _read(told)

@@ -13,7 +13,6 @@ prints one JSON object, in which `rounds` are those of the app's route.
 import argparse
 import json
 import os
-import signal
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -28,13 +27,14 @@ from load import LoadError, drive
 from load_picture import draw
 from load_results import Results, without
 from load_tables import TITLES, print_faults, print_rounds
-from local_service import Service, ServiceError, end_on_sigterm
+from local_service import Service, ServiceError
 from protected import Protected, door, through
 from results import FIGURES, write_results
 from routes import Floats, Route, api_route, count_wrong, histories, model_route, page_route
 from stack import app, copied, model_server
 
 from kalecast.bundle import BundleError, Contract
+from kalecast.lifetime import end_in_order
 from kalecast.runtime import Forecaster
 
 Summary = dict[str, Any]
@@ -49,7 +49,7 @@ PATIENCE = 120.0
 def main() -> int:
     """Measure, print and draw; the exit code says whether it could be done."""
     arguments = _arguments()
-    end_on_sigterm()
+    end_in_order()
     results = Results(arguments.users)
     try:
         allow_connections(arguments.users)
@@ -66,8 +66,6 @@ def main() -> int:
     except (ServiceError, LimitError, LoadError, BundleError, OSError) as error:
         print(f"load_test.py: {error}", file=sys.stderr)
         return 1
-    except KeyboardInterrupt:
-        return 128 + signal.SIGINT
     save(results, arguments)
     print(json.dumps(without(results.as_json(), "timeline")))
     return 0

@@ -2,10 +2,8 @@
 
 import contextlib
 import http.client
-import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -13,6 +11,8 @@ from pathlib import Path
 from types import TracebackType
 
 import psutil  # type: ignore[import-untyped, unused-ignore]
+
+from kalecast.lifetime import kill_group, start
 
 START_SECONDS = 120
 END_SECONDS = 30
@@ -88,14 +88,13 @@ class Service:
         """Start it; `wait` waits until it answers."""
         self.folder.mkdir(parents=True, exist_ok=True)
         with self.log.open("ab") as log:
-            self.process = subprocess.Popen(
+            self.process = start(
                 self.command,
                 cwd=self.directory or self.folder,
                 env=self._environment(),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
-                start_new_session=True,
             )
 
     def wait(self, answers: Callable[[], bool] | None = None) -> float:
@@ -195,8 +194,7 @@ class Service:
         for process in processes:
             with contextlib.suppress(psutil.NoSuchProcess):
                 process.kill()
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(self.process.pid, signal.SIGKILL)
+        kill_group(self.process.pid)
         self.process.wait()
         deadline = time.monotonic() + END_SECONDS
         while any(map(_runs, processes)) and time.monotonic() < deadline:
@@ -205,11 +203,6 @@ class Service:
     def _told(self) -> str:
         lines = self.log.read_text(errors="replace").splitlines()[-LOG_LINES:]
         return "".join(f"\n    {line}" for line in ["Its log ends:", *lines])
-
-
-def end_on_sigterm() -> None:
-    """Have this process leave its `with` blocks when told to end, and so end its services."""
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
 
 
 def _runs(process: psutil.Process) -> bool:

@@ -25,6 +25,7 @@ from kalecast import exploration
 from kalecast.evaluation import backtest, score_series, summarise
 from kalecast.export import largest_difference
 from kalecast.fitting import rhythms
+from kalecast.lifetime import end_in_order
 from kalecast.local_run import PipelineError, run_here
 from kalecast.network import from_bytes, predict
 from kalecast.runtime import Forecaster
@@ -210,4 +211,5 @@ def carded(run: FinishedRun, forecaster: Forecaster) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
+    end_in_order()
     raise SystemExit(main())

@@ -10,7 +10,6 @@ import argparse
 import importlib
 import json
 import re
-import signal
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
@@ -20,11 +19,12 @@ from typing import Any
 
 from limits import LimitError
 from load import LoadError
-from local_service import ServiceError, end_on_sigterm
+from local_service import ServiceError
 from protection_scene import Part, Scene, standing
 from results import FIGURES, write_results
 
 from kalecast.bundle import BundleError
+from kalecast.lifetime import end_in_order
 
 MODULES = {
     "crs": "crs_replay",
@@ -45,7 +45,7 @@ class MissingPart(RuntimeError):
 def main() -> int:
     """Measure and print; the exit code says whether it could be done."""
     arguments = _arguments()
-    end_on_sigterm()
+    end_in_order()
     try:
         parts = dict(_parts(arguments.only or list(MODULES), arguments.crs_tests))
         with tempfile.TemporaryDirectory(prefix="kalecast-protection-") as name:
@@ -58,8 +58,6 @@ def main() -> int:
     except ValueError as error:  # a case, a list or a configuration that cannot be read
         print(f"protection.py: {error}", file=sys.stderr)
         return 1
-    except KeyboardInterrupt:
-        return 128 + signal.SIGINT
     figures: dict[str, Any] = {}
     for part in found:
         figures |= part.figures

@@ -10,7 +10,6 @@ windows. Prints a table of medians and as its last line one JSON object. Stock s
 
 import argparse
 import json
-import signal
 import sys
 import tempfile
 import time
@@ -25,12 +24,13 @@ from bare_loop import BATCH, arrangements, bare_windows_a_second
 from contenders import OURS, Contender, mlserver, ours, stock
 from limits import LimitError, allow_connections
 from load import LoadError, drive
-from local_service import ServiceError, end_on_sigterm
+from local_service import ServiceError
 from results import FIGURES, write_results
 from routes import Floats, Route, count_wrong, histories, is_right
 from stack import ROOT, copied
 
 from kalecast.bundle import BundleError
+from kalecast.lifetime import end_in_order
 from kalecast.runtime import Forecaster
 
 CONNECTIONS = 64
@@ -50,15 +50,13 @@ Figures = dict[str, float]
 def main() -> int:
     """Measure and print; the exit code says whether it could be done."""
     arguments = _arguments()
-    end_on_sigterm()
+    end_in_order()
     try:
         allow_connections(arguments.users)
         figures = measure(arguments)
     except (ServiceError, LimitError, LoadError, BundleError) as error:
         print(f"serving.py: {error}", file=sys.stderr)
         return 1
-    except KeyboardInterrupt:
-        return 128 + signal.SIGINT
     print_table(figures, arguments.users)
     told = outcome(figures)
     write_results(arguments.output / "serving.json", "make benchmark-serving", told)

@@ -19,6 +19,7 @@ import pyarrow as pa
 from pyarrow.parquet import ParquetWriter
 
 from kalecast.large_series import map_parquet
+from kalecast.lifetime import end_in_order
 from kalecast.network import NetworkSettings
 from kalecast.training import TrainingSettings, train
 
@@ -87,4 +88,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    end_in_order()
     main()

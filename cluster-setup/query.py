@@ -12,6 +12,7 @@ twice; else 1 and the reason, 2 for a wrong argument.
 
 import argparse
 import os
+import signal
 import sys
 import time
 from collections.abc import Callable
@@ -26,6 +27,7 @@ from page_question import forecast_of_page, page_contract
 from kalecast.asking import Address, AskError, Floats, GoneError, forecast_over_http, read_contract
 from kalecast.bundle import Contract
 from kalecast.cluster_service import SERVICE, ClusterError
+from kalecast.lifetime import on_end
 from kalecast.port_forward import PortForward
 from kalecast.series import SeriesError, frequency_step, load_series, pick, tidy
 from kalecast.store import SAMPLE, StoreError
@@ -166,6 +168,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--data", default=SAMPLE, help="CSV or Parquet, or its s3: URI")
     parser.add_argument("--series", default="", help="name of the series, else the first")
     options = parser.parse_args(arguments)
+    on_end(signal.default_int_handler)
     try:
         return 0 if (query_url if options.url else query_cluster)(options) else 1
     except (AskError, ClusterError, SeriesError, StoreError) as error:

@@ -2,7 +2,7 @@
 
 Everything runs on this machine: the compiled pipeline with KFP's local runner, the model server
 and the page. All three are children of this process, each in a process group of its own, and
-none outlives it.
+none outlives it, though it be killed.
 """
 
 import argparse
@@ -18,6 +18,7 @@ import urllib.request
 from pathlib import Path
 from types import FrameType
 
+from kalecast import lifetime
 from kalecast.store import SAMPLE, SERVED, default_store, project_path
 
 ROOT = Path(__file__).parent.parent
@@ -29,14 +30,13 @@ class LaunchError(RuntimeError):
 
 
 class Stopped(Exception):
-    """SIGINT or SIGTERM arrived."""
+    """A signal that ends this program arrived."""
 
 
 def main() -> int:
     """Run until stopped; the exit status."""
     arguments = _arguments()
-    signal.signal(signal.SIGTERM, _stop)
-    signal.signal(signal.SIGINT, _stop)
+    lifetime.on_end(_stop)
     children: list[subprocess.Popen[bytes]] = []
     try:
         if not arguments.train_only:
@@ -48,7 +48,8 @@ def main() -> int:
         print(f"\n{error}", file=sys.stderr)
         return 1
     except Stopped:
-        print("\nstopping", flush=True)
+        with contextlib.suppress(OSError):  # nobody reads it where the terminal was closed
+            print("\nstopping", flush=True)
         return 0
     finally:
         stop_all(children)
@@ -138,28 +139,21 @@ def serve(
 
 def stop_all(children: list[subprocess.Popen[bytes]]) -> None:
     """End every child with its whole process group; a second signal does not interrupt this."""
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    lifetime.ignore_ends()
     for child in reversed(children):
-        _signal_group(child, signal.SIGTERM)
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(child.pid, signal.SIGTERM)
     deadline = time.monotonic() + 10
     for child in children:
         with contextlib.suppress(subprocess.TimeoutExpired):
             child.wait(max(deadline - time.monotonic(), 0.1))
-        _signal_group(child, signal.SIGKILL)
-
-
-def _signal_group(child: subprocess.Popen[bytes], number: int) -> None:
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(child.pid, number)
+        lifetime.kill_group(child.pid)
 
 
 def _start(
     command: list[str], children: list[subprocess.Popen[bytes]], **environment: str
 ) -> subprocess.Popen[bytes]:
-    child = subprocess.Popen(
-        command, env={**os.environ, **environment}, cwd=ROOT, start_new_session=True
-    )
+    child = lifetime.start(command, env={**os.environ, **environment}, cwd=ROOT)
     children.append(child)
     return child
 

@@ -17,7 +17,7 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 from compile_notebook import NOTEBOOK, compile_notebook
 from compiled_pipeline import CompiledPipeline, NoPipelineError
@@ -25,6 +25,8 @@ from kfp_connection import Connection, KfpError, usable_connection
 from notebook_cells import NotebookError, read_notebook
 from pipeline_parameters import ParameterError, parse_parameters
 from schedules import ScheduleError, read_schedule
+
+from kalecast.lifetime import on_end
 
 if TYPE_CHECKING:
     from remote_runs import Keep, RemoteRuns
@@ -83,10 +85,6 @@ def _keeping(results: Path) -> "Keep":
     return keep
 
 
-def _stop(number: int, frame: object) -> NoReturn:
-    raise KeyboardInterrupt
-
-
 def _options(arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Run the pipeline on Kubeflow Pipelines.")
     parser.add_argument("--param", action="extend", nargs="+", default=[], metavar="NAME=VALUE")
@@ -107,7 +105,7 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
 def main(arguments: list[str] | None = None) -> int:
     """Run the command."""
     options = _options(arguments)
-    signal.signal(signal.SIGTERM, _stop)
+    on_end(signal.default_int_handler)
     try:
         return cluster_run(options, usable_connection(os.environ))
     except (KfpError, NoPipelineError, ParameterError, ScheduleError, NotebookError) as error:

@@ -29,6 +29,8 @@ from local_server import ServerError, serving
 from notebook_cells import NotebookError, read_notebook, where
 from tool_runs import Stopped, ToolRuns
 
+from kalecast.lifetime import on_end
+
 PROJECT = Path(__file__).resolve().parent.parent
 NOTEBOOKS = PROJECT / "notebooks"
 CELL_SECONDS = "600"
@@ -240,7 +242,7 @@ def main(arguments: list[str] | None = None) -> int:
     output_dir = options.output_dir.resolve()
     shutil.rmtree(output_dir, ignore_errors=True)
     output_dir.mkdir(parents=True)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    on_end(signal.default_int_handler)
     start = time.perf_counter()
     try:
         outcomes = execute(read_plans(paths), output_dir, options.jobs)

@@ -10,15 +10,15 @@ machine, and shows it on a page of its own.
 import argparse
 import asyncio
 import os
-import signal
 import sys
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
-from child_process import end_child, start_child
 from kfp_connection import Connection, connection_of, problem_with
 from local_kfp.server import LocalKfp, start_local_kfp
+
+from kalecast.lifetime import end_child, ends, start_child
 
 KALE_FOLDER = Path(__file__).resolve().parent
 PROJECT = KALE_FOLDER.parent
@@ -32,7 +32,7 @@ TOKEN_FILE = "token"
 async def open_lab(options: argparse.Namespace) -> int:
     """Serve until JupyterLab ends or a signal comes; the exit code."""
     stopped = asyncio.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in ends():
         asyncio.get_running_loop().add_signal_handler(number, stopped.set)
     connection = connection_of(os.environ)
     local = None if connection else start_local_kfp(options.runs_dir, options.kfp_port)

@@ -11,6 +11,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
+from kalecast.lifetime import end, start
+
 PROJECT = Path(__file__).resolve().parent.parent
 PYTHON = PROJECT / ".venv" / "server" / "bin" / "python"
 READY_SECONDS = 60
@@ -32,16 +34,12 @@ def serving(model: Path) -> Iterator[dict[str, str]]:
     for option, port in ports.items():
         command += [option, str(port)]
     with tempfile.TemporaryFile() as log:
-        process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT)
+        process = start(command, stdout=log, stderr=subprocess.STDOUT)
         try:
             _wait(process, log, f"http://127.0.0.1:{http}/health/status")
             yield {"server": f"127.0.0.1:{http}", "grpc_server": f"127.0.0.1:{grpc}"}
         finally:
-            process.terminate()
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                process.wait(END_SECONDS)
-            process.kill()
-            process.wait()
+            end(process, END_SECONDS)
 
 
 def _free_ports(count: int) -> list[int]:

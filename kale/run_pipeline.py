@@ -4,7 +4,8 @@
 
 Every run gets a folder of its own with logs, reports, what passed between the steps, how far it
 is (progress.json) and how it went (summary.json). The last line on standard output is one JSON
-object. The exit code is 0, 1 when a step failed, 2 for a wrong argument, 130 or 143 when stopped.
+object. The exit code is 0, 1 when a step failed, 2 for a wrong argument, or 128 and
+the signal's number when stopped.
 """
 
 import argparse
@@ -28,6 +29,8 @@ import run_folder
 from pipeline_parameters import ParameterError, parse_parameters
 from step_launcher import StepLauncher, StepRecord, step_name
 from terminal_text import plain
+
+from kalecast import lifetime
 
 # Python's own start and the imports above count too: they took this process's CPU time.
 STARTED = time.perf_counter() - time.process_time()
@@ -75,7 +78,7 @@ def run_pipeline(pipeline_file: Path, given: list[str], folder: Path, keep: bool
             raise
         exit_code = 1
     finally:
-        _ignore_signals()
+        lifetime.ignore_ends()
         launcher.end()
     _summarize(launcher, pipeline_file, progress.parameters, exit_code)
     held.close()
@@ -236,11 +239,6 @@ def _stop(number: int, frame: object) -> NoReturn:
     raise Stopped(number)
 
 
-def _ignore_signals() -> None:
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)
-
-
 def main(arguments: list[str] | None = None) -> int:
     """Run the command."""
     parser = argparse.ArgumentParser(description="Run a compiled pipeline on this machine.")
@@ -251,8 +249,7 @@ def main(arguments: list[str] | None = None) -> int:
         "--run-folder", type=Path, help="a folder for the run that is there already"
     )
     options = parser.parse_args(arguments)
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, _stop)
+    lifetime.on_end(_stop)
     try:
         pipeline_file = options.pipeline or _default_pipeline()
         if not pipeline_file.is_file():

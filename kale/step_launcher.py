@@ -20,6 +20,8 @@ from typing import Any, TextIO
 
 from terminal_text import LineSplitter
 
+from kalecast import lifetime
+
 STEP_PROCESS = Path(__file__).resolve().parent / "step_process.py"
 GRACE_SECONDS = 5.0  # longer than a step gets
 
@@ -80,7 +82,7 @@ class StepLauncher:
             warm_imports: modules that it imports, once for all later steps, while the first works.
         """
         self._exit_codes, write_end = os.pipe()
-        self._parent = subprocess.Popen(
+        self._parent = lifetime.start(
             [sys.executable, str(STEP_PROCESS), str(write_end), *warm_imports],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -88,7 +90,6 @@ class StepLauncher:
             cwd=self._project,
             env=self._environment(),
             pass_fds=[write_end],
-            start_new_session=True,
         )
         os.close(write_end)
 
@@ -134,14 +135,8 @@ class StepLauncher:
 
     def end(self) -> None:
         """End every process of the run that is still there."""
-        if self._parent is None:
-            return
-        self._parent.terminate()
-        try:
-            self._parent.wait(GRACE_SECONDS)
-        except subprocess.TimeoutExpired:
-            self._parent.kill()
-            self._parent.wait()
+        if self._parent is not None:
+            lifetime.end(self._parent, GRACE_SECONDS)
 
     def _run(self, job: dict[str, Any]) -> int:
         """Hand a job over, pass on what it prints and return its exit code."""

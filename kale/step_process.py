@@ -9,7 +9,6 @@ folders in /tmp become folders of the run.
 
 import atexit
 import contextlib
-import ctypes
 import gc
 import importlib
 import io
@@ -33,8 +32,9 @@ from cell_shell import Cell, CellShell, short_traceback, start_shell
 from step_report import render_report
 from terminal_text import plain
 
+from kalecast.lifetime import die_with_parent
+
 CODE_BEFORE_USER_CELLS = 2  # Kale's blocks for the parameters and for loading
-SET_PARENT_DEATH_SIGNAL = 1  # PR_SET_PDEATHSIG of prctl(2)
 GRACE_SECONDS = 3.0
 
 
@@ -179,7 +179,7 @@ def _run(job: dict[str, Any], shell: CellShell) -> dict[str, Any]:
 
 def _be_step(job: dict[str, Any], shell: CellShell) -> int:
     """Run one step in this fork and return its exit code."""
-    _die_with_parent(signal.SIGKILL)
+    die_with_parent()
     os.environ.update(job["environment"])
     if "numpy" in sys.modules:
         sys.modules["numpy"].random.seed()  # or every step would draw the same numbers
@@ -192,11 +192,6 @@ def _be_step(job: dict[str, Any], shell: CellShell) -> int:
             with contextlib.suppress(ValueError, OSError):
                 thing.flush()
     return 1 if result["error"] else 0
-
-
-def _die_with_parent(with_signal: int) -> None:
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(SET_PARENT_DEATH_SIGNAL, with_signal)
 
 
 def _stop(number: int, frame: object) -> NoReturn:
@@ -271,7 +266,6 @@ def main() -> None:
     Arguments: the descriptor for exit codes, then modules to import while the first step works.
     """
     signal.signal(signal.SIGTERM, _stop)
-    _die_with_parent(signal.SIGTERM)
     here = str(Path(__file__).resolve().parent)
     sys.path[:] = [entry for entry in sys.path if entry != here]
     light_kale.install()

@@ -8,6 +8,8 @@ import sys
 import threading
 from pathlib import Path
 
+from kalecast.lifetime import start
+
 PROJECT = Path(__file__).resolve().parent.parent
 
 
@@ -33,7 +35,7 @@ class ToolRuns:
         with self._lock:
             if self._stopped:
                 raise Stopped
-            process = subprocess.Popen(
+            process = start(  # in a group of its own, to be ended with all that it starts
                 command,
                 env=environment,
                 cwd=PROJECT,
@@ -42,7 +44,6 @@ class ToolRuns:
                 stderr=subprocess.PIPE,
                 text=True,
                 errors="replace",
-                start_new_session=True,  # to be ended with all that it starts
             )
             self._running.add(process)
         output, errors = process.communicate()

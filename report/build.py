@@ -28,6 +28,8 @@ from making.paper import printed
 from making.plan import REPORT, Plan, ReportError
 from results import FIGURES, all_results, in_words
 
+from kalecast.lifetime import end_in_order
+
 NAME = "kalecast"
 
 
@@ -136,4 +138,5 @@ def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 
 if __name__ == "__main__":
+    end_in_order()
     sys.exit(main())

@@ -17,7 +17,8 @@ Core's operator sets.
 
 A new file at the model URI is taken up by itself, or on SIGHUP; a bad one is left alone. SIGTERM
 takes readiness away first, then lets new requests come for a while, then answers what is in
-flight; Ctrl-C leaves out the while. Exit code 0: ended as asked; 2: it could not start as asked.
+flight; Ctrl-C and a closed terminal leave out the while. Exit code 0: ended as asked; 2: it could
+not start as asked.
 """
 
 import asyncio
@@ -37,6 +38,8 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 import logs
 from configuration import Configuration, ConfigurationError, read
 from refusals import PREDICTIONS
+
+from kalecast import lifetime
 
 if TYPE_CHECKING:
     from service import Service
@@ -130,7 +133,15 @@ async def _serve(
         loop.add_signal_handler(number, ends.put_nowait, number)
     service = Service(configuration, serving, Metrics())
     tasks: set[asyncio.Task[object]] = set()
-    loop.add_signal_handler(signal.SIGHUP, lambda: tasks.add(loop.create_task(serving.reload())))
+    in_terminal = signal.SIGHUP in lifetime.ends() and lifetime.has_terminal()
+
+    def hang_up() -> None:
+        if in_terminal and not lifetime.has_terminal():
+            ends.put_nowait(signal.SIGINT)
+        else:
+            tasks.add(loop.create_task(serving.reload()))
+
+    loop.add_signal_handler(signal.SIGHUP, hang_up)
     if configuration.watch_seconds:
         tasks.add(loop.create_task(serving.watch(configuration.watch_seconds)))
     servers = [

@@ -1,9 +1,12 @@
 """The model server's end, and its model's: nothing that was asked is lost."""
 
 import json
+import os
+import pty
 import shutil
 import signal
 import socket
+import subprocess
 import threading
 import time
 from collections.abc import Iterator
@@ -13,7 +16,7 @@ from pathlib import Path
 import pytest
 import requests
 from model_files import contract, replace_file, seasonal_naive_bytes
-from seldon_server import Server, end, serving
+from seldon_server import PYTHON, SERVE, Ports, Server, end, serving
 
 pytestmark = pytest.mark.slow
 
@@ -137,3 +140,25 @@ def test_a_bad_model_changes_nothing(model_file: Path) -> None:
         until(lambda: version(server) == "next")
         _, logged = end(server.process)
     assert "Going on with" in logged
+
+
+def test_a_closed_terminal_ends_it_and_a_signal_from_elsewhere_does_not(model_file: Path) -> None:
+    ours, its = pty.openpty()
+    command = [
+        "setsid",
+        "--ctty",
+        PYTHON,
+        SERVE,
+        "--model-uri",
+        model_file,
+        *Ports.free().options(),
+    ]
+    server = subprocess.Popen(command, stdin=its, stdout=subprocess.PIPE, text=True)
+    os.close(its)
+    assert server.stdout is not None
+    assert "gRPC" in next(line for line in server.stdout if "gRPC" in line)
+    server.send_signal(signal.SIGHUP)
+    with pytest.raises(subprocess.TimeoutExpired):
+        server.wait(1)
+    os.close(ours)
+    assert server.wait(30) == 0

@@ -14,7 +14,6 @@ import http.client
 import os
 import resource
 import shutil
-import signal
 import socket
 import stat
 import subprocess
@@ -26,18 +25,20 @@ from pathlib import Path
 
 import door
 
+from kalecast import lifetime
+
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = "nginx-light libnginx-mod-http-modsecurity libnginx-mod-stream modsecurity-crs openssl"
 PATH = "/usr/sbin:/usr/local/sbin:/usr/bin:/usr/local/bin:/bin"
 READY_SECONDS = 30
+END_SECONDS = 10
 MOST_FILES = 65536
 
 
 def main() -> int:
     """Stand before the page until told to end; the exit code says how it went."""
     arguments = _arguments()
-    for end in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(end, lambda *_: sys.exit(0))
+    lifetime.on_end(lambda *_: sys.exit(0))
     try:
         nginx = _nginx()
         with _alone(arguments.folder):
@@ -45,8 +46,6 @@ def main() -> int:
     except (door.DoorError, OSError) as error:
         print(error, file=sys.stderr)
         return 1
-    except KeyboardInterrupt:
-        return 0
 
 
 def _stand(nginx: str, here: door.Door, arguments: argparse.Namespace) -> int:
@@ -240,17 +239,12 @@ def _check_ports(here: door.Door) -> None:
 def _running(nginx: str, configuration: Path):  # type: ignore[no-untyped-def]
     folder = configuration.parent
     command = [nginx, "-e", str(folder / "error.log"), "-p", str(folder), "-c", str(configuration)]
-    # A group of its own: Ctrl-C is for this process, which then ends nginx in order.
-    process = subprocess.Popen(command, start_new_session=True)
+    # Ctrl-C is for this process, which then ends nginx in order.
+    process = lifetime.start(command)
     try:
         yield process
     finally:
-        process.send_signal(signal.SIGTERM)
-        try:
-            process.wait(10)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+        lifetime.end(process, END_SECONDS)
 
 
 def _first_to_end(*processes: subprocess.Popen[bytes]) -> int:

@@ -6,6 +6,8 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
+from kalecast.lifetime import bound
+
 Object = dict[str, Any]
 
 CALL_SECONDS = 90.0
@@ -92,7 +94,7 @@ def call(*command: str, content: str | None = None, seconds: float = CALL_SECOND
     shown = " ".join(command[1:6])
     try:
         done = subprocess.run(
-            command,
+            bound(command),
             input=content,
             stdin=subprocess.DEVNULL if content is None else None,
             capture_output=True,

@@ -9,12 +9,12 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
+from kalecast.lifetime import ends
+
 from .helpers import LABEL
 from .kube import Kube, KubeError, Object
 
 Tell = Callable[[str], None]
-
-ENDS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 ATTEMPTS = 3
 
@@ -46,7 +46,7 @@ class Ends:
 
     def __enter__(self) -> "Ends":
         """Take them over."""
-        self._before = {number: signal.signal(number, self._receive) for number in ENDS}
+        self._before = {number: signal.signal(number, self._receive) for number in ends()}
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -28,6 +28,8 @@ import provenance
 from builders import Build, Builder, BuilderError, choose
 from provenance import ROOT, VERSION, Source
 
+from kalecast.lifetime import bound, end_in_order
+
 MADE = ROOT / "build" / "images"
 NO_REGISTRY = "docker.io"
 
@@ -219,7 +221,7 @@ def show_and_run(command: list[str]) -> str:
         BuilderError: it failed; its own words are on the terminal.
     """
     say(f"+ {shlex.join(command)}")
-    done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=False)
+    done = subprocess.run(bound(command), cwd=ROOT, stdout=subprocess.PIPE, text=True, check=False)
     if done.returncode:
         raise BuilderError(f"{shlex.join(command[:2])} ended with {done.returncode}")
     return done.stdout
@@ -231,4 +233,5 @@ def say(words: str) -> None:
 
 
 if __name__ == "__main__":
+    end_in_order()
     sys.exit(main())

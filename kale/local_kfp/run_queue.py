@@ -7,7 +7,7 @@ from collections import deque
 from dataclasses import dataclass
 from pathlib import Path
 
-from child_process import end_child, start_child
+from kalecast.lifetime import end_child, start_child
 
 RUN_PIPELINE = Path(__file__).resolve().parent.parent / "run_pipeline.py"
 PACKAGE = "pipeline.yaml"  # in the run's folder

@@ -12,7 +12,7 @@ from local_kfp.run_queue import TERMINAL
 
 REQUEST = "run.json"  # what was asked for; runs of `make pipeline` have none
 STEP_STATES = {"running": "RUNNING", "done": "SUCCEEDED", "failed": "FAILED", "stopped": "CANCELED"}
-STOPPED = ("SIGINT", "SIGTERM")
+STOPPED = ("SIGINT", "SIGTERM", "SIGHUP")
 OPEN_STATES = ("PENDING", "RUNNING", "CANCELING")
 TOLD_LINES = 20
 

@@ -17,6 +17,7 @@ from papermill.exceptions import PapermillExecutionError
 from papermill.execute import remove_error_markers
 from results import REGISTRY
 
+from kalecast.lifetime import die_with_parent
 from making.gaps import boxes, result_in, told_in
 from making.plan import REPORT, Plan
 
@@ -48,7 +49,7 @@ def run_all(plan: Plan) -> Iterator[Run]:
     """
     late = [chapter for chapter in plan.chosen if "registered(" in plan.text(chapter)]
     for wave in ([chapter for chapter in plan.chosen if chapter not in late], late):
-        with ProcessPoolExecutor(PROCESSES) as pool:
+        with ProcessPoolExecutor(PROCESSES, initializer=die_with_parent) as pool:
             waiting = [pool.submit(run, chapter, plan) for chapter in wave]
             for done in waiting:
                 yield done.result()

@@ -18,6 +18,7 @@ from fontTools.subset import Options, Subsetter
 from fontTools.ttLib import TTFont
 from fontTools.varLib.instancer import instantiateVariableFont
 
+from kalecast.lifetime import die_with_parent
 from making.plan import FONTS
 
 SERIF = "fontpkg_source_serif_4"
@@ -57,7 +58,7 @@ def cut() -> None:
     """Leave every cut as a file of its own, unless it is there."""
     FONTS.mkdir(parents=True, exist_ok=True)
     missing = [one for one in CUTS if not (FONTS / _name(one)).is_file()]
-    with ProcessPoolExecutor(2) as pool:
+    with ProcessPoolExecutor(2, initializer=die_with_parent) as pool:
         list(pool.map(_cut, missing))
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from kalecast import lifetime
 from kalecast.store import SERVED, check_name, fetch, project_path, publish
 
 RUNNER = "kale/run_pipeline.py"
@@ -61,7 +62,7 @@ def run_here(
     """
     check_name(str(parameters.get("model_name", SERVED)))
     given = [item for pair in parameters.items() for item in ("--param", "{}={}".format(*pair))]
-    process = subprocess.Popen(
+    process = lifetime.start(
         [
             sys.executable,
             str(project_path(runner)),
@@ -81,7 +82,7 @@ def run_here(
         last = _pass_on(process.stdout, tell)
         process.wait()
     except BaseException:
-        _stop(process)
+        lifetime.end(process, GRACE_SECONDS)
         raise
     return _outcome(last)
 
@@ -116,18 +117,6 @@ def _pass_on(lines: Iterable[str], tell: Tell) -> str:
             tell(last)
         last = line.rstrip("\n")
     return last or ""
-
-
-def _stop(process: subprocess.Popen[str]) -> None:
-    """End a run; it may have had the interruption itself, and be at its end already."""
-    for end, seconds in ((None, 1.0), (process.terminate, GRACE_SECONDS), (process.kill, None)):
-        if end is not None:
-            end()
-        try:
-            process.wait(seconds)
-            return
-        except subprocess.TimeoutExpired:
-            continue
 
 
 def _outcome(last: str) -> Outcome:

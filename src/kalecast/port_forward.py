@@ -12,7 +12,6 @@ import contextlib
 import queue
 import re
 import subprocess
-import sys
 import threading
 import time
 from typing import IO
@@ -24,6 +23,7 @@ from kalecast.cluster_service import (
     require_ready,
     service_ports,
 )
+from kalecast.lifetime import end, start
 
 OPEN_SECONDS = 20.0
 PAUSE_SECONDS = 0.5
@@ -31,14 +31,6 @@ PAUSE_SECONDS = 0.5
 
 END_SECONDS = 5.0
 FORWARDING = re.compile(r"Forwarding from 127\.0\.0\.1:(\d+) -> ")
-# Ends the command that follows it when this process ends, even killed: PR_SET_PDEATHSIG (1) of
-# prctl(2), SIGTERM (15). A program of its own, because what runs between fork and exec in a process
-# with threads may hang.
-DIES_WITH_PARENT = [
-    sys.executable,
-    "-c",
-    "import ctypes, os, sys; ctypes.CDLL(None).prctl(1, 15); os.execvp(sys.argv[1], sys.argv[1:])",
-]
 
 
 class PortForward:
@@ -83,7 +75,7 @@ class PortForward:
     def close(self) -> None:
         """End it."""
         self._closing.set()
-        _end(self._process)
+        end(self._process, END_SECONDS)
         self._keeper.join()
         atexit.unregister(self.close)
 
@@ -95,26 +87,23 @@ class PortForward:
                 with contextlib.suppress(ClusterError):
                     self._process = self._start()
                     break
-        _end(self._process)
+        end(self._process, END_SECONDS)
 
     def _start(self) -> subprocess.Popen[str]:
         """Start kubectl and wait until it listens."""
         command = ["kubectl", "--namespace", self.namespace, "port-forward", "--address=127.0.0.1"]
-        if sys.platform == "linux":
-            command = [*DIES_WITH_PARENT, *command]
         pairs = [f"{self._local.get(name, '')}:{port}" for name, port in self._remote.items()]
-        process = subprocess.Popen(
+        process = start(
             [*command, f"service/{self.service}", *pairs],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            start_new_session=True,  # Ctrl-C is for this process
         )
         try:
             self._local = dict(zip(self._remote, self._listening(process), strict=True))
         except BaseException:
-            _end(process)
+            end(process, END_SECONDS)
             raise
         return process
 
@@ -147,12 +136,3 @@ def _pass_on(output: IO[str], told: "queue.Queue[str]") -> None:
     for line in output:
         told.put(line)
     told.put("")
-
-
-def _end(process: subprocess.Popen[str]) -> None:
-    process.terminate()
-    try:
-        process.wait(END_SECONDS)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()

@@ -16,6 +16,7 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
+from kalecast.lifetime import end_in_order
 from kalecast.network import NetworkSettings
 from kalecast.series import fingerprint, read_series, tidy
 from kalecast.store import project_path
@@ -265,4 +266,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    end_in_order()
     main()
