@@ -31,7 +31,8 @@ pytestmark = pytest.mark.slow
 LIMITS = {
     **{"forecast_rate": 1, "forecast_burst": 5, "key_rate": 1, "key_burst": 9},
     **{"document_rate": 1, "document_burst": 3, "open_connections": 8},
-    **{"head_seconds": 1, "body_seconds": 1, "connections_of_one": 20},
+    **{"head_seconds": 1, "body_seconds": 1, "read_seconds": 1, "connections_of_one": 20},
+    **{"large_connections": 2, "uploads_of_one": 1, "uploads_held": 2, "uploads_at_once": 1},
 }
 OPTIONS = [part for name, value in LIMITS.items() for part in ("--limit", f"{name}={value}")]
 HISTORY = json.dumps({"history": "1,2,3"}).encode()
@@ -49,6 +50,7 @@ class Page:
     def __init__(self) -> None:
         self.seen: list[tuple[str, bytes]] = []
         self.breaks = False
+        self.answer = b"{}"
         self.may_answer = threading.Event()
         self.may_answer.set()
         owner = self
@@ -75,10 +77,11 @@ class _Handler(BaseHTTPRequestHandler):
                 self.close_connection = True
                 return
         self.send_response(200)
-        self.send_header("Content-Length", "2")
+        answer = b"{}" if self.path == "/ready" else self.page.answer
+        self.send_header("Content-Length", str(len(answer)))
         self.end_headers()
         with contextlib.suppress(OSError):
-            self.wfile.write(b"{}")
+            self.wfile.write(answer)
 
     do_POST = do_GET
 
@@ -106,6 +109,7 @@ def page(place: tuple[Door, Page]) -> Iterator[Page]:
     place[1].seen.clear()
     yield place[1]
     place[1].may_answer.set()
+    place[1].answer = b"{}"
 
 
 _addresses = iter(range(1, 250))
@@ -191,7 +195,8 @@ def memory(door: Door) -> int:
 
 
 def test_who_asks_too_often_is_told_so_and_others_are_served(door: Door, client: str) -> None:
-    assert statuses(door, client, 12).count(429) >= 4
+    began = time.monotonic()
+    assert statuses(door, client, 12).count(200) <= forecasts_since(began)
 
     status, said = ask(door, client)
     assert (status, list(json.loads(said))) == (429, ["detail", "error"])
@@ -219,11 +224,17 @@ def test_many_keys_of_one_client_have_the_limit_of_one(keyed: Door, client: str)
 
 
 def test_made_up_keys_do_not_lift_a_clients_limit(door: Door, client: str) -> None:
+    began = time.monotonic()
     got = asked_with_made_up_keys(door, client)
-    bare = statuses(door, new_client(), len(got))
 
-    assert abs(got.count(200) - bare.count(200)) <= 2
-    assert got.count(200) < LIMITS["key_burst"]
+    assert 200 in got
+    assert got.count(200) <= forecasts_since(began)
+
+
+def forecasts_since(began: float) -> float:
+    """How many a client without a key may have had, one more for each second of a busy machine."""
+    seconds = time.monotonic() - began
+    return LIMITS["forecast_burst"] + 2 + LIMITS["forecast_rate"] * seconds
 
 
 def asked_with_made_up_keys(door: Door, client: str) -> list[int]:
@@ -317,6 +328,126 @@ def test_the_page_never_sees_part_of_a_body(door: Door, client: str, page: Page)
 
     assert ask(door, new_client())[0] == 200
     assert page.seen == [("/api/forecast", HISTORY)]
+
+
+class Slow:
+    """A body that is sent for as long as the block runs, a byte now and then."""
+
+    def __init__(self, door: Door, client: str, path: str, kind: str, size: int) -> None:
+        self._door, self._client = door, client
+        self._head = f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: {kind}\r\n"
+        self._head += f"Content-Length: {size}\r\n\r\n"
+        self._ended = threading.Event()
+
+    def __enter__(self) -> ssl.SSLSocket:
+        self._stack = contextlib.ExitStack()
+        connection = self._stack.enter_context(connected(self._door, self._client))
+        connection.sendall(self._head.encode())
+        self._thread = threading.Thread(target=self._send, args=(connection,))
+        self._thread.start()
+        return connection
+
+    def _send(self, connection: ssl.SSLSocket) -> None:
+        with contextlib.suppress(OSError):
+            while not self._ended.wait(0.2):
+                connection.sendall(b"1")
+
+    def __exit__(self, *_: object) -> None:
+        self._ended.set()
+        self._thread.join()
+        self._stack.close()
+
+
+def is_held(connection: ssl.SSLSocket) -> bool:
+    """Whether the door still waits for a body, and has not refused it."""
+    connection.settimeout(0.5)
+    try:
+        return not connection.recv(64)
+    except TimeoutError:
+        return True
+    except OSError:
+        return False
+
+
+EVENT = "/gradio_api/run/predict"
+UPLOAD = "/gradio_api/upload?upload_id=a"
+FORM = "multipart/form-data; boundary=0000aaaa"
+FILE = (
+    b'--0000aaaa\r\nContent-Disposition: form-data; name="files"; filename="a.csv"\r\n'
+    b"Content-Type: text/csv\r\n\r\nds,y\n2026-01-01,1\n\r\n--0000aaaa--\r\n"
+)
+
+
+def test_a_client_has_few_large_bodies_under_way(door: Door, client: str, page: Page) -> None:
+    large = json.dumps({"history": "1," * 60_000}).encode()
+
+    def slow() -> Slow:
+        return Slow(door, client, EVENT, "application/json", 200_000)
+
+    with slow() as first, slow() as second, slow() as third:
+        assert b" 429 " in third.recv(4096)
+        assert is_held(first)
+        assert is_held(second)
+        assert ask(door, client, body=large)[0] == 429
+        assert ask(door, client)[0] == 200
+        assert ask(door, new_client(), body=large)[0] == 200
+
+
+def test_slow_uploads_do_not_take_the_turns_of_others(door: Door, client: str, page: Page) -> None:
+    upload = {"path": UPLOAD, "body": FILE, "headers": {"Content-Type": FORM}}
+
+    with Slow(door, client, UPLOAD, FORM, 5000) as first:
+        until(lambda: ask(door, client, **upload)[0] == 429)
+        assert ask(door, new_client(), **upload)[0] == 200
+        with Slow(door, new_client(), UPLOAD, FORM, 5000) as second:
+            assert is_held(first)
+            assert is_held(second)
+            # As many as there is room for on the disk.
+            assert ask(door, new_client(), **upload)[0] == 429
+            assert ask(door, new_client())[0] == 200
+
+
+def test_whole_uploads_are_read_one_after_another(door: Door, client: str, page: Page) -> None:
+    upload = {"path": UPLOAD, "body": FILE, "headers": {"Content-Type": FORM}}
+    page.may_answer.clear()
+    reading = threading.Thread(target=ask, args=(door, client), kwargs=upload)
+    reading.start()
+    until(lambda: bool(page.seen))
+
+    refused = ask(door, new_client(), **upload)[0]
+    page.may_answer.set()
+    reading.join()
+
+    assert refused == 429
+    assert ask(door, new_client(), **upload)[0] == 200
+
+
+@pytest.mark.parametrize("protocol", ["http/1.1", "h2"])
+def test_an_answer_that_nobody_reads_is_given_up(
+    door: Door, client: str, page: Page, protocol: str
+) -> None:
+    page.answer = b"x" * 8_000_000
+    path = f"/assets/large-{protocol[-1]}.js"
+    context = ssl.create_default_context(cafile=door.certificate)
+    context.set_alpn_protocols([protocol])
+    before = len(door.protected.access_log.read_text())
+
+    def logged() -> str:
+        return door.protected.access_log.read_text()[before:]
+
+    with socket.socket() as plain:
+        plain.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        plain.settimeout(PATIENCE)
+        plain.bind((client, 0))
+        plain.connect(("127.0.0.1", door.protected.port))
+        with context.wrap_socket(plain, server_hostname="localhost") as connection:
+            if protocol == "h2":
+                connection.sendall(h2.OPENING + h2.opened(1, h2.head("GET", path, "localhost")))
+            else:
+                connection.sendall(f"GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
+            until(lambda: bool(logged()))
+    # What is in the kernel's hands meanwhile is not megabytes.
+    assert json.loads(logged())["sent"] < 1_000_000
 
 
 def test_more_at_a_time_than_is_allowed_is_refused(door: Door, client: str, page: Page) -> None:

@@ -211,32 +211,101 @@ def test_the_public_name_is_one_everywhere(overlay: str):
 @overlays
 def test_the_controller_leads_to_the_door_by_policies_that_are_there(overlay: str):
     server = only(overlay, "VirtualServer", "kalecast")["spec"]
-    (upstream,) = server["upstreams"]
-    service = only(overlay, "Service", upstream["service"])
-    assert upstream["port"] in [port["port"] for port in service["spec"]["ports"]]
+    for upstream in server["upstreams"]:
+        service = only(overlay, "Service", upstream["service"])
+        assert upstream["port"] in [port["port"] for port in service["spec"]["ports"]]
     assert {one["name"] for one in server["policies"]} == set(objects(overlay, "Policy"))
-    (route,) = server["routes"]
-    assert route["path"] == "/"
-    # Not what a door or a page says itself.
-    (replaced,) = route["errorPages"]
-    assert not set(replaced["codes"]) & set(door.REFUSALS)
+    for route in server["routes"]:
+        # Not what a door or a page says itself.
+        (replaced,) = route["errorPages"]
+        assert not set(replaced["codes"]) & set(door.REFUSALS)
+
+
+def in_bytes(size: str) -> int:
+    """A size as nginx or Kubernetes writes it."""
+    number, unit = re.fullmatch(r"(\d+)([kmKMG])i?", size).groups()
+    return int(number) * 1024 ** (" kmg".index(unit.lower()))
+
+
+def largest_bodies(overlay: str) -> dict[str, int]:
+    """Bytes, by address; / stands for all that have none of their own."""
+    front = only(overlay, "ConfigMap", "kalecast-door")["data"]["front.conf"]
+    sizes = {"/": re.findall(r"^    client_max_body_size (\w+);", front, re.MULTILINE)[0]}
+    for path, inside in re.findall(r"^    location = (\S+) {\n(.*?)^    }", front, re.M | re.S):
+        if found := re.findall(r"client_max_body_size (\w+);", inside):
+            sizes[path] = found[0]
+    return {path: in_bytes(size) for path, size in sizes.items()}
 
 
 @overlays
-def test_the_edge_is_wider_than_the_door_and_takes_its_largest_body(overlay: str):
+def test_each_address_has_its_largest_body_at_the_edge_too(overlay: str):
+    server = only(overlay, "VirtualServer", "kalecast")["spec"]
+    upstreams = {one["name"]: one for one in server["upstreams"]}
+    routes = {
+        route["path"].removeprefix("="): upstreams[route["action"]["proxy"]["upstream"]]
+        for route in server["routes"]
+    }
+    largest = largest_bodies(overlay)
+    assert routes.keys() == largest.keys()
+    for path, upstream in routes.items():
+        # Wider, so that the door tells who sends a little too much.
+        assert 1 < in_bytes(upstream["client-max-body-size"]) / largest[path] <= 2
+        # Of a POST alone nginx repeats nothing but what was never sent.
+        assert (upstream["next-upstream"] == "off") is (path == "/")
+
+
+@overlays
+def test_there_is_room_for_the_bodies_that_may_wait(overlay: str):
+    limits, largest = door.Limits(), largest_bodies(overlay)
+    event, upload = largest["/gradio_api/run/predict"], largest["/gradio_api/upload"]
+    waiting = limits.uploads_held * upload + (limits.large_held - limits.uploads_held) * event
+    # The second tier and the third have those that are whole.
+    waiting += 2 * limits.uploads_at_once * upload
+    (pod,) = (one for one in templates(overlay) if one.labels.items() >= DOOR.items())
+    (work,) = (one["emptyDir"] for one in pod.spec["volumes"] if one["name"] == "work")
+    assert waiting < in_bytes(work["sizeLimit"])
+    for container in pod.spec["containers"]:
+        assert in_bytes(container["resources"]["limits"]["ephemeral-storage"]) > in_bytes(
+            work["sizeLimit"]
+        )
+
+    (of_all,) = re.findall(r"limit_conn kalecast_large_of_all (\d+);", snippets())
+    server = only(overlay, "VirtualServer", "kalecast")["spec"]
+    most = max(in_bytes(one["client-max-body-size"]) for one in server["upstreams"])
+    edge = values()["controller"]["resources"]["limits"]["ephemeral-storage"]
+    assert int(of_all) * most < in_bytes(edge)
+
+
+def snippets() -> str:
+    """What the controller's nginx gets beside its settings."""
+    text: str = values()["controller"]["config"]["entries"]["http-snippets"]
+    return text
+
+
+def test_nginx_takes_the_controllers_snippets(tmp_path: Path):
+    nginx = shutil.which("nginx", path="/usr/sbin:/usr/bin")
+    if nginx is None:
+        missing("nginx", "make .venv/.door")
+    (tmp_path / "nginx.conf").write_text(f"events {{}}\nhttp {{\n{snippets()}\n}}\n")
+    command = [nginx, "-t", "-e", "stderr", "-p", str(tmp_path), "-c", "nginx.conf"]
+    command += ["-g", f"pid {tmp_path}/pid;"]
+    told = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert told.returncode == 0, told.stderr
+
+
+@overlays
+def test_the_edge_is_wider_than_the_door(overlay: str):
     flood = only(overlay, "Policy", "kalecast-flood")["spec"]["rateLimit"]
     assert int(flood["rate"].removesuffix("r/s")) > door.Limits().all_rate
     assert flood["burst"] > door.Limits().all_burst
-    (upstream,) = only(overlay, "VirtualServer", "kalecast")["spec"]["upstreams"]
-    front = only(overlay, "ConfigMap", "kalecast-door")["data"]["front.conf"]
-    assert f"client_max_body_size {upstream['client-max-body-size']};" in front
 
 
 @overlays
 def test_headers_of_the_controller_leave_the_head_of_a_request_known(overlay: str):
-    (route,) = only(overlay, "VirtualServer", "kalecast")["spec"]["routes"]
-    taken = {one["name"]: one["value"] for one in route["action"]["proxy"]["requestHeaders"]["set"]}
-    assert taken == {"X-Real-IP": "", "X-Forwarded-Port": ""}
+    for route in only(overlay, "VirtualServer", "kalecast")["spec"]["routes"]:
+        told = route["action"]["proxy"]["requestHeaders"]["set"]
+        taken = {one["name"]: one["value"] for one in told}
+        assert taken == {"X-Real-IP": "", "X-Forwarded-Port": ""}
     heads = (STEP / "door" / "rules" / "lawful-heads.conf").read_text()
     for added in ("x-forwarded-for", "x-forwarded-host", "x-forwarded-proto"):
         assert f"|{added}|" in heads or f"|{added})" in heads

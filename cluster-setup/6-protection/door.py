@@ -114,18 +114,28 @@ class Limits:
     large_rate: int = 2
     """Of bodies of 100 KB and more."""
     large_burst: int = 20
+    large_connections: int = 4
+    """Of those, how many of one client are under way at the same time."""
+    large_held: int = 192
+    """Of those, how many of all clients together: they wait on the disk until they are whole."""
     open_connections: int = 100
     """Requests under way at the same time."""
     connections_of_one: int = 400
     """Open, whatever they do, where the door is the edge: an office behind one address."""
     send_rate: int = 8000
     """KB a second over one connection, where the door is the edge: a 20 MB file in 2.5 s."""
+    uploads_of_one: int = 3
+    """Under way at the same time."""
+    uploads_held: int = 64
+    """Of all clients together, on the disk until they are whole."""
     uploads_at_once: int = 8
-    """Of all clients together: each is held in memory several times."""
+    """Whole ones, of all clients together: each is held in memory several times."""
     head_seconds: int = 10
     """Within which a handshake, and a request's head, must come whole."""
     body_seconds: int = 10
     """Within which the next part of a body must come."""
+    read_seconds: int = 15
+    """Within which a client must read the next part of an answer."""
 
 
 @dataclass(frozen=True)
