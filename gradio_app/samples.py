@@ -2,10 +2,12 @@
 
 import logging
 from dataclasses import replace
+from functools import lru_cache
 from pathlib import Path
 
+import pandas as pd
 import words
-from history import History
+from history import MOST_VALUES, History
 from rows import KEPT, Rows, newest_rows
 
 from kalecast.series import SeriesError, read_series
@@ -13,6 +15,8 @@ from kalecast.series import SeriesError, read_series
 logger = logging.getLogger(__name__)
 
 MOST_SAMPLES = 500
+MOST_ROWS = 2_000_000
+"""Rows kept of all samples together, 16 MB: no model is known yet, nor how far it looks back."""
 
 
 class Samples:
@@ -22,11 +26,10 @@ class Samples:
         """Read them; where there is no such file, there are none and the page goes on without."""
         self._series: dict[str, Rows] = {}
         try:
-            rows = newest_rows(read_series(path), KEPT)
+            self._series = {series.name: series for series in _first(read_series(path))}
         except SeriesError as error:
             logger.warning("The page offers no samples: %s", error)
-            return
-        self._series = {series.name: series for series in rows[:MOST_SAMPLES]}
+        self._laid = lru_cache(maxsize=MOST_SAMPLES)(self._lay)
 
     @property
     def names(self) -> list[str]:
@@ -41,6 +44,15 @@ class Samples:
         """
         if name is None:
             raise SeriesError("Please choose a sample series first.")
-        if (series := self._series.get(name)) is None:
+        if name not in self._series:
             raise SeriesError(f"There is no sample series '{name[:60]}'.")
-        return replace(series.history(frequency), title=words.label(name))
+        return self._laid(name, frequency)
+
+    def _lay(self, name: str, frequency: str) -> History:
+        return replace(self._series[name].history(frequency), title=words.label(name))
+
+
+def _first(table: pd.DataFrame) -> list[Rows]:
+    names = table["unique_id"].unique()[:MOST_SAMPLES]
+    most = min(MOST_VALUES, max(KEPT, MOST_ROWS // len(names)))
+    return newest_rows(table[table["unique_id"].isin(names)], most)

@@ -1,12 +1,23 @@
 """The theme: system fonts, one accent, slate around it; nothing fetched from elsewhere."""
 
+import re
+from html import escape
 from pathlib import Path
 
 import gradio as gr
+from gradio.routes import templates
+from jinja2 import ChoiceLoader, DictLoader
+from markup import TAGLINE
 
 HERE = Path(__file__).resolve().parent
 CSS = HERE / "page.css"
 ICON = HERE / "favicon.png"
+
+DOCUMENT = "frontend/index.html"
+# Tags for shared links, which speak of Gradio, and a manifest that the page does not have.
+GRADIOS = re.compile(
+    r"""<meta\s+(?:property="og:|name="twitter:)[^>]*>|<link rel="manifest"[^>]*>"""
+)
 
 # The door knows it by its hash (cluster-setup/6-protection/door/headers.conf). In a function, so
 # that its names are its own.
@@ -14,6 +25,39 @@ HEAD = f"<script>(() => {{\n{(HERE / 'page.js').read_text()}}})();</script>"
 
 SANS = ("system-ui", "-apple-system", "Segoe UI", "Roboto", "Helvetica", "Arial", "sans-serif")
 MONO = ("ui-monospace", "SFMono-Regular", "Menlo", "Consolas", "monospace")
+
+
+def share_as(address: str) -> None:
+    """Have the document say what a shared link shows: the page's own title, text and picture.
+
+    Args:
+        address: of the page, as customers type it.
+    """
+    loader = templates.env.loader
+    if loader is None:
+        raise RuntimeError("Expected Gradio to have templates.")
+    source, _, _ = loader.get_source(templates.env, DOCUMENT)
+    ours = GRADIOS.sub("", source).replace("<head>", f"<head>{_shared(escape(address))}", 1)
+    templates.env.loader = ChoiceLoader([DictLoader({DOCUMENT: ours}), loader])
+
+
+def _shared(address: str) -> str:
+    tags = {
+        "type": "website",
+        "site_name": "Kalecast",
+        "title": "Kalecast",
+        "description": TAGLINE,
+        "url": f"{address}/",
+        "image": f"{address}/preview.png",
+        "image:width": "1200",
+        "image:height": "630",
+        "image:alt": "A series, its forecast, and the bands in which it will lie",
+    }
+    return (
+        f'<title>Kalecast</title><meta name="description" content="{TAGLINE}" />'
+        '<meta name="twitter:card" content="summary_large_image" />'
+        + "".join(f'<meta property="og:{key}" content="{text}" />' for key, text in tags.items())
+    )
 
 
 def theme() -> gr.themes.Base:
