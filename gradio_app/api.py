@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import Any
 
 import markup
@@ -11,7 +12,16 @@ from admission import Admission
 from forecast_client import ModelServer
 from forecasting import Forecast, forecast
 from history import History, parse_history, shown
-from outcomes import BUSY, BUSY_SECONDS, FAULT, Problem, Unacceptable, problem_of
+from outcomes import (
+    BUSY,
+    BUSY_SECONDS,
+    FAULT,
+    Overloaded,
+    Problem,
+    ServiceDown,
+    Unacceptable,
+    problem_of,
+)
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -22,6 +32,8 @@ logger = logging.getLogger(__name__)
 LARGEST_BODY = 512 * 1024
 FIELDS = {"history", "start", "horizon"}
 
+PREVIEW = Path(__file__).with_name("preview.png").read_bytes()
+
 READY_AGE = 1.0
 """Seconds for which the model server counts as ready after it answered."""
 
@@ -30,9 +42,9 @@ Handler = Callable[[Request], Awaitable[Response]]
 
 def answer(result: Forecast) -> dict[str, Any]:
     """A forecast as the routes answer it: column by column, quantiles by name."""
-    stamps = result.stamp_texts(1, result.horizon, "seconds")
+    stamps = result.zoned_texts(1, result.horizon)
     when = {"ds": stamps} if stamps else {}
-    columns = result.values.T.round(result.decimals).tolist()
+    columns = (result.values.T.round(result.decimals) + 0.0).tolist()  # no zero has a sign
     quantiles = {
         f"{q:g}": column for q, column in zip(result.contract.quantiles, columns, strict=True)
     }
@@ -79,9 +91,19 @@ class PlainRoutes:
         return json_response({"status": "alive"})
 
     async def example(self, _: Request) -> Response:
-        """A small file as the page takes it."""
+        """A small file as the page takes it, in steps of the model's, hours until it is known."""
+        try:
+            contract = await self._server.contract()
+            example = markup.example_csv(contract.frequency, contract.minimum_history)
+        except (ServiceDown, Overloaded):
+            example = markup.example_csv("h", 0)
         headers = {"Content-Disposition": 'attachment; filename="example.csv"'}
-        return Response(markup.example_csv(), media_type="text/csv", headers=headers)
+        return Response(example, media_type="text/csv", headers=headers)
+
+    async def preview(self, _: Request) -> Response:
+        """The picture that a shared link shows."""
+        headers = {"Cache-Control": "public, max-age=86400"}
+        return Response(PREVIEW, media_type="image/png", headers=headers)
 
 
 def busy() -> Response:

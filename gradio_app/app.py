@@ -43,6 +43,7 @@ def build_app(settings: Settings, callers: "Callers") -> "tuple[Application, Adm
     from page import build_page
     from page_event import PageEvent
     from samples import Samples
+    from theme import share_as
 
     server = ModelServer(settings)
     admission = Admission(settings)
@@ -55,6 +56,7 @@ def build_app(settings: Settings, callers: "Callers") -> "tuple[Application, Adm
         "/api/forecast": Route("POST", plain.forecast, check=callers.program_asks),
         "/api/model": Route("GET", plain.model, check=callers.program),
         "/api/example.csv": Route("GET", plain.example),
+        "/preview.png": Route("GET", plain.preview),
         "/health": Route("GET", plain.alive, is_probe=True),
         "/ready": Route("GET", plain.ready, is_probe=True),
         page_route.PATH: Route(
@@ -70,12 +72,15 @@ def build_app(settings: Settings, callers: "Callers") -> "tuple[Application, Adm
         uploads.PROGRESS_PATH: Route("GET", files.progress, check=callers.person),
     }
     uploads.guard_files(page)
-    gradio = _mounted(page, server, callers)
-    application = Application(routes, gradio, settings.offers_client, callers.visitor, admission)
+    share_as(settings.public_url)
+    gradio = _mounted(page, settings, server, callers)
+    application = Application(routes, gradio, settings, callers.visitor, admission)
     return application, admission
 
 
-def _mounted(page: "gr.Blocks", server: "ModelServer", callers: "Callers") -> "FastAPI":
+def _mounted(
+    page: "gr.Blocks", settings: Settings, server: "ModelServer", callers: "Callers"
+) -> "FastAPI":
     """Gradio's own application around a page."""
     import gradio as gr
     from fastapi import FastAPI
@@ -93,6 +98,7 @@ def _mounted(page: "gr.Blocks", server: "ModelServer", callers: "Callers") -> "F
         app,
         page,
         path="/",
+        root_path=settings.root_path or None,
         theme=theme(),
         css_paths=[CSS],
         head=HEAD,

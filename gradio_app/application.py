@@ -13,8 +13,9 @@ import api
 import metrics
 from admission import Admission
 from outcomes import Problem, TurnedAway
+from settings import Settings
 from starlette.requests import Request
-from starlette.responses import PlainTextResponse, Response
+from starlette.responses import PlainTextResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 # Of Gradio's addresses, which are many and more with each release, those that are needed: by the
@@ -53,7 +54,7 @@ class Application:
     Args:
         routes: what is answered here, by path.
         gradio: what answers the rest that there is.
-        offers_client: whether Gradio's own client may forecast.
+        settings: among them whether Gradio's own client may forecast, and below which path.
         check: of who asks Gradio.
         admission: how much is taken on.
     """
@@ -62,13 +63,14 @@ class Application:
         self,
         routes: Mapping[str, Route],
         gradio: ASGIApp,
-        offers_client: bool,
+        settings: Settings,
         check: Check,
         admission: Admission,
     ) -> None:
+        self._root = settings.root_path
         self._routes = routes
         self._gradio = gradio
-        self._gradios = re.compile(f"{PAGE}|{CLIENT}" if offers_client else PAGE)
+        self._gradios = re.compile(f"{PAGE}|{CLIENT}" if settings.offers_client else PAGE)
         self._check = check
         self._admission = admission
 
@@ -77,6 +79,8 @@ class Application:
         if scope["type"] != "http":
             await self._gradio(scope, receive, send)
             return
+        if self._root:
+            scope = _below(self._root, scope)
         route = self._routes.get(scope["path"])
         start, status = time.perf_counter(), 0
 
@@ -109,6 +113,8 @@ class Application:
     ) -> None:
         if route is not None:
             response = await _routed(route, Request(scope, receive))
+        elif self._root and scope["path"] == self._root:
+            response = RedirectResponse(f"{self._root}/")
         elif not self._gradios.fullmatch(scope["path"]):
             response = api.told(Problem(404, "There is no such address here."))
         elif problem := _refusal(self._check, scope):
@@ -117,6 +123,14 @@ class Application:
             await self._gradio(scope, receive, send)
             return
         await response(scope, receive, send)
+
+
+def _below(root: str, scope: Scope) -> Scope:
+    """A request without the path that the page is below; a proxy may have taken it away itself."""
+    if not scope["path"].startswith(root + "/"):
+        return scope
+    raw = scope["raw_path"].removeprefix(root.encode("ascii"))
+    return {**scope, "path": scope["path"].removeprefix(root), "raw_path": raw}
 
 
 async def _routed(route: Route, request: Request) -> Response:

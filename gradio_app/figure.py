@@ -6,12 +6,13 @@ the server saves the import of its Python half. Colours are written once here fo
 """
 
 from collections.abc import Sequence
+from datetime import timedelta
 from typing import Any
 
 import numpy as np
 import orjson
 from forecasting import Band, Forecast
-from words import Told, numbers
+from words import Told, numbers, zone
 
 PAST = "rgb(71, 85, 105)"
 AHEAD = "rgb(37, 99, 235)"
@@ -22,6 +23,18 @@ TEXT = "rgb(71, 85, 106)"
 FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, Helvetica, Arial, sans-serif"
 
 SHORTEST_PAST, LONGEST_PAST = 168, 336
+
+MINUTE = timedelta(minutes=1)
+UNITS = {"week": timedelta(days=7), "day": timedelta(days=1), "hour": timedelta(hours=1)}
+
+HOUR_TICKS = [
+    {"dtickrange": [None, 86400000 - 1], "value": "%H:%M<br>%a %-d %b"},
+    {"dtickrange": [86400000, None], "value": "%a<br>%-d %b"},
+]
+DAY_TICKS = [
+    {"dtickrange": [None, "M1"], "value": "%-d %b<br>%Y"},
+    {"dtickrange": ["M1", None], "value": "%b<br>%Y"},
+]
 
 
 def figure_json(forecast: Forecast, told: Told) -> str:
@@ -53,8 +66,27 @@ def _axes(forecast: Forecast) -> tuple[Sequence[Any], Sequence[Any]]:
     ahead = forecast.stamp_texts(1, forecast.horizon, "minutes")
     past = forecast.stamp_texts(1 - count, count, "minutes")
     if ahead is None or past is None:
-        return range(1, forecast.horizon + 1), range(1 - count, 1)
+        _, each = _unit(forecast)
+        return _counted(1, forecast.horizon + 1, each), _counted(1 - count, 1, each)
     return ahead, past
+
+
+def _counted(first: int, end: int, each: float) -> Sequence[float]:
+    """Positions of steps in a unit of time."""
+    if each == 1:
+        return range(first, end)
+    return [round(at * each, 4) for at in range(first, end)]
+
+
+def _unit(forecast: Forecast) -> tuple[str, float]:
+    """The unit of time that the axis counts in, and how many of it a step lasts."""
+    step = forecast.step
+    for name, size in UNITS.items():
+        if not step % size and step >= size:
+            return name, step / size
+    # Parts of an hour are counted in hours where there are some of them.
+    name = "hour" if forecast.horizon * step >= 2 * UNITS["hour"] else "minute"
+    return name, step / (UNITS["hour"] if name == "hour" else MINUTE)
 
 
 def _band(band: Band, axis: Sequence[Any], at: int) -> dict[str, Any]:
@@ -80,7 +112,7 @@ def _past(forecast: Forecast, axis: Sequence[Any]) -> dict[str, Any]:
         "y": values,  # NaN leaves as null: a gap in the line
         "mode": "lines",
         "line": {"color": PAST, "width": 1.6},
-        "text": ["" if text == "nan" else text for text in numbers(values, forecast.spread)],
+        "text": ["" if text == "nan" else text for text in numbers(values, forecast.places)],
         "hovertemplate": f"{_hover_head(forecast)}<br>%{{text}}<extra></extra>",
         "legendrank": 1000,
     }
@@ -110,7 +142,9 @@ def _median(forecast: Forecast, axis: Sequence[Any], told: Told) -> dict[str, An
 
 
 def _hover_head(forecast: Forecast) -> str:
-    return "hour %{x}" if forecast.history.start is None else "%{x|%a %-d %b, %H:%M}"
+    if forecast.history.start is None:
+        return f"{_unit(forecast)[0]} %{{x}}"
+    return "%{x|%a %-d %b %Y}" if forecast.by_day else "%{x|%a %-d %b, %H:%M}"
 
 
 def _layout(forecast: Forecast, past: Sequence[Any]) -> dict[str, Any]:
@@ -132,7 +166,7 @@ def _layout(forecast: Forecast, past: Sequence[Any]) -> dict[str, Any]:
         # Dragging stays with the page: on a phone it is how one scrolls past the figure.
         "dragmode": False,
         "legend": {"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom"},
-        "xaxis": _dated_axis() if dated else _counted_axis(),
+        "xaxis": _dated_axis(forecast) if dated else _counted_axis(forecast),
         "yaxis": {
             "automargin": True,
             "fixedrange": True,
@@ -150,32 +184,31 @@ def _layout(forecast: Forecast, past: Sequence[Any]) -> dict[str, Any]:
 
 def _tick_format(forecast: Forecast) -> str:
     """Plain numbers with thousands separators; powers of ten only where those get too long."""
-    largest = max(np.abs(forecast.values).max(), np.abs(forecast.window.known).max())
+    largest = max(np.abs(forecast.values).max(), forecast.window.largest)
     return "," if 10 <= largest < 1e9 else ""
 
 
-def _dated_axis() -> dict[str, Any]:
+def _dated_axis(forecast: Forecast) -> dict[str, Any]:
+    offset = forecast.history.utc_offset
     return {
         "type": "date",
         "automargin": True,
         "showgrid": False,
         "nticks": 7,
-        "tickformatstops": [
-            {"dtickrange": [None, 86400000 - 1], "value": "%H:%M<br>%a %-d %b"},
-            {"dtickrange": [86400000, None], "value": "%a<br>%-d %b"},
-        ],
+        "tickformatstops": DAY_TICKS if forecast.by_day else HOUR_TICKS,
         "showline": True,
         "linecolor": RULE,
+        **({} if offset is None else {"title": {"text": zone(offset), "standoff": 8}}),
     }
 
 
-def _counted_axis() -> dict[str, Any]:
+def _counted_axis(forecast: Forecast) -> dict[str, Any]:
     return {
         "automargin": True,
         "showgrid": False,
         "zeroline": False,
         "nticks": 7,
-        "title": {"text": "hours from now", "standoff": 8},
+        "title": {"text": f"{_unit(forecast)[0]}s from now", "standoff": 8},
         "showline": True,
         "linecolor": RULE,
     }

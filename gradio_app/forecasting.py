@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime, time, timedelta, timezone
 from functools import cached_property, lru_cache
 
 import numpy as np
@@ -15,6 +15,12 @@ from kalecast.bundle import Contract
 from kalecast.series import SeriesError, frequency_step
 
 Floats = npt.NDArray[np.float64]
+
+DAY = timedelta(days=1)
+FINEST = 1e-3
+"""Of what a history varies by: finer differences are the model's noise."""
+WHOLE = 0.1
+"""What whole numbers are told without decimals below."""
 
 
 @dataclass(frozen=True)
@@ -47,10 +53,21 @@ class Forecast:
         return self.values[:, self.contract.median]
 
     @cached_property
-    def spread(self) -> float:
-        """How far apart the values lie: what numbers in sentences are rounded by."""
-        widest = float(np.median(np.ptp(self.values, axis=1)))
-        return widest or float(np.ptp(self.median))
+    def places(self) -> int | None:
+        """Decimals that sentences tell, negative for tens and more; None where nothing varies.
+
+        As fine as the bands are wide, but no finer than makes sense beside the history's own
+        numbers: a model's 168.99999 for a history of 169 is 169.
+        """
+        known = self.window.known
+        varied = float(np.ptp(known)) or self.window.largest
+        widest = float(np.median(np.ptp(self.values, axis=1))) or float(np.ptp(self.median))
+        finest = max(widest, FINEST * varied)
+        if not finest > 0:
+            return None
+        if finest < WHOLE and (known == np.rint(known)).all():
+            return 0
+        return 1 - math.floor(math.log10(finest))
 
     @cached_property
     def bands(self) -> list[Band]:
@@ -76,8 +93,17 @@ class Forecast:
         """Time from one value to the next."""
         return step_of(self.contract.frequency)
 
+    @cached_property
+    def by_day(self) -> bool:
+        """Whether its times are days: then none has an hour to tell."""
+        begin = self._stamp(0)
+        return begin is not None and not self.step % DAY and begin.time() == time()
+
     def stamps(self, first: int, count: int) -> tuple[datetime, ...] | None:
-        """Stamps of `count` steps from `first`; step 0 is the newest of the history."""
+        """Stamps of `count` steps from `first`, in the clock of the history.
+
+        Step 0 is the newest of the history.
+        """
         begin = self._stamp(first)
         return None if begin is None else _stamps(begin, self.step, count)
 
@@ -86,15 +112,25 @@ class Forecast:
         begin = self._stamp(first)
         return None if begin is None else _stamp_texts(begin, self.step, count, until)
 
+    def zoned_texts(self, first: int, count: int) -> tuple[str, ...] | None:
+        """The same until the seconds, each with the offset that came: `… 13:00:00+01:00`."""
+        begin, offset = self._stamp(first), self.history.utc_offset
+        if begin is not None and offset is not None:
+            begin = begin.replace(tzinfo=timezone(timedelta(minutes=offset)))
+        return None if begin is None else _stamp_texts(begin, self.step, count, "seconds")
+
     def _stamp(self, at: int) -> datetime | None:
-        if self.history.start is None:
+        start, offset = self.history.start, self.history.utc_offset
+        if start is None:
             return None
-        return self.history.start + (len(self.history.values) - 1 + at) * self.step
+        return (
+            start + (len(self.history.values) - 1 + at) * self.step + timedelta(minutes=offset or 0)
+        )
 
     @property
     def decimals(self) -> int:
         """Decimals that keep seven figures of the largest value: beyond them is noise."""
-        largest = float(np.abs(self.values).max())
+        largest = max(float(np.abs(self.values).max()), self.window.largest)
         return 6 if largest == 0 else min(max(0, 6 - math.floor(math.log10(largest))), 12)
 
 

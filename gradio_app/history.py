@@ -9,6 +9,7 @@ import math
 import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +18,7 @@ import orjson
 from kalecast.bundle import Contract
 from kalecast.runtime import LARGEST_VALUE
 from kalecast.series import UNKNOWN, SeriesError
+from kalecast.steps import span_in_words, steps_in_words
 
 MOST_VALUES = 20_000
 """Values in one history: more than two years of hours."""
@@ -58,10 +60,15 @@ class Window:
         """How many of the values are unknown."""
         return int(np.isnan(self.values).sum())
 
-    @property
+    @cached_property
     def known(self) -> npt.NDArray[np.float64]:
         """The known values."""
         return self.values[~np.isnan(self.values)]
+
+    @cached_property
+    def largest(self) -> float:
+        """The largest known value in size."""
+        return float(np.abs(self.known).max())
 
 
 def window(history: History, contract: Contract) -> Window:
@@ -73,16 +80,16 @@ def window(history: History, contract: Contract) -> Window:
     count = len(history.values)
     if count < contract.minimum_history:
         raise SeriesError(
-            f"This history is too short: it has {_hours(count)}, and the forecast needs at "
-            f"least {_hours(contract.minimum_history)}."
+            f"This history is too short: it has {_length(count, contract)}, and the forecast "
+            f"needs at least {_length(contract.minimum_history, contract)}."
         )
     part = Window(history.values[-contract.input_length :], contract.input_length)
     if part.known.size == 0:
         raise SeriesError(
-            f"The last {_hours(len(part.values))} of this history hold no value at all, so "
-            "there is nothing to forecast from."
+            f"The last {_length(len(part.values), contract)} of this history hold no value at "
+            "all, so there is nothing to forecast from."
         )
-    if np.abs(part.known).max() > LARGEST_VALUE:
+    if part.largest > LARGEST_VALUE:
         raise SeriesError(f"Expected values of at most {LARGEST_VALUE:g} in size.")
     return part
 
@@ -189,5 +196,8 @@ def _number(token: str, at: int) -> float:
     return number
 
 
-def _hours(count: int) -> str:
-    return "1 hour" if count == 1 else f"{count:,} hours"
+def _length(count: int, contract: Contract) -> str:
+    """A history's length by its values and by the clock: `40 quarter-hours (10 hours)`."""
+    steps = steps_in_words(count, contract.frequency)
+    span = span_in_words(count, contract.frequency)
+    return steps if steps == span else f"{steps} ({span})"

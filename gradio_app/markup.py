@@ -9,45 +9,80 @@ import csv
 import io
 import re
 from base64 import b64encode
+from datetime import datetime
+from functools import lru_cache
 from html import escape
 
 import words
-from forecasting import Forecast
+from forecasting import DAY, Forecast, step_of
 from words import Told
 
 from kalecast.bundle import Contract
+from kalecast.steps import span_in_words, step_name
 
 DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 
+SATURDAY = 5
+EXAMPLE_START = datetime(2026, 1, 5)
+EXAMPLE_LEAST, EXAMPLE_MOST = 56, 2016
+"""Rows of each series of the example, but for those that the model needs."""
+
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n")
 
-HEADER = (
-    '<header class="kc-header"><h1>Kalecast</h1>'
-    "<p>The next hours of your hourly numbers, and how sure that is.</p></header>"
-)
+TAGLINE = "What comes next in your numbers, and how sure that is."
+HEADER = f'<header class="kc-header"><h1>Kalecast</h1><p>{TAGLINE}</p></header>'
 
-FILE_FORM = """<div class="kc-prose"><p>A CSV file with one row an hour and these columns:</p>
+
+HINTS = (
+    '<p class="kc-hint" data-for="Sample">Press <i>Forecast</i> to see the sample.</p>'
+    '<p class="kc-hint" data-for="Your file">Choose a file, or press <i>Forecast</i> where you '
+    "have: its forecast comes here.</p>"
+    '<p class="kc-hint" data-for="Your numbers">Paste your numbers and press <i>Forecast</i>: what '
+    "comes next is shown here.</p>"
+)
+"""What to do where the last result is of another source than the page is turned to."""
+
+
+def file_form(contract: Contract | None) -> str:
+    """What a file should look like, as far as it is known for which model."""
+    rows, when, enough = "a row for each time", "date and hour", "A few weeks are enough"
+    if contract is not None:
+        frequency = contract.frequency
+        rows = f"one row {words.every(frequency)}"
+        when = "date" if words.is_daily(frequency) else "date and time"
+        enough = (
+            f"The newest {span_in_words(contract.input_length, frequency)} count, "
+            f"{span_in_words(contract.minimum_history, frequency)} are needed"
+        )
+    stamp = "2026-01-31" if when == "date" else "2026-01-31 13:00"
+    return f"""<div class="kc-prose"><p>A CSV file with {rows} and these columns:</p>
 <table class="kc-plain"><tbody>
-<tr><th><code>ds</code></th><td>date and hour, such as <code>2026-01-31 13:00</code></td></tr>
+<tr><th><code>ds</code></th><td>{when}, such as <code>{stamp}</code></td></tr>
 <tr><th><code>y</code></th><td>the number; empty where it is unknown</td></tr>
 <tr><th><code>unique_id</code></th><td>name of the series; may be left out if there is one
 </td></tr></tbody></table>
-<p>Commas, semicolons or tabs may separate the columns. A few weeks of hours are enough; 20 MB
-at most. <a href="api/example.csv" download="example.csv">Download a small example</a>.</p></div>"""
+<p>Commas, semicolons or tabs may separate the columns. {enough}; 20 MB at most.
+<a href="api/example.csv" download="example.csv">Download a small example</a>.</p></div>"""
 
 
-def message(text: str) -> str:
-    """A banner that says what went wrong."""
-    return f'<div class="kc-banner" role="alert">{_text(text)}</div>'
+def message(text: str, source: str) -> str:
+    """A banner that says what went wrong with which of the page's sources; none for all of them."""
+    of = f' data-source="{source}"' if source else ""
+    return f'<div class="kc-banner" role="alert"{of}>{_text(text)}</div>'
 
 
-def reading(forecast: Forecast, told: Told) -> str:
-    """Headline above the figure: which series, and the forecast in a sentence."""
+def reading(forecast: Forecast, told: Told, source: str) -> str:
+    """Headline above the figure: which series, in which clock, and the forecast in a sentence.
+
+    Where the page is turned to another source than it names, `page.css` hides all of it.
+    """
     name = forecast.history.title or forecast.history.name
-    notes = "".join(f"<p class='kc-note'>{_text(note)}</p>" for note in words.notes(forecast))
+    told_notes = [*filter(None, [words.clock(forecast)]), *words.notes(forecast)]
+    notes = "".join(f"<p class='kc-note'>{_text(note)}</p>" for note in told_notes)
     return (
-        f'<section class="kc-reading" aria-live="polite"><h2>{_text(name)}</h2>'
+        f'<section class="kc-reading" aria-live="polite" data-source="{source}">'
+        f"<h2>{_text(name)}</h2>"
         f'<p class="kc-when">{_text(words.title(forecast))}</p>'
         f'<p class="kc-sentence">{_text(words.reading(forecast, told))}</p>{notes}</section>'
     )
@@ -60,10 +95,13 @@ def table(forecast: Forecast, told: Told) -> str:
         f"<tr><th>{label}</th><td><b>{middle}</b></td><td>{'</td><td>'.join(ranges[::-1])}</td></tr>"
         for label, middle, *ranges in zip(_labels(forecast), told.median, *told.bands, strict=True)
     )
+    steps = step_name(forecast.contract.frequency).many
+    offset = forecast.history.utc_offset
+    time = "Time" if offset is None else f"Time, {words.zone(offset)}"
     return (
-        '<div class="kc-details"><details><summary>All hours as a table</summary>'
+        f'<div class="kc-details"><details><summary>All {_text(steps)} as a table</summary>'
         '<div class="kc-scroll" tabindex="0"><table class="kc-table"><thead>'
-        f"<tr><th>Time</th><th>Forecast</th>{head}</tr></thead>"
+        f"<tr><th>{time}</th><th>Forecast</th>{head}</tr></thead>"
         f"<tbody>{rows}</tbody></table></div></details>{_download(forecast)}</div>"
     )
 
@@ -71,16 +109,21 @@ def table(forecast: Forecast, told: Told) -> str:
 def forecast_csv(forecast: Forecast) -> str:
     """The forecast as a CSV: `unique_id, ds, median, lower_80, upper_80, …`.
 
-    Without stamps the column `step` counts the hours from now instead of `ds`.
+    Without stamps the column `step` counts from now instead of `ds`. Days are written without a
+    time, where they came without an offset from UTC.
     """
     bands = forecast.bands[::-1]
     sides = [f"{side}_{band.percent}" for band in bands for side in ("lower", "upper")]
     columns = [forecast.median, *(side for band in bands for side in (band.lower, band.upper))]
-    stamps = forecast.stamp_texts(1, forecast.horizon, "seconds")
+    stamps = forecast.zoned_texts(1, forecast.horizon)
+    if stamps and forecast.by_day and forecast.history.utc_offset is None:
+        stamps = tuple(stamp[:10] for stamp in stamps)
     when = stamps or range(1, forecast.horizon + 1)
     row = ",".join(["{}"] * 2 + [f"{{:.{forecast.decimals}f}}"] * len(columns)).format
     name = _csv_cell(forecast.history.name)
-    cells = zip(when, *(column.tolist() for column in columns), strict=True)
+    # No zero has a sign.
+    rounded = [(column.round(forecast.decimals) + 0.0).tolist() for column in columns]
+    cells = zip(when, *rounded, strict=True)
     head = ",".join(["unique_id", "ds" if stamps else "step", "median", *sides])
     return "\n".join([head, *(row(name, *cell) for cell in cells), ""])
 
@@ -93,9 +136,10 @@ def card(contract: Contract | None) -> str:
         "Model": f"{contract.name}, version {contract.version}",
         "Trained": words.trained_when(contract),
         "Learned from": words.trained_on(contract),
-        "Looks back": words.hours(contract.input_length, contract.frequency)
-        + f" (at least {contract.minimum_history:,} needed)",
-        "Looks ahead": words.hours(contract.horizon, contract.frequency),
+        "Made for": f"one value {words.every(contract.frequency)}",
+        "Looks back": span_in_words(contract.input_length, contract.frequency)
+        + f" (at least {span_in_words(contract.minimum_history, contract.frequency)} needed)",
+        "Looks ahead": span_in_words(contract.horizon, contract.frequency),
     }
     rows = "".join(
         f"<div><dt>{_text(key)}</dt><dd>{_text(value)}</dd></div>" for key, value in facts.items()
@@ -136,10 +180,11 @@ def for_programs(address: str, *, need_key: bool, have_gradio: bool) -> str:
 
 - `history` is one text: numbers separated by commas or spaces, the newest last, `nan` or nothing \
 between two commas where one is unknown.
-- `start` is the time of the first number, `horizon` the hours ahead; both may be left out.
+- `start` is the time of the first number, `horizon` how many values ahead; both may be left out.
 - The answer's `forecast` has a column for each quantile, `0.5` is the forecast itself, and `ds`, \
-the times, or `step` without a start. `notes` says what to know about the history.
-- `GET /api/model` describes the model.
+the times, with the offset from UTC that `start` came with, or `step` without a start. `notes` \
+says what to know about the history.
+- `GET /api/model` describes the model; its `frequency` is the time from one number to the next.
 
 Whatever is wrong is told in words, in the field `detail` of the answer's JSON:
 
@@ -152,7 +197,7 @@ the header `Retry-After` says, as `curl --retry` does by itself.{gradio}"""
 def _with_gradio(address: str) -> str:
     python = (
         "from gradio_client import Client\n"
-        'history = ",".join(str(hour % 24) for hour in range(336))\n'
+        'history = ",".join(str(hour % 24) for hour in range(672))\n'
         f'client = Client("{address}", verbose=False)\n'
         'answer = client.predict(history, "2026-01-01 00:00", 24, api_name="/forecast")\n'
         'print(answer["forecast"]["0.5"])'
@@ -165,21 +210,29 @@ In Python with Gradio's client, which is slower (for thousands of forecasts use 
 {python}
 ```
 
-Its arguments are the same three, `0` hours ahead for as many as the model can. An error is raised \
+Its arguments are the same three, a horizon of `0` for as far as the model can. An error is raised \
 as `gradio_client.exceptions.AppError` with the same sentence."""
 
 
-def example_csv() -> str:
-    """A small file of the right form: two series over two weeks, with a gap."""
+@lru_cache(maxsize=4)
+def example_csv(frequency: str, needed: int) -> str:
+    """A small file of the right form: two series over two weeks or more, with a gap.
+
+    Args:
+        frequency: of the model.
+        needed: rows that the model needs of each series.
+    """
+    step, by_day = step_of(frequency), words.is_daily(frequency)
+    count = max(EXAMPLE_LEAST, 2 * needed, min(14 * DAY // step, EXAMPLE_MOST))
     rows = ["unique_id,ds,y"]
     for name, base, swing in (("office", 42.0, 30.0), ("bakery", 18.0, 12.0)):
-        for hour in range(14 * 24):
-            day, clock = divmod(hour, 24)
-            open_now = 8 <= clock < 18 if name == "office" else 3 <= clock < 12
-            quiet = 0.25 if day % 7 in (5, 6) else 1.0
-            value = base + (swing * quiet if open_now else 0.0) + (hour * 7 % 11) / 10
-            text = "" if (name, day, clock) == ("bakery", 9, 15) else f"{value:.1f}"
-            rows.append(f"{name},2026-01-{day + 5:02d} {clock:02d}:00,{text}")
+        for at in range(count):
+            stamp = EXAMPLE_START + at * step
+            open_now = 8 <= stamp.hour < 18 if name == "office" else 3 <= stamp.hour < 12
+            quiet = 0.25 if stamp.weekday() >= SATURDAY else 1.0
+            value = base + (swing * quiet if open_now or by_day else 0.0) + (at * 7 % 11) / 10
+            text = "" if (name, at) == ("bakery", count * 2 // 3) else f"{value:.1f}"
+            rows.append(f"{name},{stamp.isoformat(' ', 'minutes')[: 10 if by_day else 16]},{text}")
     return "\n".join(rows) + "\n"
 
 
@@ -197,7 +250,9 @@ def _labels(forecast: Forecast) -> list[str]:
     """The steps' names in the table, as HTML: a narrow screen leaves the month out."""
     stamps = forecast.stamps(1, forecast.horizon)
     if stamps is None:
-        return [f"hour {at + 1}" for at in range(forecast.horizon)]
+        return [_text(step) for step in words.ahead(forecast.horizon, forecast.contract.frequency)]
+    if forecast.by_day:
+        return [f"{DAYS[s.weekday()]} {s.day} {MONTHS[s.month - 1]}" for s in stamps]
     return [
         f'{DAYS[s.weekday()]} {s.day}<span class="kc-month"> {MONTHS[s.month - 1]}</span>, '
         f"{s.hour:02}:{s.minute:02}"

@@ -19,7 +19,7 @@ from page_event import FILE, PASTE, SAMPLE
 from settings import Settings
 
 FIRST_HORIZON = 48
-"""Until the model has said how far it sees."""
+"""How far can be asked for until the model has said how far it sees; at first, for all of it."""
 
 
 def build_page(
@@ -30,10 +30,11 @@ def build_page(
         gr.Markdown(markup.HEADER, sanitize_html=False)
         with gr.Row(elem_id="kc-main"):
             with gr.Column(scale=1, min_width=300, elem_id="kc-controls"):
-                inputs = _controls(samples)
+                inputs, form = _controls(samples)
                 press = gr.Button("Forecast", variant="primary", elem_id="kc-forecast")
             with gr.Column(scale=3, min_width=300, elem_id="kc-results"):
                 outputs = _results()
+                gr.Markdown(markup.HINTS, sanitize_html=False, elem_id="kc-hints")
         with gr.Accordion("About the model", open=True, elem_id="kc-about"):
             model_card = gr.Markdown(markup.card(None), sanitize_html=False)
         with gr.Accordion("For programs", open=False, elem_id="kc-programs"):
@@ -44,12 +45,12 @@ def build_page(
                     have_gradio=settings.offers_client,
                 )
             )
-        _, sample, upload, series, _, _, horizon = inputs
+        _, sample, upload, series, text, start, horizon = inputs
         event = gr.on(
             [page.load, press.click, sample.input, upload.upload, series.input, horizon.release],
             _answered_elsewhere,
             inputs,
-            [*outputs, model_card, series, horizon],
+            [*outputs, model_card, form, text, start, series, horizon],
             queue=False,
             show_progress="minimal",
             show_progress_on=outputs[2],
@@ -62,11 +63,12 @@ def build_page(
     return page, event["id"]
 
 
-def _controls(samples: list[str]) -> list[Any]:
-    """Where the history comes from, and how far to look.
+def _controls(samples: list[str]) -> tuple[list[Any], gr.Markdown]:
+    """Where the history comes from, and how far to look; and what is said of files.
 
-    Which of the three sources shows is decided in `page.css` by the chosen label: Gradio would
-    compile a function from text in the browser, which a strict Content-Security-Policy forbids.
+    The event says how they are called in steps of the model (`page_event.PageEvent`). Which of the
+    three sources shows is decided in `page.css` by the chosen label: Gradio would compile a
+    function from text in the browser, which a strict Content-Security-Policy forbids.
     """
     source = gr.Radio(
         [SAMPLE, FILE, PASTE],
@@ -86,10 +88,10 @@ def _controls(samples: list[str]) -> list[Any]:
             [], label="Series", visible=False, allow_custom_value=True, elem_id="kc-series"
         )
         with gr.Accordion("What the file should look like", open=False):
-            gr.Markdown(markup.FILE_FORM, sanitize_html=False)
+            form = gr.Markdown(markup.file_form(None), sanitize_html=False)
     with gr.Column(min_width=0, elem_id="kc-paste"):
         text = gr.Textbox(
-            label="Hourly numbers, the newest last",
+            label="Your numbers, the newest last",
             info="One a line or separated by commas; leave a place between two commas empty "
             "where one is unknown. Rows such as 2026-01-31 13:00, 310 work too.",
             lines=7,
@@ -104,9 +106,9 @@ def _controls(samples: list[str]) -> list[Any]:
             elem_id="kc-start",
         )
     horizon = gr.Slider(
-        1, FIRST_HORIZON, value=FIRST_HORIZON, step=1, label="Hours ahead", elem_id="kc-horizon"
+        0, FIRST_HORIZON, value=0, step=1, label="Steps ahead", elem_id="kc-horizon"
     )
-    return [source, sample, upload, series, text, start, horizon]
+    return [source, sample, upload, series, text, start, horizon], form
 
 
 def _results() -> list[Any]:
@@ -131,12 +133,12 @@ def _for_clients(settings: Settings, server: ModelServer) -> Any:
     """The same forecast for programs that speak Gradio's protocol."""
 
     async def forecast_series(history: str, start: str = "", horizon: int = 0) -> dict:
-        """Forecast one hourly series.
+        """Forecast one series.
 
         Args:
             history: numbers separated by commas, the newest last.
             start: the time of the first number.
-            horizon: hours ahead, 0 for as many as the model can.
+            horizon: values ahead, 0 for as many as the model can.
         """
         try:
             found = parse_history(history, start)

@@ -19,10 +19,11 @@ from forecasting import Forecast, forecast
 from history import History, shown
 from outcomes import FAULT, Problem, Unacceptable, problem_of
 from samples import Samples
-from words import Told
+from words import Told, capital, is_daily
 
 from kalecast.bundle import Contract
 from kalecast.series import SeriesError
+from kalecast.steps import step_name
 
 logger = logging.getLogger(__name__)
 
@@ -67,7 +68,7 @@ class Controls:
                 400, f"Expected one of the three sources, received: {shown(source)}."
             )
         if isinstance(horizon, bool) or not isinstance(horizon, int | float | None):
-            raise Unacceptable(400, f"Expected a number of hours, received: {shown(horizon)}.")
+            raise Unacceptable(400, f"Expected a number of steps, received: {shown(horizon)}.")
         return cls(source, sample, token, series, text or "", start or "", horizon)
 
 
@@ -77,7 +78,7 @@ class PageEvent:
     def __init__(self, server: ModelServer, samples: Samples) -> None:
         self._server = server
         self._samples = samples
-        self._card: tuple[Contract | None, str] = (None, markup.card(None))
+        self._about: tuple[Contract | None, list[Update]] = (None, [])
 
     async def __call__(
         self, controls: Controls, asker: Asker
@@ -89,15 +90,15 @@ class PageEvent:
             found, choices = await self._find(controls, contract)
             result = await forecast(self._server, asker, found, _within(controls.horizon, contract))
             known = self._known(controls, choices, result.contract)
-            return [*_shown(result), *known], None
+            return [*_shown(result, controls.source), *known], None
         except Exception as error:
             problem = problem_of(error)
             if problem.text == FAULT:  # the customer gets a sentence and the log the rest
                 logger.exception("A forecast failed")
         known = (
-            self._known(controls, choices, contract) if contract else [update(), choices, update()]
+            self._known(controls, choices, contract) if contract else [*UNKNOWN, choices, update()]
         )
-        return [*banner(problem.text), *known], problem
+        return [*banner(problem.text, controls.source), *known], problem
 
     async def _find(self, controls: Controls, contract: Contract) -> tuple[History, Update]:
         """The history that the controls ask for, and the series to choose from."""
@@ -109,14 +110,31 @@ class PageEvent:
         return await asyncio.to_thread(_pasted, controls, contract), update()
 
     def _known(self, controls: Controls, choices: Update, contract: Contract) -> list[Update]:
-        """What is shown with and without a forecast: the model's card, choices and range."""
-        if self._card[0] is not contract:
-            self._card = contract, markup.card(contract)
-        range_ = update(maximum=contract.horizon)
+        """What is shown with and without a forecast: what the model is, choices and range."""
+        if self._about[0] is not contract:
+            self._about = contract, _about(contract)
+        steps = step_name(contract.frequency).many
+        range_ = update(minimum=1, maximum=contract.horizon, label=f"{capital(steps)} ahead")
         # Only where it must change: the customer may have moved it on meanwhile.
         if (horizon := _within(controls.horizon, contract)) != controls.horizon:
             range_["value"] = horizon
-        return [update(value=self._card[1]), choices, range_]
+        return [*self._about[1], choices, range_]
+
+
+def _about(contract: Contract) -> list[Update]:
+    """Card, form of a file, and what one's own numbers are called, in steps of the model."""
+    frequency = contract.frequency
+    when = "2026-01-31" if is_daily(frequency) else "2026-01-31 13:00"
+    return [
+        update(value=markup.card(contract)),
+        update(value=markup.file_form(contract)),
+        update(
+            label=f"{capital(step_name(frequency).adjective)} numbers, the newest last",
+            info="One a line or separated by commas; leave a place between two commas empty where "
+            f"one is unknown. Rows such as {when}, 310 work too.",
+        ),
+        update(placeholder=when),
+    ]
 
 
 def update(**changes: Any) -> Update:
@@ -124,17 +142,21 @@ def update(**changes: Any) -> Update:
     return {"__type__": "update", **changes}
 
 
-def banner(text: str) -> list[Update]:
+UNKNOWN: list[Update] = [update()] * 4
+"""What is left as it is while the model is not known: as many parts as `_about` tells of."""
+
+
+def banner(text: str, source: str = "") -> list[Update]:
     """A banner instead of a forecast: an old one below it would read as the new one."""
     hidden = update(visible=False)
-    return [update(value=markup.message(text), visible=True), hidden, hidden, hidden]
+    return [update(value=markup.message(text, source), visible=True), hidden, hidden, hidden]
 
 
-def _shown(result: Forecast) -> list[Update]:
+def _shown(result: Forecast, source: str) -> list[Update]:
     told = Told.of(result)
     return [
         update(visible=False),
-        update(value=markup.reading(result, told), visible=True),
+        update(value=markup.reading(result, told, source), visible=True),
         update(value={"type": "plotly", "plot": figure_json(result, told)}, visible=True),
         update(value=markup.table(result, told), visible=True),
     ]

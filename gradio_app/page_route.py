@@ -10,7 +10,7 @@ import orjson
 from admission import Admission
 from api import json_response
 from outcomes import BUSY, BUSY_SECONDS, Overloaded, Problem, Unacceptable
-from page_event import Controls, PageEvent, Update, banner, update
+from page_event import UNKNOWN, Controls, PageEvent, Update, banner, update
 from starlette.requests import Request
 from starlette.responses import Response
 from upload_token import LARGEST_TOKEN
@@ -68,5 +68,5 @@ def busy() -> Response:
 
 def refused(problem: Problem) -> Response:
     """The page's banner for who may not ask: of a 401 the frontend would show the word "Error"."""
-    updates: list[Update] = [*banner(problem.text), update(), update(), update()]
+    updates: list[Update] = [*banner(problem.text), *UNKNOWN, update(), update()]
     return json_response({"data": updates}, headers=problem.headers)

@@ -25,8 +25,10 @@ class Settings:
     metrics_port: int = 7861
     """Where operators read the live counters; 0 for nowhere."""
     sample_data: Path = PROJECT / "notebooks" / "data" / "electricity.csv"
+    root_path: str = ""
+    """Where a proxy has the page below its own root, such as `/forecast`; empty at the root."""
     public_url: str = "http://127.0.0.1:7860"
-    """The page's address as customers type it; the examples for programs show it."""
+    """The page's address as customers type it; examples for programs and shared links show it."""
     deadline: float = 20.0
     """Seconds within which a request is answered, with a forecast or without."""
     most_in_flight: int = 8192
@@ -65,7 +67,8 @@ class Settings:
         given = {name: value.strip() for name, value in environment.items() if value.strip()}
         host = given.get("KALECAST_PAGE_HOST", cls.host)
         port = _number(given, "KALECAST_PAGE_PORT", int, cls.port, 1, 65535)
-        here = f"http://{'127.0.0.1' if host in ('0.0.0.0', '::') else host}:{port}"
+        root_path = _root_path(given, "KALECAST_ROOT_PATH")
+        here = f"http://{'127.0.0.1' if host in ('0.0.0.0', '::') else host}:{port}{root_path}"
         servers = given.get("MODEL_SERVER_URL", ",".join(cls.model_servers)).split(",")
         return cls(
             model_servers=tuple(_address("MODEL_SERVER_URL", server) for server in servers),
@@ -73,6 +76,7 @@ class Settings:
             port=port,
             metrics_port=_number(given, "KALECAST_METRICS_PORT", int, cls.metrics_port, 0, 65535),
             sample_data=Path(given.get("SAMPLE_DATA", str(cls.sample_data))),
+            root_path=root_path,
             public_url=_address("KALECAST_PUBLIC_URL", given.get("KALECAST_PUBLIC_URL", here)),
             deadline=_number(given, "KALECAST_DEADLINE_SECONDS", float, cls.deadline, 1, 600),
             most_in_flight=_number(
@@ -112,6 +116,14 @@ def _number[Number: (int, float)](  # noqa: PLR0913, PLR0917 - a setting and its
     if not least <= number <= most:
         raise SettingsError(f"Expected {name} from {least} to {most}, received: {text!r}")
     return number
+
+
+def _root_path(given: Mapping[str, str], name: str) -> str:
+    text = given.get(name, "").rstrip("/")
+    # No part may begin with a dot, which browsers would take for a way up.
+    if not re.fullmatch("(/[A-Za-z0-9_~-][A-Za-z0-9._~-]{0,63}){0,8}", text):
+        raise SettingsError(f"Expected {name} as a path such as /forecast, received: {text!r}")
+    return text
 
 
 def _header(given: Mapping[str, str], name: str) -> str:

@@ -3,18 +3,27 @@
 import math
 from dataclasses import dataclass
 from datetime import datetime
+from functools import lru_cache
 
 import numpy as np
 from forecasting import Band, Floats, Forecast
 
 from kalecast.bundle import Contract
+from kalecast.steps import UNITS, span_in_words, step_name, steps_in_words
+from kalecast.windows import SEASONS_A_CYCLE
 
 LIMITS = (
     "It sees one series' own past and nothing else: no weather, holidays, prices or plans.",
     "A break that the past does not show, such as a new machine or a closed site, takes it by "
     "surprise.",
-    "Bands are what is usual, not what is possible: some hours lie outside the widest one.",
+    "Bands are what is usual, not what is possible: some values lie outside the widest one.",
 )
+
+CALENDAR = {
+    **dict.fromkeys(("24 hours", "1 day"), "day"),
+    **dict.fromkeys(("168 hours", "7 days", "1 week"), "week"),
+    **dict.fromkeys(("8,760 hours", "365 days", "52 weeks"), "year"),
+}
 
 
 @dataclass(frozen=True)
@@ -29,29 +38,36 @@ class Told:
     def of(cls, forecast: Forecast) -> "Told":
         """The numbers of a forecast."""
         return cls(
-            numbers(forecast.median, forecast.spread),
-            [_ranges(band, forecast.spread) for band in forecast.bands],
+            numbers(forecast.median, forecast.places),
+            [_ranges(band, forecast.places) for band in forecast.bands],
         )
 
 
-def numbers(values: Floats, spread: float) -> list[str]:
-    """Numbers as precise as `spread` makes sense of: `6,120` where hundreds matter."""
-    if not spread > 0:
+def numbers(values: Floats, places: int | None) -> list[str]:
+    """Numbers with so many decimals, below zero to tens and more: `6,120` where hundreds matter."""
+    if places is None:
         return [f"{value:,.6g}" for value in values.tolist()]
-    places = 1 - math.floor(math.log10(spread))
     if places > 12 or np.max(np.abs(values), initial=0.0, where=~np.isnan(values)) >= 1e15:
         return [f"{value:.3g}" for value in values.tolist()]
     form = f",.{max(0, places)}f"
     rounded = np.round(values, places) if places < 0 else values
-    return [_unsigned_zero(format(value, form)) for value in rounded.tolist()]
+    return [_plain_zero(format(value, form)) for value in rounded.tolist()]
 
 
 def title(forecast: Forecast) -> str:
     """What is forecast, from when."""
-    span = hours(forecast.horizon, forecast.contract.frequency)
+    span = span_in_words(forecast.horizon, forecast.contract.frequency)
     stamps = forecast.stamps(0, 1)
-    since = f" after {moment(stamps[0], year=True)}" if stamps else ""
+    since = f" after {moment(stamps[0], forecast.by_day, year=True)}" if stamps else ""
     return f"The next {span}{since}"
+
+
+def clock(forecast: Forecast) -> str:
+    """In which clock the answer tells its times; empty where none came with the history."""
+    offset = forecast.history.utc_offset
+    if forecast.history.start is None or offset is None:
+        return ""
+    return f"Times are {zone(offset)}, as in the data."
 
 
 def reading(forecast: Forecast, told: Told) -> str:
@@ -60,7 +76,13 @@ def reading(forecast: Forecast, told: Told) -> str:
         return f"Level at about {told.median[0]} throughout.{_sure(forecast, told, 0)}"
     peak = int(forecast.median.argmax())
     stamps = forecast.stamps(1, forecast.horizon)
-    when = f"around {moment(stamps[peak])}" if stamps else f"in {hours(peak + 1)}"
+    if stamps:
+        year = stamps[peak].year != stamps[0].year
+        when = (
+            f"{'on' if forecast.by_day else 'around'} {moment(stamps[peak], forecast.by_day, year)}"
+        )
+    else:
+        when = f"in {span_in_words(peak + 1, forecast.contract.frequency)}"
     return f"Peak: about {told.median[peak]} {when}.{_sure(forecast, told, peak)}"
 
 
@@ -68,16 +90,16 @@ def notes(forecast: Forecast) -> list[str]:
     """What a customer should know about the history that the forecast started from."""
     window, frequency = forecast.window, forecast.contract.frequency
     count = len(window.values)
-    found = []
+    found = [*forecast.history.notes]
     if window.unknown:
-        span = hours(count, frequency)
+        steps = steps_in_words(count, frequency)
         verb = "is" if window.unknown == 1 else "are"
         care = "allows for that" if window.unknown * 2 <= count else "rests on few values"
-        found.append(f"{window.unknown:,} of the last {span} {verb} unknown; the forecast {care}.")
+        found.append(f"{window.unknown:,} of the last {steps} {verb} unknown; the forecast {care}.")
     if count < window.length:
         found.append(
-            f"The history has {hours(count, frequency)}; the model can look at "
-            f"{window.length:,}. A longer one usually forecasts better."
+            f"The history has {span_in_words(count, frequency)}; the model can look at "
+            f"{span_in_words(window.length, frequency)}. A longer one usually forecasts better."
         )
     if window.known.size > 1 and _is_flat(window.known):
         found.append("All known values are the same, so there is no rhythm to continue.")
@@ -85,7 +107,7 @@ def notes(forecast: Forecast) -> list[str]:
 
 
 def quality(contract: Contract) -> str:
-    """How good the model is, against repeating the last day or week."""
+    """How good the model is, against repeating the last season or cycle of seasons."""
     ours, naive = _score(contract, "mase"), _score(contract, "mase_seasonal_naive")
     if ours is None or naive is None or naive <= 0:
         return "It carries no comparison with a simple forecast."
@@ -94,20 +116,22 @@ def quality(contract: Contract) -> str:
         told = "Its errors are as large as"
     else:
         told = f"Its errors are {abs(better)} % {'smaller' if better > 0 else 'larger'} than"
+    season = period(contract.season, contract.frequency)
+    cycle = period(SEASONS_A_CYCLE * contract.season, contract.frequency)
     return (
-        f"{told} those of simply repeating the last day or week (MASE {ours:.2f} against "
-        f"{naive:.2f}), on hours that it had not seen."
+        f"{told} those of simply repeating the last {season} or {cycle} (MASE {ours:.2f} against "
+        f"{naive:.2f}), on values that it had not seen."
     )
 
 
 def coverage(contract: Contract) -> str:
-    """How often the truth lay inside the bands, on hours not seen in training."""
+    """How often the truth lay inside the bands, on values not seen in training."""
     told = [
         f"the {percent} % band held {round(100 * share)} %"
         for percent in (80, 95)
         if (share := _score(contract, f"coverage_{percent}")) is not None
     ]
-    return f"Of those hours {' and '.join(told)}." if told else ""
+    return f"Of those values {' and '.join(told)}." if told else ""
 
 
 def trained_on(contract: Contract) -> str:
@@ -115,7 +139,7 @@ def trained_on(contract: Contract) -> str:
     found = contract.trained_on
     parts = []
     if isinstance(found.get("values"), int):
-        parts.append(f"{found['values']:,} hourly values")
+        parts.append(f"{found['values']:,} {step_name(contract.frequency).adjective} values")
     if isinstance(found.get("series"), int):
         parts.append(f"of {found['series']:,} series")
     if found.get("first") and found.get("last"):
@@ -128,34 +152,65 @@ def trained_when(contract: Contract) -> str:
     return _day(contract.created)
 
 
-def hours(count: int, frequency: str = "h") -> str:
-    """A number of steps: `1 hour`, `48 hours`."""
-    unit = "hour" if frequency.lower() in ("h", "1h") else f"step of {frequency}"
-    if count == 1:
-        return f"1 {unit}"
-    return f"{count:,} " + ("hours" if unit == "hour" else unit.replace("step", "steps"))
+def every(frequency: str) -> str:
+    """How often a value comes: `every hour`, `every 15 minutes`, `every week`."""
+    name = step_name(frequency).one
+    return f"every {name if name in UNITS else span_in_words(1, frequency)}"
 
 
-def moment(stamp: datetime, year: bool = False) -> str:
-    """A stamp as people say it: `Friday 2 January, 18:00`."""
-    day = f"{stamp:%A} {stamp.day} {stamp:%B}"
-    return f"{day} {stamp.year}, {stamp:%H:%M}" if year else f"{day}, {stamp:%H:%M}"
+def is_daily(frequency: str) -> bool:
+    """Whether values come by days: then they have no time of day."""
+    return span_in_words(1, frequency).endswith(("day", "days", "week", "weeks"))
+
+
+def period(count: int, frequency: str) -> str:
+    """How long so many steps last, by the calendar's name where it has one: `day`, `week`."""
+    span = span_in_words(count, frequency)
+    return CALENDAR.get(span, span)
+
+
+@lru_cache(maxsize=8)
+def ahead(count: int, frequency: str) -> tuple[str, ...]:
+    """Steps from now on, each by name: `hour 1`, `day 1`, `1 hour 15 minutes`."""
+    name = step_name(frequency)
+    if name.one in UNITS:
+        return tuple(f"{name.one} {at}" for at in range(1, count + 1))
+    return tuple(span_in_words(at, frequency) for at in range(1, count + 1))
+
+
+def moment(stamp: datetime, by_day: bool, year: bool = False) -> str:
+    """A stamp as people say it: `Friday 2 January, 18:00`, without the time where days count."""
+    day = f"{stamp:%A} {stamp.day} {stamp:%B}{f' {stamp.year}' if year else ''}"
+    return day if by_day else f"{day}, {stamp:%H:%M}"
+
+
+def zone(utc_offset: int) -> str:
+    """A clock by its minutes east of UTC: `UTC`, `UTC+01:00`, `UTC-03:30`."""
+    if not utc_offset:
+        return "UTC"
+    hours, minutes = divmod(abs(utc_offset), 60)
+    return f"UTC{'+' if utc_offset > 0 else '-'}{hours:02}:{minutes:02}"
 
 
 def label(name: str) -> str:
     """An identifier as a title: `victoria_demand` as `Victoria demand`."""
-    text = name.replace("_", " ").strip()
+    return capital(name.replace("_", " ").strip())
+
+
+def capital(text: str) -> str:
+    """A text with a capital at its beginning, the rest as it is."""
     return text[:1].upper() + text[1:]
 
 
-def _ranges(band: Band, spread: float) -> list[str]:
+def _ranges(band: Band, places: int | None) -> list[str]:
     """A band step by step: `5,800 to 6,500`."""
-    ends = zip(numbers(band.lower, spread), numbers(band.upper, spread), strict=True)
+    ends = zip(numbers(band.lower, places), numbers(band.upper, places), strict=True)
     return [f"{lower} to\u00a0{upper}" for lower, upper in ends]
 
 
-def _unsigned_zero(text: str) -> str:
-    return text[1:] if text[0] == "-" and not text.strip("-0.") else text
+def _plain_zero(text: str) -> str:
+    """A zero without sign and decimals, which would say that it is nearly one."""
+    return text if text.strip("-0.") else "0"
 
 
 def _sure(forecast: Forecast, told: Told, at: int) -> str:

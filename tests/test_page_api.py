@@ -86,9 +86,18 @@ def test_unknown_values_are_noted(page: Page, unknown: str) -> None:
     assert answer["forecast"]["0.5"][160 - 144] == 0  # the stand-in counts unknown as zero
 
 
-def test_zone_becomes_utc(page: Page) -> None:
-    answer = ask(page, {"history": WEEK, "start": "2026-01-01T02:00+02:00"}).json()
-    assert answer["forecast"]["ds"][0] == "2026-01-08 00:00:00"
+@pytest.mark.parametrize(
+    ("start", "first"),
+    [
+        ("2026-01-01T02:00+02:00", "2026-01-08 02:00:00+02:00"),
+        ("2026-01-01T02:00:00-03:30", "2026-01-08 02:00:00-03:30"),
+        ("2026-01-01 02:00Z", "2026-01-08 02:00:00+00:00"),
+        ("2026-01-01 02:00", "2026-01-08 02:00:00"),
+    ],
+)
+def test_the_answer_has_the_offset_that_came(page: Page, start: str, first: str) -> None:
+    answer = ask(page, {"history": WEEK, "start": start}).json()
+    assert answer["forecast"]["ds"][0] == first
 
 
 def test_long_and_short_histories(page: Page) -> None:

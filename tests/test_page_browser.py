@@ -4,6 +4,7 @@ import csv
 import io
 import re
 from collections.abc import Iterator
+from datetime import date, timedelta
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -166,7 +167,11 @@ BAD_FILES = {
     "wrong encoding": ("ds,y\n2026-01-01 00:00,5\n".encode("utf-16"), "not text"),
     "daily": (
         table_of(*(f"a,2026-01-{day:02d},5" for day in range(1, 29))),
-        "Expected a value at most steps",
+        "Expected one value every hour, series 'a' has one every day",
+    ),
+    "weekly": (
+        table_of(*(f"a,{date(2026, 1, 5) + timedelta(weeks=at)},5" for at in range(30))),
+        "Expected one value every hour, series 'a' has one every 7 days",
     ),
     "quarter-hourly": (
         table_of("a,2026-01-01 00:00,1", "a,2026-01-01 00:15,2", "a,2026-01-01 00:30,3"),
