@@ -23,7 +23,7 @@ from compile_notebook import NOTEBOOK, compile_notebook
 from compiled_pipeline import CompiledPipeline, NoPipelineError
 from kfp_connection import Connection, KfpError, usable_connection
 from notebook_cells import NotebookError, read_notebook
-from pipeline_parameters import ParameterError, parse_parameters
+from pipeline_parameters import ParameterError, check_values, defaults_of, parse_parameters
 from schedules import ScheduleError, read_schedule
 
 from kalecast.lifetime import on_end
@@ -46,6 +46,7 @@ def cluster_run(options: argparse.Namespace, connection: Connection) -> int:
         # The model server is to be where the pipeline runs.
         if connection.namespace and NAMESPACE_PARAMETER in pipeline.parameters:
             parameters.setdefault(NAMESPACE_PARAMETER, connection.namespace)
+        check_values(defaults_of(pipeline.spec) | parameters)
         experiment = read_notebook(NOTEBOOK).metadata["kubeflow_notebook"]["experiment_name"]
         runs = _runs(connection, options)
         if options.stop_recurring:

@@ -26,7 +26,7 @@ from urllib.request import url2pathname
 
 import light_kale
 import run_folder
-from pipeline_parameters import ParameterError, parse_parameters
+from pipeline_parameters import ParameterError, check_values, parse_parameters
 from step_launcher import StepLauncher, StepRecord, step_name
 from terminal_text import plain
 
@@ -63,6 +63,7 @@ def run_pipeline(pipeline_file: Path, given: list[str], folder: Path, keep: bool
         declared = _declared_parameters(pipeline)
         progress.defaults = _defaults(pipeline, declared)
         progress.parameters = parse_parameters(given, declared)
+        check_values(progress.defaults | progress.parameters)
         progress.step_names = _step_names(pipeline.pipeline_spec)
         progress.write([])
         launcher.step_count = len(progress.step_names)

@@ -3,7 +3,7 @@
 from typing import Any
 
 import yaml
-from pipeline_parameters import ParameterError, parse_parameters
+from pipeline_parameters import ParameterError, check_values, defaults_of, parse_parameters
 
 from local_kfp.refusals import Refusal
 
@@ -72,7 +72,7 @@ def parameter_texts(spec: dict[str, Any], values: Any) -> list[str]:
         raise Refusal(400, "Expected parameters by name.")
     texts = [f"{name}={_text(name, value, declared.get(name))}" for name, value in values.items()]
     try:
-        parse_parameters(texts, declared)
+        check_values(defaults_of(spec) | parse_parameters(texts, declared))
     except ParameterError as error:
         raise Refusal(400, str(error)) from error
     return texts

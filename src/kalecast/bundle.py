@@ -79,7 +79,7 @@ class Contract:
                 f"Expected minimum_history at most input_length={self.input_length}, "
                 f"received: {self.minimum_history}"
             )
-        if 0.5 not in self.quantiles or not _ascending_probabilities(self.quantiles):
+        if 0.5 not in self.quantiles or not ascending_probabilities(self.quantiles):
             raise BundleError(
                 "Expected quantiles between 0 and 1, ascending, with 0.5 among them, "
                 f"received: {list(self.quantiles)}"
@@ -124,7 +124,8 @@ def version_of(created: datetime, data_fingerprint: str) -> str:
     return f"{created:%Y%m%d-%H%M%S}-{data_fingerprint.removeprefix('sha256:')[:6]}"
 
 
-def _ascending_probabilities(quantiles: Sequence[float]) -> bool:
+def ascending_probabilities(quantiles: Sequence[float]) -> bool:
+    """Whether numbers ascend and lie between 0 and 1."""
     inside = all(0 < q < 1 for q in quantiles)
     return inside and all(a < b for a, b in pairwise(quantiles))
 

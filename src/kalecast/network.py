@@ -22,15 +22,14 @@ from typing import Any
 import numpy as np
 
 from kalecast.backend import keras, layers, ops
-from kalecast.bundle import INPUT_NAME, OUTPUT_NAME
+from kalecast.bundle import INPUT_NAME, OUTPUT_NAME, ascending_probabilities
 from kalecast.normalisation import Denormalise, FillGaps, Normalise
+from kalecast.parameters import check_parameters
 from kalecast.quantiles import FromMedian, Gaps
 from kalecast.runtime import Windows
 from kalecast.seasonal import MixForecasts, SeasonalForecasts, WeighForecasts
 
 QUANTILES = (0.025, 0.1, 0.5, 0.9, 0.975)
-SHORTEST_WINDOW = 4
-"""Seasons that a window must hold, so that simple forecasts can be tried inside it."""
 
 
 @dataclass(frozen=True)
@@ -53,16 +52,12 @@ class NetworkSettings:
     dropout: float = 0.3
 
     def __post_init__(self) -> None:
-        if self.input_length % self.season or self.input_length < SHORTEST_WINDOW * self.season:
+        check_parameters(**vars(self))
+        if 0.5 not in self.quantiles or not ascending_probabilities(self.quantiles):
             raise ValueError(
-                f"Expected input_length to be a multiple of season={self.season}, "
-                f"{SHORTEST_WINDOW} of them or more, received: {self.input_length}"
+                "Expected quantiles between 0 and 1, ascending, with 0.5 among them, received: "
+                f"{list(self.quantiles)}"
             )
-        for name in ("input_length", "horizon", "season", "width", "hour_width", "blocks"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"Expected {name} of at least 1, received: {getattr(self, name)}")
-        if not 0 <= self.dropout < 1:
-            raise ValueError(f"Expected dropout from 0 to below 1, received: {self.dropout}")
 
 
 def build_network(settings: NetworkSettings) -> keras.Model:
