@@ -47,6 +47,18 @@ def test_a_version_is_never_overwritten(bucket: str):
     assert fetch(f"{store}/forecaster-v1.onnx") == fetch(f"{store}/forecaster.onnx") == b"one"
 
 
+def test_of_two_publishers_of_one_version_one_alone_succeeds(
+    bucket: str, monkeypatch: pytest.MonkeyPatch
+):
+    """Both have looked and found nothing, when the first one writes."""
+    monkeypatch.setattr(store, "_found", lambda uri: None)
+    both = f"s3://{bucket}/both"
+    publish(b"one", both, "forecaster", "v1")
+    with pytest.raises(StoreError, match="is there, with other content"):
+        publish(b"two", both, "forecaster", "v1")
+    assert fetch(f"{both}/forecaster-v1.onnx") == fetch(f"{both}/forecaster.onnx") == b"one"
+
+
 def test_a_bucket_needs_no_folder(bucket: str):
     assert fetch(publish(b"one", f"s3://{bucket}", "forecaster", "v1")) == b"one"
 

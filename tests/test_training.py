@@ -1,5 +1,7 @@
 """Training: the same for a seed, interrupted or not; watched; calibrated; bounded in memory."""
 
+import resource
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -82,12 +84,59 @@ def test_a_checkpoint_of_another_network_of_the_same_settings_is_left_alone(
     assert same_weights(whole[0], network)
 
 
-def test_a_damaged_checkpoint_is_no_checkpoint(tmp_path: Path):
+def damages(whole: bytes) -> Iterator[bytes]:
+    """What a power loss or a bad disk may leave of a file."""
+    yield b""
+    yield b"\0" * len(whole)
+    for length in (1, 100, len(whole) // 2, len(whole) - 1):
+        yield whole[:length]
+    flipped = np.random.default_rng(0).integers(len(whole), size=(40, 1))
+    for places in flipped:
+        content = np.frombuffer(whole, np.uint8).copy()
+        content[places] ^= 0x55
+        yield content.tobytes()
+
+
+def test_a_damaged_checkpoint_is_no_checkpoint_and_named(tmp_path: Path, capsys):
     checkpoint = Checkpoint.of(tmp_path, "training")
-    checkpoint.save({"state": [np.arange(5)], "best": []}, {"rows": [1]})
+    checkpoint.save({"state": [np.arange(5.0)], "best": []}, {"rows": [{"epoch": 1}]})
     assert checkpoint.load() is not None
-    checkpoint.path.write_bytes(checkpoint.path.read_bytes()[:100])
+    assert capsys.readouterr().out == ""
+    for damaged in damages(checkpoint.path.read_bytes()):
+        checkpoint.path.write_bytes(damaged)
+        assert checkpoint.load() is None
+        said = capsys.readouterr().out
+        assert said.count("\n") == 1 and checkpoint.path.name in said
+        assert not checkpoint.path.exists()
     assert checkpoint.load() is None
+    assert capsys.readouterr().out == "", "that there is none yet is no damage"
+
+
+@pytest.mark.parametrize("arrays", [{}, {"state": [np.zeros(3)], "averaged": [], "best": []}])
+def test_a_checkpoint_of_other_shapes_is_named_and_training_begins_anew(
+    whole, arrays: dict, tmp_path: Path, monkeypatch, capsys
+):
+    path = tmp_path / "training-0.npz"
+    monkeypatch.setattr(Checkpoint, "of", lambda *_: Checkpoint(path))
+    Checkpoint(path).save(arrays, {"rows": [], "averaged_over": 1})
+    network, _ = train(hourly_series(), SHAPE, SHORT, tmp_path)
+    assert f"'{path}' is damaged" in capsys.readouterr().out
+    assert same_weights(whole[0], network)
+
+
+def test_a_full_disk_is_said_and_training_goes_on(tmp_path: Path, capsys):
+    checkpoint = Checkpoint.of(tmp_path, "training")
+    checkpoint.save({"state": [np.arange(5.0)]}, {"rows": [1]})
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, hard))
+    try:
+        checkpoint.save({"state": [np.zeros(100_000)]}, {"rows": [1, 2]})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert f"could not be written to '{checkpoint.path}'" in capsys.readouterr().out
+    left = checkpoint.load()
+    assert left is not None and left[1] == {"rows": [1]}
+    assert [path.name for path in tmp_path.iterdir()] == [checkpoint.path.name]
 
 
 def test_every_epoch_is_told_with_its_losses_and_the_time_left(capsys):

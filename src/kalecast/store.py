@@ -2,16 +2,21 @@
 
 A model URI is a path, a `file:` URI or an `s3:` URI. Publishing writes the file twice: under
 its version, to be able to go back, and as the current one, which servers fetch. Both writes
-are atomic: whoever reads meanwhile gets the old file or the new one, whole. A version's file is
-never overwritten with another model. What is published is signed where there is a key (`signing`).
+are atomic: whoever reads meanwhile gets the old file or the new one, whole. Once they return, the
+file is on the disk, and so is its name in the folder: a power loss takes neither away. A version's
+file is never overwritten with another model: of two publishers at once, one is refused. What is
+published is signed where there is a key (`signing`).
 """
 
+import contextlib
+import errno
 import hashlib
 import os
 import re
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 from urllib.parse import unquote, urlsplit
 
 from kalecast.graph_check import LARGEST_MODEL
@@ -25,6 +30,7 @@ LARGEST_DATA = 512 * 2**20
 """Bytes of a data file that are fetched: in a step's memory it grows several times as large."""
 
 DENIED = ("AccessDenied", "403", "InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken")
+TAKEN = ("PreconditionFailed", "ConditionalRequestConflict", "412", "409")
 MISSING = ("NoSuchKey", "NoSuchBucket", "404")
 
 SERVED = "forecaster"
@@ -106,11 +112,15 @@ def keep(model_file: bytes, store: str, name: str, version: str) -> str:
     """
     check_name(name)
     uri = _uri_in(store, version_uri(f"{name}{SUFFIX}", version))
+    content = signed(model_file, keys_from())
     found = _found(uri)
+    if found is None and _create(uri, content):
+        return uri
+    found = _found(uri) if found is None else found
     # Who goes back to a version must get what it was; the key may be another meanwhile.
-    if found is not None and unsigned(found) != unsigned(model_file):
+    if found is None or unsigned(found) != unsigned(model_file):
         raise StoreError(f"Expected a new version, but '{uri}' is there, with other content.")
-    _write(uri, signed(model_file, keys_from()))
+    _write(uri, content)
     return uri
 
 
@@ -141,6 +151,13 @@ def _write(uri: str, content: bytes) -> None:
         _s3_put(*_s3_parts(uri), content)
     else:
         _write_atomically(Path(uri), content)
+
+
+def _create(uri: str, content: bytes) -> bool:
+    """Write a file where there is none; whether this was so, to one alone of those who try."""
+    if urlsplit(uri).scheme == "s3":
+        return _s3_create(*_s3_parts(uri), content)
+    return _write_atomically(Path(uri), content, where_none=True)
 
 
 def _found(uri: str) -> bytes | None:
@@ -246,21 +263,74 @@ def _local_path(uri: str) -> Path:
     return project_path(uri)
 
 
-def _write_atomically(path: Path, content: bytes) -> None:
-    temporary = None
+def _write_atomically(path: Path, content: bytes, where_none: bool = False) -> bool:
+    """Write a file; whether it was written, which it is not `where_none` is to be replaced."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".part", delete=False) as file:
-            temporary = Path(file.name)
+        with whole_file(path, where_none) as file:
             file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.chmod(0o644)
-        temporary.replace(path)
     except OSError as error:
-        if temporary is not None:
-            temporary.unlink(missing_ok=True)
+        if where_none and isinstance(error, FileExistsError) and path.exists():
+            return False
         raise StoreError(f"Could not write the model file '{path}': {error}") from error
+    return True
+
+
+@contextlib.contextmanager
+def whole_file(path: Path, where_none: bool = False) -> Iterator[IO[bytes]]:
+    """A file to be written that readers see whole or not at all.
+
+    When the block has ended, the file and its name are on the disk; when it raises, all is as it
+    was before.
+
+    Args:
+        path: of the file; its folder is there.
+        where_none: do not replace a file that is there already.
+
+    Raises:
+        FileExistsError: there is one, and it is not to be replaced.
+        OSError: it cannot be written, such as on a full disk.
+    """
+    number, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
+    beside = Path(name)
+    try:
+        with os.fdopen(number, "wb") as file:
+            yield file
+            file.flush()
+            os.fchmod(file.fileno(), 0o644)
+            os.fsync(file.fileno())
+        if where_none:
+            _claim(path, beside)
+        beside.replace(path)
+        sync_folder(path.parent)
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+def _claim(path: Path, content: Path) -> None:
+    """Take a name that nobody has."""
+    try:
+        path.hardlink_to(content)
+    except OSError as error:
+        # Some network file systems know no links: there the name is taken first, empty.
+        if error.errno not in (errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK):
+            raise
+        path.open("xb").close()
+
+
+def sync_folder(folder: Path) -> None:
+    """Have what was renamed in a folder on the disk, and the folder's own name in its parent's."""
+    for each in (folder, folder.parent):
+        # A parent that is another's to read is not new either.
+        with contextlib.suppress(PermissionError):
+            number = os.open(each, os.O_RDONLY)
+            try:
+                os.fsync(number)
+            except OSError as error:
+                if error.errno != errno.EINVAL:  # a file system that knows no such thing
+                    raise
+            finally:
+                os.close(number)
 
 
 def _s3_parts(uri: str) -> tuple[str, str]:
@@ -297,6 +367,20 @@ def _s3_put(bucket: str, key: str, content: bytes) -> None:
         client.put_object(Bucket=bucket, Key=key, Body=content)
     except Exception as error:  # botocore builds its error classes at run time
         raise StoreError(f"Could not write 's3://{bucket}/{key}': {error}") from error
+
+
+def _s3_create(bucket: str, key: str, content: bytes) -> bool:
+    client = _s3_client()
+    try:
+        client.put_object(Bucket=bucket, Key=key, Body=content, IfNoneMatch="*")
+    except Exception as error:  # botocore builds its error classes at run time
+        code = getattr(error, "response", {}).get("Error", {}).get("Code", "")
+        if code in TAKEN:
+            return False
+        if code != "NotImplemented":
+            raise StoreError(f"Could not write 's3://{bucket}/{key}': {error}") from error
+        _s3_put(bucket, key, content)  # a server that knows no conditions
+    return True
 
 
 def _s3_found(bucket: str, key: str) -> bytes | None:

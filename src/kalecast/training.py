@@ -1,7 +1,7 @@
 """Training: one network on windows drawn from all series, watched, resumable, calibrated."""
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +15,7 @@ from kalecast.backend import keras, ops
 from kalecast.checkpoints import Checkpoint
 from kalecast.examples import Example, Examples
 from kalecast.network import NetworkSettings, build_network, predict
+from kalecast.parameters import check_parameters
 from kalecast.progress import Progress
 from kalecast.quantiles import Pinball, calibration_factors
 from kalecast.windows import Cutoffs, SeriesStore, split_cutoffs
@@ -50,14 +51,7 @@ class TrainingSettings:
     are trained on only after that."""
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "steps_per_epoch", "batch_size", "patience", "minimum_history"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"Expected {name} of at least 1, received: {getattr(self, name)}")
-        for name in ("learning_rate", "minutes"):
-            if not getattr(self, name) > 0:
-                raise ValueError(f"Expected {name} above 0, received: {getattr(self, name)}")
-        if not self.weight_decay >= 0:
-            raise ValueError(f"Expected weight_decay of 0 or more, received: {self.weight_decay}")
+        check_parameters(**vars(self))
 
 
 def train(
@@ -311,13 +305,21 @@ class _Trainer:
     def _resume(self, checkpoint: Checkpoint | None) -> list[dict[str, float]]:
         """Take up a checkpoint's state; its rows, none where training begins."""
         left = checkpoint.load() if checkpoint else None
-        if left is None:
+        if checkpoint is None or left is None:
             return []
         arrays, notes = left
+        weights = self.network.trainable_variables
+        parts = {"state": self._state(), "averaged": weights, "best": weights}
+        try:
+            _require_shapes(parts, arrays)
+            rows: list[dict[str, float]] = [dict(row) for row in notes["rows"]]
+            averaged_over = int(notes["averaged_over"])
+        except (ValueError, KeyError, TypeError) as error:
+            checkpoint.discard(error)
+            return []
         _assign(self._state(), arrays["state"])
         self._averaged, self._best = arrays["averaged"], arrays["best"]
-        self._averaged_over = notes["averaged_over"]
-        rows: list[dict[str, float]] = notes["rows"]
+        self._averaged_over = averaged_over
         print(f"going on after epoch {len(rows)} of an interrupted training", flush=True)
         return rows
 
@@ -333,6 +335,14 @@ def _values(variables: Iterable[Any]) -> list[Any]:
 def _assign(variables: Iterable[Any], values: Iterable[Any]) -> None:
     for variable, value in zip(variables, values, strict=True):
         variable.assign(value)
+
+
+def _require_shapes(parts: Mapping[str, list[Any]], arrays: Mapping[str, list[Any]]) -> None:
+    """Raise a `ValueError` or `KeyError` where arrays are not those of some variables."""
+    for name, variables in parts.items():
+        for variable, array in zip(variables, arrays[name], strict=True):
+            if tuple(variable.shape) != array.shape:
+                raise ValueError(f"Expected {name} of shape {variable.shape}: {array.shape}")
 
 
 def _cosine(share: float) -> float:
