@@ -26,8 +26,8 @@ fi
 export JUPYTER_RUNTIME_DIR=${JUPYTER_RUNTIME_DIR:-/tmp/jupyter-runtime}
 
 # Notebooks find their data in the workspace, not in the image. Browsers come by Kubeflow's gateway,
-# under another address than JupyterLab knows.
+# under another address than JupyterLab knows: who is told it asks no other site's pages in.
 export KALECAST_HOME=$workspace
 cd "$workspace"
 exec python "$project/kale/lab.py" --root "$workspace" --runs-dir "$workspace/runs" \
-    -- "--ServerApp.allow_origin=*" "$@"
+    -- "--ServerApp.allow_origin=${KALECAST_NOTEBOOK_ORIGIN:-*}" "$@"

@@ -386,8 +386,10 @@ def test_whoever_else_names_an_image_names_this_version():
 def test_the_model_stores_keys_come_from_the_secret_that_notebooks_use(overlay: str):
     example = yaml.safe_load((ROOT / "kale/kubernetes/model-store-secret.example.yaml").read_text())
     (container,) = pods(overlay, MODEL_SERVER).spec["containers"]
-    (source,) = container["envFrom"]
-    assert source["secretRef"] == {"name": example["metadata"]["name"], "optional": True}
+    both, reading = (source["secretRef"] for source in container["envFrom"])
+    assert both == {"name": example["metadata"]["name"], "optional": True}
+    # The last one counts: a key that only reads takes the place of the one that writes, too.
+    assert reading == {"name": "kalecast-model-reader", "optional": True}
 
 
 ##### One renderer #####

@@ -51,3 +51,20 @@ def test_parameters_in_the_readme_are_the_notebooks():
     for given in re.findall(r'PARAMS="([^"]+)"', (ROOT / "README.md").read_text()):
         for assignment in given.split():
             assert f"{assignment.split('=')[0]} = " in notebook
+
+
+COMMANDS = [
+    path
+    for pattern in ("cluster-setup/**/*.sh", "kale/**/*.sh", "kale/**/*.yaml", "*/**/*.md", "*.md")
+    for path in sorted(ROOT.glob(pattern))
+    if not path.relative_to(ROOT).parts[0].startswith((".", "runs", "build"))
+]
+
+
+@pytest.mark.parametrize("page", COMMANDS, ids=names(COMMANDS))
+def test_no_command_has_a_secret_among_its_arguments(page: Path):
+    """Arguments are everybody's to see: secrets go by a pipe or a file."""
+    text = page.read_text().replace("\\\n", " ")
+    assert "--from-literal" not in text
+    assert not re.findall(r"--patch[= ]+\"[^\n]*\$", text)
+    assert not re.findall(r"--(?:password|token|secret)[= ]+\"?\$", text)

@@ -149,9 +149,9 @@ def in_image(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def started(folder: Path, *arguments: str) -> list[str]:
+def started(folder: Path, *arguments: str, **more: str) -> list[str]:
     script = folder / "image" / "kale" / "notebook_server.sh"
-    environment = {"PATH": f"{folder / 'bin'}:/usr/bin:/bin", "HOME": str(folder / "home")}
+    environment = {"PATH": f"{folder / 'bin'}:/usr/bin:/bin", "HOME": str(folder / "home"), **more}
     done = subprocess.run(
         [script, *arguments], env=environment, capture_output=True, text=True, check=True
     )
@@ -167,6 +167,13 @@ def test_the_first_start_fills_the_workspace(in_image: Path):
     assert (workspace / "notebooks" / "a.ipynb").read_text() == "from the image"
     assert list((in_image / "home").iterdir()) == [workspace]
     assert stat.S_IMODE(workspace.stat().st_mode) == 0o775
+
+
+def test_other_sites_are_kept_out_where_the_gateways_address_is_known(in_image: Path):
+    gateway = "https://kubeflow.example.org"
+    assert f"--ServerApp.allow_origin={gateway}" in started(
+        in_image, KALECAST_NOTEBOOK_ORIGIN=gateway
+    )
 
 
 def test_later_starts_leave_a_users_files_alone(in_image: Path):

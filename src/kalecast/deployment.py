@@ -55,6 +55,8 @@ class DeploymentSettings:
     memory: str = "512Mi"
     secret: str = "kalecast-model-store"
     """Secret whose entries become the container's environment, for the model store's keys."""
+    reader_secret: str = "kalecast-model-reader"
+    """Secret whose entries replace those, where it is there: a key that may only read."""
     scales: bool = True
     """Whether Seldon's operator makes an autoscaler; without, an autoscaler of one's own (KEDA's)
     sets the number of pods, which the operator then leaves alone."""
@@ -215,7 +217,11 @@ def _container(settings: DeploymentSettings) -> dict[str, Any]:
         "ports": [
             {"name": name, "containerPort": port, "protocol": "TCP"} for name, port in PORTS.items()
         ],
-        "envFrom": [{"secretRef": {"name": settings.secret, "optional": True}}],
+        # Of two entries of a name the last one counts.
+        "envFrom": [
+            {"secretRef": {"name": name, "optional": True}}
+            for name in (settings.secret, settings.reader_secret)
+        ],
         # No limit on the processor: it would slow a crowd's forecasts beside idle cores.
         "resources": {
             "requests": {"cpu": settings.cpu, "memory": settings.memory},
