@@ -1,6 +1,8 @@
 # The front door: `make run` shows a forecast on a page, `make test` checks everything.
 .DEFAULT_GOAL := help
 SHELL := /bin/bash
+# Targets share ports, one uv and Debian's package manager.
+.NOTPARALLEL:
 
 # Everything that runs here binds loopback; ports and data are yours to choose.
 PAGE_PORT ?= 7860
@@ -65,7 +67,7 @@ page: .venv/page/.installed  ## Show the page for a server that runs already
 		KALECAST_METRICS_PORT=$(PAGE_METRICS_PORT) SAMPLE_DATA="$(DATA)" exec .venv/page/bin/python gradio_app/app.py
 
 .PHONY: protect
-protect: .venv/.door  ## Stand nginx and ModSecurity before the page of make run (PROTECT_ARGS=)
+protect: install-workbench install-door  ## Stand nginx and ModSecurity before the page of make run (PROTECT_ARGS=)
 	@exec $(workbench) cluster-setup/6-protection/protect.py --page 127.0.0.1:$(PAGE_PORT) --port $(DOOR_PORT) \
 		--operators-port $$(( $(DOOR_PORT) + 1 )) --signatures-port $$(( $(DOOR_PORT) + 2 )) \
 		--list-port $$(( $(DOOR_PORT) + 3 )) $(PROTECT_ARGS)
@@ -109,12 +111,12 @@ benchmark-serving: install-run .venv/seldon/.installed .venv/mlserver/.installed
 USERS ?= 5000
 
 .PHONY: load-test
-load-test: install-run $(if $(PROTECTED),.venv/.door)  ## Thousands at once against server and page (USERS=5000, PROTECTED=1, FAULTS=1)
+load-test: install-run $(if $(PROTECTED)$(FAULTS),install-door)  ## Thousands at once against server and page (USERS=5000, PROTECTED=1, FAULTS=1)
 	@exec $(workbench) benchmarks/load_test.py --users $(USERS) --model "$(MODEL_URI)" \
 		$(if $(PROTECTED),--protected) $(if $(FAULTS),--faults) $(LOAD_ARGS)
 
 .PHONY: benchmark-protection
-benchmark-protection: install-run .venv/workbench/.installed-test .venv/.debian .venv/.door  ## Attacks, lawful requests and floods at the door (CRS_TESTS=folder)
+benchmark-protection: install-run .venv/workbench/.installed-test install-debian install-door  ## Attacks, lawful requests and floods at the door (CRS_TESTS=folder)
 	@exec $(workbench) benchmarks/protection.py --model "$(MODEL_URI)" \
 		$(if $(CRS_TESTS),--crs-tests "$(CRS_TESTS)") $(PROTECTION_ARGS)
 
@@ -133,11 +135,11 @@ tune: install-workbench  ## Search hyper-parameters, resumable (DATA=my.csv, TRI
 ##### The report #####
 
 .PHONY: report
-report: .venv/report/.installed .venv/.report  ## Render the report from results (RESULTS=folder, REPORT_ARGS="--only 3-model")
+report: install-report  ## Render the report from results (RESULTS=folder, REPORT_ARGS="--only 3-model")
 	@exec .venv/report/bin/python report/build.py --results "$(or $(RESULTS),report/figures)" $(REPORT_ARGS)
 
 .PHONY: report-links
-report-links: .venv/report/.installed  ## Ask the outside links of the rendered report (needs internet)
+report-links: install-report  ## Ask the outside links of the rendered report (needs internet)
 	@exec .venv/report/bin/python report/build.py --outside-links
 
 ##### On Kubernetes #####
@@ -189,11 +191,11 @@ audit: install-workbench  ## Look up known vulnerabilities of all locked package
 test: check-notebooks lint test-fast test-slow  ## Check everything
 
 .PHONY: test-fast
-test-fast: install-all  ## The quick tests
+test-fast: install-tests  ## The quick tests
 	@.venv/workbench/bin/pytest -q -m "not slow"
 
 .PHONY: test-slow
-test-slow: install-all .venv/.debian .venv/.door .venv/report/.installed .venv/.report  ## Real pipelines, servers, notebooks and browsers
+test-slow: install-tests  ## Real pipelines, servers, notebooks and browsers
 	@.venv/workbench/bin/pytest -q -m slow --durations=15
 
 # What the report shows; the trained model and the newest run of the pipeline, not a test's own.
@@ -202,27 +204,31 @@ SCREENSHOTS := tests/test_tour_browser.py \
 	tests/test_lab_browser.py::test_a_run_of_an_earlier_lab_is_still_there
 
 .PHONY: screenshots
-screenshots: install-all .venv/.debian .venv/.door  ## Leave the report's screenshots in report/figures (after make pipeline)
+screenshots: install-all install-debian install-door  ## Leave the report's screenshots in report/figures (after make pipeline)
 	@ls "$(MODEL_URI)" runs/*/summary.json > /dev/null || { echo "Nothing to show yet: make pipeline first." >&2; exit 1; }
 	@KALECAST_SCREENSHOTS=report/figures KALECAST_MODEL="$(MODEL_URI)" \
 		KALECAST_RUN="$$(dirname "$$(ls -t runs/*/summary.json | head -n 1)")" \
 		.venv/workbench/bin/pytest -q $(SCREENSHOTS)
 
 .PHONY: lint
-lint: install-all  ## Ruff and mypy
+lint: .venv/workbench/.installed-test  ## Ruff and mypy
 	@.venv/workbench/bin/ruff check .
 	@.venv/workbench/bin/ruff format --check .
 	@.venv/workbench/bin/mypy
 
 ##### Environments #####
 
-.PHONY: install install-workbench install-run install-all
+.PHONY: install install-workbench install-run install-all install-tests
 install: install-run  ## Install what `make run` needs
 install-workbench: .venv/workbench/.installed
 install-run: .venv/workbench/.installed .venv/server/.installed .venv/page/.installed
 install-all: install-run .venv/seldon/.installed .venv/policies/.installed .venv/workbench/.installed-test
+install-tests: install-all install-report install-debian install-door
+	@PYTHONPATH=cluster-setup $(workbench) -c "import manifests; manifests.kubectl()"
 
-.venv/%/.installed: requirements/%.txt requirements/install.sh
+# What was installed for a Python that is gone is not installed.
+.SECONDEXPANSION:
+.venv/%/.installed: requirements/%.txt requirements/install.sh $$(if $$(realpath .venv/$$*/bin/python),,gone)
 	@requirements/install.sh $*
 	@touch $@
 
@@ -230,20 +236,22 @@ install-all: install-run .venv/seldon/.installed .venv/policies/.installed .venv
 	@requirements/install.sh workbench test
 	@touch $@
 
-.venv/.debian: tests/install_debian.sh
+.PHONY: gone
+gone:
+
+# Debian's packages come and go without us: looked for each time, which takes milliseconds.
+.PHONY: install-debian install-report install-door
+install-debian:
 	@tests/install_debian.sh
-	@touch $@
 
-.venv/.report: report/install_debian.sh
+install-report: .venv/report/.installed
 	@report/install_debian.sh
-	@touch $@
 
-.venv/.door: cluster-setup/6-protection/install.sh .venv/workbench/.installed
+install-door:
 	@cluster-setup/6-protection/install.sh
-	@touch $@
 
 .PHONY: hooks
-hooks: install-all  ## Have git check notebooks and code before each commit
+hooks: .venv/workbench/.installed-test  ## Have git check notebooks and code before each commit
 	@.venv/workbench/bin/pre-commit install
 
 .PHONY: lock

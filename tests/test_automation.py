@@ -78,3 +78,33 @@ def test_the_workflow_runs_what_anyone_can_run():
     kept = " ".join(step["with"]["path"] for step in uploads)
     for wanted in ("kale/*.pipeline.yaml", "build/notebooks/*.ipynb", "build/notebooks/*.html"):
         assert wanted in kept
+
+
+SKIPS = """\
+import pytest
+from missing import missing
+
+@pytest.mark.skipif(True, reason="no gpg")
+def test_by_mark(): ...
+
+def test_by_call():
+    missing("nginx", "apt-get install nginx")
+"""
+
+ALONE = {"PYTHONPATH": str(ROOT / "tests"), "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
+
+
+@pytest.mark.parametrize(("ci", "code"), [("true", 1), ("", 0)])
+def test_what_is_skipped_in_ci_has_failed(ci: str, code: int, tmp_path: Path):
+    (tmp_path / "test_skips.py").write_text(SKIPS)
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-p", "conftest", "-rs", str(tmp_path)],
+        cwd=tmp_path,
+        env={**os.environ, **ALONE, "CI": ci},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == code
+    assert "Needs nginx: apt-get install nginx" in done.stdout
+    assert ("1 failed, 1 error in" if ci else "2 skipped in") in done.stdout
