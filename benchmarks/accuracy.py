@@ -85,7 +85,7 @@ def train_as_the_pipeline(history: pd.DataFrame, arguments: argparse.Namespace) 
         input_length=arguments.input_length or 21 * arguments.season,
     )
     began = time.perf_counter()
-    network, _ = train(history, shape, _defaults_but(arguments.epochs))
+    network, _ = train(history, shape, _defaults_but(arguments.epochs, arguments.steps))
     seconds = time.perf_counter() - began
     contract = draft_contract("benchmark", history, shape, arguments.frequency, 48)
     model_file, _ = export_model(network, contract, history)
@@ -94,9 +94,9 @@ def train_as_the_pipeline(history: pd.DataFrame, arguments: argparse.Namespace) 
     return Forecaster(model_file, threads=2), seconds, network.count_params()
 
 
-def _defaults_but(epochs: int | None) -> TrainingSettings:
-    settings = TrainingSettings()
-    return replace(settings, epochs=epochs) if epochs else settings
+def _defaults_but(epochs: int | None, steps: int | None) -> TrainingSettings:
+    given = {"epochs": epochs, "steps_per_epoch": steps}
+    return replace(TrainingSettings(), **{name: value for name, value in given.items() if value})
 
 
 def compare(
@@ -210,6 +210,7 @@ def _arguments() -> argparse.Namespace:
     add("--weeks", type=int, help="what the slow ones see before each origin; all where left out")
     add("--input-length", type=int, help="21 seasons where left out")
     add("--epochs", type=int, help="fewer than the pipeline's, for a quick look")
+    add("--steps", type=int, help="an epoch, fewer than the pipeline's, for a quick look")
     add("--scores", type=Path, help="CSV to write the scores of each series to")
     add("--save", type=Path, help="file to write the model to")
     add("--results", type=Path, help="file to leave the results in, for the report")

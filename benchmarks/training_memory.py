@@ -1,10 +1,10 @@
 """What memory training takes on series that do not fit into it.
 
-    python benchmarks/training_memory.py [--series 10000] [--hours 10000] [--epochs 3]
+    python benchmarks/training_memory.py [--series 10000] [--hours 10000] [--epochs 3] [--steps 100]
 
 Generates a Parquet file piece by piece, maps it from disk and trains on it with the pipeline's
-defaults but for the epochs. Prints the peak memory of each stage (resident set, pages of the
-mapped file included), and as its last line one JSON object.
+defaults but for the epochs and their steps. Prints the peak memory of each stage (resident set,
+pages of the mapped file included), and as its last line one JSON object.
 """
 
 import argparse
@@ -54,6 +54,7 @@ def main() -> None:
     parser.add_argument("--series", type=int, default=10_000)
     parser.add_argument("--hours", type=int, default=10_000)
     parser.add_argument("--epochs", type=int, default=3)
+    parser.add_argument("--steps", type=int, default=TrainingSettings().steps_per_epoch)
     arguments = parser.parse_args()
     shape = NetworkSettings()
     stages = []
@@ -71,7 +72,8 @@ def main() -> None:
         store = map_parquet(source, values, shape.input_length)
         stage("map", began)
         began = time.perf_counter()
-        _, losses = train(store, shape, TrainingSettings(epochs=arguments.epochs))
+        settings = TrainingSettings(epochs=arguments.epochs, steps_per_epoch=arguments.steps)
+        _, losses = train(store, shape, settings)
         stage("train", began)
         mapped = values.stat().st_size
     print(

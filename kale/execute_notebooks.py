@@ -160,7 +160,8 @@ def _nbval(tools: ToolRuns, executed: Path) -> list[str]:
     """Run the executed copy again, and say which cells print something else."""
     report = executed.with_suffix(".nbval.xml")
     done = tools.run(
-        *(sys.executable, "-m", "pytest", "-q", "--nbval", "-p", "no:cacheprovider"),
+        *(sys.executable, "-m", "pytest", "-q", "-p", "nbval.plugin", "--nbval"),
+        *("-p", "no:cacheprovider", "--disable-plugin-autoload"),
         *("--nbval-sanitize-with", str(NOTEBOOKS / "nbval.cfg"), f"--junitxml={report}"),
         *("--nbval-cell-timeout", CELL_SECONDS, f"--rootdir={executed.parent}", str(executed)),
     )

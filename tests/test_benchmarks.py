@@ -42,7 +42,7 @@ def series() -> pd.DataFrame:
     return frame[(frame["unique_id"] != "series_2") | (frame.index % 400 < 300)]
 
 
-SMALL = ("--horizon", "24", "--input-length", "168", "--epochs", "2")
+SMALL = ("--horizon", "24", "--input-length", "168", "--epochs", "2", "--steps", "5")
 
 
 @pytest.mark.slow
@@ -95,5 +95,5 @@ def test_accuracy_with_a_test_part_has_one_origin(series: pd.DataFrame, tmp_path
 
 @pytest.mark.slow
 def test_training_memory():
-    small = ("--series", "60", "--hours", "700", "--epochs", "1")
+    small = ("--series", "60", "--hours", "700", "--epochs", "1", "--steps", "5")
     assert run("benchmarks/training_memory.py", *small)["series"] == 60

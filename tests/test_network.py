@@ -1,5 +1,7 @@
 """The network forecasts sensibly from any history, and its file forecasts as it does."""
 
+import functools
+from collections.abc import Iterator
 from dataclasses import replace
 
 import numpy as np
@@ -14,7 +16,7 @@ from kalecast.export import (
     export_model,
     largest_difference,
 )
-from kalecast.network import NetworkSettings, build_network, from_bytes, predict, to_bytes
+from kalecast.network import NetworkSettings, build_network, from_bytes, predict, to_bytes, to_onnx
 from kalecast.runtime import Forecaster
 from kalecast.training import TrainingSettings, train
 from kalecast.windows import SeriesStore
@@ -28,6 +30,14 @@ def trained():
     frame = hourly_series()
     network, losses = train(frame, SHAPE, SHORT)
     return frame, network, losses
+
+
+@pytest.fixture(scope="module", autouse=True)
+def converted_once() -> Iterator[None]:
+    """Converting a network takes seconds, and gives the same each time."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("kalecast.export.to_onnx", functools.cache(to_onnx))
+        yield
 
 
 @pytest.fixture(scope="module")
