@@ -158,6 +158,16 @@ def test_the_control_plane_has_what_the_machines_are_set_to():
     assert kubelet["serverTLSBootstrap"] is True
 
 
+def test_a_process_without_memory_ends_alone_in_every_cluster():
+    kubeadm = yaml.safe_load_all((STEP / "on-machine" / "kubeadm.yaml").read_text())
+    kind = yaml.safe_load((STEP / "kind" / "cluster.yaml").read_text())
+    patches = [yaml.safe_load(patch) for patch in kind["kubeadmConfigPatches"]]
+    for documents in (kubeadm, patches):
+        (kubelet,) = (one for one in documents if one["kind"] == "KubeletConfiguration")
+        assert kubelet["apiVersion"] == "kubelet.config.k8s.io/v1beta1"
+        assert kubelet["singleProcessOOMKill"] is True
+
+
 def test_pods_have_the_time_that_they_ask_for_when_a_machine_goes_down():
     told = (STEP / "on-machine" / "kubeadm.yaml").read_text()
     seconds = {key: int(value) for key, value in re.findall(r"(shutdown\w+): (\d+)s", told)}
