@@ -5,26 +5,30 @@ JSON element: `310,295.5,,301.2`. Whole tables (files, pasted rows with a header
 `kalecast.series`; errors of both are `SeriesError`, whose text is for the customer.
 """
 
-import math
 import re
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import cached_property
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
 import orjson
 
 from kalecast.bundle import Contract
+from kalecast.columns import FIRST_YEAR, IN_THOUSANDS, LAST_YEAR, Numbers
 from kalecast.runtime import LARGEST_VALUE
-from kalecast.series import UNKNOWN, SeriesError
+from kalecast.series import SeriesError
 from kalecast.steps import span_in_words, steps_in_words
 
 MOST_VALUES = 20_000
 """Values in one history: more than two years of hours."""
 
-SPACE = re.compile(r"\s")
+LONGEST_TEXT = 64 * MOST_VALUES
+"""Characters of a history in any notation: longer ones are refused before they are split."""
+
 SEPARATOR = re.compile(r"\s*,\s*|\s+")
+SEMICOLONS = re.compile(r"\s*;\s*|\s+")
 
 JSON_NUMBERS = b"0123456789.,+-eE \t\r\n"
 
@@ -94,33 +98,44 @@ def window(history: History, contract: Contract) -> Window:
     return part
 
 
-def parse_history(numbers: str, start: str = "") -> History:
+def parse_history(text: str, start: str = "") -> History:
     """A history of numbers in a text, and of the time of the first.
 
     Raises:
         SeriesError: as `parse_numbers` and `parse_start`.
     """
-    values, first = parse_numbers(numbers), parse_start(start)
+    notes: list[str] = []
+    values, first = parse_numbers(text, notes), parse_start(start)
     offset = first.utcoffset() if first is not None else None
     if first is None or offset is None:
-        return History(values, first)
+        return History(values, first, notes=tuple(notes))
     utc = first.astimezone(UTC).replace(tzinfo=None)
-    return History(values, utc, utc_offset=round(offset.total_seconds() / 60))
+    minutes = round(offset.total_seconds() / 60)
+    return History(values, utc, notes=tuple(notes), utc_offset=minutes)
 
 
-def parse_numbers(text: str) -> npt.NDArray[np.float64]:
-    """Numbers separated by commas, spaces or line ends; NaN for words such as `nan`.
+def parse_numbers(text: str, notes: list[str]) -> npt.NDArray[np.float64]:
+    """Numbers separated by commas, semicolons, blanks or line ends; NaN for words such as `nan`.
 
-    Nothing between two commas is unknown as well. A comma at either end means nothing.
+    Nothing between two separators is unknown as well; one at either end means nothing. Where
+    something else separates, and none has more than one, commas are decimal.
+
+    Args:
+        text: the numbers.
+        notes: gets what was decided about decimals.
 
     Raises:
-        SeriesError: a part is no finite number, or there are none or too many.
+        SeriesError: a part is no finite number or could mean several, there are none or too many.
     """
-    text = text.strip().removeprefix(",").removesuffix(",").strip()
-    if (values := _as_json(text)) is not None:
+    text = text.strip()
+    if (values := _as_json(text.removeprefix(",").removesuffix(",").strip())) is not None:
         return values
-    # Programs send commas alone, thousands at once; only people's texts need the slow split.
-    tokens = text.split(",") if not SPACE.search(text) else SEPARATOR.split(text)
+    if len(text) > LONGEST_TEXT:
+        raise SeriesError(
+            f"Expected at most {MOST_VALUES:,} numbers, received a text of {len(text):,} "
+            "characters. The newest few weeks are enough."
+        )
+    tokens, listed = _tokens(text)
     if tokens == [""]:
         raise SeriesError("Expected numbers such as 310, 295.5, 301.2, received nothing.")
     if len(tokens) > MOST_VALUES:
@@ -128,9 +143,16 @@ def parse_numbers(text: str) -> npt.NDArray[np.float64]:
             f"Expected at most {MOST_VALUES:,} numbers, received {len(tokens):,}. The newest "
             "few weeks are enough."
         )
-    values = _fast(tokens)
-    if "_" in text or values is None or np.isinf(values).any():
-        values = np.array([_number(token, at) for at, token in enumerate(tokens)])
+    if listed and (part := _in_parts(tokens)) is not None:
+        raise SeriesError(
+            f"Expected numbers such as 310, 295.5, 301.2, received: {shown(tokens[part])} "
+            f"{_place(part)}. Please write numbers without separators of thousands."
+        )
+    numbers = Numbers(tokens, _place, "numbers such as 310, 295.5, 301.2", notes)
+    values = numbers.listed() if listed else numbers.read(local=";" in text)
+    if (infinite := np.flatnonzero(np.isinf(values))).size:
+        at = int(infinite[0])
+        raise SeriesError(f"Expected finite numbers, received: {shown(tokens[at])} {_place(at)}.")
     return values
 
 
@@ -150,9 +172,12 @@ def parse_start(text: str) -> datetime | None:
             "Expected the time of the first number such as 2026-01-31 13:00, received: "
             f"{shown(text)}."
         ) from None
-    if not 1000 <= stamp.year <= 9000:
-        raise SeriesError(f"Expected a year from 1000 to 9000, received: {shown(text)}.")
-    return stamp.replace(microsecond=0)
+    if not FIRST_YEAR <= stamp.year <= LAST_YEAR:
+        raise SeriesError(
+            f"Expected a year from {FIRST_YEAR} to {LAST_YEAR}, received: {shown(text)}."
+        )
+    # As spreadsheets write a full hour: 00:59:59.999.
+    return (stamp + timedelta(microseconds=500_000)).replace(microsecond=0)
 
 
 def shown(value: object) -> str:
@@ -165,6 +190,9 @@ def _as_json(text: str) -> npt.NDArray[np.float64] | None:
     """The numbers, if they are just what JSON calls a list of numbers: four times as fast."""
     if not text.isascii() or text.encode().translate(None, JSON_NUMBERS):
         return None
+    # Where some commas have a blank behind them and some none, they may be decimal ones.
+    if text.count(",") != text.count(", ") and len(text.split(maxsplit=1)) > 1:
+        return None
     try:
         values = np.array(orjson.loads(f"[{text}]"), dtype=np.float64)
     except orjson.JSONDecodeError:
@@ -172,28 +200,53 @@ def _as_json(text: str) -> npt.NDArray[np.float64] | None:
     return values if 0 < values.size <= MOST_VALUES and np.isfinite(values).all() else None
 
 
-def _fast(tokens: list[str]) -> npt.NDArray[np.float64] | None:
-    """The numbers, if each token is one or empty; None where a closer look is needed."""
-    try:
-        return np.array([float(token or "nan") for token in tokens])
-    except ValueError:
-        return None
+def _tokens(text: str) -> tuple[list[str], bool]:
+    """The parts of a text, and whether commas stood between them."""
+    if ";" in text:
+        return SEMICOLONS.split(text.removeprefix(";").removesuffix(";").strip()), False
+    words = text.split()
+    # Programs send commas alone, thousands at once; only people's texts need the closer look.
+    if len(words) == 1 and "," in text:
+        return text.removeprefix(",").removesuffix(",").split(","), True
+    if "," not in text or _decimal_commas(words):
+        return words or [""], False
+    return SEPARATOR.split(text.removeprefix(",").removesuffix(",").strip()), True
 
 
-def _number(token: str, at: int) -> float:
-    try:
-        # Python reads "1_000" as a thousand; nobody else does.
-        number = float(token) if "_" not in token else math.inf
-    except ValueError:
-        if token.lower() in UNKNOWN:
-            return math.nan
-        raise SeriesError(
-            f"Expected numbers such as 310, 295.5, 301.2, received: {shown(token)} at place "
-            f"{at + 1}."
-        ) from None
-    if math.isinf(number):
-        raise SeriesError(f"Expected finite numbers, received: {shown(token)} at place {at + 1}.")
-    return number
+def _decimal_commas(words: list[str]) -> bool:
+    """Whether the commas of words stand within numbers, and not between them.
+
+    Raises:
+        SeriesError: they could do both.
+    """
+    bare = [word.strip(",") for word in words]
+    within = [word for word in bare if "," in word]
+    if not within:
+        return False
+    most = max(word.count(",") for word in within)
+    may_be_one = most == 1 or all(map(IN_THOUSANDS.fullmatch, within))
+    if bare == words and may_be_one:
+        return True
+    # Several numbers a line, with or without a comma at its end.
+    between = [a.endswith(",") or b.startswith(",") for a, b in pairwise(words)]
+    table = bare == words and min(word.count(",") for word in words[:-1]) > 1
+    if not may_be_one and (table or all(between)):
+        return False
+    other = next(word for word in (*words, "") if word.strip(",") != within[0])
+    raise SeriesError(
+        "Expected commas either within numbers or between them, received both: "
+        f"{shown(within[0])} and {shown(other)}."
+    )
+
+
+def _in_parts(tokens: list[str]) -> int | None:
+    """The place of what follows a separator of thousands: `002` of `1,002`."""
+    parts = (at for at, token in enumerate(tokens) if token[:1] == "0" and len(token) == 3)
+    return next((at for at in parts if tokens[at].isdigit()), None)
+
+
+def _place(at: int) -> str:
+    return f"at place {at + 1}"
 
 
 def _length(count: int, contract: Contract) -> str:

@@ -14,7 +14,7 @@ import pandas as pd
 from forecasting import step_of
 from history import MOST_VALUES, History
 
-from kalecast.series import SPARSEST, SeriesError, tidy
+from kalecast.series import SPARSEST, SeriesError, notes, tidy
 
 KEPT = 1008
 """Rows kept of a series, where the model does not look further back: six weeks of hours."""
@@ -73,10 +73,13 @@ def on_grid(table: pd.DataFrame, frequency: str) -> History:
         SeriesError: they do not lie on one.
     """
     grid = tidy(table, frequency).tail(MOST_VALUES)
+    name = str(grid["unique_id"].iloc[0])
     return History(
         values=grid["y"].to_numpy(),
         start=grid["ds"].iloc[0].to_pydatetime(),
-        name=str(grid["unique_id"].iloc[0]),
+        name=name,
+        notes=tuple(notes(grid)),
+        utc_offset=grid.attrs.get("utc_offsets", {}).get(name),
     )
 
 

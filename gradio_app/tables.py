@@ -9,13 +9,17 @@ from history import NAMELESS, History, parse_history
 from rows import on_grid
 
 from kalecast.series import SeriesError, read_series
+from kalecast.table_files import LONGEST_LINE
 
 LARGEST_FILE = 20 * 1024 * 1024
 MOST_ROWS = 2_000_000
 """Rows of a file: more than a CSV of that size has, so what is refused is a Parquet file."""
 SPREADSHEETS = {".xlsx", ".xls", ".xlsm", ".ods", ".numbers"}
-HEADER = re.compile(r"\s*\"?(unique_id|ds|y)\"?\s*[,;\t]", re.IGNORECASE)
-STAMPED = re.compile(r"\s*\d{4}-\d{2}-\d{2}[T ]?[\d:]*[^,;\t]*([,;\t])")
+COLUMNS = {"unique_id", "ds", "y"}
+STAMPED = re.compile(r"\"?(?:\d{4}[-/.]\d{1,2}[-/.]\d{1,2}|\d{1,2}[-/.]\d{1,2}[-/.]\d{4})(?!\d)")
+"""How a row begins that has a date first."""
+SEPARATOR = re.compile(r"[,;\t]")
+START_UNUSED = "The rows have timestamps of their own; the time of the first number is not used."
 
 
 def read_table(content: bytes, name: str) -> pd.DataFrame:
@@ -38,24 +42,21 @@ def pasted(text: str, start: str, frequency: str) -> History:
     Raises:
         SeriesError: the text is neither.
     """
-    content = text.strip()
-    if HEADER.match(content):
-        rows = read_series(content.encode(), "the pasted rows", MOST_ROWS)
-    elif match := STAMPED.match(content):
-        header = f"ds{match.group(1)}y\n"
-        rows = read_series((header + content).encode(), "the pasted rows", MOST_ROWS)
-    else:
-        return parse_history(_point_for_comma(content), start)
+    text = text.lstrip("\ufeff")
+    first = next(iter(text.lstrip()[:LONGEST_LINE].splitlines()), "")
+    separator = SEPARATOR.search(first)
+    if COLUMNS.isdisjoint(field.strip(' "').lower() for field in SEPARATOR.split(first)):
+        if not (separator and STAMPED.match(first)):
+            return parse_history(text, start)
+        text = f"ds{separator[0]}y\n{text}"
+    rows = read_series(text.encode(errors="replace"), "the pasted rows", MOST_ROWS)
     series = rows["unique_id"].unique()
     if len(series) > 1:
         raise SeriesError(
             f"Expected rows of one series, received {len(series):,}. For several, use a file."
         )
     found = on_grid(rows, frequency)
-    named = "unique_id" in content[:200].lower()
+    if start.strip():
+        found = replace(found, notes=(*found.notes, START_UNUSED))
+    named = "unique_id" in first.lower()
     return found if named else replace(found, name=NAMELESS)
-
-
-def _point_for_comma(text: str) -> str:
-    """Where semicolons separate, commas are decimal: `310,5; 295` as `310.5, 295`."""
-    return text.replace(",", ".").replace(";", ",") if ";" in text else text

@@ -76,7 +76,8 @@ def _pieces(source: Path) -> Iterator[pd.DataFrame]:
             if missing:
                 raise SeriesError(f"Expected a column '{missing[0]}' in {source.name}.")
             for batch in file.iter_batches(ROWS_AT_A_TIME, columns=["unique_id", "ds", "y"]):
-                piece = batch.to_pandas()
+                # Whatever was the index of a frame is a column like the others here.
+                piece = batch.to_pandas(ignore_metadata=True)
                 piece.index = pd.RangeIndex(row, row + len(piece))
                 row += len(piece)
                 if len(piece):

@@ -8,18 +8,21 @@ and what was received. What happens to flawed data is settled here, once:
 | an hour without a row, or a row without a value | a gap: NaN, which the network knows as unknown |
 | the same stamp twice with the same value | one of them is kept |
 | the same stamp twice with different values | `SeriesError` |
-| text in `y`, infinite values, stamps that are no ISO 8601 | `SeriesError` |
+| text in `y`, infinite values, stamps that are no dates of 1800 to 2090 | `SeriesError` |
+| numbers or dates that can be read in two ways | `SeriesError`, unless another row proves one |
 | stamps with UTC offsets | converted to UTC; mixed with stamps without: `SeriesError` |
+| stamps within a second of full minutes, as spreadsheets write them | rounded |
 | stamps off the grid, or finer than the frequency | `SeriesError` |
 | a series coarser than the frequency, or hardly known | left out and noted; alone: `SeriesError` |
 
+Whatever is done with a table without refusing it is said in its `notes`.
+
 Files may come from anybody. How they are opened, and what is refused unread because it would take
-too much memory or time, is in `table_files`.
+too much memory or time, is in `table_files`; how cells are read, in `columns`.
 """
 
 import hashlib
 import re
-from collections.abc import Hashable
 from pathlib import Path, PurePosixPath
 from typing import Self
 
@@ -27,12 +30,10 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from kalecast import columns
 from kalecast.store import fetch_data, project_path
 from kalecast.table_files import SeriesError as SeriesError  # noqa: PLC0414
-from kalecast.table_files import read_table_file
-
-UNKNOWN = frozenset({"", "nan", "na", "n/a", "null", "none", "-"})
-"""What counts as an unknown value in a text column `y`, in any case of letters."""
+from kalecast.table_files import Table, read_table_file, table_of_frame, were
 
 SPARSEST = 0.1
 """A series with a smaller share of known steps is refused: its stamps are likely wrong."""
@@ -42,8 +43,6 @@ FEWEST_ON_A_GRID = 8
 
 DAY = pd.Timedelta("1D")
 LONGEST_STEP = 366 * DAY
-
-OFFSET_AT_END = r":.*(?:[Zz]|[+-]\d{2}:?\d{2})$"
 
 
 def read_series(
@@ -55,9 +54,9 @@ def read_series(
 
     Args:
         source: the path of a CSV or Parquet file, a file's bytes, or a data frame. Columns are
-            `ds`, `y` and, unless it is one series alone, `unique_id`; others are ignored. A
-            CSV may be separated by commas, semicolons (then a decimal comma is understood too)
-            or tabs.
+            `ds`, `y` and, unless it is one series alone, `unique_id`, also as named levels of
+            a frame's index; others are ignored. A CSV may be separated by commas, semicolons or
+            tabs, and be in UTF-8 or, with its byte-order mark, UTF-16.
         name: what errors call the source, and what a single series without `unique_id` is
             named after. The file's name where left out.
         most_rows: a file with more rows is refused unread.
@@ -73,21 +72,14 @@ def read_series(
     """
     name = name or (Path(source).name if isinstance(source, str | Path) else "the table")
     table = _read_table(source, name, most_rows)
-    unused = _unused(table.columns)
-    table.columns = pd.Index([str(column).strip().lower() for column in table.columns])
-    _require_columns(table, name)
-    table = table.dropna(how="all")
-    if table.empty:
+    if table.frame.empty:
         raise SeriesError(f"Expected rows of data below the header, received none in {name}.")
-    lines = _line_numbers(table.index, name)
-    frame = pd.DataFrame(
-        {
-            "unique_id": _identifiers(table, lines, name),
-            "ds": _stamps(table["ds"], lines),
-            "y": _values(table["y"], lines),
-        }
-    ).reset_index(drop=True)
-    frame.attrs = {"notes": Sentences(unused), "utc_offsets": Offsets()}
+    series = columns.names(table)
+    stamps, zoned = columns.timestamps(table)
+    stamps = columns.rounded(stamps, series, table)
+    frame = pd.DataFrame({"unique_id": series, "ds": stamps, "y": columns.values(table)})
+    offsets = _newest_offsets(frame, table) if zoned else {}
+    frame.attrs = {"notes": Sentences(table.notes), "utc_offsets": Offsets(offsets)}
     return frame
 
 
@@ -168,6 +160,8 @@ def tidy(frame: pd.DataFrame, frequency: str = "h") -> pd.DataFrame:
         kept.attrs = {**frame.attrs, "notes": Sentences([*notes(frame), *left_out])}
         return tidy(kept, frequency)
     said = Sentences(notes(frame))
+    if absent := int(lengths.sum()) - len(frame):
+        said.append(f"{were(absent, 'missing row')} filled with missing values.")
     offsets = np.r_[0, np.cumsum(lengths)]
     values = np.full(offsets[-1], np.nan)
     values[offsets[series] + position] = frame["y"].to_numpy()
@@ -237,150 +231,25 @@ def pick(frame: pd.DataFrame, name: str = "") -> pd.DataFrame:
 
 def _read_table(
     source: str | Path | bytes | pd.DataFrame, name: str, most_rows: int | None
-) -> pd.DataFrame:
+) -> Table:
     if isinstance(source, pd.DataFrame):
-        return source.copy()
+        return table_of_frame(source, name)
     if isinstance(source, bytes):
-        content = source
-    else:
-        try:
-            content = Path(source).read_bytes()
-        except OSError as error:
-            reason = error.strerror or "it cannot be read"
-            raise SeriesError(f"Expected a data file at '{source}': {reason}.") from error
+        return read_table_file(source, name, most_rows)
+    try:
+        content = Path(source).read_bytes()
+    except OSError as error:
+        reason = error.strerror or "it cannot be read"
+        raise SeriesError(f"Expected a data file at '{source}': {reason}.") from error
     return read_table_file(content, name, most_rows)
 
 
-def _unused(columns: pd.Index) -> list[str]:
-    plain = [str(column).strip() for column in columns]
-    used = [column for column in plain if column.lower() in ("unique_id", "ds", "y")]
-    others = [column for column in plain if column not in used]
-    if not others:
-        return []
-    return [f"Used: {', '.join(used)}. Not used: {', '.join(others)}."]
-
-
-def _require_columns(table: pd.DataFrame, name: str) -> None:
-    missing = [column for column in ("ds", "y") if column not in table.columns]
-    if missing:
-        received = ", ".join(f"'{column[:30]}'" for column in table.columns[:8]) or "none"
-        raise SeriesError(
-            f"Expected a column {' and a column '.join(map(repr, missing))} in {name}, "
-            f"received the columns: {received}."
-        )
-    for column in ("unique_id", "ds", "y"):
-        if (table.columns == column).sum() > 1:
-            raise SeriesError(f"Expected one column '{column}' in {name}, received several.")
-
-
-def _line_numbers(index: pd.Index, name: str) -> dict[int, str]:
-    """Where the rows stand, for errors: position in the table to a phrase with the line."""
-    labels = index.to_numpy()
-    numbered = np.issubdtype(labels.dtype, np.integer)
-    return _Lines(labels + 2 if numbered else np.arange(len(labels)) + 2, name)
-
-
-class _Lines(dict[int, str]):
-    """Phrases such as «row 17 of sales.csv», made only when an error needs one."""
-
-    def __init__(self, numbers: npt.NDArray[np.int64], name: str) -> None:
-        super().__init__()
-        self._numbers = numbers
-        self._name = name
-
-    def __missing__(self, position: int) -> str:
-        return f"row {self._numbers[position]} of {self._name}"
-
-
-def _identifiers(table: pd.DataFrame, lines: dict[int, str], name: str) -> pd.Series:
-    if "unique_id" not in table.columns:
-        return pd.Series(Path(name).stem, index=table.index, dtype=object)
-    # Each name once, however many rows share it; a missing one has the code -1.
-    codes, found = pd.factorize(table["unique_id"])
-    stripped = np.array([*(str(one).strip() for one in found), ""], dtype=object)
-    names = pd.Series(stripped[codes], index=table.index, dtype=object)
-    empty = _first(names == "")
-    if empty is not None:
-        raise SeriesError(f"Expected a name in column 'unique_id', {lines[empty]} has none.")
-    return names
-
-
-def _stamps(column: pd.Series, lines: dict[int, str]) -> pd.Series:
-    stamps: pd.Series
-    if isinstance(column.dtype, pd.DatetimeTZDtype):
-        stamps = column.dt.tz_convert("UTC").dt.tz_localize(None)
-    elif pd.api.types.is_datetime64_dtype(column.dtype):
-        stamps = column
-    else:
-        stamps = _parsed_stamps(column, lines)
-    missing = _first(stamps.isna())
-    if missing is not None:
-        raise SeriesError(
-            "Expected a date and hour such as '2026-01-31 13:00' in column 'ds', received: "
-            f"{_quoted(column, missing)} in {lines[missing]}."
-        )
-    return stamps.astype("datetime64[ns]")
-
-
-def _parsed_stamps(column: pd.Series, lines: dict[int, str]) -> pd.Series:
-    text = column.astype("string").str.strip()
-    zoned = text.str.contains(OFFSET_AT_END, regex=True, na=False) & text.str.contains(
-        ":", na=False
-    )
-    if zoned.any() and not zoned.all():
-        odd = _first(zoned != bool(zoned.iloc[0])) or 0
-        raise SeriesError(
-            "Expected the dates in column 'ds' to be all with a UTC offset or all without, "
-            f"received both: {_quoted(column, 0)} in {lines[0]}, {_quoted(column, odd)} in "
-            f"{lines[odd]}."
-        )
-    stamps = pd.to_datetime(
-        text.where(text.str.len() >= 8), format="ISO8601", errors="coerce", utc=True
-    )
-    return stamps.dt.tz_localize(None)
-
-
-def _values(column: pd.Series, lines: dict[int, str]) -> pd.Series:
-    if pd.api.types.is_numeric_dtype(column.dtype) and not pd.api.types.is_bool_dtype(column.dtype):
-        values = column.astype(np.float64)
-    else:
-        text = column.astype("string").str.strip()
-        # As floats from the start: whole numbers alone would take no decimal ones beside them.
-        values = pd.to_numeric(text, errors="coerce").astype("Float64")
-        values = values.fillna(pd.to_numeric(_point_for_comma(text), errors="coerce"))
-        known = ~(text.isna() | text.str.lower().isin(UNKNOWN))
-        bad = _first(known & values.isna())
-        if bad is not None:
-            raise SeriesError(
-                f"Expected a column 'y' with numbers, received: {_quoted(column, bad)} in "
-                f"{lines[bad]}."
-            )
-        values = values.astype(np.float64)
-    infinite = _first(values.abs() == np.inf)
-    if infinite is not None:
-        raise SeriesError(
-            f"Expected finite numbers in column 'y', received: {_quoted(column, infinite)} in "
-            f"{lines[infinite]}."
-        )
-    return values
-
-
-def _point_for_comma(text: pd.Series) -> pd.Series:
-    """Decimal commas as points, where one comma is all there is (`1,234.5` stays an error)."""
-    single = text.str.fullmatch(r"[+-]?\d+,\d+").fillna(False)
-    return text.where(~single).mask(single, text.str.replace(",", ".", regex=False))
-
-
-def _first(flags: pd.Series) -> int | None:
-    """Position of the first true flag."""
-    positions = np.flatnonzero(flags.to_numpy(dtype=bool))
-    return int(positions[0]) if positions.size else None
-
-
-def _quoted(column: pd.Series, position: int) -> str:
-    value: Hashable = column.iloc[position]
-    text = "nothing" if value is None or value is pd.NA else repr(str(value))
-    return text if len(text) <= 40 else text[:37] + "...'"
+def _newest_offsets(frame: pd.DataFrame, table: Table) -> dict[str, int]:
+    codes, found = pd.factorize(frame["unique_id"])
+    order = np.lexsort((frame["ds"].to_numpy(), codes))
+    newest = order[np.r_[np.flatnonzero(np.diff(codes[order])), len(order) - 1]]
+    cells = table.frame["ds"]
+    return {str(found[codes[at]]): columns.utc_offset(cells.iloc[at]) for at in newest}
 
 
 def _without_duplicates(frame: pd.DataFrame) -> pd.DataFrame:
@@ -392,15 +261,34 @@ def _without_duplicates(frame: pd.DataFrame) -> pd.DataFrame:
     distinct = doubled.groupby(["unique_id", "ds"], sort=False)["y"].nunique()
     conflicts = distinct[distinct > 1]
     if len(conflicts):
-        unique_id, stamp = conflicts.index[0]
-        here = (doubled["unique_id"] == unique_id) & (doubled["ds"] == stamp)
-        received = ", ".join(f"{value:g}" for value in doubled.loc[here, "y"].dropna()[:3])
-        raise SeriesError(
-            f"Expected one value at each stamp, series '{unique_id}' has several at {stamp}: "
-            f"{received}. Keep one, or sum or average them. (Stamps like this: {len(conflicts)}.)"
-        )
+        raise SeriesError(_in_conflict(doubled, conflicts))
     known_first = frame.sort_values(["unique_id", "ds", "y"], na_position="last")
-    return known_first.drop_duplicates(["unique_id", "ds"], ignore_index=True)
+    kept = known_first.drop_duplicates(["unique_id", "ds"], ignore_index=True)
+    unknown = int(frame["y"].isna().sum() - kept["y"].isna().sum())
+    same = len(frame) - len(kept) - unknown
+    said = [f"{were(same, 'repeated row')} kept once, as the values are the same."] * (same > 0)
+    if unknown:
+        said.append(f"{were(unknown, 'empty value')} dropped beside another row of that time.")
+    kept.attrs = {**frame.attrs, "notes": Sentences([*notes(frame), *said])}
+    return kept
+
+
+def _in_conflict(doubled: pd.DataFrame, conflicts: pd.Series) -> str:
+    """What is to be said of timestamps with several values."""
+    unique_id, stamp = conflicts.index[0]
+    here = (doubled["unique_id"] == unique_id) & (doubled["ds"] == stamp)
+    received = ", ".join(repr(float(value)) for value in doubled.loc[here, "y"].dropna()[:3])
+    hours = pd.DatetimeIndex(conflicts.index.get_level_values("ds")).floor("h").unique()
+    one_a_day = len(hours) == len(hours.floor("D").unique())
+    clocks = (
+        "If clocks went back then (the end of daylight saving time), write timestamps with their "
+        "UTC offset, or in UTC. Else keep"
+    )
+    return (
+        f"Expected one value at each stamp, series {columns.quoted(unique_id)} has several at "
+        f"{stamp}: {received}. {clocks if one_a_day and hours.hour.max() <= 3 else 'Keep'} one, or "
+        f"sum or average them. (Stamps like this: {len(conflicts)}.)"
+    )
 
 
 def _check_grid(
