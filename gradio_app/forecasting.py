@@ -20,7 +20,7 @@ DAY = timedelta(days=1)
 FINEST = 1e-3
 """Of what a history varies by: finer differences are the model's noise."""
 WHOLE = 0.1
-"""What whole numbers are told without decimals below."""
+"""Bands that are narrower say that a whole number is sure."""
 
 
 @dataclass(frozen=True)
@@ -53,21 +53,27 @@ class Forecast:
         return self.values[:, self.contract.median]
 
     @cached_property
+    def noise(self) -> float:
+        """Differences up to which values are the same beside what the history varies by."""
+        known = self.window.known
+        return FINEST * (float(np.ptp(known)) or self.window.largest)
+
+    @cached_property
     def places(self) -> int | None:
         """Decimals that sentences tell, negative for tens and more; None where nothing varies.
 
-        As fine as the bands are wide, but no finer than makes sense beside the history's own
-        numbers: a model's 168.99999 for a history of 169 is 169.
+        As fine as the bands are wide, but no finer than makes sense beside the history: a model's
+        168.99999 for a history of 169 is 169.
         """
         known = self.window.known
-        varied = float(np.ptp(known)) or self.window.largest
         widest = float(np.median(np.ptp(self.values, axis=1))) or float(np.ptp(self.median))
-        finest = max(widest, FINEST * varied)
+        finest = max(widest, self.noise)
         if not finest > 0:
             return None
-        if finest < WHOLE and (known == np.rint(known)).all():
-            return 0
-        return 1 - math.floor(math.log10(finest))
+        places = 1 - math.floor(math.log10(finest))
+        # Whole numbers need decimals for bands of less than one alone, as of some a day.
+        whole = not WHOLE <= widest < 1 and (known == np.rint(known)).all()
+        return min(0, places) if whole else places
 
     @cached_property
     def bands(self) -> list[Band]:

@@ -40,16 +40,22 @@ window.fetch = async (address, options) => {
   try {
     const received = await ask(address, options);
     if (received.ok) return received;
-    return Response.json(await answer(sentence(await received.text())));
+    return Response.json(await answer(await sentence(received)));
   } catch {
     return Response.json(await answer("The page cannot be reached. Please try again in a moment."));
   }
 };
 
-// What was told, as JSON or plainly.
-function sentence(text) {
+// What was told, as JSON or plainly; a proxy's own page is for nobody to read here.
+async function sentence(received) {
+  const text = await received.text();
+  if (received.headers.get("content-type")?.startsWith("text/html")) {
+    if (received.status === 413) return "This is larger than this service takes.";
+    return `The service answers with status ${received.status}. Please try again in a moment.`;
+  }
   try {
-    return JSON.parse(text).error;
+    const {error, detail} = JSON.parse(text);
+    return error ?? detail;
   } catch {
     return text;
   }

@@ -54,7 +54,8 @@ def _shared(address: str) -> str:
         "image:alt": "A series, its forecast, and the bands in which it will lie",
     }
     return (
-        f'<title>Kalecast</title><meta name="description" content="{TAGLINE}" />'
+        '<title>Kalecast</title><link rel="icon" href="favicon.ico" />'
+        f'<meta name="description" content="{TAGLINE}" />'
         '<meta name="twitter:card" content="summary_large_image" />'
         + "".join(f'<meta property="og:{key}" content="{text}" />' for key, text in tags.items())
     )

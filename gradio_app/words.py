@@ -72,7 +72,7 @@ def clock(forecast: Forecast) -> str:
 
 def reading(forecast: Forecast, told: Told) -> str:
     """A forecast in one sentence: its peak, when, and how sure that is."""
-    if _is_flat(forecast.median):
+    if float(np.ptp(forecast.median)) <= forecast.noise:
         return f"Level at about {told.median[0]} throughout.{_sure(forecast, told, 0)}"
     peak = int(forecast.median.argmax())
     stamps = forecast.stamps(1, forecast.horizon)
