@@ -11,11 +11,14 @@ from contextlib import asynccontextmanager
 import metrics
 from coalescing import Asker
 from outcomes import Overloaded, Unacceptable
+from request_bodies import SMALL
 from settings import Settings
 from starlette.requests import ClientDisconnect, Request
 
-MOST_BODY_BYTES = 64 * 1024 * 1024
-"""Bytes of bodies in memory at a time: three of the largest uploads, or 10,000 forecasts'."""
+MOST_BODY_BYTES = 48 * 1024 * 1024
+"""Bytes of bodies in memory at a time: two of the largest uploads, or 10,000 forecasts'."""
+KEPT_FREE = 16 * 1024 * 1024
+"""Bytes more, for small bodies alone."""
 
 
 class Admission:
@@ -48,29 +51,48 @@ class Admission:
                 come in time.
             Overloaded: too many bytes are in memory already.
         """
-        parts: list[bytes] = []
+        body = _Body()
         try:
-            await self._read(request, largest, parts)
-            yield b"".join(parts)
+            await self._read(request, largest, body)
+            yield body.whole()
         finally:
-            self._body_bytes -= sum(map(len, parts))
+            self._body_bytes -= body.size
 
-    async def _read(self, request: Request, largest: int, parts: list[bytes]) -> None:
-        size = 0
+    async def _read(self, request: Request, largest: int, body: "_Body") -> None:
         try:
             async with asyncio.timeout(self._seconds):
                 async for part in request.stream():
-                    parts.append(part)
-                    size += len(part)
+                    body.add(part)
                     self._body_bytes += len(part)
-                    _check(size, largest)
-                    if self._body_bytes > MOST_BODY_BYTES:
+                    _check(body.size, largest)
+                    # The largest of all must not keep the many small ones out.
+                    most = MOST_BODY_BYTES + (KEPT_FREE if body.size <= SMALL else 0)
+                    if self._body_bytes > most:
                         metrics.REFUSALS.labels("bodies").inc()
                         raise Overloaded("too many bytes of bodies")
         except TimeoutError:
             raise Unacceptable(408, f"Expected a body within {self._seconds:g} s.") from None
         except ClientDisconnect:
             raise Unacceptable(400, "Expected a whole body.") from None
+
+
+class _Body:
+    """What has come of a body; in few copies, as it may be large."""
+
+    def __init__(self) -> None:
+        self.size = 0
+        self._parts: list[bytes] = []
+
+    def add(self, part: bytes) -> None:
+        """Add what came."""
+        self.size += len(part)
+        self._parts.append(part)
+
+    def whole(self) -> bytes:
+        """All of it, which is then kept by whoever asked for it alone."""
+        whole = self._parts[0] if len(self._parts) == 1 else b"".join(self._parts)
+        self._parts.clear()
+        return whole
 
 
 def _check(size: int, largest: int) -> None:

@@ -5,13 +5,14 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
+import background
 import markup
 import orjson
 import words
 from admission import Admission
 from forecast_client import ModelServer
 from forecasting import Forecast, forecast
-from history import History, parse_history, shown
+from history import shown
 from outcomes import (
     BUSY,
     BUSY_SECONDS,
@@ -22,15 +23,12 @@ from outcomes import (
     Unacceptable,
     problem_of,
 )
+from reading import Reader
+from request_bodies import LARGEST_QUESTION
 from starlette.requests import Request
 from starlette.responses import Response
 
-from kalecast.series import SeriesError
-
 logger = logging.getLogger(__name__)
-
-LARGEST_BODY = 512 * 1024
-FIELDS = {"history", "start", "horizon"}
 
 PREVIEW = Path(__file__).with_name("preview.png").read_bytes()
 
@@ -58,9 +56,10 @@ def answer(result: Forecast) -> dict[str, Any]:
 class PlainRoutes:
     """The plain routes; whatever goes wrong in them is answered as JSON."""
 
-    def __init__(self, server: ModelServer, admission: Admission) -> None:
+    def __init__(self, server: ModelServer, admission: Admission, reader: Reader) -> None:
         self._server = server
         self._admission = admission
+        self._reader = reader
         self.forecast = _guarded(self._forecast)
         self.model = _guarded(self._model)
         self.ready = _guarded(self._ready)
@@ -71,8 +70,8 @@ class PlainRoutes:
         if kind != "application/json":
             told = f"Expected the Content-Type application/json, received: {shown(kind)}."
             raise Unacceptable(415, told)
-        async with self._admission.body(request, LARGEST_BODY) as body:
-            history, horizon = _question(body)
+        async with self._admission.body(request, LARGEST_QUESTION) as body:
+            history, horizon = await self._reader.question(body)
         return json_response(answer(await forecast(self._server, asker, history, horizon)))
 
     async def _model(self, _: Request) -> Response:
@@ -87,7 +86,9 @@ class PlainRoutes:
         )
 
     async def alive(self, _: Request) -> Response:
-        """The process runs."""
+        """The process runs, and all that it does in the background."""
+        if background.ended:
+            return json_response({"status": "ended: " + ", ".join(background.ended)}, 503)
         return json_response({"status": "alive"})
 
     async def example(self, _: Request) -> Response:
@@ -136,28 +137,3 @@ def _guarded(handler: Handler) -> Handler:
             return told(problem)
 
     return guarded
-
-
-def _question(content: bytes) -> tuple[History, int | None]:
-    """History and horizon out of a body."""
-    try:
-        body = orjson.loads(content)
-    except orjson.JSONDecodeError:
-        raise SeriesError('Expected JSON such as {"history": "310, 295.5, 301.2"}.') from None
-    if not isinstance(body, dict):
-        raise SeriesError(f"Expected a JSON object, received: {shown(body)}.")
-    if unknown := sorted(body.keys() - FIELDS):
-        raise SeriesError(
-            f"Expected the fields history, start and horizon, received also: {shown(unknown[0])}."
-        )
-    history, start, horizon = body.get("history"), body.get("start"), body.get("horizon")
-    if not isinstance(history, str):
-        raise SeriesError(
-            "Expected history as one text of numbers such as '310, 295.5, 301.2', received: "
-            f"{shown(history)}."
-        )
-    if not isinstance(start, str | None):
-        raise SeriesError(f"Expected start as a text, received: {shown(start)}.")
-    if isinstance(horizon, bool) or not isinstance(horizon, int | None):
-        raise SeriesError(f"Expected horizon as a whole number, received: {shown(horizon)}.")
-    return parse_history(history, start or ""), horizon

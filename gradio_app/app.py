@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from callers import Callers
     from fastapi import FastAPI
     from forecast_client import ModelServer
+    from reading import Reader
 
 
 def build_app(settings: Settings, callers: "Callers") -> "tuple[Application, Admission]":
@@ -38,20 +39,24 @@ def build_app(settings: Settings, callers: "Callers") -> "tuple[Application, Adm
     import uploads
     from admission import Admission
     from api import PlainRoutes
-    from application import Application, Route
+    from application import Application, Gradio, Route
     from forecast_client import ModelServer
+    from gradio_queue import GradioQueue
     from page import build_page
     from page_event import PageEvent
+    from reading import Reader
     from samples import Samples
     from theme import share_as
 
     server = ModelServer(settings)
     admission = Admission(settings)
     samples = Samples(settings.sample_data)
-    page, event = build_page(settings, server, samples.names)
-    plain = PlainRoutes(server, admission)
-    files = uploads.Uploads(server, admission)
-    shown = page_route.PageRoute(event, PageEvent(server, samples), admission)
+    reader, keys = Reader(settings.deadline), settings.token_keys
+    page, function = build_page(settings, server, reader, samples.names)
+    plain = PlainRoutes(server, admission, reader)
+    files = uploads.Uploads(server, admission, reader, keys)
+    event = PageEvent(server, samples, reader, keys, function)
+    shown = page_route.PageRoute(event, admission)
     routes = {
         "/api/forecast": Route("POST", plain.forecast, check=callers.program_asks),
         "/api/model": Route("GET", plain.model, check=callers.program),
@@ -73,13 +78,19 @@ def build_app(settings: Settings, callers: "Callers") -> "tuple[Application, Adm
     }
     uploads.guard_files(page)
     share_as(settings.public_url)
-    gradio = _mounted(page, settings, server, callers)
-    application = Application(routes, gradio, settings, callers.visitor, admission)
+    queue = GradioQueue(page) if settings.offers_client else None
+    mounted = _mounted(page, settings, server, callers, reader)
+    gradio = Gradio(mounted, callers.visitor, queue)
+    application = Application(routes, gradio, settings.root_path, admission)
     return application, admission
 
 
 def _mounted(
-    page: "gr.Blocks", settings: Settings, server: "ModelServer", callers: "Callers"
+    page: "gr.Blocks",
+    settings: Settings,
+    server: "ModelServer",
+    callers: "Callers",
+    reader: "Reader",
 ) -> "FastAPI":
     """Gradio's own application around a page."""
     import gradio as gr
@@ -89,7 +100,7 @@ def _mounted(
 
     @contextlib.asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        async with server, callers.followed():
+        async with server, callers.followed(), reader.ready():
             yield
 
     # The interactive documentation would load its scripts from elsewhere.

@@ -12,16 +12,20 @@ from dataclasses import dataclass
 import api
 import metrics
 from admission import Admission
-from outcomes import Problem, TurnedAway
-from settings import Settings
+from gradio_queue import GradioQueue
+from outcomes import Overloaded, Problem, TurnedAway, Unacceptable, problem_of
+from request_bodies import LARGEST_QUESTION, check_brackets
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from kalecast.series import SeriesError
 
 # Of Gradio's addresses, which are many and more with each release, those that are needed: by the
 # page in a browser, and by Gradio's client for programs.
 PAGE = r"/(?:config|theme\.css|favicon\.ico|(?:assets|static)/.+)?"
 CLIENT = r"/gradio_api/(?:info|queue/(?:join|data)|(?:run|call)/[\w/-]+)"
+QUEUED = re.compile(r"/gradio_api/(?:queue/join|call/[\w/-]+)")
 
 CLOSE = (b"connection", b"close")
 
@@ -48,36 +52,44 @@ class Route:
     """Whether it is answered even then."""
 
 
+@dataclass(frozen=True)
+class Gradio:
+    """What answers the rest that there is."""
+
+    answer: ASGIApp
+    check: Check
+    """Of who asks it."""
+    queue: GradioQueue | None
+    """Where its own client may forecast."""
+
+
 class Application:
     """The ASGI application.
 
     Args:
         routes: what is answered here, by path.
-        gradio: what answers the rest that there is.
-        settings: among them whether Gradio's own client may forecast, and below which path.
-        check: of who asks Gradio.
+        gradio: what answers the rest.
+        root: the path below which all is, empty for none.
         admission: how much is taken on.
     """
 
     def __init__(
         self,
         routes: Mapping[str, Route],
-        gradio: ASGIApp,
-        settings: Settings,
-        check: Check,
+        gradio: Gradio,
+        root: str,
         admission: Admission,
     ) -> None:
-        self._root = settings.root_path
+        self._root = root
         self._routes = routes
         self._gradio = gradio
-        self._gradios = re.compile(f"{PAGE}|{CLIENT}" if settings.offers_client else PAGE)
-        self._check = check
+        self._gradios = re.compile(f"{PAGE}|{CLIENT}" if gradio.queue else PAGE)
         self._admission = admission
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request, or pass it on."""
         if scope["type"] != "http":
-            await self._gradio(scope, receive, send)
+            await self._gradio.answer(scope, receive, send)
             return
         if self._root:
             scope = _below(self._root, scope)
@@ -117,12 +129,38 @@ class Application:
             response = RedirectResponse(f"{self._root}/")
         elif not self._gradios.fullmatch(scope["path"]):
             response = api.told(Problem(404, "There is no such address here."))
-        elif problem := _refusal(self._check, scope):
+        elif problem := _refusal(self._gradio.check, scope):
             response = PlainTextResponse(problem.text, problem.status, problem.headers)
+        elif scope["method"] in ("GET", "HEAD"):  # of which Gradio reads no body
+            await self._gradio.answer(scope, receive, send)
+            return
         else:
-            await self._gradio(scope, receive, send)
+            await self._pass_on(scope, receive, send)
             return
         await response(scope, receive, send)
+
+    async def _pass_on(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Let Gradio answer a request whose body is within bounds."""
+        try:
+            async with self._admission.body(Request(scope, receive), LARGEST_QUESTION) as body:
+                check_brackets(body)
+                queue = self._gradio.queue
+                if queue and QUEUED.match(scope["path"]) and queue.is_full():
+                    metrics.REFUSALS.labels("Gradio's queue").inc()
+                    raise Overloaded("too many events in Gradio's queue")
+                await self._gradio.answer(scope, _replayed(body, receive), send)
+        except (SeriesError, Unacceptable, Overloaded) as error:
+            await api.told(problem_of(error))(scope, receive, send)
+
+
+def _replayed(body: bytes, receive: Receive) -> Receive:
+    """The messages of a request whose body has been read."""
+    messages: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
+
+    async def replay() -> Message:
+        return messages.pop() if messages else await receive()
+
+    return replay
 
 
 def _below(root: str, scope: Scope) -> Scope:

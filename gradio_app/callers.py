@@ -11,10 +11,14 @@ import logging
 import math
 import time
 from collections.abc import AsyncIterator
+from functools import partial
 from pathlib import Path
 
+import background
 import customers
 import metrics
+import replicas
+import watched_file
 from keyring import Keyring
 from outcomes import Problem, TurnedAway
 from quotas import Buckets, Quota
@@ -56,8 +60,13 @@ class Callers:
     @contextlib.asynccontextmanager
     async def followed(self) -> AsyncIterator[None]:
         """Know of new keys and replicas while the block runs."""
-        followed = [self._replicas.follow()] + ([self._file.follow()] if self._file else [])
-        tasks = [asyncio.create_task(follow) for follow in followed]
+        tasks = []
+        if self._replicas.is_followed:
+            seconds = replicas.LOOK_SECONDS
+            tasks.append(background.repeated(self._replicas.look, seconds, "replicas"))
+        if self._file:
+            look, seconds = partial(asyncio.to_thread, self._file.look), watched_file.LOOK_SECONDS
+            tasks.append(background.repeated(look, seconds, "customers"))
         try:
             yield
         finally:

@@ -7,14 +7,18 @@ lone forecast waits for nobody and a rush fills each request. How much that gain
 
 import asyncio
 import copy
+import logging
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import background
 import metrics
 from outcomes import Overloaded, Refused
+
+logger = logging.getLogger(__name__)
 
 LEAST_TIME = 0.5
 """Seconds that a forecast needs: with less left it is not asked for any more."""
@@ -96,7 +100,9 @@ class Coalescer[Item, Answer]:
         waiting = _Waiting(item, asker, asyncio.get_running_loop().create_future())
         self._queue.append(waiting)
         if len(self._requests) < self._most_requests:
-            self._requests.add(asyncio.create_task(self._work()))
+            task = asyncio.create_task(self._work(), name="coalescer")
+            task.add_done_callback(background.note_failure)
+            self._requests.add(task)
         return await waiting.answer
 
     async def _work(self) -> None:
@@ -119,7 +125,7 @@ class Coalescer[Item, Answer]:
             now = time.monotonic()
             if now + LEAST_TIME > waiting.asker.deadline:
                 waiting.answer.set_exception(_refusal("too late"))
-            elif now - waiting.since > GONE_AFTER and await waiting.asker.is_gone():
+            elif now - waiting.since > GONE_AFTER and await _is_gone(waiting.asker):
                 waiting.answer.set_exception(_refusal("customer gone"))
             else:
                 batch.append(waiting)
@@ -142,6 +148,14 @@ class Coalescer[Item, Answer]:
             for waiting, answer in zip(batch, answers, strict=True):
                 if not waiting.answer.done():
                     waiting.answer.set_result(answer)
+
+
+async def _is_gone(asker: Asker) -> bool:
+    try:
+        return await asker.is_gone()
+    except Exception:  # one of whom nothing can be learned must not end the work for all
+        logger.exception("Whether a customer is still there cannot be told")
+        return True
 
 
 def _fail(batch: Sequence[_Waiting[Any, Any]], error: Exception) -> None:

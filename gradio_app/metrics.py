@@ -68,4 +68,21 @@ CIRCUIT_OPEN = Gauge(
     ["address"],
     registry=REGISTRY,
 )
+READERS_ENDED = Counter(
+    "kalecast_page_readers_ended",
+    "Processes that ended although the page needed them to read files.",
+    registry=REGISTRY,
+)
+BACKGROUND_FAILED = Counter(
+    "kalecast_page_background_failed",
+    "Looks of background tasks that failed.",
+    ["task"],
+    registry=REGISTRY,
+)
+BACKGROUND_ENDED = Counter(
+    "kalecast_page_background_ended",
+    "Background tasks that ended although the page served.",
+    ["task"],
+    registry=REGISTRY,
+)
 ProcessCollector(registry=REGISTRY)

@@ -8,14 +8,15 @@ from typing import Any
 
 import gradio as gr
 import markup
+import orjson
 import words
 from api import answer
 from coalescing import Asker
 from forecast_client import ModelServer
 from forecasting import forecast
-from history import parse_history
 from outcomes import problem_of
-from page_event import FILE, PASTE, SAMPLE
+from reading import Reader
+from request_bodies import FILE, PASTE, SAMPLE
 from settings import Settings
 
 FIRST_HORIZON = 48
@@ -23,7 +24,7 @@ FIRST_HORIZON = 48
 
 
 def build_page(
-    settings: Settings, server: ModelServer, samples: list[str]
+    settings: Settings, server: ModelServer, reader: Reader, samples: list[str]
 ) -> tuple[gr.Blocks, int]:
     """The page as Gradio Blocks, to be mounted, and the number of its event."""
     with gr.Blocks(title="Kalecast", analytics_enabled=False, fill_width=True) as page:
@@ -59,7 +60,7 @@ def build_page(
             api_visibility="private",
         )
         if settings.offers_client:
-            gr.api(_for_clients(settings, server), api_name="forecast", queue=False)
+            gr.api(_for_clients(settings, server, reader), api_name="forecast", queue=False)
     return page, event["id"]
 
 
@@ -129,7 +130,7 @@ def _answered_elsewhere(*_: Any) -> None:
     raise gr.Error("Please use the page, or /api/forecast.", print_exception=False)
 
 
-def _for_clients(settings: Settings, server: ModelServer) -> Any:
+def _for_clients(settings: Settings, server: ModelServer, reader: Reader) -> Any:
     """The same forecast for programs that speak Gradio's protocol."""
 
     async def forecast_series(history: str, start: str = "", horizon: int = 0) -> dict:
@@ -141,8 +142,9 @@ def _for_clients(settings: Settings, server: ModelServer) -> Any:
             horizon: values ahead, 0 for as many as the model can.
         """
         try:
-            found = parse_history(history, start)
             asker = Asker.within(settings.deadline)
+            asked = orjson.dumps({"history": history, "start": start})
+            found, _ = await reader.question(asked)
             return answer(await forecast(server, asker, found, horizon or None))
         except Exception as error:
             raise gr.Error(problem_of(error).text, print_exception=False) from None

@@ -1,73 +1,191 @@
-"""Reading: a process of its own for uploaded files, so that the page goes on meanwhile.
+"""Reading: what customers send that is large is read in processes of its own.
 
-A table of 20 MB takes one and a half seconds, in which a thread would keep Python's lock from the
-page for tenths of a second at a time. A file that takes more memory than there is ends this process
-and not the page.
+One process waits with all libraries loaded and forks a child for each file or body, which costs
+a few milliseconds. So each has a limit of memory and a deadline of its own, what it took is given
+back when it ends, and nothing of one customer's is there when the next one's is read. `Lane`s
+bound how many there are at a time: together with the page they stay below its pod's memory,
+before whose limit the kernel would end the page as well.
 """
 
 import asyncio
-import multiprocessing
+import contextlib
+import logging
 import os
-import signal
-import threading
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
+import pickle
+import socket
+import sys
+from asyncio.subprocess import Process
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
-from upload_token import problem_token, token_of
+import background
+import metrics
+from history import History
+from outcomes import Overloaded
+from reader_process import Job
+from request_bodies import SMALL, Body, question
 
-FILES_A_PROCESS = 50
-"""After which a new one begins: what a large table took of memory is not all given back."""
+from kalecast.series import SeriesError
 
-GAVE_UP = "This file could not be read here. Please try again, or choose a smaller one."
+logger = logging.getLogger(__name__)
+
+PROGRAM = Path(__file__).with_name("reader_process.py")
+
+SECRET_PREFIXES = ("AWS_", "KALECAST_")
+"""Variables of the environment that a reader has no use for."""
+ONE_THREAD = {
+    **{f"{name}_NUM_THREADS": "1" for name in ("OMP", "OPENBLAS", "ARROW_IO")},
+    # Arrow's own allocators would reserve a gigabyte, which counts.
+    "ARROW_DEFAULT_MEMORY_POOL": "system",
+}
+
+START_SECONDS = 10.0
+"""Until a process has loaded its libraries, on a busy machine."""
+PAUSE_SECONDS = 1.0
+"""Before another one is started for one that ended."""
+
+GAVE_UP = (
+    "This takes more memory or time to read than there is here. Please send less of it, such as "
+    "the newest few weeks."
+)
+
+
+@dataclass(frozen=True)
+class Lane:
+    """Bounds of what is read beside each other."""
+
+    at_once: int
+    memory: int
+    """Bytes that each may take."""
+    seconds: float
+    """Within which each must be read; what is read in time takes a quarter of it."""
+
+
+SHORT = Lane(2, 48 * 2**20, 4.0)
+"""For pasted text, tokens, and files up to `SHORT_FILE` bytes."""
+SHORT_FILE = 1024 * 1024
+LONG = Lane(1, 224 * 2**20, 20.0)
+"""For larger ones: 20 MB take 2 to 4 s of a core that nobody else wants."""
 
 
 class Reader:
-    """The process; it is started by the first file."""
+    """The process that waits, and those that read.
 
-    def __init__(self) -> None:
-        self._pool = self._new()
-        self._files = 0
+    Args:
+        patience: seconds that a body waits for others of its lane.
+    """
 
-    async def token(self, file: str, content: bytes, most: int) -> str:
-        """The token of a file, as `upload_token.token_of` makes it; one file at a time."""
-        self._renew()
-        pool = self._pool
+    def __init__(self, patience: float) -> None:
+        self._patience = patience
+        self._free = {lane: asyncio.Semaphore(lane.at_once) for lane in (SHORT, LONG)}
+        self._control: socket.socket | None = None
+        self._process: Process | None = None
+
+    @contextlib.asynccontextmanager
+    async def ready(self) -> AsyncIterator[None]:
+        """Keep a process waiting while the block runs."""
+        await self._start()
+        keeping = background.started(self._keep(), "reader")
         try:
-            return await asyncio.get_running_loop().run_in_executor(
-                pool, token_of, file, content, most
+            yield
+        finally:
+            keeping.cancel()
+            if self._control:
+                self._control.close()  # at which it ends, and its children with it
+
+    async def question(self, body: Body) -> tuple[History, int | None]:
+        """What a program asks for: as `request_bodies.question`, and here if it is small."""
+        if len(body) <= SMALL:
+            return question(body)
+        return await self.read(SHORT, question, body)
+
+    async def read[Answer](
+        self, lane: Lane, function: Callable[..., Answer], body: Body, *args: Any
+    ) -> Answer:
+        """What a function makes of a body, in a process of its own.
+
+        Args:
+            lane: bounds of its memory and time.
+            function: of a module, which `reader_process` loads.
+            body: its first argument.
+            args: further ones.
+
+        Raises:
+            SeriesError, Unacceptable: the function did.
+            SeriesError: it took too much memory or time.
+            Overloaded: too many others are being read.
+        """
+        async with self._turn(lane):
+            job = pickle.dumps(Job(lane.memory, lane.seconds, function, args, len(body)))
+            try:
+                async with asyncio.timeout(lane.seconds + START_SECONDS):
+                    answer = await self._answer(job, body)
+            except TimeoutError:  # a child would have ended before: nobody forks any
+                if self._process:
+                    self._process.kill()
+                answer = SeriesError(GAVE_UP)
+            except (OSError, EOFError):
+                metrics.REFUSALS.labels("reader").inc()
+                answer = SeriesError(GAVE_UP)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer  # type: ignore[no-any-return]
+
+    @contextlib.asynccontextmanager
+    async def _turn(self, lane: Lane) -> AsyncIterator[None]:
+        free = self._free[lane]
+        try:
+            await asyncio.wait_for(free.acquire(), self._patience)
+        except TimeoutError:
+            metrics.REFUSALS.labels("reader busy").inc()
+            raise Overloaded("too many others are being read") from None
+        try:
+            yield
+        finally:
+            free.release()
+
+    async def _answer(self, job: bytes, body: Body) -> Any:
+        loop = asyncio.get_running_loop()
+        ours, theirs = socket.socketpair()
+        with ours:
+            ours.setblocking(False)
+            with theirs:
+                if self._control is None:
+                    raise EOFError
+                socket.send_fds(self._control, [b"j"], [theirs.fileno()])
+            await loop.sock_sendall(ours, job)
+            await loop.sock_sendall(ours, body)
+            received = bytearray()
+            while part := await loop.sock_recv(ours, 256 * 1024):
+                received += part
+        if not received:
+            raise EOFError
+        return pickle.loads(received)
+
+    async def _keep(self) -> None:
+        """Start another process for each that ends, for ever."""
+        while True:
+            if self._process:
+                status = await self._process.wait()
+                logger.error("The process that reads files ended with %s; another starts.", status)
+                metrics.READERS_ENDED.inc()
+            await asyncio.sleep(PAUSE_SECONDS)
+            try:
+                await self._start()
+            except OSError as error:
+                self._process = None
+                logger.error("No process that reads files can be started: %s", error)
+
+    async def _start(self) -> None:
+        ours, theirs = socket.socketpair()
+        ours.setblocking(False)
+        kept = {k: v for k, v in os.environ.items() if not k.startswith(SECRET_PREFIXES)}
+        with theirs:
+            self._process = await asyncio.create_subprocess_exec(
+                sys.executable, str(PROGRAM), stdin=theirs, env=kept | ONE_THREAD
             )
-        except BrokenProcessPool:
-            # Of those who waited for it the first one starts another.
-            if pool is self._pool:
-                self._pool = self._new()
-            return problem_token(GAVE_UP)
-
-    def _renew(self) -> None:
-        # Not by the pool's own max_tasks_per_child: Python 3.12 may wait for ever then (gh-115634).
-        self._files += 1
-        if self._files % FILES_A_PROCESS == 0:
-            self._pool.shutdown(wait=False)
-            self._pool = self._new()
-
-    @staticmethod
-    def _new() -> ProcessPoolExecutor:
-        # Not forked: this process has threads and connections.
-        spawned = multiprocessing.get_context("spawn")
-        return ProcessPoolExecutor(1, spawned, initializer=_begin)
-
-
-LESS_URGENT = 10
-"""Of the scheduler's niceness: who waits for a forecast comes first."""
-
-
-def _begin() -> None:
-    os.nice(LESS_URGENT)
-    # Ctrl-C is for the page, which ends this process in order, or dies and takes it along.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_end_with_the_page, daemon=True).start()
-
-
-def _end_with_the_page() -> None:
-    if page := multiprocessing.parent_process():
-        page.join()
-        os._exit(1)
+        if self._control:
+            self._control.close()
+        self._control = ours

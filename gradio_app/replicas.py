@@ -18,13 +18,9 @@ class Replicas:
 
     def __init__(self, named: str) -> None:
         self._name = "" if named.isdecimal() else named
+        self.is_followed = bool(self._name)
+        """Whether their number may change."""
         self.count = int(named) if named.isdecimal() else 1
-
-    async def follow(self) -> None:
-        """Count them again and again, where it is a name; for ever."""
-        while self._name:
-            await self.look()
-            await asyncio.sleep(LOOK_SECONDS)
 
     async def look(self) -> None:
         """Count them once; where the name is not known, there are as many as before."""

@@ -4,17 +4,18 @@ They are not on a grid yet, as the grid's step is the model's and another model 
 most lie on one already, and then no table library is needed to make a history of them.
 """
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 import orjson
 import pandas as pd
-from forecasting import step_of
 from history import MOST_VALUES, History
 
-from kalecast.series import SPARSEST, SeriesError, notes, tidy
+from kalecast.series import SPARSEST, SeriesError, frequency_step, notes, tidy
 
 KEPT = 1008
 """Rows kept of a series, where the model does not look further back: six weeks of hours."""
@@ -34,6 +35,8 @@ class Rows:
     """Nanoseconds from each row to the next: one number if always the same, else a JSON list."""
     values: str
     """A JSON list, null where unknown. Text, so that only the series that is wanted is parsed."""
+    utc_offset: int | None = None
+    """Minutes east of UTC of the newest stamp as the file had it; None where it had none."""
 
     def history(self, frequency: str) -> History:
         """The series on the grid of a model's frequency.
@@ -44,12 +47,12 @@ class Rows:
         values = _array(self.values, np.float64)
         if not values.size:
             raise SeriesError("Expected rows of data, received none.")
-        step = step_of(frequency)
+        step = _step(frequency)
         known = np.count_nonzero(~np.isnan(values))
         if self.steps == _nanoseconds(step) and known >= SPARSEST * len(values):
             start = EPOCH + timedelta(microseconds=self.first // 1000)
-            return History(values, start, self.name)
-        return on_grid(self._table(values), frequency)
+            return History(values, start, self.name, utc_offset=self.utc_offset)
+        return replace(on_grid(self._table(values), frequency), utc_offset=self.utc_offset)
 
     def _table(self, values: np.ndarray[Any, Any]) -> pd.DataFrame:
         count = len(values) - 1
@@ -83,7 +86,7 @@ def on_grid(table: pd.DataFrame, frequency: str) -> History:
     )
 
 
-def newest_rows(table: pd.DataFrame, most: int) -> list[Rows]:
+def newest_rows(table: pd.DataFrame, most: int) -> Iterator[Rows]:
     """The newest rows of each series of a table, in the order in which the series come.
 
     Args:
@@ -100,13 +103,24 @@ def newest_rows(table: pd.DataFrame, most: int) -> list[Rows]:
         np.split(table["y"].to_numpy()[order], ends),
         strict=True,
     )
-    return [_rows(str(name), stamps[-most:], values[-most:]) for name, stamps, values in parts]
+    offsets = table.attrs.get("utc_offsets", {})
+    for name, stamps, values in parts:
+        yield _rows(str(name), stamps[-most:], values[-most:], offsets.get(name))
 
 
-def _rows(name: str, stamps: np.ndarray[Any, Any], values: np.ndarray[Any, Any]) -> Rows:
+def _rows(
+    name: str, stamps: np.ndarray[Any, Any], values: np.ndarray[Any, Any], offset: int | None
+) -> Rows:
     steps = np.diff(stamps)
-    same = steps.size and (steps == steps[0]).all()
-    return Rows(name, int(stamps[0]), int(steps[0]) if same else _json(steps), _json(values))
+    same = bool(steps.size and (steps == steps[0]).all())
+    step = int(steps[0]) if same else _json(steps)
+    return Rows(name, int(stamps[0]), step, _json(values), offset)
+
+
+@lru_cache(maxsize=8)
+def _step(frequency: str) -> timedelta:
+    step: timedelta = frequency_step(frequency).to_pytimedelta()
+    return step
 
 
 def _nanoseconds(step: timedelta) -> int:

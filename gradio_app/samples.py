@@ -1,6 +1,7 @@
 """Samples: the series that the page offers to whoever brings none."""
 
 import logging
+from collections.abc import Iterator
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
@@ -52,7 +53,7 @@ class Samples:
         return replace(self._series[name].history(frequency), title=words.label(name))
 
 
-def _first(table: pd.DataFrame) -> list[Rows]:
+def _first(table: pd.DataFrame) -> Iterator[Rows]:
     names = table["unique_id"].unique()[:MOST_SAMPLES]
     most = min(MOST_VALUES, max(KEPT, MOST_ROWS // len(names)))
     return newest_rows(table[table["unique_id"].isin(names)], most)

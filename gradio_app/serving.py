@@ -1,6 +1,5 @@
 """Serving: two listeners on one event loop, customers' and operators', and how they end."""
 
-import asyncio
 import contextlib
 import math
 import resource
@@ -11,6 +10,7 @@ from collections.abc import Iterator
 from functools import partial
 from types import FrameType
 
+import background
 import metrics
 import uvicorn
 from admission import Admission
@@ -46,9 +46,10 @@ async def serve(
     """
     customers = _Customers(application, admission, settings)
     counters = _Server(_config(_counters, settings, lifespan="off"))
-    served = asyncio.create_task(counters.serve([operators])) if operators else None
+    served = background.started(counters.serve([operators]), "counters") if operators else None
     await customers.serve([listener])
     if served:
+        served.remove_done_callback(background.note_end)
         counters.should_exit = True
         await served
 

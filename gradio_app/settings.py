@@ -2,10 +2,13 @@
 
 import os
 import re
+import secrets
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
+
+from kalecast.signing import SignatureError, keys_from
 
 PROJECT = Path(__file__).resolve().parent.parent
 
@@ -45,10 +48,12 @@ class Settings:
     """The file of customers and their keys; without one programs need none."""
     signed_in_header: str = ""
     """The header, in small letters, in which a proxy names who is signed in; empty for no proxy."""
-    gradio_client: bool = True
+    gradio_client: bool = False
     """Whether Gradio's client for programs may forecast too; its queue is not for thousands."""
     page_quota: int = 120
     """Forecasts and uploads a minute that a signed-in person may ask for."""
+    token_keys: tuple[bytes, ...] = field(default_factory=lambda: (secrets.token_bytes(32),))
+    """Of uploads' tokens: the first signs, each opens. All replicas of a page need the same."""
     quota_replicas: str = "1"
     """Replicas that share the quotas: their number, or a name that has an address for each."""
 
@@ -69,6 +74,7 @@ class Settings:
         port = _number(given, "KALECAST_PAGE_PORT", int, cls.port, 1, 65535)
         root_path = _root_path(given, "KALECAST_ROOT_PATH")
         here = f"http://{'127.0.0.1' if host in ('0.0.0.0', '::') else host}:{port}{root_path}"
+        tokens = _token_keys(given)
         servers = given.get("MODEL_SERVER_URL", ",".join(cls.model_servers)).split(",")
         return cls(
             model_servers=tuple(_address("MODEL_SERVER_URL", server) for server in servers),
@@ -94,8 +100,9 @@ class Settings:
             drain=_number(given, "KALECAST_DRAIN_SECONDS", float, cls.drain, 0, 600),
             customers=Path(given["KALECAST_CUSTOMERS"]) if "KALECAST_CUSTOMERS" in given else None,
             signed_in_header=_header(given, "KALECAST_SIGNED_IN_HEADER"),
-            gradio_client=_switch(given, "KALECAST_GRADIO_CLIENT"),
+            gradio_client=_switch(given, "KALECAST_GRADIO_CLIENT", cls.gradio_client),
             page_quota=_number(given, "KALECAST_PAGE_QUOTA", int, cls.page_quota, 1, 1_000_000),
+            **({"token_keys": tokens} if tokens else {}),
             quota_replicas=_replicas(given, "KALECAST_QUOTA_REPLICAS", cls.quota_replicas),
         )
 
@@ -136,11 +143,18 @@ def _header(given: Mapping[str, str], name: str) -> str:
     return text
 
 
-def _switch(given: Mapping[str, str], name: str) -> bool:
-    text = given.get(name, "on").lower()
+def _switch(given: Mapping[str, str], name: str, default: bool) -> bool:
+    text = given.get(name, "on" if default else "off").lower()
     if text not in ("on", "off"):
         raise SettingsError(f"Expected {name} as on or off, received: {text!r}")
     return text == "on"
+
+
+def _token_keys(given: Mapping[str, str]) -> tuple[bytes, ...]:
+    try:
+        return keys_from(given, "KALECAST_TOKEN_KEY")
+    except SignatureError as error:
+        raise SettingsError(str(error)) from error
 
 
 def _replicas(given: Mapping[str, str], name: str, default: str) -> str:

@@ -12,8 +12,8 @@ from kalecast.series import SeriesError, read_series
 from kalecast.table_files import LONGEST_LINE
 
 LARGEST_FILE = 20 * 1024 * 1024
-MOST_ROWS = 2_000_000
-"""Rows of a file: more than a CSV of that size has, so what is refused is a Parquet file."""
+MOST_ROWS = 1_000_000
+"""Rows of a file: what a CSV of that size has with 20 bytes a row."""
 SPREADSHEETS = {".xlsx", ".xls", ".xlsm", ".ods", ".numbers"}
 COLUMNS = {"unique_id", "ds", "y"}
 STAMPED = re.compile(r"\"?(?:\d{4}[-/.]\d{1,2}[-/.]\d{1,2}|\d{1,2}[-/.]\d{1,2}[-/.]\d{4})(?!\d)")

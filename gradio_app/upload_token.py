@@ -1,59 +1,85 @@
 """Tokens: an uploaded table as a text that the browser keeps and sends back.
 
 So no replica keeps a customer's data, any of them can answer the next event, and a request
-cannot name a file, as there are none. What comes back is input like any other: whoever sends a
-token may have made it up.
+cannot name a file, as there are none. A token is signed, and nothing of one that this page or
+another replica of it did not sign is unpacked.
+
+What is signed is compressed with gzip, and has lines: first what holds for the file, then a
+series a line, each of tab-separated JSON. So one series is found without parsing the others, and
+whoever reads a token needs little more memory than for that series.
 """
 
-import zlib
+import gzip
+import hmac
+import io
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from binascii import Error as NoBase64
-from dataclasses import astuple, dataclass
-from typing import Any
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import orjson
-from rows import LAST_NANOSECOND, Rows, newest_rows
+import pandas as pd
+from rows import Rows, newest_rows
 from tables import read_table
 
+from kalecast import series
 from kalecast.series import SeriesError
 
 PREFIX = "kalecast-table-1."
+PROBLEM = b"problem: "
+"""How a token begins, once decoded, that holds a sentence for who sent it and is not signed."""
 
 LARGEST_TOKEN = 4 * 1024 * 1024
 LARGEST_CONTENT = 16 * 1024 * 1024
 """Bytes of a token's content: twice what the largest file makes."""
 MOST_SERIES = 100_000
 """Series of a file: with more, each would have less than 40 bytes of the largest token."""
+MOST_CHOICES = 500
+"""Series that are offered by name; the name of another can be typed."""
 
 LONGEST_NAME = 200
 LONGEST_PROBLEM = 600
+MOST_NOTES = 20
+
+SIGNATURE_BYTES = 32
 
 CHOOSE_AGAIN = "Please choose your file again."
+
+Keys = Sequence[bytes]
+"""The first signs; what any of them has signed is opened."""
+
+
+class TooLarge(Exception):
+    """A token's content is larger than was to be unpacked."""
 
 
 @dataclass(frozen=True)
 class Upload:
-    """What an uploaded file held."""
+    """What an uploaded file held, and one of its series."""
 
-    file: str
-    series: dict[str, Rows]
+    names: tuple[str, ...]
+    """The first `MOST_CHOICES` of its series."""
+    count: int
+    """How many there are."""
+    notes: tuple[str, ...]
+    chosen: Rows
 
 
-def token_of(file: str, content: bytes, most: int) -> str:
+def token_of(content: bytes, file: str, most: int, keys: Keys) -> str:
     """The token of a file; where it is no table of series, the token says why.
 
     Args:
-        file: the file's name.
-        content: its bytes.
+        content: the file's bytes.
+        file: its name.
         most: rows kept of each series.
+        keys: to sign with.
     """
     try:
         table = read_table(content, file)
         count = table["unique_id"].nunique()
-        series = newest_rows(table, most) if count <= MOST_SERIES else []
-        held = orjson.dumps({"file": file[-LONGEST_NAME:], "series": [astuple(s) for s in series]})
-        token = _packed(held)
-        if not series or max(len(token) / LARGEST_TOKEN, len(held) / LARGEST_CONTENT) > 1:
+        packed = _packed(table, most) if count <= MOST_SERIES else None
+        token = _signed(packed, keys) if packed else ""
+        if not 0 < len(token) <= LARGEST_TOKEN:
             raise SeriesError(
                 f"{file} holds too much for this page: {count:,} series. Please choose a "
                 "file with fewer, or ask series by series as it says below for programs."
@@ -65,56 +91,102 @@ def token_of(file: str, content: bytes, most: int) -> str:
 
 def problem_token(text: str) -> str:
     """The token of an upload that held nothing to forecast, which says why."""
-    return _packed(orjson.dumps({"problem": text[:LONGEST_PROBLEM]}))
+    return PREFIX + _letters(PROBLEM + text[:LONGEST_PROBLEM].encode())
 
 
-def opened(token: str) -> Upload:
+def opened(token: str, wanted: str | None, keys: Keys, most: int = LARGEST_CONTENT) -> Upload:
     """What a token holds.
+
+    Args:
+        token: as the browser sent it.
+        wanted: name of a series; the first one comes where there is none of that name.
+        keys: of whom it may be signed.
+        most: bytes that may be unpacked.
 
     Raises:
         SeriesError: the uploaded file was no table of series, or this is no token.
+        TooLarge: there is more in it.
     """
-    try:
-        content = _unpacked(token)
-        problem = content.get("problem")
-        series = [_rows(*fields) for fields in content.get("series", [])[:MOST_SERIES]]
-        upload = Upload(str(content.get("file"))[:LONGEST_NAME], {s.name: s for s in series})
-    except (ValueError, TypeError, AttributeError, zlib.error):
-        raise SeriesError(CHOOSE_AGAIN) from None
-    if problem or not series:
-        raise SeriesError(str(problem or CHOOSE_AGAIN)[:LONGEST_PROBLEM])
-    return upload
+    packed = _checked(token, keys)
+    names: list[str] = []
+    exactly, chosen, count = orjson.dumps(wanted), b"", 0
+    lines = _lines(packed, most)
+    (notes,) = orjson.loads(next(lines))
+    for count, line in enumerate(lines, 1):
+        name = line.partition(b"\t")[0]
+        if count <= MOST_CHOICES:
+            names.append(orjson.loads(name))
+        if count == 1 or name == exactly:
+            chosen = line
+    return Upload(tuple(names), count, tuple(notes), _rows(chosen))
 
 
-def _rows(name: Any, first: Any, steps: Any, values: Any) -> Rows:
-    if not (isinstance(name, str) and isinstance(values, str)):
-        raise TypeError("expected texts")
-    for number in (first, *([] if isinstance(steps, str) else [steps])):
-        if not isinstance(number, int) or abs(number) > LAST_NANOSECOND:
-            raise TypeError("expected nanoseconds")
-    return Rows(name, first, steps, values)
+def _packed(table: pd.DataFrame, most: int) -> bytes | None:
+    """What is signed, or nothing where it is more than a token holds."""
+    packed = io.BytesIO()
+    with gzip.GzipFile(fileobj=packed, mode="wb", compresslevel=6, mtime=0) as content:
+        content.write(orjson.dumps([_notes(table)]))
+        for rows in newest_rows(table, most):
+            content.write(b"\n" + _line(rows))
+            if content.tell() > LARGEST_CONTENT or packed.tell() > LARGEST_TOKEN:
+                return None
+    return packed.getvalue()
 
 
-def _packed(content: bytes) -> str:
-    return PREFIX + urlsafe_b64encode(zlib.compress(content)).decode().rstrip("=")
+def _notes(table: pd.DataFrame) -> list[str]:
+    return [note[:LONGEST_PROBLEM] for note in series.notes(table)[:MOST_NOTES]]
 
 
-def _unpacked(token: str) -> Any:
-    """The content of a token, none of it held to be true.
+def _line(rows: Rows) -> bytes:
+    row = orjson.dumps([rows.first, rows.steps, rows.utc_offset])
+    return b"\t".join((orjson.dumps(rows.name), row, rows.values.encode()))
+
+
+def _rows(line: bytes) -> Rows:
+    name, row, values = line.split(b"\t")
+    first, steps, utc_offset = orjson.loads(row)
+    return Rows(orjson.loads(name), first, steps, values.decode(), utc_offset)
+
+
+def _lines(packed: bytes, most: int) -> Iterator[bytes]:
+    left = most
+    with gzip.GzipFile(fileobj=io.BytesIO(packed)) as content:
+        while line := content.readline(left + 1):
+            left -= len(line)
+            if left < 0:
+                raise TooLarge
+            yield line.rstrip(b"\n")
+
+
+def _signed(content: bytes, keys: Keys) -> str:
+    return PREFIX + _letters(hmac.digest(keys[0], content, "sha256") + content)
+
+
+def _letters(content: bytes) -> str:
+    return urlsafe_b64encode(content).decode().rstrip("=")
+
+
+def _checked(token: str, keys: Keys) -> bytes:
+    """What is signed in a token.
 
     Raises:
-        ValueError, zlib.error: it is no token, or one too large.
+        SeriesError: it is none, or was not signed here; or it holds a sentence, then this one.
     """
+    content = _decoded(token)
+    if content.startswith(PROBLEM):
+        text = content.removeprefix(PROBLEM).decode(errors="replace")
+        raise SeriesError(text[:LONGEST_PROBLEM] or CHOOSE_AGAIN)
+    signature, signed = content[:SIGNATURE_BYTES], content[SIGNATURE_BYTES:]
+    if not any(hmac.compare_digest(hmac.digest(key, signed, "sha256"), signature) for key in keys):
+        raise SeriesError(CHOOSE_AGAIN)
+    return signed
+
+
+def _decoded(token: str) -> bytes:
     if not token.startswith(PREFIX) or len(token) > LARGEST_TOKEN:
-        raise ValueError("no token")
-    packed = token.removeprefix(PREFIX).encode()
+        raise SeriesError(CHOOSE_AGAIN)
     try:
-        compressed = urlsafe_b64decode(packed + b"=" * (-len(packed) % 4))
-    except NoBase64 as error:
-        raise ValueError("no token") from error
-    inflated = zlib.decompressobj()
-    # Bounded, as a few bytes may ask for gigabytes.
-    content = inflated.decompress(compressed, LARGEST_CONTENT)
-    if not inflated.eof:
-        raise ValueError("cut off, or too large")
-    return orjson.loads(content)
+        letters = token.removeprefix(PREFIX).encode("ascii")
+        return urlsafe_b64decode(letters + b"=" * (-len(letters) % 4))
+    except (NoBase64, UnicodeEncodeError):
+        raise SeriesError(CHOOSE_AGAIN) from None

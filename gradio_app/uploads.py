@@ -10,49 +10,48 @@ request naming `/etc/passwd` as its upload would have it copied to where Gradio 
 from, and read. And it fetches addresses that a request names as files.
 """
 
-import asyncio
-from collections.abc import AsyncGenerator
-from pathlib import Path, PurePath
+from pathlib import Path
 
 import gradio as gr
+import request_bodies
 from admission import Admission
 from api import json_response
 from forecast_client import ModelServer
 from gradio.blocks import Block
 from outcomes import BUSY, BUSY_SECONDS, Overloaded, Problem, ServiceDown, Unacceptable
-from reading import Reader
+from reading import LONG, SHORT, SHORT_FILE, Reader
+from request_bodies import LARGEST_FORM
 from rows import KEPT
-from starlette.datastructures import UploadFile
-from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import Request
 from starlette.responses import Response
-from tables import LARGEST_FILE
-from upload_token import CHOOSE_AGAIN, problem_token
+from upload_token import CHOOSE_AGAIN, Keys, problem_token
+
+from kalecast.series import SeriesError
 
 PATH = "/gradio_api/upload"
 PROGRESS_PATH = "/gradio_api/upload_progress"
-
-LARGEST_BODY = LARGEST_FILE + 64 * 1024
-"""The largest file, and what a form puts around it."""
-
-SLICE = 256 * 1024
-"""Bytes of a form that are looked through before others get their turn."""
 
 
 class Uploads:
     """The routes."""
 
-    def __init__(self, server: ModelServer, admission: Admission) -> None:
+    def __init__(
+        self, server: ModelServer, admission: Admission, reader: Reader, keys: Keys
+    ) -> None:
         self._server = server
         self._admission = admission
-        self._reader = Reader()
+        self._reader = reader
+        self._keys = keys
 
     async def upload(self, request: Request) -> Response:
         """Take a file; the answer is the list of one token."""
         try:
-            async with self._admission.body(request, LARGEST_BODY) as body:
-                file, content = await _file(request, body)
-                token = await self._reader.token(file, content, await self._kept())
+            async with self._admission.body(request, LARGEST_FORM) as body:
+                lane = LONG if len(body) > SHORT_FILE else SHORT
+                told = request.headers.raw, await self._kept(), self._keys
+                token = await self._reader.read(lane, request_bodies.form_token, body, *told)
+        except SeriesError as error:
+            token = problem_token(str(error))
         except Overloaded:
             return busy()
         except Unacceptable as error:
@@ -78,32 +77,6 @@ def busy() -> Response:
 def refused(problem: Problem) -> Response:
     """Such a token for who may not ask."""
     return json_response([problem_token(problem.text)], headers=problem.headers)
-
-
-class _InMemory(MultiPartParser):
-    spool_max_size = LARGEST_BODY  # larger ones would go to disk
-
-
-async def _file(request: Request, body: bytes) -> tuple[str, bytes]:
-    """Name and content of the one file in a form.
-
-    Raises:
-        Unacceptable: it is no such form.
-    """
-
-    async def stream() -> AsyncGenerator[bytes, None]:
-        for at in range(0, len(body), SLICE):
-            yield body[at : at + SLICE]
-            await asyncio.sleep(0)
-
-    try:
-        form = await _InMemory(request.headers, stream(), max_files=1, max_fields=1).parse()
-    except (MultiPartException, KeyError) as error:
-        raise Unacceptable(400, f"Expected a form with one file: {error}.") from None
-    file = form.get("files")
-    if not isinstance(file, UploadFile):
-        raise Unacceptable(400, "Expected a form with one file in its field 'files'.")
-    return PurePath(file.filename or "your file").name, await file.read()
 
 
 def guard_files(page: gr.Blocks) -> None:

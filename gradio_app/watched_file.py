@@ -1,6 +1,5 @@
 """A file that is read again when it changes, as Secrets mounted by Kubernetes do."""
 
-import asyncio
 import logging
 import os
 from collections.abc import Callable
@@ -33,12 +32,6 @@ class WatchedFile[Content]:
         self._read = read
         self._seen: Version | None = None
         self.content: Content = self._opened()
-
-    async def follow(self) -> None:
-        """Look after it for ever, beside the event loop."""
-        while True:
-            await asyncio.sleep(LOOK_SECONDS)
-            await asyncio.to_thread(self.look)
 
     def look(self) -> None:
         """Take over what has changed."""

@@ -98,16 +98,22 @@ def _verify_signature(content: bytes, signature: bytes | None, keys: Keys) -> No
         )
 
 
-def keys_from(environment: Mapping[str, str] = os.environ) -> tuple[bytes, ...]:
+def keys_from(
+    environment: Mapping[str, str] = os.environ, variable: str = KEY_VARIABLE
+) -> tuple[bytes, ...]:
     """The keys that the environment names; none where it names none.
+
+    Args:
+        environment: the variables.
+        variable: the one that holds them, or with `_FILE` at its end names their file.
 
     Raises:
         SignatureError: the file with them cannot be read, or a key is too short.
     """
-    text = environment.get(KEY_VARIABLE, "")
-    source, path = KEY_VARIABLE, environment.get(f"{KEY_VARIABLE}_FILE", "")
+    text = environment.get(variable, "")
+    source, path = variable, environment.get(f"{variable}_FILE", "")
     if not text and path:
-        source = f"the file of {KEY_VARIABLE}_FILE"
+        source = f"the file of {variable}_FILE"
         try:
             text = Path(path).read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:

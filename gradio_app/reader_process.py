@@ -1,0 +1,119 @@
+"""The process that reads what customers send: it waits, and forks a child for each.
+
+`reading.py` starts it with a socket as its standard input, over which it sends a socket for each
+job. It ends when the page does.
+"""
+
+import gc
+import os
+import pickle
+import resource
+import signal
+import socket
+import sys
+import traceback
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+LESS_URGENT = 10
+"""Of the scheduler's niceness: who waits for a forecast comes first."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """What a child is to do."""
+
+    memory: int
+    """Bytes that it may take, beyond what all have that was there before."""
+    seconds: float
+    function: Callable[..., Any]
+    arguments: tuple[Any, ...]
+    size: int
+    """Bytes of the body, its first argument."""
+
+
+def main() -> None:
+    """Fork a child for each socket that comes, until there is nobody to send one."""
+    # Ctrl-C is for the page, which ends in order and takes this process along.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody asks how a child ended
+    os.nice(LESS_URGENT)
+    _load()
+    # Arrow's own allocator, which is not used here, has a thread that a child does without.
+    warnings.simplefilter("ignore", DeprecationWarning)
+    control = socket.socket(fileno=0)
+    while True:
+        _, jobs, *_ = socket.recv_fds(control, 1, 1)
+        if not jobs:
+            return
+        if os.fork() == 0:
+            control.close()
+            _end_with_parent()
+            _work(socket.socket(fileno=jobs[0]))
+            os._exit(0)
+        os.close(jobs[0])
+
+
+def _load() -> None:
+    """Load what a job may need, so that all children share it."""
+    import pyarrow as pa
+    import pyarrow.parquet
+    import request_bodies  # noqa: F401
+
+    pa.set_cpu_count(1)
+    # Else the first collection in each child would copy what they share.
+    gc.collect()
+    gc.freeze()
+
+
+def _work(page: socket.socket) -> None:
+    with page, page.makefile("rb") as incoming:
+        job: Job = pickle.load(incoming)
+        # Both end the child from outside, whatever it is about; the page sees that no answer comes.
+        limit = _data_bytes() + job.memory
+        resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+        signal.setitimer(signal.ITIMER_REAL, job.seconds)
+        answer = _answer(job, incoming)
+        if answer is not None:
+            page.sendall(answer)
+
+
+def _answer(job: Job, incoming: BinaryIO) -> bytes | None:
+    from outcomes import Unacceptable
+
+    from kalecast.series import SeriesError
+
+    try:
+        body = bytearray(job.size)
+        incoming.readinto(body)  # type: ignore[attr-defined]
+        return pickle.dumps(job.function(body, *job.arguments), 5)
+    except (SeriesError, Unacceptable) as error:
+        return pickle.dumps(error.with_traceback(None))
+    except MemoryError:
+        return None
+    except Exception as error:
+        traceback.print_exc()
+        return pickle.dumps(RuntimeError(f"{job.function.__name__}: {type(error).__name__}"))
+
+
+def _data_bytes() -> int:
+    """What `RLIMIT_DATA` counts, of this process now."""
+    status = Path("/proc/self/status").read_text(encoding="ascii")
+    (line,) = (line for line in status.splitlines() if line.startswith("VmData:"))
+    return int(line.split()[1]) * 1024
+
+
+def _end_with_parent() -> None:
+    import ctypes
+
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
+
+
+if __name__ == "__main__":
+    main()

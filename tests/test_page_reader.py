@@ -1,0 +1,109 @@
+"""Reading in processes of its own: within memory and time, and not in each other's way.
+
+The page's modules run in the page's own environment, with functions to be read by that nobody
+could mistake for lawful ones.
+"""
+
+import json
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+from page_process import PYTHON, ROOT
+
+pytestmark = pytest.mark.slow
+
+JOBS = """
+import os, re, time
+
+def length(body): return len(body)
+def process(body): return os.getpid()
+def memory(body): return len(b"x" * 10**9)
+def texts(body): return len([str(number) for number in range(10**8)])
+def lock(body): return re.fullmatch(rb"(a+)+b", b"a" * 60)
+def end(body): os._exit(3)
+def fault(body): raise KeyError("of ours")
+def refusal(body):
+    from outcomes import Unacceptable
+    raise Unacceptable(413, "too much")
+"""
+
+RUN = """
+import asyncio, json, sys, time
+import jobs
+from outcomes import Overloaded, Unacceptable
+from reading import Reader, SHORT
+from kalecast.series import SeriesError
+
+async def told(reader, lane, name, body=b""):
+    begin = time.monotonic()
+    try:
+        answer = await reader.read(lane, getattr(jobs, name), body)
+    except (SeriesError, Unacceptable, Overloaded, RuntimeError) as error:
+        answer = type(error).__name__, str(error)
+    return answer, time.monotonic() - begin
+
+async def main():
+    reader = Reader(30.0)
+    async with reader.ready():
+        await told(reader, SHORT, "length")
+        print(json.dumps(await {}))
+
+asyncio.run(main())
+"""
+
+
+def run(folder: Path, what: str) -> Any:
+    """What an expression gives; of a job its answer, and the seconds that it took."""
+    (folder / "jobs.py").write_text(JOBS)
+    done = subprocess.run(
+        [PYTHON, "-c", RUN.replace("{}", what)],
+        cwd=ROOT / "gradio_app",
+        env={"PYTHONPATH": f"{folder}:{ROOT / 'gradio_app'}", "PATH": "/usr/bin:/bin"},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def test_a_body_arrives_whole(tmp_path: Path) -> None:
+    (length, _) = run(tmp_path, "told(reader, SHORT, 'length', bytes(21 * 2**20))")
+    assert length == 21 * 2**20
+
+
+@pytest.mark.parametrize("job", ["memory", "texts", "lock", "end"])
+def test_what_takes_too_much_is_ended_and_told(tmp_path: Path, job: str) -> None:
+    ((kind, text), seconds) = run(tmp_path, f"told(reader, SHORT, '{job}')")
+    assert kind == "SeriesError"
+    assert text.startswith("This takes more memory or time to read than there is here.")
+    assert seconds < 30
+
+
+def test_who_comes_beside_it_waits_for_none_of_it(tmp_path: Path) -> None:
+    together = ["lock", "length", "length", "length"]
+    jobs = ", ".join(f"told(reader, SHORT, '{job}')" for job in together)
+    answers = run(tmp_path, f"asyncio.gather({jobs})")
+    (locked, seconds), *others = answers
+    assert locked[0] == "SeriesError"
+    for length, other in others:
+        assert length == 0
+        assert other < seconds / 2
+
+
+def test_each_has_a_process_of_its_own(tmp_path: Path) -> None:
+    first, second = run(
+        tmp_path, "asyncio.gather(told(reader, SHORT, 'process'), told(reader, SHORT, 'process'))"
+    )
+    assert first[0] != second[0]
+
+
+def test_errors_arrive_as_they_were_raised(tmp_path: Path) -> None:
+    (refused, _), (fault, _) = run(
+        tmp_path, "asyncio.gather(told(reader, SHORT, 'refusal'), told(reader, SHORT, 'fault'))"
+    )
+    assert refused == ["Unacceptable", "too much"]
+    assert fault == ["RuntimeError", "fault: KeyError"]
