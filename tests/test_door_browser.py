@@ -193,6 +193,7 @@ def ask(door: Door, method: str, path: str, **headers: str) -> http.client.HTTPR
 ANSWERS = [
     ("GET", "/", 200),
     ("GET", "/favicon.ico", 200),
+    ("GET", "/preview.png", 200),
     ("GET", "/api/model", 200),
     ("GET", "/config", 404),
     ("GET", "/gradio_api/info", 404),
