@@ -22,7 +22,7 @@ import numpy as np
 import pandas as pd
 from results import write_results
 
-from kalecast.baselines import CLASSICAL, NAIVE, baseline_forecasts
+from kalecast.baselines import CLASSICAL, baseline_forecasts, naive_names
 from kalecast.evaluation import MODEL, mean_scores, own_forecasts, score_series
 from kalecast.export import draft_contract, export_model
 from kalecast.lifetime import end_in_order
@@ -122,7 +122,7 @@ def compare(
     for name in names:
         print(f"forecasting with {name} …", flush=True)
         began = time.perf_counter()
-        seen = None if name in NAIVE else arguments.weeks
+        seen = arguments.weeks if name in CLASSICAL else None
         theirs = baseline_forecasts(whole, contract, arguments.origins, [name], seen)
         seconds[name] = time.perf_counter() - began
         table = table.merge(theirs, on=["unique_id", "ds", "cutoff"], validate="1:1")
@@ -135,7 +135,9 @@ def main() -> None:
     whole, history = _parts(arguments)
     print(f"{history['unique_id'].nunique()} series, {len(history)} values to learn from")
     forecaster, train_seconds, parameters = train_as_the_pipeline(history, arguments)
-    names = [*NAIVE, *CLASSICAL] if arguments.slow else NAIVE
+    contract = forecaster.contract
+    naive = naive_names(contract.season, contract.frequency)
+    names = [*naive, *CLASSICAL] if arguments.slow else naive
     scores, seconds = compare(whole, history, forecaster, names, arguments)
     seconds[MODEL] += train_seconds
     if arguments.scores:

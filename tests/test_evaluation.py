@@ -8,7 +8,7 @@ import pytest
 from model_files import contract
 from sample_series import hourly_series
 
-from kalecast.baselines import NAIVE, available_cores, fill_by_season
+from kalecast.baselines import available_cores, fill_by_season, naive_names
 from kalecast.card import model_card
 from kalecast.evaluation import (
     MODEL,
@@ -21,11 +21,12 @@ from kalecast.evaluation import (
     score_series,
     summarise,
 )
-from kalecast.series import SeriesError
+from kalecast.series import SeriesError, notes
+from kalecast.usable import outliers
 from kalecast.windows import hold_out
 
 CONTRACT = contract()
-DAY, WEEK = NAIVE
+DAY, WEEK = naive_names(24, "h")
 
 
 def repeat_last_day(windows: np.ndarray) -> np.ndarray:
@@ -106,6 +107,126 @@ def test_the_gate_stops_what_is_not_better(mase: float, naive: float, margin: fl
         gate({"mase": mase, "mase_seasonal_naive": naive}, margin)
 
 
+def test_where_naive_is_exact_a_margin_below_zero_decides():
+    exact = {"mase": 0.05, "mase_seasonal_naive": 0.0}
+    assert "400.0 % " not in gate(exact, margin=-1000.0)
+    with pytest.raises(GateError, match="not comparable"):
+        gate(exact)
+
+
+def test_scores_are_compared_before_they_are_rounded():
+    verdict = gate({"mase": 3.9e-9, "mase_seasonal_naive": 4e-9})
+    assert "2.5 % better" in verdict and "MASE 3.9e-09 against 4e-09" in verdict
+
+
+SPIKES = {
+    "overflows of a counter": (dict.fromkeys((101, 460, 700), 2.0**32 / 1000)),
+    "one fill value": {500: 9.97e36},
+    "a fill value and its neighbours": dict.fromkeys(range(300, 320), 9.97e36),
+    "a negative one where it is judged": {1000: -1e12},
+    "two where it is judged": {1001: 65535.0, 1090: 65535.0},
+}
+
+
+@pytest.mark.parametrize("spikes", SPIKES.values(), ids=SPIKES.keys())
+def test_outliers_carry_no_score_and_are_named(spikes: dict[int, float]):
+    whole = hourly_series(count=3, hours=1100)
+    spiky = whole.copy()
+    at = np.array(list(spikes)) + 1100
+    spiky.loc[at, "y"] = list(spikes.values())
+    tables = [backtest(repeat_last_day, frame, CONTRACT, 5) for frame in (whole, spiky)]
+    means = []
+    for frame, table in zip((whole, spiky), tables, strict=True):
+        history, _ = hold_out(frame, 5 * 24)
+        scores = score_series(table, history, 24).set_index(["unique_id", "metric"])
+        means.append(scores.loc[("series_1", "mase"), WEEK])
+    assert means[1] == pytest.approx(means[0], rel=0.15)
+    (note,) = notes(tables[1])
+    first = spiky.loc[at.min()]
+    assert f"'series_1' ({len(at)}, the first {first['y']:.6g} at {first['ds']})" in note
+    assert notes(tables[0]) == []
+
+
+def test_peaks_that_return_and_new_levels_are_no_outliers():
+    rng = np.random.default_rng(0)
+    hours = np.arange(1000)
+    kettle = np.where(rng.uniform(size=1000) < 0.08, 2000.0, rng.uniform(0.0, 10.0, 1000))
+    daily = np.where(hours % 24 == 7, 5000.0, rng.uniform(0.0, 10.0, 1000))
+    level = np.where(hours < 700, rng.uniform(0.0, 1.0, 1000), 500.0 + rng.uniform(0.0, 1.0, 1000))
+    rare = np.where(hours % 37 == 0, 5.0, 0.0)
+    for values in (kettle, daily, level, rare):
+        assert not outliers(values, 24).any()
+
+
+@pytest.mark.parametrize("unknown", [48, 60])
+def test_series_unknown_where_they_are_judged_are_named_and_left_out(unknown: int):
+    frame = hourly_series(count=3)
+    newest = frame.groupby("unique_id").cumcount(ascending=False) < unknown
+    frame.loc[newest & (frame["unique_id"] == "series_1"), "y"] = np.nan
+    table = backtest(repeat_last_day, frame, CONTRACT, 2)
+    history, _ = hold_out(frame, 48)
+    scores = score_series(table, history, 24)
+    assert set(scores["unique_id"]) == {"series_0", "series_2"}
+    card = model_card(CONTRACT, table, scores)
+    assert "2 series" in card
+    assert "Not judged: 'series_1' (its newest 48 hours are unknown)." in card
+    frame.loc[newest, "y"] = np.nan
+    with pytest.raises(SeriesError, match="newest 48 hours of every series are unknown"):
+        backtest(repeat_last_day, frame, CONTRACT, 2)
+
+
+def test_a_series_without_a_scale_is_shown_as_such_and_not_as_zero():
+    frame = hourly_series(count=2)
+    constant = frame["unique_id"] == "series_0"
+    frame.loc[constant, "y"] = 3.0
+    frame.loc[frame.index[constant][[50, 90, 130]], "y"] = 2.0**32
+    table = backtest(repeat_last_day, frame, CONTRACT, 2)
+    history, _ = hold_out(frame, 48)
+    scores = score_series(table, history, 24)
+    card = model_card(CONTRACT, table, scores)
+    assert "`series_0`" not in card
+    assert "Not judged: 'series_0' (it hardly ever changes before the held-out steps)." in card
+
+
+def test_seasons_that_repeat_exactly_are_measured_by_their_steps():
+    frame = hourly_series(count=1)
+    frame["y"] = frame["ds"].dt.hour.astype(float)
+    table = backtest(lambda w: repeat_last_day(w) + 1.0, frame, CONTRACT, 2)
+    history, _ = hold_out(frame, 48)
+    summary = summarise(score_series(table, history, 24))
+    assert summary["mase_seasonal_naive"] == 0.0
+    assert summary["mase"] == pytest.approx(1 / history["y"].diff().abs().mean())
+
+
+@pytest.mark.parametrize(
+    ("season", "frequency", "names"),
+    [
+        (24, "h", ("SeasonalNaiveDay", "SeasonalNaiveWeek")),
+        (96, "15min", ("SeasonalNaiveDay", "SeasonalNaiveWeek")),
+        (8, "3h", ("SeasonalNaiveDay", "SeasonalNaiveWeek")),
+        (7, "D", ("SeasonalNaiveWeek", "SeasonalNaive7Weeks")),
+        (365, "D", ("SeasonalNaive365Days", "SeasonalNaive365Weeks")),
+        (12, "h", ("SeasonalNaive12Hours", "SeasonalNaive84Hours")),
+    ],
+)
+def test_naive_forecasts_are_called_what_they_are(season: int, frequency: str, names: tuple):
+    assert naive_names(season, frequency) == names
+
+
+def test_daily_values_are_judged_beside_weeks():
+    daily = hourly_series(count=2, hours=200)
+    daily["ds"] = daily["ds"].iloc[0] + (daily["ds"] - daily["ds"].iloc[0]) * 24
+    days = replace(CONTRACT, frequency="D", season=7, input_length=49, horizon=14)
+    table = backtest(lambda w: np.repeat(w[:, -14:, None], 5, axis=2), daily, days, 2)
+    assert models_of(table) == [MODEL, "SeasonalNaiveWeek", "SeasonalNaive7Weeks"]
+    history, _ = hold_out(daily, 28)
+    summary = summarise(score_series(table, history, 7))
+    assert np.isfinite(list(summary.values())).all()
+    card = model_card(days, table, score_series(table, history, 7))
+    assert "the next 14 days of a series from its newest 49 days" in card
+    assert "hour" not in card
+
+
 def test_baselines_see_gaps_filled_from_the_same_hour_before():
     frame = hourly_series(count=1, hours=72)
     frame.loc[[0, 30, 54], "y"] = np.nan
@@ -158,7 +279,7 @@ def test_the_card_says_what_the_model_is_and_where_it_fails(table):
     worst = scores[scores["metric"] == "mase"].nlargest(1, MODEL)["unique_id"].iloc[0]
     for part in (
         CONTRACT.version,
-        "next 24 steps",
+        "next 24 hours of a series from its newest 168 hours",
         "4 series, 5 cutoffs",
         f"Worst by MASE: `{worst}`",
     ):

@@ -2,17 +2,19 @@
 
 import math
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from kalecast.bundle import Contract
+from kalecast.steps import UNITS, step_seconds
 from kalecast.windows import SEASONS_A_CYCLE
 
-NAIVE = ("SeasonalNaiveDay", "SeasonalNaiveWeek")
-"""In every evaluation: the last day again, and the last week again."""
+NAIVE = "SeasonalNaive"
+"""How the names of the two begin that are in every evaluation: the last season again, and the last
+cycle of seven seasons."""
 CLASSICAL = ("MSTL-AutoETS", "MSTL-AutoARIMA", "AutoTheta")
 """Slow ones, which fit a model to each series."""
 
@@ -24,7 +26,7 @@ def baseline_forecasts(
     frame: pd.DataFrame,
     contract: Contract,
     test_windows: int,
-    names: Sequence[str] = NAIVE,
+    names: Sequence[str] = (),
     cycles: int | None = None,
 ) -> pd.DataFrame:
     """Forecast the newest steps of each series from rolling origins, a horizon apart.
@@ -33,8 +35,8 @@ def baseline_forecasts(
         frame: tidy series with the held-out steps at their ends; gaps are filled first.
         contract: horizon, season and frequency.
         test_windows: origins a series.
-        names: some of `NAIVE` and `CLASSICAL`.
-        cycles: so many weeks before each origin are looked at; all of them where left out.
+        names: some of `naive_names` and `CLASSICAL`; the naive ones where left out.
+        cycles: so many cycles of seven seasons before each origin are looked at; all of them where left out.
 
     Returns:
         `unique_id, ds, cutoff`, a column a baseline and its bounds, `<baseline>-lo-80` and so on.
@@ -42,11 +44,14 @@ def baseline_forecasts(
     from statsforecast import StatsForecast
     from statsforecast.models import SeasonalNaive
 
-    models = [_MODELS[name](name, contract.season) for name in names]
+    season, cycle = naive_names(contract.season, contract.frequency)
+    names = names or (season, cycle)
+    made = {season: _season, cycle: _cycle, **_CLASSICAL}
+    models = [made[name](name, contract.season) for name in names]
     forecasts: pd.DataFrame = StatsForecast(
         models,
         freq=contract.frequency,
-        n_jobs=1 if set(names) <= set(NAIVE) else available_cores(),
+        n_jobs=1 if set(names) <= {season, cycle} else available_cores(),
         fallback_model=SeasonalNaive(contract.season),
     ).cross_validation(
         h=contract.horizon,
@@ -56,12 +61,37 @@ def baseline_forecasts(
         input_size=cycles and cycles * SEASONS_A_CYCLE * contract.season,
         level=list(INTERVALS),
     )
-    day, week = NAIVE
-    if day in names and week in names:
-        # A series shorter than a week has no weekly forecast: the daily one stands in.
-        for column in [str(name) for name in forecasts if str(name).startswith(week)]:
-            forecasts[column] = forecasts[column].fillna(forecasts[column.replace(week, day)])
+    if season in names and cycle in names:
+        # A series shorter than a cycle has no forecast by it: the season's stands in.
+        for column in [str(name) for name in forecasts if str(name).startswith(cycle)]:
+            other = season + column.removeprefix(cycle)
+            forecasts[column] = forecasts[column].fillna(forecasts[other])
     return forecasts.drop(columns="y")
+
+
+def naive_names(season: int, frequency: str) -> tuple[str, str]:
+    """What the naive forecasts of one season and of seven are called.
+
+    `SeasonalNaiveDay` and `SeasonalNaiveWeek` of hours with a season of a day,
+    `SeasonalNaiveWeek` and `SeasonalNaive7Weeks` of days with a season of a week.
+    """
+    once, again = (_span(count, frequency) for count in (season, SEASONS_A_CYCLE * season))
+    return f"{NAIVE}{once}", f"{NAIVE}{again}"
+
+
+def naive_among(names: Iterable[str]) -> list[str]:
+    """Those of forecasts' names that are naive ones', of the shorter season first."""
+    return [name for name in names if name.startswith(NAIVE)]
+
+
+def _span(count: int, frequency: str) -> str:
+    """How long so many steps last, as part of a name: `Day`, `7Weeks`, `12Hours`."""
+    seconds = count * step_seconds(frequency)
+    for unit, size in UNITS.items():
+        if seconds and seconds % size == 0:
+            number = seconds // size
+            return unit.capitalize() if number == 1 else f"{number}{unit.capitalize()}s"
+    return f"{count}Steps"
 
 
 def available_cores(limit_file: Path = Path("/sys/fs/cgroup/cpu.max")) -> int:
@@ -88,13 +118,13 @@ def fill_by_season(frame: pd.DataFrame, season: int) -> pd.DataFrame:
     return filled
 
 
-def _day(name: str, season: int) -> Any:
+def _season(name: str, season: int) -> Any:
     from statsforecast.models import SeasonalNaive
 
     return SeasonalNaive(season, alias=name)
 
 
-def _week(name: str, season: int) -> Any:
+def _cycle(name: str, season: int) -> Any:
     from statsforecast.models import SeasonalNaive
 
     return SeasonalNaive(SEASONS_A_CYCLE * season, alias=name)
@@ -113,7 +143,6 @@ def _theta(name: str, season: int) -> Any:
     return AutoTheta(season_length=season, alias=name)
 
 
-_MODELS: dict[str, Callable[[str, int], Any]] = {
-    **dict(zip(NAIVE, (_day, _week), strict=True)),
-    **dict(zip(CLASSICAL, (_mstl, _mstl, _theta), strict=True)),
-}
+_CLASSICAL: dict[str, Callable[[str, int], Any]] = dict(
+    zip(CLASSICAL, (_mstl, _mstl, _theta), strict=True)
+)

@@ -8,6 +8,8 @@ import pandas as pd
 
 from kalecast.bundle import Contract
 from kalecast.evaluation import MODEL, calibration, mean_scores
+from kalecast.series import frequency_step, in_words, notes
+from kalecast.steps import span_in_words, steps_in_words
 
 
 def model_card(contract: Contract, table: pd.DataFrame, scores: pd.DataFrame) -> str:
@@ -15,26 +17,28 @@ def model_card(contract: Contract, table: pd.DataFrame, scores: pd.DataFrame) ->
 
     Args:
         contract: the model's.
-        table: as `evaluation.backtest` returns it.
+        table: as `evaluation.backtest` returns it, with its notes on what was not judged.
         scores: as `evaluation.score_series` returns them.
     """
     data = contract.trained_on
     sections = [
         f"# {contract.name}, version {contract.version}",
-        f"Forecasts the next {contract.horizon} steps (`{contract.frequency}`) of a series from "
-        f"its newest {contract.input_length}, with quantiles {_listed(contract.quantiles)}. Gaps "
-        f"are allowed; {contract.minimum_history} steps of history are the fewest that it was "
-        "tried with.",
+        f"Forecasts the next {_steps(contract, contract.horizon)} of a series from its newest "
+        f"{_steps(contract, contract.input_length)}, with quantiles "
+        f"{_listed(contract.quantiles)}. Gaps are allowed; a history of "
+        f"{_steps(contract, contract.minimum_history)} is the shortest that it was tried with.",
         "## For what",
-        "Series of the kind that it was trained on, with a rhythm of "
-        f"{contract.season} steps. It knows nothing of holidays, weather or prices, and nothing "
-        "that a series' own past does not show.",
+        f"Series of the kind that it was trained on, a value every "
+        f"{in_words(frequency_step(contract.frequency))}, with a rhythm of "
+        f"{_steps(contract, contract.season)}. It knows nothing of holidays, weather or "
+        "prices, and nothing that a series' own past does not show.",
         "## Trained on",
         f"{data.get('series')} series, {data.get('values')} values, {data.get('first')} to "
         f"{data.get('last')} (digest `{contract.data_fingerprint}`), with Kalecast "
         f"{contract.library_version}.",
         "## Judged on",
         f"{_judged_on(table)}, none of which it was trained on.",
+        *notes(table),
         _score_table(scores),
         "Actual values below each quantile: "
         + ", ".join(f"{share:.1%} below {at:g}" for at, share in calibration(table).items())
@@ -43,6 +47,14 @@ def model_card(contract: Contract, table: pd.DataFrame, scores: pd.DataFrame) ->
         _weakest(scores),
     ]
     return "\n\n".join(sections) + "\n"
+
+
+def _steps(contract: Contract, count: int) -> str:
+    """So many steps, and how long they last where their name does not say it: `96 quarter-hours
+    (24 hours)`.
+    """
+    steps, span = (words(count, contract.frequency) for words in (steps_in_words, span_in_words))
+    return steps if steps == span else f"{steps} ({span})"
 
 
 def _listed(numbers: tuple[float, ...]) -> str:

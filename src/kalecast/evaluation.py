@@ -6,20 +6,24 @@ Scores and baselines are Nixtla's (utilsforecast, statsforecast), on the table t
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
 
 import numpy as np
 import pandas as pd
 
-from kalecast.baselines import INTERVALS, NAIVE, baseline_forecasts
+from kalecast.baselines import INTERVALS, baseline_forecasts, naive_among
 from kalecast.bundle import Contract
 from kalecast.runtime import Windows
-from kalecast.series import SeriesError, frequency_step
+from kalecast.series import Sentences, SeriesError, frequency_step
+from kalecast.steps import steps_in_words
+from kalecast.usable import named, seasonal_scale, unjudged, without_outliers
 from kalecast.windows import SeriesStore
 
 MODEL = "Kalecast"
 CLASSICAL_WEEKS = 8
 """What the slow baselines see before each origin."""
+
+EXACT = 0.01
+"""MASE that a naive forecast without any error counts as having, in percentages of it."""
 
 BOUND = re.compile(r"-(?:lo|hi)-\d+$")
 
@@ -37,11 +41,11 @@ def backtest(
     test_windows: int,
     classical: Sequence[str] = (),
 ) -> pd.DataFrame:
-    """Forecast the newest hours of each series from rolling origins, a horizon apart.
+    """Forecast the newest steps of each series from rolling origins, a horizon apart.
 
     Args:
         forecast: from windows `(batch, input_length)` to `(batch, horizon, quantiles)`.
-        frame: tidy series with the held-out hours at their ends.
+        frame: tidy series with the held-out steps at their ends.
         contract: window, horizon, season and quantiles.
         test_windows: origins a series; together they cover `test_windows * horizon` steps.
         classical: further baselines beside the naive ones, such as `MSTL-AutoETS`. They look at
@@ -49,17 +53,24 @@ def backtest(
 
     Returns:
         `unique_id, ds, cutoff, y`, `Kalecast` and the baselines, each with its bounds at 80 and
-        95 % (`Kalecast-lo-80` and so on). Series too short for it are left out.
+        95 % (`Kalecast-lo-80` and so on). Series too short for it, or unknown where they would be
+        judged, are left out, and outliers count as unknown; its notes say which.
 
     Raises:
-        SeriesError: all series are too short.
+        SeriesError: all series are left out.
     """
-    frame = _long_enough(frame, contract, test_windows)
-    ours = own_forecasts(forecast, frame, contract, test_windows)
-    table = _beside(ours, baseline_forecasts(frame, contract, test_windows))
+    without = unjudged(frame, test_windows * contract.horizon, contract.season, contract.frequency)
+    frame = _judged(frame, contract, test_windows)
+    cleaned = frame.assign(y=without_outliers(frame, contract.season))
+    # The network gets the series as it is: that it bears outliers is a part of what is judged.
+    ours = own_forecasts(forecast, frame, contract, test_windows).drop(columns="y")
+    table = ours.merge(cleaned[["unique_id", "ds", "y"]], on=["unique_id", "ds"], how="left")
+    table = _beside(table, baseline_forecasts(cleaned, contract, test_windows))
     if classical:
-        slow = baseline_forecasts(frame, contract, test_windows, classical, CLASSICAL_WEEKS)
+        slow = baseline_forecasts(cleaned, contract, test_windows, classical, CLASSICAL_WEEKS)
         table = _beside(table, slow)
+    said = [*named("Not judged", without), *_outliers_in_words(frame, cleaned)]
+    table.attrs["notes"] = Sentences(said)
     return table
 
 
@@ -105,8 +116,9 @@ def score_series(table: pd.DataFrame, history: pd.DataFrame, season: int) -> pd.
 
     Args:
         table: as `backtest` returns it. Steps without a known value count nothing.
-        history: tidy series without the held-out hours; MASE and MSIS are scaled by their mean
-            absolute seasonal difference (Hyndman and Koehler 2006).
+        history: tidy series without the held-out steps; MASE and MSIS are scaled by their mean
+            absolute seasonal difference (Hyndman and Koehler 2006), as `usable.seasonal_scale`
+            has it.
         season: steps a season.
 
     Returns:
@@ -115,24 +127,21 @@ def score_series(table: pd.DataFrame, history: pd.DataFrame, season: int) -> pd.
         `msis_95` (the mean scaled interval score of the 95 % band, Gneiting and Raftery 2007).
     """
     from utilsforecast.evaluation import evaluate
-    from utilsforecast.losses import coverage, mase, smape, winkler_score
+    from utilsforecast.losses import coverage, mae, smape, winkler_score
 
     known = table[table["y"].notna()].drop(columns="cutoff")
     models = models_of(known)
-    train = history[history["unique_id"].isin(known["unique_id"].unique())]
-    errors = evaluate(
-        known[["unique_id", "ds", "y", *models]],
-        metrics=[partial(mase, seasonality=season), smape],
-        train_df=train,
-    ).set_index("unique_id")
+    errors = evaluate(known[["unique_id", "ds", "y", *models]], metrics=[mae, smape]).set_index(
+        "unique_id"
+    )
+    scale = seasonal_scale(history, season)
     of_metric = {metric: part[models] for metric, part in errors.groupby("metric")}
-    scores = {"mase": of_metric["mase"], "smape": of_metric["smape"] * 200.0}  # theirs ends at 1
+    scaled = of_metric["mae"].div(scale, axis=0).loc[of_metric["mae"].index]
+    scores = {"mase": scaled, "smape": of_metric["smape"] * 200.0}  # theirs ends at 1
     for level in INTERVALS:
         scores[f"coverage_{level}"] = coverage(known, models, level).set_index("unique_id")
-    difference = train.groupby("unique_id")["y"].diff(season).abs()
-    scale = difference.groupby(train["unique_id"]).mean()
     winkler = winkler_score(known, models, 95).set_index("unique_id")
-    scores["msis_95"] = winkler.div(scale, axis=0)
+    scores["msis_95"] = winkler.div(scale, axis=0).loc[winkler.index]
     parts = [part.assign(metric=metric).reset_index() for metric, part in scores.items()]
     joined: pd.DataFrame = pd.concat(parts, ignore_index=True)
     return joined[["unique_id", "metric", *models]].replace([np.inf, -np.inf], np.nan)
@@ -151,7 +160,7 @@ def summarise(scores: pd.DataFrame) -> dict[str, float]:
     """The mean scores that go into the contract and the pipeline's metrics."""
     of_model = mean_scores(scores).to_dict(orient="index")
     ours = of_model[MODEL]
-    naive = min((of_model[name] for name in NAIVE), key=lambda means: means["mase"])
+    naive = min((of_model[name] for name in naive_among(of_model)), key=lambda means: means["mase"])
     summary = {
         "mase": ours["mase"],
         "mase_seasonal_naive": naive["mase"],
@@ -161,7 +170,7 @@ def summarise(scores: pd.DataFrame) -> dict[str, float]:
         "msis_95": ours["msis_95"],
         "msis_95_seasonal_naive": naive["msis_95"],
     }
-    return {key: round(float(value), 6) for key, value in summary.items()}
+    return {key: float(value) for key, value in summary.items()}
 
 
 def calibration(table: pd.DataFrame) -> pd.Series:
@@ -192,30 +201,54 @@ def gate(scores: Mapping[str, float], margin: float = 0.0) -> str:
         GateError: it does not, by how much.
     """
     ours, naive = scores["mase"], scores["mase_seasonal_naive"]
-    better = 100.0 * (1.0 - ours / naive) if naive > 0 else float("nan")
-    figures = f"MASE {ours:.3f} against {naive:.3f}"
+    better = 100.0 * (naive - ours) / (naive or EXACT)
+    figures = f"MASE {_figure(ours)} against {_figure(naive)}"
     if not better > margin:
         told = f"{abs(better):.1f} % {'better' if better > 0 else 'worse'} than"
-        told = told if np.isfinite(better) else "not comparable with"
+        told = told if np.isfinite(better) and naive else "not comparable with"
         raise GateError(
             f"Expected the network to be more than {margin:g} % better than the seasonal naive "
-            f"forecast on the held-out hours; it is {told} it ({figures}). Nothing is published."
+            f"forecast on the held-out steps; it is {told} it ({figures}). Nothing is published."
         )
     return f"The network is {better:.1f} % better than the seasonal naive forecast ({figures})."
 
 
-def _long_enough(frame: pd.DataFrame, contract: Contract, test_windows: int) -> pd.DataFrame:
-    needed = test_windows * contract.horizon + 2 * contract.season
+def _figure(score: float) -> str:
+    """Three decimals, or as many digits of a score that has none there."""
+    return f"{score:.3f}" if score >= 0.01 or not score else f"{score:.3g}"
+
+
+def _judged(frame: pd.DataFrame, contract: Contract, test_windows: int) -> pd.DataFrame:
+    """The series that are long enough, and known where they are judged."""
+    held_out = test_windows * contract.horizon
+    needed = held_out + 2 * contract.season
     lengths = frame.groupby("unique_id")["y"].transform("size")
-    kept = frame[lengths >= needed]
-    if kept.empty:
+    if not (lengths >= needed).any():
         raise SeriesError(
             f"Expected at least one series of {needed} steps or more to evaluate on "
             f"{test_windows} windows of {contract.horizon} steps, the longest has "
             f"{int(lengths.max())}. Use fewer test windows or a longer history."
         )
+    newest = frame.groupby("unique_id").cumcount(ascending=False) < held_out
+    known = (frame["y"].notna() & newest).groupby(frame["unique_id"]).transform("any")
+    kept = frame[(lengths >= needed) & known]
+    if kept.empty:
+        raise SeriesError(
+            f"The newest {steps_in_words(held_out, contract.frequency)} of every series are "
+            "unknown: there is nothing to judge on."
+        )
     result: pd.DataFrame = kept.reset_index(drop=True)
     return result
+
+
+def _outliers_in_words(frame: pd.DataFrame, cleaned: pd.DataFrame) -> list[str]:
+    """What was taken for unknown in judging, series by series."""
+    taken = frame[frame["y"].notna() & cleaned["y"].isna()]
+    reasons = {
+        str(name): f"{len(one):,}, the first {one['y'].iloc[0]:.6g} at {one['ds'].iloc[0]}"
+        for name, one in taken.groupby("unique_id")
+    }
+    return named("Outliers, which count nothing in the scores", reasons)
 
 
 def _beside(table: pd.DataFrame, others: pd.DataFrame) -> pd.DataFrame:

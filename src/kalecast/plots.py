@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
 from matplotlib.figure import Figure
 
-from kalecast.baselines import INTERVALS, NAIVE
+from kalecast.baselines import INTERVALS, naive_among
 from kalecast.bundle import Contract
 from kalecast.evaluation import MODEL, calibration, models_of
 from kalecast.runtime import Windows
@@ -62,10 +62,11 @@ def plot_scores(scores: pd.DataFrame, metric: str = "mase") -> Figure:
 
 
 def plot_error_by_hour(table: pd.DataFrame) -> Figure:
-    """Mean absolute error by hours ahead, each series relative to its daily naive error."""
+    """Mean absolute error by steps ahead, each series relative to the naive error of a season."""
     known = table[table["y"].notna()].copy()
     known["ahead"] = known.groupby(["unique_id", "cutoff"]).cumcount() + 1
-    naive = (known[NAIVE[0]] - known["y"]).abs().groupby(known["unique_id"]).transform("mean")
+    once = naive_among(models_of(table))[0]
+    naive = (known[once] - known["y"]).abs().groupby(known["unique_id"]).transform("mean")
     figure, axis = plt.subplots(figsize=(7, 3), layout="constrained")
     for column, (colour, _, line) in _styles(models_of(table)).items():
         relative = (known[column] - known["y"]).abs() / naive.where(naive > 0)
@@ -79,7 +80,7 @@ def plot_error_by_hour(table: pd.DataFrame) -> Figure:
 
 
 def plot_backtest(table: pd.DataFrame, scores: pd.DataFrame) -> Figure:
-    """The series forecast best and worst (by MASE) over all held-out hours, with bands."""
+    """The series forecast best and worst (by MASE) over all held-out steps, with bands."""
     ranked = scores[scores["metric"] == "mase"].dropna(subset=[MODEL]).sort_values(MODEL)
     chosen = list(dict.fromkeys([ranked["unique_id"].iloc[0], ranked["unique_id"].iloc[-1]]))
     figure, axes = plt.subplots(
@@ -105,7 +106,7 @@ def plot_backtest(table: pd.DataFrame, scores: pd.DataFrame) -> Figure:
 
 
 def plot_coverage(table: pd.DataFrame) -> Figure:
-    """How many actual values lay inside the bands, hour by hour ahead, beside the promise."""
+    """How many actual values lay inside the bands, step by step ahead, beside the promise."""
     known = table[table["y"].notna()].copy()
     known["ahead"] = known.groupby(["unique_id", "cutoff"]).cumcount() + 1
     figure, axis = plt.subplots(figsize=(7, 3), layout="constrained")
@@ -140,7 +141,7 @@ def plot_calibration(table: pd.DataFrame) -> Figure:
 def plot_forecast(
     history: pd.DataFrame, forecast: Windows, contract: Contract, most: int = 6
 ) -> Figure:
-    """What the published model says of the hours after the newest known ones.
+    """What the published model says of the steps after the newest known ones.
 
     Args:
         history: tidy series; the newest week of each is drawn.
@@ -166,8 +167,9 @@ def plot_forecast(
 
 def _styles(models: list[str]) -> dict[str, tuple[str, str, str]]:
     """Colour, marker and line of each model; the network's is drawn last, on top."""
-    others = [name for name in models if name not in (MODEL, *NAIVE)]
-    styles = {NAIVE[0]: (GREY, "|", ":"), NAIVE[1]: (GREY, "x", "--")}
+    naive = naive_among(models)
+    others = [name for name in models if name not in (MODEL, *naive)]
+    styles = dict(zip(naive, ((GREY, "|", ":"), (GREY, "x", "--")), strict=False))
     styles |= {name: (INK, marker, "-.") for name, marker in zip(others, "+*^", strict=False)}
     return {**styles, MODEL: (BLUE, "o", "-")}
 

@@ -45,7 +45,7 @@ def span_in_words(count: int, frequency: str) -> str:
         count: steps.
         frequency: a pandas offset alias; where it has no fixed length, the steps are counted.
     """
-    seconds = _seconds(frequency)
+    seconds = step_seconds(frequency)
     if not seconds:
         return steps_in_words(count, frequency)
     # In the units that the frequency itself is thought in: two days of hours are 48 hours.
@@ -70,7 +70,7 @@ def step_name(frequency: str) -> StepName:
     Args:
         frequency: a pandas offset alias; where it has no fixed length, it is named itself.
     """
-    seconds = _seconds(frequency)
+    seconds = step_seconds(frequency)
     if not seconds:
         return StepName(f"step of {frequency}", f"steps of {frequency}", f"'{frequency}'")
     if seconds in (15 * MINUTE, 30 * MINUTE):
@@ -85,7 +85,7 @@ def step_name(frequency: str) -> StepName:
 
 
 @lru_cache(maxsize=64)
-def _seconds(frequency: str) -> int:
+def step_seconds(frequency: str) -> int:
     """Whole seconds of a step, 0 where there are none."""
     try:
         return max(0, int(frequency_step(frequency).total_seconds()))

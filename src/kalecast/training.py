@@ -235,7 +235,7 @@ class _Trainer:
         self._averaged, self._averaged_over = _values(self.network.trainable_variables), 0
         self.network.reset_metrics()
         with Progress(steps) as progress:
-            progress.say(f"{steps} steps to finish, on the newest hours too")
+            progress.say(f"{steps} steps to finish, on the newest values too")
             for step, example in self._drawn(examples, cutoffs, range(after, after + steps)):
                 rate = FINISH_RATE * _cosine((step - after) / steps)
                 progress.step(self._step(example, rate))
