@@ -19,7 +19,7 @@ from pathlib import Path
 from types import FrameType
 
 from kalecast import lifetime
-from kalecast.store import SAMPLE, SERVED, default_store, project_path
+from kalecast.store import SAMPLE, SERVED, StoreError, default_store, project_path, state
 
 ROOT = Path(__file__).parent.parent
 READY_SECONDS = 120
@@ -76,20 +76,54 @@ def ensure_model(arguments: argparse.Namespace, children: list[subprocess.Popen[
     data = project_path(arguments.data)
     if not data.is_file():
         raise LaunchError(f"Expected a CSV or Parquet file at DATA={arguments.data}: none there.")
-    store = project_path(arguments.store) if arguments.store else default_store(data)
+    try:
+        store = project_path(arguments.store) if arguments.store else default_store(data)
+    except OSError as error:
+        raise LaunchError(f"Expected a readable file at DATA={data}: {error.strerror}.") from error
     model = store / f"{SERVED}.onnx"
     wanted = arguments.retrain or arguments.train_only or arguments.param
     if model.is_file() and not wanted:
         print(f"serving the model in {model} (RETRAIN=1 trains a new one)", flush=True)
         return model
     parameters = [f"data={data}", f"model_store={store}", *arguments.param]
+    published = _published(parameters)
+    before = _state(published)
     command = [sys.executable, str(ROOT / "kale" / "run_pipeline.py")]
     for parameter in parameters:
         command += ["--param", parameter]
     pipeline = _start(command, children)
     if pipeline.wait() != 0:
-        raise LaunchError("The pipeline ended without a model: see above. Nothing is served.")
+        raise LaunchError(_what_is_left(published, before))
     return model
+
+
+def _published(parameters: list[str]) -> str:
+    """The URI of the current model file of a run with these parameters."""
+    values = dict(parameter.partition("=")[::2] for parameter in parameters)
+    return f"{values['model_store']}/{values.get('model_name', SERVED)}.onnx"
+
+
+def _state(uri: str) -> str | None:
+    try:
+        return state(uri)
+    except StoreError:
+        return None
+
+
+def _what_is_left(uri: str, before: str | None) -> str:
+    """After a failed run: which model there is, and that nothing serves it now."""
+    now = _state(uri)
+    if now is None:
+        return "The pipeline ended without a model: see above. Nothing is served."
+    if now == before:
+        return (
+            f"The pipeline ended without a new model: see above. The one before, {uri}, is as it "
+            "was. Nothing is served now."
+        )
+    return (
+        "The pipeline failed after it had published its model: see above. "
+        f"{uri} is the new one. Nothing is served now."
+    )
 
 
 def _check_parameters(arguments: argparse.Namespace) -> None:

@@ -22,6 +22,7 @@ from typing import Any
 import kale_additions
 from notebook_cells import NotebookError, read_notebook, where
 from notebook_rules import check_notebook
+from run_folder import full_disk, is_full_disk
 
 PROJECT = Path(__file__).resolve().parent.parent
 NOTEBOOK = PROJECT / "notebooks" / "forecast_pipeline.ipynb"
@@ -174,6 +175,11 @@ def main(arguments: list[str] | None = None) -> int:
     except NotebookError as error:
         print(f"error: {options.notebook}: {error}", file=sys.stderr)
         return 2
+    except OSError as error:
+        if not is_full_disk(error):
+            raise
+        print(f"error: {full_disk(error)}", file=sys.stderr)
+        return 1
     return 0
 
 

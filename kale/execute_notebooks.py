@@ -27,6 +27,7 @@ from xml.etree import ElementTree
 import yaml
 from local_server import ServerError, serving
 from notebook_cells import NotebookError, read_notebook, where
+from run_folder import full_disk, is_full_disk
 from tool_runs import Stopped, ToolRuns
 
 from kalecast.lifetime import on_end
@@ -242,10 +243,10 @@ def main(arguments: list[str] | None = None) -> int:
     paths = options.notebooks or sorted(NOTEBOOKS.glob("*.ipynb"))
     output_dir = options.output_dir.resolve()
     shutil.rmtree(output_dir, ignore_errors=True)
-    output_dir.mkdir(parents=True)
     on_end(signal.default_int_handler)
     start = time.perf_counter()
     try:
+        output_dir.mkdir(parents=True)
         outcomes = execute(read_plans(paths), output_dir, options.jobs)
     except NotebookError as error:
         print(f"error: {error}", file=sys.stderr)
@@ -253,6 +254,11 @@ def main(arguments: list[str] | None = None) -> int:
     except (KeyboardInterrupt, Stopped):
         print("stopped", file=sys.stderr)
         return 130
+    except OSError as error:
+        if not is_full_disk(error):
+            raise
+        print(f"error: {full_disk(error)}", file=sys.stderr)
+        return 1
     failed = sum(bool(outcome.problems) for outcome in outcomes)
     seconds = round(time.perf_counter() - start, 1)
     print(f"executed copies and pages: {os.path.relpath(output_dir)}")

@@ -50,13 +50,47 @@ def load_data_step(load_data_html_report: Output[HTML], series_output_artifact: 
     '''
 
     _kale_block1 = '''
+    from kalecast.fitting import lay_out
+    from kalecast.parameters import check_parameters
     from kalecast.plots import plot_series
-    from kalecast.series import describe, load_series, tidy
+    from kalecast.series import describe, load_series
+    from kalecast.steps import steps_in_words
     
-    series = tidy(load_series(data), frequency)
+    check_parameters(
+        data=data,
+        frequency=frequency,
+        season=season,
+        input_length=input_length,
+        horizon=horizon,
+        minimum_history=minimum_history,
+        width=width,
+        hour_width=hour_width,
+        blocks=blocks,
+        dropout=dropout,
+        epochs=epochs,
+        steps_per_epoch=steps_per_epoch,
+        batch_size=batch_size,
+        learning_rate=learning_rate,
+        weight_decay=weight_decay,
+        patience=patience,
+        minutes=minutes,
+        seed=seed,
+        test_windows=test_windows,
+        validation_steps=validation_steps,
+        gate_margin=gate_margin,
+        model_name=model_name,
+        model_store=model_store,
+        namespace=namespace,
+        server_image=server_image,
+        seldon_scales=seldon_scales,
+        canary_percent=canary_percent,
+        canary_minutes=canary_minutes,
+    )
+    series = lay_out(load_series(data), frequency)
     overview = describe(series)
     unknown = int(overview["unknown"].sum())
-    print(f"{len(overview)} series, {len(series)} hours, {unknown} of them unknown")
+    laid = steps_in_words(len(series), frequency)
+    print(f"{len(overview)} series, {laid}, {unknown:,} of them unknown")
     print(overview.to_string(index=False, float_format="{:.4g}".format))
     figure = plot_series(series)
     '''
@@ -152,11 +186,16 @@ def preprocess_step(preprocess_html_report: Output[HTML], series_input_artifact:
     '''
 
     _kale_block1 = '''
-    from kalecast.windows import hold_out, require_learnable
+    from kalecast.steps import steps_in_words
+    from kalecast.usable import Lengths, require_usable
+    from kalecast.windows import hold_out
     
-    require_learnable(series, test_windows * horizon, minimum_history + horizon)
-    history, held_out = hold_out(series, test_windows * horizon)
-    print(f"{len(history)} hours to learn from, {len(held_out)} held out")
+    lengths = Lengths(frequency, season, input_length, horizon, minimum_history, test_windows)
+    for note in require_usable(series, lengths):
+        print(note)
+    history, held_out = hold_out(series, lengths.held_out)
+    learnt, kept_back = (steps_in_words(len(part), frequency) for part in (history, held_out))
+    print(f"{learnt} to learn from, {kept_back} held out")
     '''
 
     _kale_data_saving_block = '''
@@ -409,10 +448,13 @@ def evaluate_step(evaluate_html_report: Output[HTML], kale_metrics_artifact: Out
     
     from kalecast.evaluation import backtest, gate, mean_scores, score_series, summarise
     from kalecast.network import from_bytes, predict
+    from kalecast.series import notes
     
     network = from_bytes(network_bytes)
     forecast = partial(predict, network)
     forecasts = backtest(forecast, series, contract, test_windows, classical=["MSTL-AutoETS"])
+    for note in notes(forecasts):
+        print(note)
     series_scores = score_series(forecasts, history, season)
     print(mean_scores(series_scores).to_string(float_format="{:.3f}".format))
     scores = summarise(series_scores)
@@ -832,15 +874,22 @@ def query_step(query_html_report: Output[HTML], model_uri_input_artifact: Input[
     '''
 
     _kale_block1 = '''
+    from kalecast.fitting import answerable, refused
     from kalecast.plots import plot_forecast
     from kalecast.runtime import Forecaster
+    from kalecast.steps import span_in_words
     from kalecast.store import fetch
     
     forecaster = Forecaster(fetch(model_uri))
-    newest = [values.to_numpy() for _, values in series.groupby("unique_id", sort=False)["y"]]
-    answer = forecaster.forecast(newest)
-    print(f"{answer.shape[0]} series, {answer.shape[1]} hours ahead, {answer.shape[2]} quantiles")
-    figure = plot_forecast(series, answer, forecaster.contract)
+    for note in refused(series, forecaster.contract):
+        print(note)
+    taken = answerable(series, forecaster.contract)
+    newest = [values.to_numpy() for _, values in taken.groupby("unique_id", sort=False)["y"]]
+    if newest:
+        answer = forecaster.forecast(newest)
+        ahead = span_in_words(answer.shape[1], frequency)
+        print(f"{answer.shape[0]} series, {ahead} ahead, {answer.shape[2]} quantiles")
+        figure = plot_forecast(taken, answer, forecaster.contract)
     '''
 
     _kale_data_saving_block = '''

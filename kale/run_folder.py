@@ -6,6 +6,7 @@ running         locked by the run's process as long as that lives
 logs/, reports/, marshal/, results/, ipython/
 """
 
+import errno
 import fcntl
 import json
 import secrets
@@ -52,6 +53,26 @@ def is_running(folder: Path) -> bool:
     except BlockingIOError:
         return True
     return False
+
+
+NO_ROOM_CODE = 28
+"""Exit code of a step that could not even write how it went."""
+
+
+def is_full_disk(error: BaseException) -> bool:
+    """Whether an error says that a file could not be written for want of room."""
+    no_room = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+    # NumPy says "8192 requested and 0 written" and no number.
+    return isinstance(error, OSError) and (error.errno in no_room or "written" in str(error))
+
+
+def full_disk(error: BaseException | None = None) -> str:
+    """A sentence on a disk that has no room left."""
+    name = getattr(error, "filename", None)
+    return (
+        f"The disk has no room for {repr(str(name)) if name else 'what the run writes'}. Make "
+        "room, such as by removing old folders in runs/, and run it again."
+    )
 
 
 def write_json(path: Path, content: dict[str, Any]) -> None:

@@ -201,7 +201,10 @@ def _summarize(
         "parameters": parameters,
         "steps": [record.summary() for record in records],
     }
-    run_folder.write_json(folder / run_folder.SUMMARY, outcome | details)
+    try:
+        run_folder.write_json(folder / run_folder.SUMMARY, outcome | details)
+    except OSError as error:
+        print(f"{run_folder.SUMMARY} could not be written: {error.strerror}")
     print("\n".join(_table(records)))
     for name, value in outcome["scores"].items():
         print(f"score    {name} = {value:g}")
@@ -262,6 +265,11 @@ def main(arguments: list[str] | None = None) -> int:
     except ParameterError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    except OSError as error:
+        if not run_folder.is_full_disk(error):
+            raise
+        print(f"error: {run_folder.full_disk(error)}", file=sys.stderr)
+        return 1
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, TextIO
 
+from run_folder import NO_ROOM_CODE, full_disk, is_full_disk
 from terminal_text import LineSplitter
 
 from kalecast import lifetime
@@ -38,15 +39,21 @@ class StepRecord:
     error: dict[str, str] | None = None
     scores: dict[str, float] = field(default_factory=dict)
     model_uri_file: str | None = None
+    is_final: bool = False
 
     def summary(self) -> dict[str, Any]:
         """The record as it stands in summary.json."""
-        return {key: value for key, value in asdict(self).items() if key != "model_uri_file"}
+        inner = ("model_uri_file", "is_final")
+        return {key: value for key, value in asdict(self).items() if key not in inner}
 
 
 def step_name(function: str) -> str:
     """The name of a step in the notebook, from that of its function."""
     return function.removesuffix("_step")
+
+
+class FailedForGoodError(Exception):
+    """A step failed for a reason that another try would not change."""
 
 
 class StepLauncher:
@@ -96,9 +103,20 @@ class StepLauncher:
     def run_command(self, full_command: list[str], env_vars: dict[str, str] | None = None) -> int:
         """Run the step of one KFP command and return 0 or 1.
 
+        KFP tries a step again that returned 1, as often as its tag `limit:retries` says.
+
         Of the command only the component's source and the executor's arguments matter: the
         shell, the pip installation and the temporary file around them are for pods.
         """
+        try:
+            return self._run_step(full_command, env_vars)
+        except OSError as error:  # a log or the progress cannot be written
+            said = full_disk(error) if is_full_disk(error) else str(error)
+            for record in self.records[-1:]:
+                record.status, record.error = "failed", {"type": "OSError", "message": said}
+            raise
+
+    def _run_step(self, full_command: list[str], env_vars: dict[str, str] | None) -> int:
         source = full_command[full_command.index("--executor_input") - 1]
         arguments = dict(itertools.pairwise(full_command))
         executor_input = json.loads(arguments["--executor_input"])
@@ -131,6 +149,8 @@ class StepLauncher:
             f"[{len(self.records)}/{self.step_count}] {record.name} ... "
             f"{record.seconds:.1f} s{' FAILED' if record.error else ''}"
         )
+        if record.is_final:
+            raise FailedForGoodError(record.name)
         return 1 if record.error else 0
 
     def end(self) -> None:
@@ -171,10 +191,12 @@ class StepLauncher:
                 return int(ended or b"-9")
 
     def _finish(self, record: StepRecord, job: dict[str, Any], exit_code: int) -> None:
-        result_file = Path(job["result_file"])
-        if result_file.is_file():
-            result = json.loads(result_file.read_text())
+        result = _result(Path(job["result_file"]))
+        if result:
             record.cell_seconds, record.error = result["cell_seconds"], result["error"]
+            record.is_final = result.get("final", False)
+        elif exit_code == NO_ROOM_CODE:
+            record.error = {"type": "OSError", "message": full_disk()}
         else:
             ending = f"signal {-exit_code}" if exit_code < 0 else f"exit code {exit_code}"
             record.error = {
@@ -205,6 +227,15 @@ class StepLauncher:
 
     def _say(self, line: str) -> None:
         print(line, file=self._terminal, flush=True)
+
+
+def _result(file: Path) -> dict[str, Any]:
+    """What a step told of itself in the end; nothing where it could not."""
+    try:
+        result: dict[str, Any] = json.loads(file.read_text())
+    except (OSError, ValueError):
+        return {}
+    return result
 
 
 def _read_outputs(record: StepRecord, output: dict[str, Any]) -> None:

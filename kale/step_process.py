@@ -29,6 +29,7 @@ os.environ["_KFP_RUNTIME"] = "true"
 
 import light_kale
 from cell_shell import Cell, CellShell, short_traceback, start_shell
+from run_folder import NO_ROOM_CODE, full_disk, is_full_disk
 from step_report import render_report
 from terminal_text import plain
 
@@ -36,6 +37,19 @@ from kalecast.lifetime import die_with_parent
 
 CODE_BEFORE_USER_CELLS = 2  # Kale's blocks for the parameters and for loading
 GRACE_SECONDS = 3.0
+FINAL = (
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    ImportError,
+    LookupError,
+    MemoryError,
+    NameError,
+    SyntaxError,
+    TypeError,
+    ValueError,
+)
+"""Errors of data, parameters and code, which come again however often a step is tried."""
 
 
 class StepFailed(Exception):
@@ -171,10 +185,16 @@ def _run(job: dict[str, Any], shell: CellShell) -> dict[str, Any]:
         error = failure
     result: dict[str, Any] = {"cell_seconds": step.cell_seconds, "error": None}
     if error is not None:
-        result["error"] = {"type": type(error).__name__, "message": plain(str(error))}
+        result["error"] = {"type": type(error).__name__, "message": plain(_message(error))}
+        result["final"] = isinstance(error, FINAL)
         sys.stdout.flush()
         print(short_traceback(error), file=sys.__stderr__, flush=True)
     return result
+
+
+def _message(error: BaseException) -> str:
+    """What an error says; of a full disk what to do, too."""
+    return full_disk(error) if is_full_disk(error) else str(error)
 
 
 def _be_step(job: dict[str, Any], shell: CellShell) -> int:
@@ -184,7 +204,10 @@ def _be_step(job: dict[str, Any], shell: CellShell) -> int:
     if "numpy" in sys.modules:
         sys.modules["numpy"].random.seed()  # or every step would draw the same numbers
     result = _run(job, shell)
-    Path(job["result_file"]).write_text(json.dumps(result))
+    try:
+        Path(job["result_file"]).write_text(json.dumps(result))
+    except OSError:
+        return NO_ROOM_CODE
     atexit._run_exitfuncs()
     # A fork must not run the rest of Python's own ending, and TensorFlow's takes a second of it.
     for thing in gc.get_objects():

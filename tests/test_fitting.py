@@ -7,8 +7,18 @@ import pandas as pd
 import pytest
 from model_files import contract
 
-from kalecast.fitting import PLANS, WEEKLY_PLANS, answerable, fit_to_data, infer_frequency, rhythms
+from kalecast.fitting import (
+    PLANS,
+    WEEKLY_PLANS,
+    answerable,
+    fit_to_data,
+    infer_frequency,
+    lay_out,
+    refused,
+    rhythms,
+)
 from kalecast.network import NetworkSettings
+from kalecast.parameters import check_parameters
 from kalecast.series import SeriesError, read_series, tidy
 from kalecast.training import TrainingSettings
 from kalecast.windows import require_learnable
@@ -134,3 +144,27 @@ def test_series_that_no_model_takes_are_left_out_of_the_answer():
     unknown.loc[100:, "y"] = np.nan
     series = pd.concat([table(500), table(10, name="short"), unknown])
     assert set(answerable(series, contract())["unique_id"]) == {"one"}
+    (note,) = refused(series, contract())
+    assert "'short' (it has 10 values" in note and "'unknown' (its newest 168 values" in note
+    assert refused(table(500), contract()) == []
+
+
+@pytest.mark.parametrize(("freq", "steps"), [("D", 730), ("3h", 400), ("15min", 3000)])
+def test_data_of_another_frequency_are_told_with_which_parameters_they_train(freq: str, steps: int):
+    series = table(steps, freq)
+    with pytest.raises(SeriesError, match=r"own_data\.ipynb") as refusal:
+        lay_out(series, "h")
+    given = str(refusal.value).partition('PARAMS="')[2].partition('"')[0]
+    texts = dict(pair.split("=") for pair in given.split())
+    assert texts == {name: str(v) for name, v in fit_to_data(series, freq).parameters.items()}
+    values = {name: value if name == "frequency" else int(value) for name, value in texts.items()}
+    check_parameters(**values)
+    assert len(lay_out(series, values["frequency"])) == steps
+
+
+def test_what_no_parameters_mend_is_said_alone():
+    odd = table(400)
+    odd.loc[7, "ds"] += pd.Timedelta("7min")
+    with pytest.raises(SeriesError, match="67 minutes later") as refusal:
+        lay_out(odd, "h")
+    assert "PARAMS" not in str(refusal.value)

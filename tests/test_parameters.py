@@ -77,6 +77,7 @@ def test_a_value_that_cannot_be_is_named(name: str, value: Any, defaults):
         ({"input_length": 104, "season": 52}, "multiple of season=52, 4 .* The nearest is 208"),
         ({"input_length": 500}, "multiple of season=24, .* 500. The nearest is 504"),
         ({"season": 10}, "multiple of season=10"),
+        ({"minimum_history": 505}, "minimum_history to be at most input_length=504"),
         ({"batch_size": 65_536, "input_length": 9_600}, "batch_size times input_length"),
     ],
 )
@@ -88,7 +89,7 @@ def test_values_that_do_not_fit_each_other_are_named(given: dict, part: str, def
 @pytest.mark.parametrize(
     "given",
     [
-        {"season": 1, "input_length": 4, "horizon": 1},
+        {"season": 1, "input_length": 4, "horizon": 1, "minimum_history": 4},
         {"frequency": "3h", "season": 8},
         {"frequency": "D", "season": 7, "input_length": 49},
         {"gate_margin": -1000.0, "dropout": 0.0, "weight_decay": 0, "canary_percent": 0},

@@ -36,7 +36,8 @@ def baseline_forecasts(
         contract: horizon, season and frequency.
         test_windows: origins a series.
         names: some of `naive_names` and `CLASSICAL`; the naive ones where left out.
-        cycles: so many cycles of seven seasons before each origin are looked at; all of them where left out.
+        cycles: so many cycles of seven seasons before each origin are looked at; all of them
+            where left out.
 
     Returns:
         `unique_id, ds, cutoff`, a column a baseline and its bounds, `<baseline>-lo-80` and so on.

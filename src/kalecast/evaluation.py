@@ -160,7 +160,9 @@ def summarise(scores: pd.DataFrame) -> dict[str, float]:
     """The mean scores that go into the contract and the pipeline's metrics."""
     of_model = mean_scores(scores).to_dict(orient="index")
     ours = of_model[MODEL]
-    naive = min((of_model[name] for name in naive_among(of_model)), key=lambda means: means["mase"])
+    naive = min(
+        (of_model[name] for name in naive_among(models_of(scores))), key=lambda means: means["mase"]
+    )
     summary = {
         "mase": ours["mase"],
         "mase_seasonal_naive": naive["mase"],
@@ -209,6 +211,11 @@ def gate(scores: Mapping[str, float], margin: float = 0.0) -> str:
         raise GateError(
             f"Expected the network to be more than {margin:g} % better than the seasonal naive "
             f"forecast on the held-out steps; it is {told} it ({figures}). Nothing is published."
+        )
+    if not better > 0:
+        return (
+            f"The network is not better than the seasonal naive forecast ({figures}), which the "
+            f"margin of {margin:g} % allows."
         )
     return f"The network is {better:.1f} % better than the seasonal naive forecast ({figures})."
 

@@ -9,7 +9,8 @@ from dataclasses import dataclass, replace
 import pandas as pd
 
 from kalecast.bundle import Contract
-from kalecast.series import SeriesError, frequency_step, in_words
+from kalecast.series import SeriesError, frequency_step, in_words, tidy
+from kalecast.usable import named, unanswered
 from kalecast.windows import SEASONS_A_CYCLE
 
 FINEST = pd.Timedelta("5min")
@@ -128,14 +129,44 @@ def fit_to_data(series: pd.DataFrame, frequency: str) -> Fit:
     return _fit(plan, frequency, (name, season), shortest)
 
 
+def lay_out(table: pd.DataFrame, frequency: str) -> pd.DataFrame:
+    """`kalecast.series.tidy`, whose refusal also says with which parameters the data would train.
+
+    Raises:
+        SeriesError: as for `tidy`.
+    """
+    try:
+        return tidy(table, frequency)
+    except SeriesError as error:
+        raise SeriesError(f"{error}{_advice(table, frequency)}") from error
+
+
 def answerable(series: pd.DataFrame, contract: Contract) -> pd.DataFrame:
     """Those of the series that a model takes: long enough, and not all unknown of late."""
-    known = (
-        series.groupby("unique_id").tail(contract.input_length).groupby("unique_id")["y"].count()
+    refused = unanswered(series, contract.input_length, contract.minimum_history)
+    return series[~series["unique_id"].isin(refused)].reset_index(drop=True)
+
+
+def refused(series: pd.DataFrame, contract: Contract) -> list[str]:
+    """A note that names the other series and says why a model does not take them, or none."""
+    without = unanswered(series, contract.input_length, contract.minimum_history)
+    return named("Not forecast", without)
+
+
+def _advice(table: pd.DataFrame, frequency: str) -> str:
+    """What to run such a table with, where its own frequency is another and suits it."""
+    try:
+        found = infer_frequency(table)
+        if frequency_step(found) == frequency_step(frequency):
+            return ""
+        parameters = fit_to_data(tidy(table, found), found).parameters
+    except SeriesError:
+        return ""
+    given = " ".join(f"{name}={value}" for name, value in parameters.items())
+    return (
+        f' These data train with PARAMS="{given}" behind make run or make pipeline; '
+        "notebooks/own_data.ipynb finds such parameters by itself."
     )
-    steps = series.groupby("unique_id").size()
-    taken = known.index[(known > 0) & (steps >= contract.minimum_history)]
-    return series[series["unique_id"].isin(taken)].reset_index(drop=True)
 
 
 def _fullest(plans: Sequence[Plan], seasons: int) -> Plan | None:

@@ -20,7 +20,7 @@ Tell = Callable[[str], None]
 
 
 class PipelineError(RuntimeError):
-    """The pipeline ended without a model; the text is the failed step's own."""
+    """The pipeline failed; the text is the failed step's own, and says so of a published model."""
 
 
 @dataclass(frozen=True)
@@ -127,5 +127,8 @@ def _outcome(last: str) -> Outcome:
         raise PipelineError(reason) from error
     if "error" in found:
         failed = found["error"]
-        raise PipelineError(f"Step {failed['step']}: {failed['type']}: {failed['message']}")
+        told = f"Step {failed['step']}: {failed['type']}: {failed['message']}"
+        if found.get("model"):
+            told += f" (Before it failed it had published its model: {found['model']}.)"
+        raise PipelineError(told)
     return Outcome(found["model"], found["scores"], found["seconds"])

@@ -161,6 +161,12 @@ def _check_window(values: Mapping[str, object]) -> None:
                 f"Expected input_length to be a multiple of season={season}, {SHORTEST_WINDOW} of "
                 f"them or more, received: {length}. {_nearest(length, season)}"
             )
+        shortest = values.get("minimum_history")
+        if isinstance(shortest, int) and shortest > length:
+            raise ParameterError(
+                f"Expected minimum_history to be at most input_length={length}, received: "
+                f"{shortest}."
+            )
         batch = values.get("batch_size")
         if isinstance(batch, int) and batch * length > LARGEST_BATCH:
             raise ParameterError(

@@ -63,10 +63,16 @@ def require_usable(series: pd.DataFrame, lengths: Lengths) -> list[str]:
     require_learnable(series, lengths.held_out, lengths.minimum_history + lengths.horizon)
     without = unjudged(series, lengths.held_out, lengths.season, lengths.frequency)
     if len(without) == series["unique_id"].nunique():
+        held_out = steps_in_words(lengths.held_out, lengths.frequency)
+        if set(without.values()) == {_unknown_end(held_out)}:
+            raise SeriesError(
+                f"The newest {held_out} of every series are unknown: there is nothing to judge the "
+                "network on. Bring newer values, leave the unknown end out, or choose more test "
+                "windows."
+            )
         raise SeriesError(
-            "Expected at least one series to judge the network on, its newest "
-            f"{steps_in_words(lengths.held_out, lengths.frequency)} (test_windows times horizon); "
-            f"there is none: {_listed(without)}."
+            f"Expected at least one series to judge the network on, by its newest {held_out} "
+            f"(test_windows times horizon), received none: {_listed(without)}."
         )
     return [
         *named("Not learnt from", unlearnt(series, lengths)),
@@ -107,7 +113,7 @@ def unjudged(series: pd.DataFrame, held_out: int, season: int, frequency: str = 
         ),
         **dict.fromkeys(
             _names(sizes, known == 0),
-            f"its newest {steps_in_words(held_out, frequency)} are unknown",
+            _unknown_end(steps_in_words(held_out, frequency)),
         ),
         **_too_short(sizes, held_out + 2 * season),
     }
@@ -187,6 +193,10 @@ def _stands_alone(apart: npt.NDArray[np.float64], season: int) -> npt.NDArray[np
             alone[distance:] &= alike >= 0.5 * np.abs(apart[distance:])
             alone[:-distance] &= alike >= 0.5 * np.abs(apart[:-distance])
     return alone
+
+
+def _unknown_end(held_out: str) -> str:
+    return f"its newest {held_out} are unknown"
 
 
 def _too_short(sizes: pd.Series, needed: int) -> Reasons:
