@@ -187,16 +187,19 @@ audit: install-workbench  ## Look up known vulnerabilities of all locked package
 
 ##### Checks #####
 
+# Files of tests side by side, in the order of tests/conftest.py.
+pytest := .venv/workbench/bin/pytest -q -n logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+
 .PHONY: test
 test: check-notebooks lint test-fast test-slow  ## Check everything
 
 .PHONY: test-fast
 test-fast: install-tests  ## The quick tests
-	@.venv/workbench/bin/pytest -q -m "not slow"
+	@$(pytest) -m "not slow"
 
 .PHONY: test-slow
 test-slow: install-tests  ## Real pipelines, servers, notebooks and browsers
-	@.venv/workbench/bin/pytest -q -m slow --durations=15
+	@$(pytest) -m slow --durations=25
 
 # What the report shows; the trained model and the newest run of the pipeline, not a test's own.
 SCREENSHOTS := tests/test_tour_browser.py \

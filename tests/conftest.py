@@ -11,6 +11,19 @@ from model_files import seasonal_naive_bytes
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
+LONGEST = (
+    *("test_execute_notebooks", "test_report", "test_notebook", "test_articles", "test_benchmarks"),
+    *("test_workbench_image", "test_training", "test_network", "test_check_notebooks"),
+)
+"""Files that take longest: they begin, so that none is left alone at the end."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    last = len(LONGEST)
+    items.sort(
+        key=lambda item: LONGEST.index(item.path.stem) if item.path.stem in LONGEST else last
+    )
+
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(
