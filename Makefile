@@ -158,8 +158,8 @@ cluster-run: install-workbench  ## Run the pipeline on KFP_HOST (PARAMS=, DATA=s
 		$(if $(filter-out file,$(origin DATA)),--param "data=$(DATA)") $(with_params)
 
 .PHONY: cluster-query
-cluster-query: install-workbench  ## Ask the cluster's model server (NAMESPACE=, DATA=, SERIES=, URL=, PROTOCOL=rest)
-	@exec $(workbench) cluster-setup/query.py --data "$(DATA)" $(if $(NAMESPACE),--namespace "$(NAMESPACE)") \
+cluster-query: install-workbench install-kubectl  ## Ask the cluster's model server (NAMESPACE=, DATA=, SERIES=, URL=, PROTOCOL=rest)
+	@PATH="$$PATH:$(CURDIR)/.venv/kubectl" exec $(workbench) cluster-setup/query.py --data "$(DATA)" $(if $(NAMESPACE),--namespace "$(NAMESPACE)") \
 		$(if $(SERIES),--series "$(SERIES)") $(if $(URL),--url "$(URL)") $(if $(PROTOCOL),--protocol $(PROTOCOL))
 
 .PHONY: cluster-test
@@ -226,8 +226,7 @@ install: install-run  ## Install what `make run` needs
 install-workbench: .venv/workbench/.installed
 install-run: .venv/workbench/.installed .venv/server/.installed .venv/page/.installed
 install-all: install-run .venv/seldon/.installed .venv/policies/.installed .venv/workbench/.installed-test
-install-tests: install-all install-report install-debian install-door
-	@PYTHONPATH=cluster-setup $(workbench) -c "import manifests; manifests.kubectl()"
+install-tests: install-all install-report install-debian install-door install-kubectl
 
 # What was installed for a Python that is gone is not installed.
 .SECONDEXPANSION:
@@ -243,7 +242,7 @@ install-tests: install-all install-report install-debian install-door
 gone:
 
 # Debian's packages come and go without us: looked for each time, which takes milliseconds.
-.PHONY: install-debian install-report install-door
+.PHONY: install-debian install-report install-door install-kubectl
 install-debian:
 	@tests/install_debian.sh
 
@@ -252,6 +251,9 @@ install-report: .venv/report/.installed
 
 install-door:
 	@cluster-setup/6-protection/install.sh
+
+install-kubectl: .venv/workbench/.installed
+	@$(workbench) cluster-setup/manifests.py --kubectl
 
 .PHONY: hooks
 hooks: .venv/workbench/.installed-test  ## Have git check notebooks and code before each commit

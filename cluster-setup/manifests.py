@@ -320,9 +320,13 @@ def _run(*command: str, cwd: str | Path = ROOT) -> subprocess.CompletedProcess[s
 
 def main() -> int:
     """Write what is written, render what is rendered."""
-    argparse.ArgumentParser(description=__doc__.splitlines()[0]).parse_args()
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--kubectl", action="store_true", help="only see that there is a kubectl")
+    asked = parser.parse_args()
     try:
         command = kubectl()
+        if asked.kubectl:
+            return 0
         for path, content in written().items():
             path.write_text(content)
         with ThreadPoolExecutor(2) as pool:

@@ -16,7 +16,10 @@ from kalecast.runtime import Forecaster
 ROOT = Path(__file__).parent.parent
 FOLDER = ROOT / "notebooks"
 ARTICLES = ("explore_data", "query_model", "own_data")
-QUICK = "epochs=2 steps_per_epoch=20 width=32 hour_width=8 blocks=1"
+QUICK = (
+    "epochs=2 steps_per_epoch=10 batch_size=128 width=32 hour_width=8 blocks=1 test_windows=2 "
+    "validation_steps=48"
+)
 
 
 def read(path: Path) -> nbformat.NotebookNode:

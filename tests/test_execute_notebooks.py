@@ -20,7 +20,11 @@ from execute_notebooks import main, read_plans  # noqa: E402
 from local_server import ServerError, serving  # noqa: E402
 from notebook_cells import NotebookError  # noqa: E402
 
+from kalecast.runtime import Forecaster  # noqa: E402
+
 LOADS = re.compile(r"""<(?:script|link|img|iframe)[^>]*\s(?:src|href)=["']?(?:https?:)?//""")
+PICTURES = {"forecast_pipeline": 6, "explore_data": 8, "own_data": 2}
+"""At least so many are shown."""
 
 
 def write(path: Path, *sources: str) -> Path:
@@ -32,6 +36,11 @@ def write(path: Path, *sources: str) -> Path:
     notebook.cells[1].metadata["tags"] = ["parameters"]
     nbformat.write(notebook, path)
     return path
+
+
+def pictures(notebook: nbformat.NotebookNode) -> int:
+    outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
+    return sum("image/png" in output.get("data", {}) for output in outputs)
 
 
 def outcome(capsys: pytest.CaptureFixture[str]) -> tuple[str, dict[str, float]]:
@@ -51,8 +60,12 @@ def test_all_notebooks_of_the_project_run_twice_with_the_same_outputs(tmp_path, 
     for name in names:
         executed = nbformat.read(tmp_path / "out" / f"{name}.ipynb", as_version=4)
         assert any(cell.get("outputs") for cell in executed.cells), name
+        assert pictures(executed) >= PICTURES.get(name, 1), name
         page = (tmp_path / "out" / f"{name}.html").read_text()
         assert not LOADS.search(page), f"{name}.html needs a network"
+    contract = Forecaster(tmp_path / "out" / "models" / "forecaster.onnx").contract
+    assert contract.horizon == 24
+    assert contract.scores["mase"] < contract.scores["mase_seasonal_naive"]
 
 
 @pytest.mark.slow
