@@ -1,5 +1,6 @@
 """What cluster-setup's step 4 sends to a cluster, with a stand-in for kubectl."""
 
+import base64
 import os
 import subprocess
 from pathlib import Path
@@ -15,6 +16,9 @@ case " $* " in
   *" get namespace "*) echo namespace/any ;;
   *" get "*model_uri*|*" get "*MODEL_URI*) printf '%s' "$SERVED_URI" ;;
   *" get "*model-version*) printf '%s' "$SERVED_VERSION" ;;
+  *" get secret kalecast-page-token-key "*) cat "$SENT.key-name" 2>/dev/null ;;
+  *" create secret "*" kalecast-page-token-key --from-env-file=/dev/stdin ")
+    echo secret/kalecast-page-token-key > "$SENT.key-name"; cat >> "$SENT.keys" ;;
   *" get crd/scaledobjects.keda.sh "*) printf '%s' "$KEDA" ;;
   *" get deployment/kalecast-default-0-forecaster "*) printf '%s' "$SERVER" ;;
   *" apply "*) echo "$*" >> "$SENT.commands"; cat >> "$SENT" ;;
@@ -92,6 +96,19 @@ def test_the_next_apply_leaves_the_model_that_is_served(cluster: Cluster):
     cluster.serves("s3://b/forecaster-7.onnx", "7")
     assert cluster.apply("production").returncode == 0
     assert model_of(cluster.objects) == ("s3://b/forecaster-7.onnx", "7")
+
+
+def test_the_key_of_the_pages_tokens_is_made_once(cluster: Cluster):
+    cluster.serves("s3://b/forecaster-7.onnx", "7")
+    assert cluster.apply("production", "--dry-run").returncode == 0
+    assert not Path(f"{cluster.sent}.keys").exists()
+    for _ in range(2):
+        done = cluster.apply("production")
+        assert done.returncode == 0, done.stderr
+    (line,) = Path(f"{cluster.sent}.keys").read_text().splitlines()
+    name, _, key = line.partition("=")
+    assert (name, len(base64.b64decode(key))) == ("key", 32)
+    assert key not in done.stderr + done.stdout + cluster.sent.read_text()
 
 
 def test_without_operator_too(cluster: Cluster):

@@ -160,6 +160,18 @@ def selects(selector: Object, labels: dict[str, str]) -> bool:
 
 
 @service_overlays
+def test_every_replica_of_the_page_signs_with_one_key(overlay: str):
+    (configured,) = of_kind(rendered()[overlay], "ConfigMap")
+    page = pods(overlay, PAGE).spec
+    (mount,) = (m for m in page["containers"][0]["volumeMounts"] if m["name"] == "token-key")
+    (volume,) = (v for v in page["volumes"] if v["name"] == "token-key")
+    assert configured["data"]["KALECAST_TOKEN_KEY_FILE"] == mount["mountPath"] + "/key"
+    assert mount["readOnly"] and page["securityContext"]["fsGroup"] == 10001
+    made = (manifests.STEP / "apply.sh").read_text()
+    assert f"secret={volume['secret']['secretName']}\n" in made
+
+
+@service_overlays
 def test_every_service_leads_to_ports_of_pods(overlay: str):
     services = of_kind(expanded()[overlay], "Service")
     seldons = "kalecast-default"  # the operator's, to the pods of one predictor
@@ -276,15 +288,19 @@ def page_settings() -> Any:
 
 
 @service_overlays
-def test_the_page_knows_each_variable_and_finds_the_model_server(overlay: str):
+def test_the_page_knows_each_variable_and_finds_the_model_server(overlay: str, tmp_path: Path):
     (configured,) = of_kind(rendered()[overlay], "ConfigMap")
     (container,) = pods(overlay, PAGE).spec["containers"]
     assert container["envFrom"] == [{"configMapRef": {"name": configured["metadata"]["name"]}}]
     source = (ROOT / "gradio_app" / "settings.py").read_text()
     read_by_uvicorn = {"FORWARDED_ALLOW_IPS"}
-    unknown = {name for name in configured["data"] if f'"{name}"' not in source}
-    assert unknown <= read_by_uvicorn
-    settings = page_settings().Settings.from_environment(configured["data"])
+    names = {name.removesuffix("_FILE") for name in configured["data"]}
+    assert {name for name in names if f'"{name}"' not in source} <= read_by_uvicorn
+    key = tmp_path / "key"
+    key.write_text("k" * 44)
+    given = {**configured["data"], "KALECAST_TOKEN_KEY_FILE": str(key)}
+    settings = page_settings().Settings.from_environment(given)
+    assert settings.token_keys == (b"k" * 44,)
     (address,) = (urlsplit(one) for one in settings.model_servers)
     (service,) = (
         one

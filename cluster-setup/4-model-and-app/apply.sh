@@ -43,6 +43,15 @@ without() {
         ("\n" $0) !~ "\nkind: " kind "\n" || (name != "" && $0 !~ "\n  name: " name "\n")'
 }
 
+# The key of the page's tokens is made once. It comes by a pipe: arguments are everybody's to see.
+keep_token_key() {
+    local secret=kalecast-page-token-key
+    say "+ kubectl --namespace $namespace create secret generic $secret  # where there is none"
+    [[ -z $(kubectl --namespace "$namespace" get secret "$secret" --ignore-not-found --output name) ]] || return 0
+    printf 'key=%s\n' "$(head --bytes 32 /dev/urandom | base64 --wrap 0)" |
+        kubectl --namespace "$namespace" create secret generic "$secret" --from-env-file=/dev/stdin >&2
+}
+
 # A field of what serves now, where something does.
 served() {
     kubectl --namespace "$namespace" get "$1" --ignore-not-found --output "jsonpath=$2"
@@ -97,6 +106,10 @@ if [[ -n $only_ask ]]; then
     fi
     exit
 fi
+if has Namespace; then
+    only Namespace <<<"$manifests" | send
+fi
+keep_token_key
 if has ScaledObject; then
     # KEDA refuses a target that is not there, or has another autoscaler: Seldon's operator makes the
     # Deployment and takes its own autoscaler away first.
