@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager
 
 import metrics
 from coalescing import Asker
+from history import shown
 from outcomes import Overloaded, Unacceptable
 from request_bodies import SMALL
 from settings import Settings
@@ -47,8 +48,8 @@ class Admission:
         """A request's body, which counts against what is in memory until the block ends.
 
         Raises:
-            Unacceptable: it is larger than `largest` bytes, whatever its header says, or did not
-                come in time.
+            Unacceptable: it is compressed, or larger than `largest` bytes, whatever its header
+                says, or did not come in time.
             Overloaded: too many bytes are in memory already.
         """
         body = _Body()
@@ -59,6 +60,10 @@ class Admission:
             self._body_bytes -= body.size
 
     async def _read(self, request: Request, largest: int, body: "_Body") -> None:
+        coding = request.headers.get("content-encoding", "identity").strip().lower()
+        if coding not in ("identity", ""):
+            told = f"Expected a body without Content-Encoding, received: {shown(coding)}."
+            raise Unacceptable(415, told)
         try:
             async with asyncio.timeout(self._seconds):
                 async for part in request.stream():

@@ -6,7 +6,8 @@ from typing import Any
 import orjson
 from configuration import Configuration
 from exchange import ClientGone, Request
-from refusals import Overloaded, Refusal
+from messages import shown
+from refusals import NotDecoded, Overloaded, Refusal
 
 LATE = "late"
 """Why a task is cancelled that waits too long for its body."""
@@ -27,10 +28,14 @@ class BodyReader:
         """A request's body, within limits whatever its header says.
 
         Raises:
-            Refusal: it is too large, there is no room for it, or it does not arrive in time.
+            Refusal: it is too large or compressed, there is no room for it, or it does not
+                arrive in time.
             ClientGone: the client hung up meanwhile.
         """
         most = self._limits.max_body
+        coding = request.headers.get(b"content-encoding", b"identity").strip().lower()
+        if coding not in (b"identity", b""):
+            raise NotDecoded(shown(coding.decode("latin-1")))
         declared = request.headers.get(b"content-length", b"0")
         if not declared.isdigit() or int(declared[:20]) > most:
             raise _too_large(most)

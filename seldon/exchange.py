@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import orjson
-from refusals import Refusal
+from refusals import NotDecoded, Refusal
 
 Receive = Callable[[], Awaitable[dict[str, Any]]]
 
@@ -56,7 +56,10 @@ def refused(refusal: Refusal, is_v2: bool) -> Answer:
         headers.append((b"retry-after", str(refusal.retry_after).encode()))
     if refusal.allowed:
         headers.append((b"allow", ", ".join(refusal.allowed).encode()))
-    if refusal.status in UNREAD:
+    is_encoded = isinstance(refusal, NotDecoded)
+    if is_encoded:
+        headers.append((b"accept-encoding", b"identity"))
+    if is_encoded or refusal.status in UNREAD:
         headers.append((b"connection", b"close"))
     content = {"error": str(refusal)} if is_v2 else {"status": _seldon_status(refusal)}
     return Answer(orjson.dumps(content), refusal.status, headers=headers)

@@ -16,6 +16,7 @@ import numpy as np
 import open_inference
 from google.protobuf import struct_pb2
 from google.protobuf.message import DecodeError
+from grpc_calls import Calls
 from messages import read_proto, rows_of
 from protocol_buffers import inference, seldon
 from refusals import Failed, Refusal, only_forecasts
@@ -27,7 +28,11 @@ from kalecast.runtime import HistoryError, Windows
 
 logger = logging.getLogger(__name__)
 
-MOST_WAITING_CALLS = 65536
+LONGEST_CONNECTION = 600_000
+"""Milliseconds until a client is asked to come with its next call over a new connection."""
+LOOKAHEAD = 65536
+"""Bytes of a message that are taken before the server asks for it."""
+MOST_WAITING_CALLS = 16384
 """gRPC refuses calls beyond its queue, by default about a thousand, as CANCELLED. Its queue is
 not where this server limits."""
 
@@ -67,7 +72,9 @@ TYPED = (
 PROTOCOLS = {"Predict": "seldon-grpc", "ModelInfer": "open-inference-grpc"}
 """What a call counts as; all others are `other`."""
 
-Method = Callable[[Any, Any], Awaitable[Any]]
+Take = Callable[[], Any]
+"""Hands over a call's message: who has taken it can let it go."""
+Method = Callable[[Take, Any], Awaitable[Any]]
 
 
 class GRPCServer:
@@ -82,20 +89,31 @@ class GRPCServer:
         self._service = service
         self._address = f"{limits.host}:{limits.grpc_port}"
         self._grace = limits.grace_seconds
+        self._calls = Calls(limits)
         self._server = grpc.aio.server(
             options=[
                 ("grpc.so_reuseport", 0),  # or a second server would share the port in silence
                 ("grpc.max_receive_message_length", limits.max_body),
+                # What a client may send before its call is taken: else four megabytes.
+                ("grpc.http2.bdp_probe", 0),
+                ("grpc.http2.lookahead_bytes", LOOKAHEAD),
+                ("grpc.max_connection_idle_ms", round(limits.keep_alive_seconds * 1000)),
+                # Whoever reads no answers holds them no longer than this.
+                ("grpc.max_connection_age_ms", LONGEST_CONNECTION),
+                ("grpc.max_connection_age_grace_ms", round(limits.request_seconds * 3000)),
+                # A client that is gone does not answer these.
+                ("grpc.keepalive_time_ms", 30_000),
+                ("grpc.keepalive_timeout_ms", round(limits.request_seconds * 1000)),
+                ("grpc.keepalive_permit_without_calls", 1),
                 ("grpc.server.max_pending_requests", MOST_WAITING_CALLS),
                 ("grpc.server.max_pending_requests_hard_limit", MOST_WAITING_CALLS),
             ]
         )
         for name, methods in self._offered().items():
             handlers = {
-                method: grpc.unary_unary_rpc_method_handler(
-                    self._guarded(function, PROTOCOLS.get(method, "other")),
-                    request_deserializer=partial(_parsed, request),
-                    response_serializer=lambda message: message.SerializeToString(),
+                # To its client such a call is one of a single message.
+                method: grpc.stream_unary_rpc_method_handler(
+                    self._guarded(function, request, PROTOCOLS.get(method, "other"))
                 )
                 for method, (function, request) in methods.items()
             }
@@ -110,6 +128,7 @@ class GRPCServer:
     async def stop(self) -> None:
         """Listen no more, and answer what is in flight."""
         await self._server.stop(self._grace)
+        self._calls.close()
 
     def _offered(self) -> dict[str, dict[str, tuple[Method, Any]]]:
         """Methods and their requests' classes, by service."""
@@ -137,53 +156,65 @@ class GRPCServer:
             },
         }
 
-    def _guarded(self, method: Method, protocol: str) -> Method:
-        """The same method, with refusals as status codes, counted."""
+    def _guarded(self, method: Method, kind: Any, protocol: str) -> Method:
+        """The same method from bytes to bytes, with refusals as status codes, counted."""
 
-        async def answered(request: Any, context: Any) -> Any:
-            started, code = perf_counter(), grpc.StatusCode.CANCELLED
+        async def answered(_: Any, context: Any) -> bytes:
+            started, code, answer = perf_counter(), grpc.StatusCode.CANCELLED, b""
             try:
-                message = await _refusing(method, request, context)
-                code = grpc.StatusCode.OK
-                return message
+                received = [await self._calls.message(context)]
+                if turn := self._service.turn(len(received[0])):
+                    await turn
+                message = await _refusing(method, partial(_taken, received, kind), context)
+                answer, code = message.SerializeToString(), grpc.StatusCode.OK
             except Refusal as refusal:
                 code = CODES.get(refusal.status, grpc.StatusCode.INVALID_ARGUMENT)
-                await context.abort(code, str(refusal))
+                # Not `abort`: gRPC keeps its exception, and with it whatever this call held.
+                context.set_code(code)
+                context.set_details(str(refusal))
             finally:
                 seconds = perf_counter() - started
                 self._service.metrics.answered(protocol, code.name, seconds)
+            self._calls.leaves(context, len(answer))
+            return answer
 
         return answered
 
-    async def _forecast(self, context: Any, histories: Any) -> tuple[ServedModel, Windows]:
-        # gRPC cancels this call where the client does, and with it what it waits for.
-        model, future = self._service.submit(histories, context.time_remaining())
-        return model, await future
+    def _submit(self, histories: Any, context: Any) -> tuple[ServedModel, asyncio.Future[Windows]]:
+        # gRPC cancels a call where its client does, and with it what it waits for.
+        return self._service.submit(histories, context.time_remaining())
 
-    async def _predict(self, request: Any, context: Any) -> Any:
+    async def _predict(self, take: Take, context: Any) -> Any:
         with self._service.room:
-            question = read_proto(request, self._service.configuration.max_histories)
-            model, forecast = await self._forecast(context, question.histories)
+            question = read_proto(take(), self._service.configuration.max_histories)
+            model, future = self._submit(question.histories, context)
+            form, puid = question.form, question.puid
+            del question  # what waits is in the queue as windows now
+            forecast = await future
         answer = seldon.SeldonMessage()
-        answer.meta.puid = question.puid
+        answer.meta.puid = puid
         for key, value in model.tags.items():
             answer.meta.tags[key].string_value = value
         answer.data.names.extend(model.columns)
-        if question.form == "tensor":
+        if form == "tensor":
             answer.data.tensor.shape.extend(forecast.shape)
             answer.data.tensor.values.extend(forecast.reshape(-1))
         else:
             answer.data.ndarray.ParseFromString(_list_value(forecast.tolist()))
         return answer
 
-    async def _infer(self, request: Any, context: Any) -> Any:
+    async def _infer(self, take: Take, context: Any) -> Any:
+        request = take()
         self._check_model(request.model_name, request.model_version)
         with self._service.room:
             rows, raw = _histories(request, self._service.configuration.max_histories)
-            model, forecast = await self._forecast(context, rows)
+            model, future = self._submit(rows, context)
+            identifier = request.id
+            del request, rows
+            forecast = await future
         contract = model.contract
         answer = inference.ModelInferResponse(
-            model_name=contract.name, model_version=contract.version, id=request.id
+            model_name=contract.name, model_version=contract.version, id=identifier
         )
         tensor = answer.outputs.add(name=OUTPUT_NAME, datatype="FP64", shape=forecast.shape)
         # As it was asked: typed values, or bytes.
@@ -197,7 +228,8 @@ class GRPCServer:
         metadata = self._service.model.metadata
         return seldon.SeldonModelMetadata(**metadata)
 
-    async def _metadata(self, request: Any, _: Any) -> Any:
+    async def _metadata(self, take: Take, _: Any) -> Any:
+        request = take()
         self._check_model(request.name, request.version)
         metadata = dict(self._service.model.metadata)
         return inference.ModelMetadataResponse(properties=metadata.pop("custom"), **metadata)
@@ -211,7 +243,8 @@ class GRPCServer:
     async def _ready(self, _: Any, __: Any) -> Any:
         return inference.ServerReadyResponse(ready=self._service.is_ready)
 
-    async def _model_ready(self, request: Any, _: Any) -> Any:
+    async def _model_ready(self, take: Take, _: Any) -> Any:
+        request = take()
         self._check_model(request.name, request.version)
         return inference.ModelReadyResponse(ready=self._service.is_ready)
 
@@ -222,23 +255,22 @@ class GRPCServer:
         open_inference.check_model(self._service.model.contract, name, version)
 
 
-def _parsed(kind: Any, content: bytes) -> Any:
-    """A message out of its bytes, or the refusal of bytes that are none.
+def _taken(received: list[bytes], kind: Any) -> Any:
+    """The message of the bytes received, which go with it.
 
-    gRPC would end the call as UNKNOWN, with a stack in the log, if this raised.
+    Raises:
+        Refusal: they are none.
     """
     try:
-        return kind.FromString(content)
+        return kind.FromString(received.pop())
     except DecodeError:
-        return Refusal("Expected a protobuf message, received bytes that are none.")
+        raise Refusal("Expected a protobuf message, received bytes that are none.") from None
 
 
-async def _refusing(method: Method, request: Any, context: Any) -> Any:
+async def _refusing(method: Method, take: Take, context: Any) -> Any:
     """Call a method; whatever goes wrong in it is a `Refusal`."""
-    if isinstance(request, Refusal):
-        raise request
     try:
-        return await method(request, context)
+        return await method(take, context)
     except (Refusal, asyncio.CancelledError):
         raise
     except (HistoryError, RecursionError) as error:
@@ -270,7 +302,8 @@ def _histories(request: Any, most: int) -> tuple[Any, bool]:
         values = np.frombuffer(request.raw_input_contents[0], RAW[tensor.datatype])
     except ValueError:
         raise Refusal(f"Expected whole values of {tensor.datatype}, received a part.") from None
-    return rows_of(shape, values.astype(np.float64), most), True
+    with np.errstate(invalid="ignore"):  # any bits make a number, and what is none is refused
+        return rows_of(shape, values.astype(np.float64, copy=False), most), True
 
 
 def _list_value(rows: Any) -> bytes:

@@ -15,7 +15,6 @@ from messages import read_json
 from refusals import PREDICTIONS, Refusal, only_forecasts
 from service import Service
 from serving import ServedModel
-from turns import Turns
 
 from kalecast.runtime import Windows
 
@@ -53,7 +52,6 @@ class Handlers:
         self._service = service
         self._most = service.configuration.max_histories
         self._body = BodyReader(service.configuration)
-        self._turns = Turns()
         self._routes: dict[str, dict[str, Handler]] = {
             **{path: {"GET": self._alive} for path in ALIVE},
             **{path: {"GET": self._ready} for path in READY},
@@ -131,7 +129,7 @@ class Handlers:
         """
         with self._service.room:
             body = await self._body.read(request)
-            if turn := self._turns.take():
+            if turn := self._service.turn(len(body)):
                 await turn
             model, future, render = self._submit(request, read(body))
             del body  # thousands may wait, and what they sent is in the queue as windows now

@@ -31,5 +31,10 @@ def configure(level: str) -> None:
     handler = logging.StreamHandler()
     handler.setFormatter(JSONFormatter())
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
+    logging.captureWarnings(True)
     # It warns of each request that is no HTTP, which anyone can send at will.
     logging.getLogger("uvicorn.error").setLevel(logging.ERROR)
+    # gRPC logs the stack of each answer whose client has hung up.
+    logging.getLogger("grpc._cython.cygrpc").addFilter(
+        lambda record: not record.getMessage().startswith("ExecuteBatchError")
+    )

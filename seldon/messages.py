@@ -9,12 +9,18 @@ import math
 import reprlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 import numpy as np
 
 from kalecast.runtime import HistoryError
 
+MOST_VALUES = 4 * 2**20 // 11
+"""Values of protobuf a request, if it has 4 MiB of numbers: others are shorter, and each takes a
+part of a microsecond to read."""
+SHOWN = 8
+"""Items of a list that no refusal shows in full."""
 MOST_HISTORIES = 1024
 """Histories a request. A window is laid out for each, so an empty list must cost its sender
 more than it costs the server."""
@@ -74,9 +80,7 @@ def read_proto(message: Any, most: int = MOST_HISTORIES) -> Question:
         values = np.array(tensor.values, dtype=np.float64)
         histories: Any = rows_of(list(tensor.shape), values, most)
     elif form == "ndarray":
-        # Counted before it is converted, value by value.
-        rows = rows_of(None, message.data.ndarray.values, most)
-        histories = [_plain(row) for row in rows]
+        histories = _proto_rows(rows_of(None, message.data.ndarray.values, most))
     else:
         raise HistoryError(
             f"Expected 'data' with 'ndarray' or 'tensor', one history a row, received: {form}."
@@ -154,13 +158,34 @@ def _check_shape(shape: Any, values: Sequence[Any]) -> None:
         )
 
 
+def _proto_rows(rows: Any) -> list[Any]:
+    """Lists of protobuf's `Value` as Python's; counted before they are converted one by one.
+
+    Raises:
+        HistoryError: they are more than a request of numbers can hold.
+    """
+    count = sum(len(row.list_value.values) for row in rows)
+    if count > MOST_VALUES:
+        raise HistoryError(f"Expected at most {MOST_VALUES} values a request, received {count}.")
+    return [
+        [_plain(item) for item in row.list_value.values]
+        if row.WhichOneof("kind") == "list_value"
+        else _plain(row)
+        for row in rows
+    ]
+
+
 def _plain(value: Any) -> Any:
-    """A protobuf `Value` as Python's. Protobuf's own conversion refuses NaN."""
+    """A protobuf `Value` as Python's. Protobuf's own conversion refuses NaN.
+
+    No list belongs here: only as much of one is converted as a refusal shows.
+    """
     kind = value.WhichOneof("kind")
     if kind in (None, "null_value"):
         return None
     if kind == "list_value":
-        return [_plain(item) for item in value.list_value.values]
+        return [_plain(item) for item in value.list_value.values[:SHOWN]]
     if kind == "struct_value":
-        return {key: _plain(item) for key, item in value.struct_value.fields.items()}
+        fields = value.struct_value.fields
+        return {key: _plain(fields[key]) for key in islice(fields, SHOWN)}
     return getattr(value, kind)

@@ -5,7 +5,6 @@ The model has one input, `history` `[n, input_length]` (or shorter), and one out
 value, since JSON has no NaN.
 """
 
-import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -68,7 +67,7 @@ def read(content: Any, most_histories: int) -> InferenceRequest:
         raise Refusal(f"Expected 'data' to be a list of numbers, received: {shown(data)}.")
     shape = tensor.get("shape")
     # Data may come flat, or nested as its shape is.
-    if data and all(isinstance(row, list) for row in data):
+    if data and isinstance(data[0], list):
         _check_nested(shape, data)
         return InferenceRequest(rows_of(None, data, most_histories), identifier)
     return InferenceRequest(rows_of(shape, data, most_histories), identifier)
@@ -125,14 +124,20 @@ def _names(outputs: Any) -> list[Any]:
     return [output.get("name") for output in outputs]
 
 
-def _check_nested(shape: Any, rows: list[list[Any]]) -> None:
-    if not isinstance(shape, list) or len(shape) != 2 or not _holds(shape, rows):
+def _check_nested(shape: Any, rows: list[Any]) -> None:
+    if not isinstance(shape, list) or len(shape) != 2 or {*map(type, shape)} != {int}:
         raise Refusal(
-            f"Expected 'shape' to be that of the data, {[len(rows), len(rows[0])]}, "
+            "Expected 'shape' to be two whole numbers, of histories and of values in each, "
             f"received: {shown(shape)}."
         )
-
-
-def _holds(shape: list[Any], rows: list[list[Any]]) -> bool:
-    count, length = (size if type(size) is int else math.nan for size in shape)
-    return len(rows) == count and all(len(row) == length for row in rows)
+    count, length = shape
+    if len(rows) != count:
+        raise Refusal(f"Expected {count} rows of 'data', as 'shape' says, received {len(rows)}.")
+    for at, row in enumerate(rows):
+        if not isinstance(row, list):
+            raise Refusal(f"Expected a list in row {at} of 'data', received: {shown(row)}.")
+        if len(row) != length:
+            raise Refusal(
+                f"Expected {length} values in each row of 'data', as 'shape' says, "
+                f"received {len(row)} in row {at}."
+            )

@@ -35,6 +35,15 @@ class Overloaded(Refusal):
         )
 
 
+class NotDecoded(Refusal):
+    """The request's body is compressed, or encoded otherwise."""
+
+    def __init__(self, coding: str) -> None:
+        super().__init__(
+            f"Expected a body as it is, without Content-Encoding, received: {coding}.", 415
+        )
+
+
 class TooLate(Refusal):
     """The request's time was over before its turn came; nothing of it was computed."""
 

@@ -9,8 +9,12 @@ from configuration import Configuration
 from metrics import Metrics
 from refusals import Overloaded, Refusal
 from serving import ServedModel, Serving
+from turns import Turns
 
 from kalecast.runtime import HistoryError, Windows, as_windows
+
+LARGE = 256 * 1024
+"""Bytes of a request which takes so long to look into that others come in between two."""
 
 
 class Room:
@@ -49,6 +53,7 @@ class Service:
         self.is_ending = False
         """Whether readiness is gone, so that new requests should go elsewhere."""
         self.room = Room(configuration.max_in_flight)
+        self._turns, self._large_turns = Turns(), Turns(1, rounds=8)
         self._batcher = Batcher(
             configuration.max_batch, configuration.max_queue, configuration.threads
         )
@@ -81,6 +86,10 @@ class Service:
     def is_deep(self) -> bool:
         """Whether who asks now will wait noticeably."""
         return self._batcher.is_deep
+
+    def turn(self, size: int) -> asyncio.Future[None] | None:
+        """A turn to wait for before a request of so many bytes is looked into, as of `Turns`."""
+        return (self._large_turns if size > LARGE else self._turns).take()
 
     def submit(
         self, histories: Any, seconds: float | None = None

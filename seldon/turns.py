@@ -13,12 +13,13 @@ class Turns:
     """Turns for whoever asks, first come, first served.
 
     Args:
-        each: turns a round of the event loop.
+        each: turns that there are at a time.
+        rounds: rounds of the event loop until there are as many again.
     """
 
-    def __init__(self, each: int = 32) -> None:
-        self._each = each
-        self._left = each
+    def __init__(self, each: int = 32, rounds: int = 1) -> None:
+        self._each, self._rounds = each, rounds
+        self._left, self._rounds_left = each, rounds
         self._waiting: deque[asyncio.Future[None]] = deque()
         self._is_due = False
 
@@ -36,7 +37,11 @@ class Turns:
         return turn
 
     def _next_round(self) -> None:
-        self._left = self._each
+        self._rounds_left -= 1
+        if self._rounds_left:
+            asyncio.get_running_loop().call_soon(self._next_round)
+            return
+        self._left, self._rounds_left = self._each, self._rounds
         while self._waiting and self._left:
             turn = self._waiting.popleft()
             if not turn.done():

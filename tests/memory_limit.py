@@ -1,4 +1,4 @@
-"""Processes with the memory of a pod: in a memory cgroup, or by `RLIMIT_DATA` where none is to be had.
+"""Processes with the memory of a pod: in a memory cgroup, or by `RLIMIT_DATA` without one.
 
 with memory_limit(512) as limit:
     subprocess.Popen(limit.command([PYTHON, "serve.py"]))

@@ -1,5 +1,6 @@
 """HTTP connections within limits, at the model server and at the page alike."""
 
+import gzip
 import json
 import resource
 import socket
@@ -224,3 +225,23 @@ def test_silent_connections_lock_nobody_out(model_file: Path) -> None:
         started = time.monotonic()
         assert requests.get(server.url + "/health/ping", timeout=5).ok
         assert time.monotonic() - started < 1
+
+
+@pytest.mark.parametrize("coding", ["gzip", "deflate", "br", "x", "gzip, identity"])
+def test_an_encoded_body_is_refused_by_its_coding(site: Site, coding: str) -> None:
+    for path, body in site.questions.items():
+        headers = {"Content-Type": "application/json", "Content-Encoding": coding}
+        reply = requests.post(site.url + path, gzip.compress(body), headers=headers, timeout=20)
+        assert reply.status_code == 415
+        assert repr(coding) in reply.text
+    for path, body in site.questions.items():
+        headers = {"Content-Type": "application/json", "Content-Encoding": "Identity"}
+        assert requests.post(site.url + path, body, headers=headers, timeout=20).ok
+
+
+def test_the_pages_own_routes_refuse_encoded_bodies_too(page: Site) -> None:
+    for path in ("/gradio_api/run/predict", "/gradio_api/upload"):
+        headers = {"Content-Encoding": "gzip", "Content-Type": "application/json"}
+        reply = requests.post(page.url + path, gzip.compress(b"{}"), headers=headers, timeout=20)
+        assert reply.status_code == 415
+        assert "'gzip'" in reply.text
