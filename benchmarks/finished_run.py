@@ -43,11 +43,11 @@ class FinishedRun:
         """The run of a folder; none where it did not come to its end."""
         try:
             parts = [json.loads((folder / f"{name}.json").read_text()) for name in FILES]
-        except (OSError, json.JSONDecodeError):
+            run = cls(folder, *parts)
+            done = {step["name"] for step in run.summary["steps"] if step["status"] == "done"}
+            return run if done >= set(run.progress["step_names"]) else None
+        except (OSError, ValueError, KeyError, TypeError):  # not there, or not whole
             return None
-        run = cls(folder, *parts)
-        done = {step["name"] for step in run.summary["steps"] if step["status"] == "done"}
-        return run if done >= set(run.progress["step_names"]) else None
 
     def is_of_sample(self) -> bool:
         """Whether it had the sample data and the notebook's parameters."""

@@ -17,7 +17,13 @@ from model_files import contract, seasonal_naive_bytes
 from ports import free_ports
 from sample_series import hourly_series
 
+from kalecast.store import state
+
 ROOT = Path(__file__).parent.parent
+sys.path.append(str(ROOT / "gradio_app"))
+
+from launch import _published, _what_is_left  # noqa: E402
+
 START_SECONDS = 120
 LAUNCH = "gradio_app/launch.py"
 
@@ -174,6 +180,16 @@ def test_parameters_ask_for_training_though_there_is_a_model(data: Path, store: 
     assert process.returncode == 1
     assert "nonsense" in output
     assert "serving the model" not in output
+    assert f"The one before, {store}/forecaster.onnx, is as it was." in output
+
+
+def test_a_failed_run_says_which_model_it_leaves(tmp_path: Path):
+    uri = str(tmp_path / "forecaster.onnx")
+    assert _published([f"model_store={tmp_path}", "epochs=2"]) == uri
+    assert "without a model" in _what_is_left(uri, None)
+    Path(uri).write_bytes(b"a model")
+    assert "failed after it had published its model" in _what_is_left(uri, None)
+    assert "is as it was" in _what_is_left(uri, state(uri))
 
 
 @pytest.mark.parametrize("parameter", ["data=x.csv", "model_store=/x", "model_name=x"])

@@ -502,8 +502,10 @@ def test_a_run_of_make_pipeline_is_told_from_its_folder(tmp_path: Path) -> None:
     stopped = {"error": {"step": "one", "type": "SIGINT", "message": "stopped"}, "seconds": 1}
     (tmp_path / "summary.json").write_text(json.dumps(stopped))
     assert view_run(tmp_path, None)["state"] == "CANCELED"
-    (tmp_path / "summary.json").write_text("{")  # half a file is none
-    assert view_run(tmp_path, None)["state"] == "FAILED"
+    damaged = ("{", "", "\0" * 40, "[]", '{"error": "x"}', '{"steps": [1]}', '{"steps": [{}]}')
+    for left in damaged:  # half a file is none
+        (tmp_path / "summary.json").write_text(left)
+        assert view_run(tmp_path, None)["state"] == "FAILED"
 
 
 ##### Which KFP, and how saving leaves the notebook #####

@@ -1,6 +1,7 @@
 """Running a compiled pipeline on this machine, as a user does."""
 
 import json
+import shlex
 import signal
 import subprocess
 import sys
@@ -203,6 +204,42 @@ def test_stops_at_the_first_error_and_shows_it(source, expected, tmp_path):
         assert expected in result.report("one")
     if expected == "ValueError":
         assert "  cell, line 4\n    inner()\n  cell, line 2, in inner" in result.log("one")
+
+
+@slow
+def test_what_would_fail_again_is_not_tried_again(tmp_path):
+    cells = [("x = 1\nraise ValueError('a wrong parameter')", ["step:one", "limit:retries:2"])]
+    result = run(compiled(tmp_path, cells))
+    assert result.exit_code == 1
+    assert result.outcome["error"] == {
+        "step": "one",
+        "type": "ValueError",
+        "message": "a wrong parameter",
+    }
+    assert result.output.count("] one ... ") == 1
+    summary = json.loads((result.folder / "summary.json").read_text())
+    assert [step["status"] for step in summary["steps"]] == ["failed"]
+
+
+@slow
+def test_a_full_disk_ends_in_a_sentence(tmp_path):
+    cells = [("blob = b'x' * 10_000_000\nprint(len(blob))", ["step:one"])]
+    cells.append(("print(len(blob))", ["step:two", "prev:one"]))
+    pipeline = compiled(tmp_path, cells)
+    command = [sys.executable, "kale/run_pipeline.py", str(pipeline)]
+    command += ["--runs-dir", str(tmp_path / "runs")]
+    done = subprocess.run(
+        ["bash", "-c", f"ulimit -f 2000; exec {shlex.join(command)}"],
+        cwd=PROJECT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1, done.stderr
+    error = json.loads(done.stdout.splitlines()[-1])["error"]
+    assert error["step"] == "one"
+    assert error["message"].startswith("The disk has no room for")
+    assert "Traceback" not in done.stdout + done.stderr
 
 
 def asleep(pipeline: Path) -> subprocess.Popen[str]:

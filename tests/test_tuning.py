@@ -62,6 +62,24 @@ def test_a_trial_that_fails_does_not_end_the_search(task: Task, tmp_path: Path, 
     assert search(task, 3, tmp_path / "tuning")[1] == 0.4
 
 
+def test_a_damaged_database_is_put_aside_and_named(
+    task: Task, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
+):
+    monkeypatch.setattr(tuning, "objective", lambda *_: 0.4)
+    search(task, 1, tmp_path)
+    (database,) = tmp_path.glob("*.db")
+    whole = database.read_bytes()
+    capsys.readouterr()
+    for damaged in (b"no database" * 100, whole[: len(whole) // 2], whole[:4096] + b"\xff" * 8192):
+        database.write_bytes(damaged)
+        assert search(task, 1, tmp_path)[1] == 0.4
+        assert f"'{database}' are damaged" in capsys.readouterr().out
+        assert database.with_suffix(".damaged").read_bytes() == damaged
+    search(task, 2, tmp_path)
+    said = capsys.readouterr().out
+    assert "damaged" not in said and "trial 2 of 2" in said
+
+
 def test_the_hours_that_judge_a_network_are_held_out(task: Task):
     assert len(task.history()) == 2 * (400 - 2 * 24)
 

@@ -15,6 +15,16 @@ STEP_STATES = {"running": "RUNNING", "done": "SUCCEEDED", "failed": "FAILED", "s
 STOPPED = ("SIGINT", "SIGTERM", "SIGHUP")
 OPEN_STATES = ("PENDING", "RUNNING", "CANCELING")
 TOLD_LINES = 20
+KINDS: dict[str, type[Any]] = {
+    "steps": list,
+    "step_names": list,
+    "parameters": dict,
+    "defaults": dict,
+    "scores": dict,
+    "error": dict,
+    "started": float,
+}
+STEP_KEYS = frozenset({"name", "status", "seconds", "started", "error", "scores"})
 
 
 def view_run(folder: Path, queued: str | None) -> dict[str, Any]:
@@ -53,11 +63,26 @@ def view_run(folder: Path, queued: str | None) -> dict[str, Any]:
 
 
 def _read(file: Path) -> dict[str, Any]:
+    """What a run has left in a file; nothing where it is not whole."""
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
-    return content if isinstance(content, dict) else {}
+    return content if _is_record(content) else {}
+
+
+def _is_record(content: Any) -> bool:
+    """Whether content is what runs write: a bad disk may have left anything."""
+    if not isinstance(content, dict):
+        return False
+    typed = all(isinstance(content.get(name, kind()), kind) for name, kind in KINDS.items())
+    steps = content.get("steps", [])
+    error = content.get("error", {"type": None})
+    return typed and "type" in error and all(_is_step(step) for step in steps)
+
+
+def _is_step(step: Any) -> bool:
+    return isinstance(step, dict) and step.keys() >= STEP_KEYS and step["status"] in STEP_STATES
 
 
 def _state(folder: Path, summary: dict[str, Any]) -> str:

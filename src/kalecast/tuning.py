@@ -9,6 +9,7 @@ judges a network are held out of it. It keeps every trial in a file and goes on 
 """
 
 import argparse
+import contextlib
 import json
 import shlex
 from collections.abc import Mapping
@@ -89,8 +90,10 @@ def search(task: Task, trials: int, folder: Path) -> tuple[dict[str, Any], float
     history = task.history()
     folder.mkdir(parents=True, exist_ok=True)
     name = fingerprint(history).removeprefix("sha256:")
+    database = folder / f"{name}.db"
+    _require_whole(database)
     study = optuna.create_study(
-        storage=f"sqlite:///{folder / name}.db",
+        storage=f"sqlite:///{database}",
         study_name=name,
         sampler=optuna.samplers.TPESampler(seed=task.training.seed),
         load_if_exists=True,
@@ -106,6 +109,25 @@ def search(task: Task, trials: int, folder: Path) -> tuple[dict[str, Any], float
     finished = [trial for trial in study.trials if trial.state.is_finished()]
     study.optimize(told, n_trials=max(0, trials - len(finished)), catch=(ValueError,))
     return study.best_params, study.best_value
+
+
+def _require_whole(database: Path) -> None:
+    """Put a search's database aside where a power loss or a bad disk has damaged it, and say so."""
+    import sqlite3
+
+    if not database.exists():
+        return
+    try:
+        with contextlib.closing(sqlite3.connect(database)) as connection:
+            (found,) = connection.execute("PRAGMA integrity_check").fetchone()
+    except sqlite3.OperationalError:  # another search writes to it
+        return
+    except sqlite3.DatabaseError as error:
+        found = str(error)
+    if found != "ok":
+        aside = database.replace(database.with_suffix(".damaged"))
+        print(f"The trials in '{database}' are damaged ({found.splitlines()[0]}) and not used.")
+        print(f"The file is now '{aside}', and the search begins anew.", flush=True)
 
 
 def experiment(
