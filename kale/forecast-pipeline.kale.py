@@ -53,7 +53,7 @@ def load_data_step(load_data_html_report: Output[HTML], series_output_artifact: 
     from kalecast.fitting import lay_out
     from kalecast.parameters import check_parameters
     from kalecast.plots import plot_series
-    from kalecast.series import describe, load_series
+    from kalecast.series import describe, load_series, notes
     from kalecast.steps import steps_in_words
     
     check_parameters(
@@ -87,6 +87,8 @@ def load_data_step(load_data_html_report: Output[HTML], series_output_artifact: 
         canary_minutes=canary_minutes,
     )
     series = lay_out(load_series(data), frequency)
+    for note in notes(series):
+        print(note)
     overview = describe(series)
     unknown = int(overview["unknown"].sum())
     laid = steps_in_words(len(series), frequency)
