@@ -32,8 +32,10 @@ LONGEST_TEXTS = {"unique_id": 1000, "ds": 64, "y": 64}
 BYTES_A_ROW = 128
 """What a row's three columns may take in a Parquet file before its own encoding is undone. Names
 may be longer than that, as they stand there once for all rows that share them."""
-BYTES_A_ALLOWED_ROW = 40
-"""The same, for each row that a stranger's file may have: for all rows together."""
+TEXT_A_ALLOWED_ROW = 12
+"""Bytes of text of a Parquet file for each row that it may have: for all texts together."""
+LARGEST_FOOTER = 4 * 1024 * 1024
+"""Bytes in which a Parquet file describes its columns; in memory they are twenty times as many."""
 ROWS_AT_A_TIME = 256
 """Rows of a CSV that lie in memory with all their columns."""
 
@@ -168,6 +170,11 @@ def were(count: int, noun: str) -> str:
 def _read_parquet(content: bytes, name: str, most_rows: int | None) -> Table:
     from pyarrow.parquet import ParquetFile
 
+    footer = int.from_bytes(content[-8:-4], "little")
+    if LARGEST_FOOTER < footer < len(content):
+        raise SeriesError(
+            f"Expected a Parquet file of a few columns, {name} describes them in {footer:,} bytes."
+        )
     try:
         # As dictionaries, or a text that many rows share would be there once a row.
         schema = ParquetFile(io.BytesIO(content)).schema
@@ -200,7 +207,7 @@ def _check_rows(rows: int, name: str, most: int | None) -> None:
 def _check_columns(file: Any, wanted: dict[str, str], name: str, most_rows: int | None) -> None:
     """Refuse wanted columns whose rows hold lists or take more room than names and numbers do."""
     groups = [file.metadata.row_group(at) for at in range(file.metadata.num_row_groups)]
-    size = 0
+    size = texts = 0
     for at in range(len(file.schema)):
         column = file.schema.column(at)
         top = column.path.split(".")[0]
@@ -211,11 +218,11 @@ def _check_columns(file: Any, wanted: dict[str, str], name: str, most_rows: int 
                 f"Expected a text or a number a row in column '{top}' of {name}, received: "
                 f"{str(file.schema_arrow.field(top).type)[:40]}."
             )
-        size += sum(group.column(at).total_uncompressed_size for group in groups)
-    most = BYTES_A_ROW * file.metadata.num_rows + 2**20
-    if most_rows is not None:
-        most = min(most, BYTES_A_ALLOWED_ROW * most_rows)
-    if size > most:
+        here = sum(group.column(at).total_uncompressed_size for group in groups)
+        size += here
+        texts += here * (column.physical_type == "BYTE_ARRAY")
+    most_texts = texts if most_rows is None else TEXT_A_ALLOWED_ROW * most_rows
+    if size > BYTES_A_ROW * file.metadata.num_rows + 2**20 or texts > most_texts:
         raise SeriesError(f"Expected names, stamps and numbers, {name} unpacks to {size:,} bytes.")
 
 
