@@ -3,6 +3,8 @@
 No cluster is here: `kubectl`, `helm` and `git` are stand-ins, kustomize and nginx the real ones.
 """
 
+import base64
+import hashlib
 import importlib
 import os
 import re
@@ -97,6 +99,13 @@ def test_the_rules_are_those_of_the_door_on_ones_own_machine(overlay: str):
     mine = {name.partition("/")[2]: text for name, text in here.items() if "/" in name}
     assert only(overlay, "ConfigMap", "kalecast-door-rules")["data"] == mine
     assert protect.door is door, "both fill in the same files"
+
+
+def test_the_pages_own_script_is_the_one_that_may_run():
+    """As `gradio_app/theme.py` puts it into the document."""
+    script = f"(() => {{\n{(ROOT / 'gradio_app/page.js').read_text()}}})();"
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    assert f"'sha256-{digest}'" in (STEP / "door/headers.conf").read_text()
 
 
 def test_keys_count_where_the_page_asks_for_them():
