@@ -144,10 +144,11 @@ def frequency(request: pytest.FixtureRequest, page: Page, model_server: StandInS
     return str(request.param)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def quarters(page: Page, model_server: StandInServer) -> None:
     """A model of quarter-hours serves."""
-    serve(model_server, page, "15min")
+    if model_server.forecaster.contract.season != STEPS["15min"].model["season"]:
+        serve(model_server, page, "15min")
 
 
 def serve(
@@ -299,8 +300,11 @@ def test_a_file_of_longer_steps_than_the_models(page: Page, minutes: int, receiv
 def test_times_are_told_in_the_clock_that_came(
     page: Page, zone: str, clock: str, offset: str
 ) -> None:
-    numbers = ",".join(str(at % 96) for at in range(400))
-    for parts in (pasted(page, numbers, f"{START.isoformat()}{zone}"),):
+    for parts in (
+        uploaded(page, "mill.csv", table_of("mill", 15, 400, zone)),
+        pasted(page, table_of("mill", 15, 400, zone).decode()),
+        pasted(page, ",".join(str(at % 96) for at in range(400)), f"{START.isoformat()}{zone}"),
+    ):
         _, reading, figure, table, *_ = parts
         assert "after Friday 6 March 2026, 03:45" in plain(reading)
         assert (f"Times are {clock}, as in the data." in plain(reading)) == bool(clock)
@@ -310,6 +314,25 @@ def test_times_are_told_in_the_clock_that_came(
         assert axis(figure).get("title", {}).get("text", "") == clock
         _, median = json.loads(figure["value"]["plot"])["data"][-2:]
         assert median["x"][0] == "2026-03-06 04:00"
+
+
+def test_days_of_a_clock_of_their_own(page: Page, model_server: StandInServer) -> None:
+    serve(model_server, page, "D")
+    _, reading, _, table, *_ = uploaded(page, "mill.csv", table_of("mill", 1440, 60, "+02:00"))
+    assert "after Thursday 30 April 2026 " in plain(reading)
+    assert times(table)[0] == "Fri 1 May"
+    assert downloaded(table)[0]["ds"] == "2026-05-01 00:00:00+02:00"
+
+
+@pytest.mark.usefixtures("quarters")
+def test_what_was_done_with_a_table_is_told_once(page: Page) -> None:
+    lines = table_of("mill", 15, 400).decode().splitlines()
+    table = "\n".join(
+        f"{line},{extra}" for line, extra in zip(lines, ["<b>x", *[1] * 400], strict=True)
+    )
+    for parts in (uploaded(page, "mill.csv", table.encode()), pasted(page, table)):
+        assert parts[1]["value"].count("Not used: &lt;b&gt;x.") == 1
+        assert "<b>" not in parts[1]["value"]
 
 
 @pytest.mark.parametrize(
