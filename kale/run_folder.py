@@ -68,7 +68,7 @@ def is_full_disk(error: BaseException) -> bool:
 
 def full_disk(error: BaseException | None = None) -> str:
     """A sentence on a disk that has no room left."""
-    name = getattr(error, "filename", None)
+    name = getattr(error, "filename2", None) or getattr(error, "filename", None)
     return (
         f"The disk has no room for {repr(str(name)) if name else 'what the run writes'}. Make "
         "room, such as by removing old folders in runs/, and run it again."
