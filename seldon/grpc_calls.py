@@ -44,7 +44,9 @@ class Calls:
         self._seconds = limits.request_seconds
         self._most = limits.max_in_flight
         self._most_slow = max(limits.max_bodies // limits.max_body, 1)
-        self._most_memory = _memory() + limits.max_bodies
+        # Open from now on: there may be no file descriptor left when it is needed.
+        self._statm = os.open("/proc/self/statm", os.O_RDONLY | os.O_CLOEXEC)
+        self._most_memory = self._resident() + limits.max_bodies
         self._arriving: dict[asyncio.Task[Any], float] = {}
         """When each began, the oldest first."""
         self._unsent: Counter[str] = Counter()
@@ -97,6 +99,10 @@ class Calls:
         if self._timer is not None:
             self._timer.cancel()
 
+    def _resident(self) -> int:
+        """Bytes of memory that this process has."""
+        return int(os.pread(self._statm, 128, 0).split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
     def _has_left(self, peer: str, memory: int, _: "asyncio.Task[Any]") -> None:
         self._all_unsent -= memory
         self._unsent[peer] -= memory
@@ -124,7 +130,7 @@ class Calls:
         """
         now = asyncio.get_running_loop().time()
         if now > self._measured + FRESH:
-            self._measured, self._memory = now, _memory()
+            self._measured, self._memory = now, self._resident()
             if self._memory > self._most_memory and now > self._gave_back + 1:
                 self._gave_back = now
                 asyncio.get_running_loop().run_in_executor(None, _give_back)
@@ -137,12 +143,6 @@ def _task() -> "asyncio.Task[Any]":
     return task
 
 
-def _memory() -> int:
-    """Bytes of memory that this process has."""
-    pages = int(Path("/proc/self/statm").read_text().split()[1])
-    return pages * os.sysconf("SC_PAGE_SIZE")
-
-
 def _give_back() -> None:
     """Give the system the memory that gRPC has freed in small pieces, which glibc would keep."""
     if trim := getattr(ctypes.CDLL(None), "malloc_trim", None):
@@ -153,13 +153,18 @@ def _hang_up(peer: str) -> None:
     """Close the connection to a peer, as gRPC names it: `ipv4:127.0.0.1:50000`."""
     address, _, port = unquote(peer).partition(":")[2].rpartition(":")
     wanted = (_plain(address.strip("[]")), port)
-    for file in Path("/proc/self/fd").iterdir():
-        with suppress(OSError):  # it may be gone by now, or is a socket that listens
+    with suppress(OSError):  # no file descriptor is left: the next answer tries again
+        for file in Path("/proc/self/fd").iterdir():
             if file.is_socket():
-                with socket.socket(fileno=os.dup(int(file.name))) as connection:
-                    found = connection.getpeername()
-                    if found and (_plain(found[0]), str(found[1])) == wanted:
-                        connection.shutdown(socket.SHUT_RDWR)
+                _hang_up_on(int(file.name), wanted)
+
+
+def _hang_up_on(descriptor: int, wanted: tuple[IPv4Address | IPv6Address, str]) -> None:
+    # It may be gone by now, or is a socket that listens.
+    with suppress(OSError), socket.socket(fileno=os.dup(descriptor)) as connection:
+        found = connection.getpeername()
+        if found and (_plain(found[0]), str(found[1])) == wanted:
+            connection.shutdown(socket.SHUT_RDWR)
 
 
 def _plain(address: str) -> IPv4Address | IPv6Address:

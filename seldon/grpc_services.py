@@ -125,6 +125,10 @@ class GRPCServer:
         self._server.add_insecure_port(self._address)
         await self._server.start()
 
+    async def ended(self) -> None:
+        """Returns when nothing is answered any more."""
+        await self._server.wait_for_termination()
+
     async def stop(self) -> None:
         """Listen no more, and answer what is in flight."""
         await self._server.stop(self._grace)

@@ -48,6 +48,11 @@ class HTTPServer:
         while not self._server.started and not self._task.done():
             await asyncio.sleep(0.002)
 
+    async def ended(self) -> None:
+        """Returns when nothing is answered any more, raises what was the cause."""
+        assert self._task is not None
+        await asyncio.shield(self._task)
+
     async def stop(self) -> None:
         """Listen no more, and answer what is in flight."""
         self._server.should_exit = True

@@ -141,5 +141,5 @@ def _timestamp(created: str) -> float:
     """Seconds since 1970; not a number where a model file's author wrote something else."""
     try:
         return datetime.fromisoformat(created).timestamp()
-    except ValueError:
+    except (ValueError, OverflowError):
         return float("nan")

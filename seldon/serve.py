@@ -17,8 +17,8 @@ Core's operator sets.
 
 A new file at the model URI is taken up by itself, or on SIGHUP; a bad one is left alone. SIGTERM
 takes readiness away first, then lets new requests come for a while, then answers what is in
-flight; Ctrl-C and a closed terminal leave out the while. Exit code 0: ended as asked; 2: it could
-not start as asked.
+flight; Ctrl-C and a closed terminal leave out the while. Exit code 0: ended as asked; 1: a part of
+it failed, and the rest ended with it; 2: it could not start as asked.
 """
 
 import asyncio
@@ -68,8 +68,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     _allow_many_files()
     import uvloop
 
-    uvloop.run(_serve(configuration, serving, *listeners))
-    return 0
+    return uvloop.run(_serve(configuration, serving, *listeners))
 
 
 def _bind(configuration: Configuration, name: str, port: int) -> socket.socket:
@@ -119,7 +118,9 @@ def _allow_many_files() -> None:
 
 async def _serve(
     configuration: Configuration, serving: "Serving", http: socket.socket, metrics: socket.socket
-) -> None:
+) -> int:
+    """Serve until the end; the exit code."""
+    from background import Background
     from grpc_services import GRPCServer
     from http_app import HTTPApp
     from http_server import HTTPServer
@@ -127,23 +128,23 @@ async def _serve(
     from metrics_app import MetricsApp
     from service import Service
 
-    ends: asyncio.Queue[signal.Signals] = asyncio.Queue()
+    ends: asyncio.Queue[signal.Signals | None] = asyncio.Queue()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, ends.put_nowait, number)
     service = Service(configuration, serving, Metrics())
-    tasks: set[asyncio.Task[object]] = set()
+    background = Background(lambda: ends.put_nowait(None))
     in_terminal = signal.SIGHUP in lifetime.ends() and lifetime.has_terminal()
 
     def hang_up() -> None:
         if in_terminal and not lifetime.has_terminal():
             ends.put_nowait(signal.SIGINT)
         else:
-            tasks.add(loop.create_task(serving.reload()))
+            background.start("The reload", serving.reload())
 
     loop.add_signal_handler(signal.SIGHUP, hang_up)
     if configuration.watch_seconds:
-        tasks.add(loop.create_task(serving.watch(configuration.watch_seconds)))
+        background.keep("The watch", serving.watch(configuration.watch_seconds))
     servers = [
         GRPCServer(service),
         HTTPServer(HTTPApp(service), http, configuration),
@@ -151,20 +152,22 @@ async def _serve(
     ]
     for server in servers:
         await server.start()
+        background.keep(type(server).__name__, server.ended())
     # Requests leave no cycles behind, but thousands of them are many objects to look through.
     gc.freeze()
     gc.set_threshold(100_000, 20, 100)
     _announce(service.model.contract, configuration)
-    if await ends.get() == signal.SIGTERM:
+    reason = await ends.get()
+    if reason == signal.SIGTERM:
         await _drain(service, ends)
     service.is_ending = True
-    await asyncio.gather(*(server.stop() for server in servers))
-    for task in tasks:
-        task.cancel()
+    background.close()
+    await asyncio.gather(*(server.stop() for server in servers), return_exceptions=True)
     service.close()
+    return 1 if reason is None else 0
 
 
-async def _drain(service: "Service", ends: "asyncio.Queue[signal.Signals]") -> None:
+async def _drain(service: "Service", ends: "asyncio.Queue[signal.Signals | None]") -> None:
     """Not ready any more, but answering, until whoever sends requests here has noticed."""
     service.is_ending = True
     with suppress(TimeoutError):

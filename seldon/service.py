@@ -71,6 +71,12 @@ class Service:
             ),
         ):
             metrics.watches(name, told, figure)
+        if configuration.watch_seconds:
+            metrics.watches(
+                "kalecast_model_look_age_seconds",
+                "Seconds since the model URI was last looked at",
+                lambda: serving.look_age,
+            )
 
     @property
     def model(self) -> ServedModel:

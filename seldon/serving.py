@@ -5,17 +5,22 @@ import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from functools import cached_property
+from time import monotonic
 from typing import Any
 
 import description
 import numpy as np
 from trial import try_out
 
-from kalecast.bundle import BundleError, Contract, verify_content
+from kalecast.bundle import BundleError, Contract, bound_graphs, verify_content
 from kalecast.runtime import Forecaster, Windows
 from kalecast.store import StoreError, fetch, state
 
 logger = logging.getLogger(__name__)
+
+GRAPH_MEMORY = 256 * 2**20
+"""Bytes of memory for all graphs, weights included. The server's pod has 512 MiB, of which the
+rest of the server uses 100."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,20 +64,37 @@ def open_model(uri: str) -> ServedModel:
     return open_content(fetch(uri))
 
 
-def open_content(model_file: bytes) -> ServedModel:
-    """Open the bytes of a model file and forecast once.
+def open_content(model_file: bytes, windows: int = 16) -> ServedModel:
+    """Open the bytes of a model file, and forecast from so many made-up windows.
 
     Raises:
         BundleError: they are no model file, or it does not forecast.
     """
+    bound_graphs(GRAPH_MEMORY)
     model = ServedModel(Forecaster(model_file))
+    length = model.contract.input_length
+    _try(model, np.zeros((2, length)), "histories of zeros")
+    _try(model, _made_up(windows, length), "made-up histories")
+    return model
+
+
+def _try(model: ServedModel, windows: Windows, named: str) -> None:
     try:
-        tried = model.forecast_windows(np.zeros((2, model.contract.input_length)))
+        tried = model.forecast_windows(windows)
     except Exception as error:  # ONNX Runtime's errors share no narrower public class
         raise BundleError(f"Expected a model that forecasts, received: {error}") from error
     if not np.isfinite(tried).all():
-        raise BundleError("Expected finite forecasts of a history of zeros, received others.")
-    return model
+        raise BundleError(f"Expected finite forecasts of {named}, received others.")
+
+
+def _made_up(count: int, length: int) -> Windows:
+    """Windows of other values each time, as customers send them: of any size, with gaps."""
+    rng = np.random.default_rng()
+    size = 10.0 ** rng.integers(-3, 7, (count, 1))
+    windows = size * (rng.normal(size=(count, length)) + rng.normal(0, 5, (count, 1)))
+    windows[:, :-1][rng.random((count, length - 1)) < rng.uniform(0, 0.5, (count, 1))] = np.nan
+    result: Windows = windows
+    return result
 
 
 def _open_tried(uri: str) -> ServedModel:
@@ -97,6 +119,7 @@ class Serving:
         self._seen = seen
         self._loading = asyncio.Lock()
         self.model = model
+        self._looked = monotonic()
         self.on_reload: Callable[[bool], None] = lambda succeeded: None
         """Is told of each attempt whether it succeeded."""
 
@@ -110,6 +133,11 @@ class Serving:
         seen = state(uri)
         return cls(uri, open_model(uri), seen)
 
+    @property
+    def look_age(self) -> float:
+        """Seconds since the model URI was last looked at."""
+        return monotonic() - self._looked
+
     async def reload(self) -> bool:
         """Serve what the model URI holds now; keep the old model if that is no good.
 
@@ -117,16 +145,25 @@ class Serving:
             Whether it was good.
         """
         async with self._loading:
+            seen = self._seen
             try:
                 seen = await asyncio.to_thread(state, self._uri)
-                model = await asyncio.to_thread(_open_tried, self._uri)
-            except (StoreError, BundleError) as error:
+                self.model = await asyncio.to_thread(_open_tried, self._uri)
+            except (StoreError, OSError) as error:
+                # Nothing is wrong with the file: the next look tries it again.
                 logger.error("Going on with %s: %s", self.model.contract.version, error)
-                self.on_reload(False)
+                self._tell(False)
                 return False
-            self.model, self._seen = model, seen
-            logger.info("Serving %s %s", model.contract.name, model.contract.version)
-            self.on_reload(True)
+            except Exception as error:
+                is_known = isinstance(error, BundleError)
+                text = "Going on with %s: %s"
+                logger.error(text, self.model.contract.version, error, exc_info=not is_known)
+                self._seen = seen
+                self._tell(False)
+                return False
+            self._seen = seen
+            logger.info("Serving %s %s", self.model.contract.name, self.model.contract.version)
+            self._tell(True)
             return True
 
     async def watch(
@@ -137,8 +174,17 @@ class Serving:
             await sleep(seconds)
             try:
                 found = await asyncio.to_thread(state, self._uri)
+                self._looked = monotonic()
+                if found != self._seen:
+                    await self.reload()
             except StoreError as error:
                 logger.warning("The model URI cannot be looked at: %s", error)
-                continue
-            if found != self._seen and not await self.reload():
-                self._seen = found
+            except Exception:  # whatever it is, the next look comes
+                logger.exception("A look at the model URI failed")
+                self._tell(False)
+
+    def _tell(self, succeeded: bool) -> None:
+        try:
+            self.on_reload(succeeded)
+        except Exception:  # whoever looks on must not end the watch
+            logger.exception("A new model could not be counted")

@@ -5,18 +5,22 @@ so inside the server. Here a process that may take little of either does it firs
 the file is refused, and the server goes on with the model that it has.
 """
 
+import math
 import os
 import resource
 import subprocess
 import sys
 from pathlib import Path
 
+from kalecast import lifetime
 from kalecast.bundle import BundleError
 
 MEMORY = 320 * 2**20
 """Bytes. A model of 2 MiB takes 130; the server's pod has 512, of which the server uses 100."""
 SECONDS = 20.0
 """Opening a file and forecasting once takes less than one, on a busy machine a few."""
+WINDOWS = 1024
+"""As many as one request may bring at the most, and so one forward pass."""
 SECRET_PREFIXES = ("AWS_", "KALECAST_")
 """Variables of the environment that a trial has no use for: keys of the store and of models."""
 
@@ -30,7 +34,7 @@ def try_out(model_file: bytes, memory: int = MEMORY, seconds: float = SECONDS) -
     environment = {k: v for k, v in os.environ.items() if not k.startswith(SECRET_PREFIXES)}
     try:
         tried = subprocess.run(
-            [sys.executable, __file__, str(memory)],
+            [sys.executable, __file__, str(memory), str(math.ceil(seconds)), str(os.getpid())],
             input=model_file,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
@@ -55,14 +59,18 @@ def _died(memory: int) -> str:
 
 def main() -> int:
     """Try the file on standard input; the error goes to standard output."""
-    from serving import open_content
-
-    memory = int(sys.argv[1])
+    memory, seconds, parent = map(int, sys.argv[1:])
+    lifetime.die_with_parent()
+    if os.getppid() != parent:
+        return 1
     resource.setrlimit(resource.RLIMIT_DATA, (memory, memory))
+    resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     os.nice(10)  # customers of the model in use come first
+    from serving import open_content
+
     try:
-        open_content(sys.stdin.buffer.read())
+        open_content(sys.stdin.buffer.read(), WINDOWS)
     except (BundleError, MemoryError) as error:
         print(" ".join(str(error).split()) or "Not enough memory.")
         return 1

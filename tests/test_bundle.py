@@ -30,7 +30,10 @@ def test_fields_of_a_newer_library_are_ignored():
 
 @pytest.mark.parametrize(
     ("text", "part"),
-    [("{", "no JSON"), ("[]", "an object"), ("{}", "incomplete"), ('"x"', "an object")],
+    [
+        *(("{", "no JSON"), ("[]", "an object"), ("{}", "incomplete"), ('"x"', "an object")),
+        ("[" * 100_000, "no JSON"),
+    ],
 )
 def test_a_broken_contract_is_said_to_be_one(text: str, part: str):
     with pytest.raises(BundleError, match=part):
@@ -46,6 +49,32 @@ def test_a_broken_contract_is_said_to_be_one(text: str, part: str):
         {"quantiles": (0.9, 0.5, 0.1)},
         {"quantiles": (0.0, 0.5, 1.0)},
         {"minimum_history": 1000},
+        {"input_length": True},
+        {"input_length": 10**9},
+        {"horizon": 10**400},
+        {"season": 24.0},
+        {"quantiles": None},
+        {"quantiles": 0.5},
+        {"quantiles": "0.5"},
+        {"quantiles": ("0.1", "0.5")},
+        {"quantiles": (0.1, None, 0.5)},
+        {"quantiles": (0.1, 0.5, 10**400)},
+        {"quantiles": [[0.5]]},
+        {"quantiles": tuple(0.5 + at / 10_000 for at in range(2000))},
+        *(
+            {name: value}
+            for name in ("name", "version", "frequency", "library_version", "created")
+            for value in (5, None, ["h"], "two\nlines", "x" * 1000, "\ud800")
+        ),
+        {"scores": [0.7]},
+        {"scores": {"mase": "0.7"}},
+        {"scores": {"mase": [0.7]}},
+        {"scores": {"mase": True}},
+        {"trained_on": "yesterday"},
+        {"trained_on": {"series": float("nan")}},
+        {"trained_on": {"first": "\ud800"}},
+        {"card": None},
+        {"card": ["text"]},
     ],
 )
 def test_a_contract_that_cannot_hold_is_refused(changes: dict):
@@ -105,3 +134,16 @@ def test_opening_a_model_reports_to_nobody(tmp_path: Path):
     code = f"from kalecast.bundle import open_session; open_session({str(model)!r})"
     subprocess.run([sys.executable, "-c", code], check=True, env=environment, cwd=tmp_path)
     assert list(home.iterdir()) == []
+
+
+def test_a_field_of_another_type_is_refused_wherever_it_is_read():
+    content = json.loads(contract().to_json())
+    for name in content:
+        for value in (object, [], {}, [[]], "x", 5, 1.5, None, True, "\n", -1):
+            changed = {**content, name: value if value is not object else {"a": {"b": []}}}
+            try:
+                read = Contract.from_json(json.dumps(changed))
+            except BundleError as error:
+                assert str(error)
+            else:
+                assert Contract.from_json(read.to_json()) == read

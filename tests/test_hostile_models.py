@@ -4,15 +4,22 @@ import ast
 import asyncio
 import logging
 import pickle
+import subprocess
+import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnx
+import psutil
 import pytest
+from memory_limit import memory_limit
 from model_files import contract, replace_file, seasonal_naive_bytes
 from onnx import TensorProto, helper, numpy_helper
+from seldon_server import Ports, end, start
+from seldon_server import serving as serving_process
 from serving import Serving, open_content
 from trial import try_out
 
@@ -230,6 +237,91 @@ def test_a_file_that_takes_too_much_memory_dies_in_its_trial() -> None:
 def test_a_file_that_computes_too_long_dies_in_its_trial() -> None:
     with pytest.raises(BundleError, match=r"within 0\.01 s"):
         try_out(seasonal_naive_bytes(), seconds=0.01)
+
+
+def looking_at_its_input(least: float) -> bytes:
+    """A file that takes 2.4 GB of memory where a value is at least so large, else nothing."""
+    constants = {
+        "least": np.array(least),
+        "many": np.array(3e8),
+        "none": np.array(0.0),
+        "one_axis": np.array([1]),
+    }
+
+    def change(model: Any) -> None:
+        (last,) = [node for node in model.graph.node if "forecast" in node.output]
+        last.output[0] = "plain"
+        kept = [numpy_helper.from_array(value, name) for name, value in constants.items()]
+        model.graph.initializer.extend(kept)
+        make = helper.make_node
+        zero = helper.make_tensor("value", TensorProto.DOUBLE, [1], [0.0])
+        model.graph.node.extend(
+            [
+                make("Abs", ["known"], ["sizes"]),
+                make("ReduceMax", ["sizes"], ["largest"], keepdims=0),
+                make("Less", ["largest", "least"], ["is_small"]),
+                make("Where", ["is_small", "none", "many"], ["count"]),
+                make("Cast", ["count"], ["whole"], to=TensorProto.INT64),
+                make("Reshape", ["whole", "one_axis"], ["size"]),
+                make("ConstantOfShape", ["size"], ["filled"], value=zero),
+                make("ReduceSum", ["filled"], ["sum"], keepdims=0),
+                make("Add", ["plain", "sum"], ["forecast"]),
+            ]
+        )
+
+    return changed(change)
+
+
+def test_a_graph_that_looks_at_its_input_does_not_pass_its_trial() -> None:
+    verify_content(looking_at_its_input(0.001))
+    with pytest.raises(BundleError, match="Expected a model that forecasts"):
+        try_out(looking_at_its_input(0.001))
+
+
+@pytest.mark.slow
+def test_a_graph_that_deceives_its_trial_fails_and_the_server_goes_on(tmp_path: Path) -> None:
+    path = tmp_path / "model.onnx"
+    path.write_bytes(looking_at_its_input(1e90))
+    history = [float(hour % 24) for hour in range(168)]
+    with memory_limit(512) as limit, serving_process(path, limit) as server:
+        assert server.ask({"data": {"ndarray": [history]}}).status_code == 200
+        for _ in range(3):
+            assert server.ask({"data": {"ndarray": [[*history, 1e95]]}}).status_code == 500
+        assert server.ask({"data": {"ndarray": [history]}}).status_code == 200
+
+
+@pytest.mark.slow
+def test_a_server_does_not_start_with_a_graph_that_takes_too_much(tmp_path: Path) -> None:
+    path = tmp_path / "model.onnx"
+    path.write_bytes(looking_at_its_input(0.001))
+    with memory_limit(512) as limit:
+        code, said = end(start("--model-uri", str(path), *Ports.free().options(), limit=limit), 0)
+    assert code == 2
+    assert "Expected a model that forecasts" in said
+    assert "Traceback" not in said
+
+
+@pytest.mark.slow
+def test_a_trial_does_not_outlive_who_asked_for_it() -> None:
+    code = """
+import os, sys
+sys.path[:0] = ["tests", "seldon"]
+from trial import try_out
+from model_files import seasonal_naive_bytes
+print(flush=True)
+try_out(seasonal_naive_bytes(work=4000))
+"""
+    with subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, stdout=subprocess.PIPE) as parent:
+        assert parent.stdout is not None
+        parent.stdout.readline()
+        process = psutil.Process(parent.pid)
+        deadline = time.monotonic() + 60
+        while not (children := process.children()):
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        parent.kill()
+    gone, alive = psutil.wait_procs(children, timeout=20)
+    assert gone and not alive
 
 
 def test_a_trial_says_what_is_wrong() -> None:

@@ -5,6 +5,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from background import Background
 from model_files import contract, replace_file, seasonal_naive_bytes
 from serving import Serving, open_model
 
@@ -49,6 +50,124 @@ def test_a_model_that_forecasts_no_finite_numbers_is_bad(path: Path) -> None:
     path.write_bytes(seasonal_naive_bytes(offset=float("inf")))
     with pytest.raises(BundleError, match="Expected finite forecasts"):
         open_model(str(path))
+
+
+@pytest.mark.parametrize("error", [OSError(24, "Too many open files"), RuntimeError("no thread")])
+def test_what_goes_wrong_once_does_not_end_the_watch(
+    path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    error: Exception,
+) -> None:
+    async def steps() -> list[bool]:
+        serving, told = Serving.open(str(path)), []
+        serving.on_reload = told.append
+        looks, version = 0, contract().version
+
+        def fail(_: object) -> None:
+            raise error
+
+        async def look(_: float) -> None:
+            nonlocal looks
+            looks += 1
+            if looks == 2:  # neither a process for the trial, nor a look at the file
+                monkeypatch.setattr("serving.try_out", fail)
+                replace_file(path, seasonal_naive_bytes(contract(version="next")))
+            if looks == 3:
+                monkeypatch.setattr("serving.state", fail)
+            if looks == 5:
+                assert serving.model.contract.version == version
+                monkeypatch.undo()
+                replace_file(path, seasonal_naive_bytes(contract(version="last")))
+            if looks == 7:
+                raise asyncio.CancelledError
+
+        with pytest.raises(asyncio.CancelledError):
+            await serving.watch(1, look)
+        assert serving.model.contract.version == "last"
+        assert serving.look_age < 60
+        return told
+
+    assert asyncio.run(steps()) == [False, False, False, True]
+    assert str(error) in caplog.text
+
+
+def test_a_file_that_could_not_be_tried_is_tried_again(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    serving = Serving.open(str(path))
+    replace_file(path, seasonal_naive_bytes(contract(version="next")))
+
+    async def steps() -> None:
+        looks = 0
+
+        async def look(_: float) -> None:
+            nonlocal looks
+            looks += 1
+            if looks == 1:
+                monkeypatch.setattr("serving.try_out", _no_process)
+            if looks == 2:
+                monkeypatch.undo()
+            if looks == 3:
+                raise asyncio.CancelledError
+
+        with pytest.raises(asyncio.CancelledError):
+            await serving.watch(1, look)
+
+    asyncio.run(steps())
+    assert serving.model.contract.version == "next"
+
+
+def _no_process(_: bytes) -> None:
+    raise BlockingIOError(11, "Resource temporarily unavailable")
+
+
+def test_whoever_fails_to_count_a_model_does_not_end_the_watch(path: Path) -> None:
+    serving = Serving.open(str(path))
+
+    def fail(_: bool) -> None:
+        raise TypeError
+
+    serving.on_reload = fail
+    replace_file(path, seasonal_naive_bytes(contract(version="next")))
+    assert asyncio.run(serving.reload())
+    assert serving.model.contract.version == "next"
+
+
+@pytest.mark.parametrize("fails", [True, False], ids=["raises", "ends"])
+def test_a_task_in_the_background_does_not_end_unseen(
+    fails: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def work() -> None:
+        if fails:
+            raise ValueError("out of order")
+
+    async def wait_for(background: Background, failed: asyncio.Event) -> None:
+        background.keep("The watch", work())
+        await asyncio.wait_for(failed.wait(), 10)
+
+    async def steps() -> None:
+        failed = asyncio.Event()
+        await wait_for(Background(failed.set), failed)
+
+    asyncio.run(steps())
+    assert "The watch ended" in caplog.text
+    assert ("out of order" in caplog.text) is fails
+
+
+def test_a_task_that_was_to_end_ends_quietly(caplog: pytest.LogCaptureFixture) -> None:
+    async def steps() -> bool:
+        failed = asyncio.Event()
+        background = Background(failed.set)
+        background.start("A reload", asyncio.sleep(0))
+        background.keep("The watch", asyncio.sleep(3600))
+        await asyncio.sleep(0.01)
+        background.close()
+        await asyncio.sleep(0.01)
+        return failed.is_set()
+
+    assert not asyncio.run(steps())
+    assert not caplog.text
 
 
 def test_watching_takes_up_what_changes_and_tries_a_bad_file_once(path: Path) -> None:

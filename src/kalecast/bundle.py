@@ -11,11 +11,13 @@ writing one needs `onnx`.
 import json
 import logging
 import math
+import reprlib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from datetime import datetime
 from functools import cache
 from itertools import pairwise
+from numbers import Real
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +27,13 @@ from kalecast.signing import SignatureError, keys_from, verify, with_checksum
 METADATA_KEY = "kalecast.contract"
 INPUT_NAME = "history"
 OUTPUT_NAME = "forecast"
+
+TEXTS = ("name", "version", "frequency", "library_version", "data_fingerprint", "created")
+LONGEST_TEXT = 200
+MOST_STEPS = 100_000
+"""Of a window, a horizon or a season: eleven years of hours."""
+MOST_NUMBERS = 1000
+"""Of quantiles, and of scores."""
 
 logger = logging.getLogger(__name__)
 
@@ -69,11 +78,13 @@ class Contract:
     """The model card, Markdown."""
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "quantiles", tuple(float(q) for q in self.quantiles))
+        for name in TEXTS:
+            _check_text(name, getattr(self, name))
         for name in ("input_length", "horizon", "season", "minimum_history"):
-            value = getattr(self, name)
-            if not isinstance(value, int) or value < 1:
-                raise BundleError(f"Expected {name} to be a positive integer, received: {value!r}")
+            _check_steps(name, getattr(self, name))
+        _check_numbers("quantiles", self.quantiles, list | tuple)
+        _check_numbers("scores", self.scores, Mapping)
+        object.__setattr__(self, "quantiles", tuple(float(q) for q in self.quantiles))
         if self.minimum_history > self.input_length:
             raise BundleError(
                 f"Expected minimum_history at most input_length={self.input_length}, "
@@ -82,8 +93,20 @@ class Contract:
         if 0.5 not in self.quantiles or not ascending_probabilities(self.quantiles):
             raise BundleError(
                 "Expected quantiles between 0 and 1, ascending, with 0.5 among them, "
-                f"received: {list(self.quantiles)}"
+                f"received: {_cut(list(self.quantiles))}"
             )
+        if not isinstance(self.trained_on, Mapping) or not isinstance(self.card, str):
+            raise BundleError(
+                "Expected trained_on to be an object and card a text, received: "
+                f"{_cut(self.trained_on)} and {_cut(self.card)}"
+            )
+        self._check_json()
+
+    def _check_json(self) -> None:
+        try:
+            json.dumps(json.loads(self.to_json()), ensure_ascii=False).encode()
+        except (TypeError, ValueError, RecursionError) as error:
+            raise BundleError(f"Expected a contract that JSON can hold: {error}") from error
 
     @property
     def median(self) -> int:
@@ -94,7 +117,8 @@ class Contract:
         """The contract as strict JSON; scores that are not finite become null."""
         content = asdict(self)
         content["scores"] = {
-            key: value if math.isfinite(value) else None for key, value in self.scores.items()
+            key: value if value is not None and math.isfinite(value) else None
+            for key, value in self.scores.items()
         }
         return json.dumps(content, sort_keys=True, allow_nan=False)
 
@@ -108,7 +132,7 @@ class Contract:
         """
         try:
             content = json.loads(text)
-        except json.JSONDecodeError as error:
+        except (ValueError, RecursionError) as error:
             raise BundleError(f"The contract is no JSON: {error}") from error
         if not isinstance(content, dict):
             raise BundleError(f"Expected the contract to be an object, received: {text[:60]!r}")
@@ -117,6 +141,44 @@ class Contract:
             return cls(**{key: value for key, value in content.items() if key in known})
         except TypeError as error:
             raise BundleError(f"The contract is incomplete: {error}") from error
+
+
+def _check_text(name: str, value: object) -> None:
+    if not isinstance(value, str) or len(value) > LONGEST_TEXT or not value.isprintable():
+        raise BundleError(
+            f"Expected {name} to be a text of one line and at most {LONGEST_TEXT} characters, "
+            f"received: {_cut(value)}"
+        )
+
+
+def _check_steps(name: str, value: object) -> None:
+    if type(value) is not int or not 1 <= value <= MOST_STEPS:
+        raise BundleError(
+            f"Expected {name} to be a positive integer of at most {MOST_STEPS}, "
+            f"received: {_cut(value)}"
+        )
+
+
+def _check_numbers(name: str, values: Any, kind: Any) -> None:
+    """Refuse what is no list, or object, of numbers."""
+    if not isinstance(values, kind) or len(values) > MOST_NUMBERS:
+        raise BundleError(
+            f"Expected {name} to be at most {MOST_NUMBERS} numbers, received: {_cut(values)}"
+        )
+    for value in values.values() if isinstance(values, Mapping) else values:
+        is_number = isinstance(value, Real) and not isinstance(value, bool)
+        # A score that was not finite has become null.
+        if not ((is_number and abs(value) < 1e300) or (name == "scores" and _is_unknown(value))):
+            raise BundleError(f"Expected {name} to be numbers, received: {_cut(value)}")
+
+
+def _is_unknown(value: object) -> bool:
+    return value is None or (isinstance(value, float) and not math.isfinite(value))
+
+
+def _cut(value: object) -> str:
+    """A received value, cut to a length that fits a message."""
+    return reprlib.repr(value)
 
 
 def version_of(created: datetime, data_fingerprint: str) -> str:
@@ -161,7 +223,9 @@ def open_session(model: bytes | str | Path, threads: int = 1) -> Any:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
-    options.log_severity_level = 3
+    options.log_severity_level = 4  # whatever fails is an exception with the same words
+    if bound_graphs.cache_info().currsize:
+        options.add_session_config_entry("session.use_env_allocators", "1")
     # It would take bytes that look like its own format for that, which nothing has checked.
     options.add_session_config_entry("session.load_model_format", "ONNX")
     try:
@@ -169,6 +233,21 @@ def open_session(model: bytes | str | Path, threads: int = 1) -> Any:
         return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # ONNX Runtime's errors share no narrower public class
         raise _no_model_file(_named(model), error) from error
+
+
+@cache
+def bound_graphs(memory: int) -> None:
+    """Have the graphs that this process opens from now on share so many bytes of memory.
+
+    A forward pass that asks for more fails. Takes effect once a process.
+    """
+    import onnxruntime
+
+    kinds, memories = onnxruntime.OrtAllocatorType, onnxruntime.OrtMemType
+    place = onnxruntime.OrtMemoryInfo("Cpu", kinds.ORT_ARENA_ALLOCATOR, 0, memories.DEFAULT)
+    # As much at a time as is asked for: doubling would reach the bound at half of it.
+    arena = onnxruntime.OrtArenaCfg({"max_mem": memory, "arena_extend_strategy": 1})
+    onnxruntime.create_and_register_allocator(place, arena)
 
 
 def _content(model: bytes | str | Path) -> bytes:
