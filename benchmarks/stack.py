@@ -1,9 +1,10 @@
 """The local stack: model servers, apps and a balancer, each on free ports of this machine."""
 
+import itertools
 import os
 import shutil
 import socket
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from balancer import NGINX, write_configuration
@@ -15,14 +16,27 @@ PAGE_PYTHON = os.environ.get("KALECAST_PAGE_PYTHON", str(ROOT / ".venv/page/bin/
 
 
 def free_ports(count: int) -> list[int]:
-    """Different ports of loopback that were free a moment ago."""
-    probes = [socket.socket() for _ in range(count)]
-    for probe in probes:
-        probe.bind(("127.0.0.1", 0))
-    numbers = [probe.getsockname()[1] for probe in probes]
-    for probe in probes:
-        probe.close()
-    return numbers
+    """Different ports of loopback that were free a moment ago, and come again after all others."""
+    return list(itertools.islice(filter(_is_free, _ports), count))
+
+
+def _numbers() -> Iterator[int]:
+    """Below those that a system gives to outgoing connections; each process begins elsewhere."""
+    numbers = range(10_000, 32_000)
+    start = os.getpid() * 97 % len(numbers)
+    return itertools.cycle([*numbers[start:], *numbers[:start]])
+
+
+_ports = _numbers()
+
+
+def _is_free(number: int) -> bool:
+    with socket.socket() as probe:
+        try:
+            probe.bind(("127.0.0.1", number))
+        except OSError:
+            return False
+    return True
 
 
 def model_server(model: Path, folder: Path, name: str = "model server") -> Service:

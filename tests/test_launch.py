@@ -31,7 +31,8 @@ pytestmark = pytest.mark.slow
 
 
 def port_options(ports: list[int]) -> list[str]:
-    names = ("--page-port", "--server-port", "--grpc-port", "--metrics-port")
+    options = ("page", "server", "grpc", "metrics", "page-metrics")
+    names = [f"--{option}-port" for option in options]
     return [item for name, port in zip(names, ports, strict=True) for item in (name, str(port))]
 
 
@@ -55,7 +56,7 @@ def run(command: list[str]) -> subprocess.CompletedProcess[str]:
 def readme_blocks(page: str, language: str, ports: list[int]) -> list[str]:
     """The examples of a README, with the ports of a test in place of the default ones."""
     blocks = re.findall(rf"```{language}\n(.*?)```", (ROOT / page).read_text(), flags=re.DOTALL)
-    defaults = zip(("7860", "9000", "9500", "6000"), map(str, ports), strict=True)
+    defaults = zip(("7860", "9000", "9500", "6000", "7861"), map(str, ports), strict=True)
     for default, port in defaults:
         blocks = [block.replace(f"127.0.0.1:{default}", f"127.0.0.1:{port}") for block in blocks]
     return blocks
@@ -96,7 +97,7 @@ def answering(data: Path, store: Path, number: signal.Signals) -> Iterator[list[
 
     Started as a shell does in its background, where it has SIGINT ignored.
     """
-    ports = free_ports(4)
+    ports = free_ports(5)
     process = launch("--data", str(data), "--store", str(store), *port_options(ports))
     try:
         deadline = time.monotonic() + START_SECONDS
@@ -140,7 +141,7 @@ def test_the_readmes_examples_run_and_ctrl_c_ends_everything(data: Path, store: 
 
 
 def test_a_used_port_is_said_before_anything_starts(data: Path, store: Path):
-    ports = free_ports(4)
+    ports = free_ports(5)
     with closing(socket.socket()) as holder:
         holder.bind(("127.0.0.1", ports[1]))
         holder.listen()
@@ -152,7 +153,7 @@ def test_a_used_port_is_said_before_anything_starts(data: Path, store: Path):
 
 
 def test_missing_data_are_named(tmp_path: Path):
-    process = launch("--data", str(tmp_path / "none.csv"), *port_options(free_ports(4)))
+    process = launch("--data", str(tmp_path / "none.csv"), *port_options(free_ports(5)))
     output, _ = process.communicate(timeout=60)
     assert process.returncode == 1
     assert "none.csv: none there" in output
@@ -161,7 +162,7 @@ def test_missing_data_are_named(tmp_path: Path):
 def test_bad_data_end_the_run_without_a_page(tmp_path: Path):
     bad = tmp_path / "bad.csv"
     bad.write_text("ds,y\n2026-01-01 00:00,abc\n")
-    ports = free_ports(4)
+    ports = free_ports(5)
     process = launch(
         *("--data", str(bad), "--store", str(tmp_path / "models")), *port_options(ports)
     )
@@ -174,7 +175,7 @@ def test_bad_data_end_the_run_without_a_page(tmp_path: Path):
 def test_parameters_ask_for_training_though_there_is_a_model(data: Path, store: Path):
     process = launch(
         *("--data", str(data), "--store", str(store), "--param", "nonsense=1"),
-        *port_options(free_ports(4)),
+        *port_options(free_ports(5)),
     )
     output, _ = process.communicate(timeout=60)
     assert process.returncode == 1
@@ -196,7 +197,7 @@ def test_a_failed_run_says_which_model_it_leaves(tmp_path: Path):
 def test_what_is_served_must_be_what_was_trained(parameter: str, data: Path, store: Path):
     process = launch(
         *("--data", str(data), "--store", str(store), "--param", parameter),
-        *port_options(free_ports(4)),
+        *port_options(free_ports(5)),
     )
     output, _ = process.communicate(timeout=60)
     assert process.returncode == 1
@@ -223,7 +224,7 @@ def test_files_of_one_name_have_stores_of_their_own(tmp_path: Path):
 
 def test_a_broken_model_file_is_said(data: Path, store: Path):
     (store / "forecaster.onnx").write_bytes(b"no model")
-    process = launch("--data", str(data), "--store", str(store), *port_options(free_ports(4)))
+    process = launch("--data", str(data), "--store", str(store), *port_options(free_ports(5)))
     output, _ = process.communicate(timeout=120)
     assert process.returncode == 1
     assert "Expected an ONNX model file" in output

@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -65,9 +66,12 @@ def test_a_service_knows_nothing_of_the_shell(
 
 
 def test_memory_is_that_of_all_its_processes(service: Service) -> None:
+    child = child_of(service)
     memory = service.memory()
     assert 5 < memory.now <= memory.peak < 200
-    child_of(service).kill()
+    child.kill()
+    while not is_gone(child):
+        time.sleep(0.01)
     assert service.memory().now < memory.now
 
 
