@@ -50,6 +50,7 @@ def outcome(capsys: pytest.CaptureFixture[str]) -> tuple[str, dict[str, float]]:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1200)
 def test_all_notebooks_of_the_project_run_twice_with_the_same_outputs(tmp_path, capsys):
     assert main(["--output-dir", str(tmp_path / "out")]) == 0, capsys.readouterr().out
     _, last = outcome(capsys)
