@@ -65,6 +65,7 @@ def version(pod: str, name: str) -> str:
 CREATED = series("kalecast_model_created_timestamp_seconds", pod="s0")
 CIRCUIT = series("kalecast_page_circuit_open", pod="p0")
 REFUSED_MODEL = series("kalecast_model_reloads_total", pod="s0", result="bad")
+LOOK_AGE = series("kalecast_model_look_age_seconds", pod="s0")
 RESTARTS = series("kube_pod_container_status_restarts_total", pod="kalecast-page-1", container="p")
 
 
@@ -74,6 +75,7 @@ def well() -> dict[str, str]:
         CREATED: flat(0),
         CIRCUIT: flat(0),
         REFUSED_MODEL: flat(0),
+        LOOK_AGE: flat(4),
         RESTARTS: flat(1),
         version("s0", "1"): flat(1),
         version("s1", "1"): flat(1),

@@ -32,6 +32,7 @@ from prometheus_process import Prometheus, program, promtool
 from scenes import (
     CIRCUIT,
     CREATED,
+    LOOK_AGE,
     NAMESPACE,
     REFUSED_MODEL,
     RESTARTS,
@@ -309,6 +310,11 @@ CAUSES = [
         "a model file is no good",
         {REFUSED_MODEL: "0x76 1x20"},
         (("KalecastModelRefused", "warning"),),
+    ),
+    Scene(
+        "nobody looks for a new model",
+        {LOOK_AGE: "4x60 60+60x40"},
+        (("KalecastModelNotWatched", "warning"),),
     ),
     Scene(
         "no new model for weeks", {CREATED: flat(-15 * 86400)}, (("KalecastModelOld", "warning"),)

@@ -46,6 +46,9 @@ DEPLOYMENTS = {"page": "kalecast-page", "model-server": "kalecast-default-0-fore
 JOBS = {"page": "kalecast-page", "model-server": "kalecast-model-server"}
 OURS = "kalecast-.*"
 
+LOOK_AGE = 300
+"""Seconds; a server looks each 5."""
+
 Rule = dict[str, Any]
 
 
@@ -331,6 +334,13 @@ def model() -> list[Rule]:
             "0s",
             "warning",
             "A new model file was no good; the old model is served",
+        ),
+        alert(
+            "KalecastModelNotWatched",
+            f"max by (namespace) (kalecast_model_look_age_seconds) > {LOOK_AGE}",
+            "5m",
+            "warning",
+            "A model server has not looked for a new model for minutes",
         ),
         alert(
             "KalecastModelOld",
