@@ -92,8 +92,12 @@ def infer_frequency(frame: pd.DataFrame) -> str:
     if not FINEST <= step <= DAY or DAY % step:
         raise SeriesError(
             "Expected values at regular distances from 5 minutes to a day, so many a day; here "
-            f"there is mostly one every {in_words(step)}. Bring them to one value every hour or "
-            "every day first (sum or average)."
+            f"there is mostly one every {in_words(step)}. "
+            + (
+                "Coarser ones, such as weeks and months, are not forecast."
+                if step > DAY
+                else "Bring them to one value every hour or every day first (sum or average)."
+            )
         )
     return str(pd.tseries.frequencies.to_offset(step).freqstr)
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from kalecast import lifetime
+from kalecast.evaluation import EXACT
 from kalecast.store import SERVED, check_name, fetch, project_path, publish
 
 RUNNER = "kale/run_pipeline.py"
@@ -34,7 +35,7 @@ class Outcome:
     def verdict(self) -> str:
         """How good the model is, beside the better one of the two seasonal naive forecasts."""
         ours, naive = self.scores["mase"], self.scores["mase_seasonal_naive"]
-        better = 100 * (1 - ours / naive)
+        better = 100 * (naive - ours) / (naive or EXACT)
         return (
             f"On the held-out steps the model's mean absolute scaled error is {ours:.3f}, that of "
             f"the seasonal naive forecast {naive:.3f}: {abs(better):.0f} % "

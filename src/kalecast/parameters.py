@@ -56,11 +56,12 @@ class Real:
         """Raise a `ParameterError` for any other value."""
         fits = isinstance(value, int | float) and not isinstance(value, bool)
         if not (fits and self._holds(value)):  # type: ignore[arg-type]
-            low = (
-                f"{'from' if self.with_low else 'above'} {self.low:,g} " if self.low > -1e9 else ""
+            low = [f"{'from' if self.with_low else 'above'} {self.low:,g}"]
+            ends = low if math.isfinite(self.low) else []
+            ends.append(f"{'up to' if self.with_high else 'below'} {self.high:,g}")
+            raise ParameterError(
+                f"Expected {name} to be a number {' and '.join(ends)}, received: {value}."
             )
-            high = f"{'to' if self.with_high else 'below'} {self.high:,g}"
-            raise ParameterError(f"Expected {name} to be a number {low}{high}, received: {value}.")
 
     def _holds(self, value: float) -> bool:
         at_end = (value == self.low and self.with_low) or (value == self.high and self.with_high)

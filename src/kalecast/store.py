@@ -41,6 +41,10 @@ class StoreError(RuntimeError):
     """A model file could not be read from or written to its URI."""
 
 
+class VersionTakenError(StoreError, ValueError):
+    """The store has another model of that version; trying again changes nothing."""
+
+
 def project_path(path: str | Path) -> Path:
     """A path as JupyterLab's file browser shows it, made absolute.
 
@@ -119,7 +123,9 @@ def keep(model_file: bytes, store: str, name: str, version: str) -> str:
     found = _found(uri) if found is None else found
     # Who goes back to a version must get what it was; the key may be another meanwhile.
     if found is None or unsigned(found) != unsigned(model_file):
-        raise StoreError(f"Expected a new version, but '{uri}' is there, with other content.")
+        raise VersionTakenError(
+            f"Expected a new version, but '{uri}' is there, with other content."
+        )
     _write(uri, content)
     return uri
 
