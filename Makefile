@@ -14,6 +14,8 @@ DATA ?= notebooks/data/electricity.csv
 MODEL_URI ?= models/forecaster.onnx
 # Where the protected page is, over TLS
 DOOR_PORT ?= 8443
+# Where `make lab` shows its runs; the default where it is free
+KFP_PORT ?=
 # Pipeline parameters for `make run` and `make pipeline`, such as PARAMS="epochs=10 horizon=24"
 PARAMS ?=
 
@@ -73,8 +75,8 @@ protect: install-workbench install-door  ## Stand nginx and ModSecurity before t
 		--list-port $$(( $(DOOR_PORT) + 3 )) $(PROTECT_ARGS)
 
 .PHONY: lab
-lab: install-workbench .venv/seldon/.installed  ## Open JupyterLab with Kale; Run works here, or on KFP_HOST (LAB_ARGS=)
-	@exec $(workbench) kale/lab.py -- $(LAB_ARGS)
+lab: install-workbench .venv/seldon/.installed  ## Open JupyterLab with Kale; Run works here, or on KFP_HOST (KFP_PORT=8780, LAB_ARGS=)
+	@exec $(workbench) kale/lab.py $(if $(KFP_PORT),--kfp-port $(KFP_PORT)) -- $(LAB_ARGS)
 
 ##### Benchmarks #####
 

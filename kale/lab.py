@@ -16,6 +16,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from kfp_connection import Connection, connection_of, problem_with
+from local_kfp.address import PORT
 from local_kfp.server import LocalKfp, start_local_kfp
 
 from kalecast.lifetime import end_child, ends, start_child
@@ -133,11 +134,15 @@ def main() -> int:
     parser.add_argument("--root", type=Path, default=PROJECT, help="the folder to open")
     parser.add_argument("--runs-dir", type=Path, default=PROJECT / "runs")
     parser.add_argument(
-        "--kfp-port", type=int, default=0, help="of the stand-in for KFP; by itself a free one"
+        "--kfp-port", type=int, help=f"of the stand-in for KFP: {PORT} where it is free; 0: any"
     )
     parser.add_argument("--no-jupyter", action="store_true", help="the stand-in and its page only")
     parser.add_argument("jupyter_arguments", nargs="*", metavar="-- …")
-    return asyncio.run(open_lab(parser.parse_args()))
+    try:
+        return asyncio.run(open_lab(parser.parse_args()))
+    except OSError as error:  # no room on the disk, no memory
+        print(f"error: {error}", file=sys.stderr)
+        return 1
 
 
 if __name__ == "__main__":

@@ -71,6 +71,7 @@ def start(folder: Path, *arguments: str, **environment: str) -> Lab:
     kept = {key: value for key, value in os.environ.items() if not key.startswith(ours)}
     (folder / "tmp").mkdir(exist_ok=True)
     command = [sys.executable, str(LAB), "--root", str(folder), "--runs-dir", str(folder / "runs")]
+    command += ["--kfp-port", "0"]
     with (folder / "lab.log").open("ab") as log:
         process = subprocess.Popen(
             [*command, *arguments],

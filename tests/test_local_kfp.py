@@ -1,13 +1,18 @@
 """The stand-in for KFP: what KFP's own client, Kale, strangers and broken requests get from it."""
 
+import asyncio
+import errno
 import json
-import shutil
 import signal
+import socket
 import sys
+import threading
 import time
 import uuid
 import warnings
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +20,7 @@ import lab_process
 import pytest
 import requests
 from lab_process import PROJECT, Lab
+from ports import free_ports
 from run_processes import assert_no_process_left, processes_of
 from toy_notebooks import SLEEPY_CELLS, SUM_CELLS, Cell, write_notebook
 
@@ -23,8 +29,15 @@ sys.path.insert(0, str(PROJECT / "kale"))
 import run_folder
 from compile_notebook import compile_notebook
 from kfp_connection import Connection, connection_of, problem_with
+from local_kfp import address
+from local_kfp.refusals import Refusal
+from local_kfp.run_queue import Job, RunQueue
 from local_kfp.run_view import view_run
+from local_kfp.runs import Runs
+from local_kfp.server import start_local_kfp
 from notebook_saving import before_saving
+
+from kalecast.lifetime import start_child
 
 slow = pytest.mark.slow
 API = "/apis/v2beta1"
@@ -154,13 +167,41 @@ def as_file(lab: Lab, folder: Path) -> dict[str, str]:
 
 
 def as_cookies(lab: Lab, folder: Path) -> dict[str, str]:
-    port = lab.host.rpartition(":")[2]
-    return {"KF_PIPELINES_COOKIES": f"other=1; kalecast-runs-{port}={lab.token}"}
+    return {"KF_PIPELINES_COOKIES": f"other=1; session={lab.token}"}
 
 
 def as_service_account(lab: Lab, folder: Path) -> dict[str, str]:
     (folder / "token").write_text(lab.token)
     return {"KF_PIPELINES_SA_TOKEN_PATH": str(folder / "token")}
+
+
+@contextmanager
+def gateway(lab: Lab) -> Iterator[str]:
+    """A gateway before the stand-in, which knows people by a cookie as Kubeflow's does."""
+
+    class Gateway(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+            headers = {"Content-Type": self.headers.get("Content-Type", "")}
+            if f"session={lab.token}" in self.headers.get("Cookie", "").split("; "):
+                headers["Authorization"] = f"Bearer {lab.token}"
+            url = lab.host + self.path
+            answer = requests.request(self.command, url, data=body, headers=headers, timeout=30)
+            self.send_response(answer.status_code)
+            for name in ("Content-Type", "Content-Length"):
+                self.send_header(name, answer.headers[name])
+            self.end_headers()
+            self.wfile.write(answer.content)
+
+        do_POST = do_GET
+
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Gateway) as server:
+        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
 
 
 @pytest.mark.parametrize("shown", [as_bearer, as_file, as_cookies, as_service_account])
@@ -173,21 +214,22 @@ def test_kale_shows_who_it_is(
 ) -> None:
     from kale.rpc import kfp as rpc
 
-    secrets = shown(lab, tmp_path)
-    connection = connection_of({"KFP_HOST": lab.host, **secrets})
-    assert connection is not None
-    assert problem_with(connection, secrets) is None
-    connection.write(tmp_path / "kfp.json")
-    assert lab.token not in (tmp_path / "kfp.json").read_text()
-    monkeypatch.setenv("KALE_CONFIG_PATH", str(tmp_path / "kfp.json"))
-    for name, value in secrets.items():
-        monkeypatch.setenv(name, value)
-    assert rpc.ping(None) is True
-    assert rpc.get_ui_host(None) == lab.host
-    name = {"pipeline_name": f"by kale {uuid.uuid4()}"}
-    first, second = (rpc.upload_pipeline(None, str(toy), name)["pipeline"] for _ in "12")
-    assert first["pipelineid"] == second["pipelineid"]
-    assert first["versionid"] != second["versionid"]
+    with gateway(lab) if shown is as_cookies else nullcontext(lab.host) as host:
+        secrets = shown(lab, tmp_path)
+        connection = connection_of({"KFP_HOST": host, **secrets})
+        assert connection is not None
+        assert problem_with(connection, secrets) is None
+        connection.write(tmp_path / "kfp.json")
+        assert lab.token not in (tmp_path / "kfp.json").read_text()
+        monkeypatch.setenv("KALE_CONFIG_PATH", str(tmp_path / "kfp.json"))
+        for name, value in secrets.items():
+            monkeypatch.setenv(name, value)
+        assert rpc.ping(None) is True
+        assert rpc.get_ui_host(None) == host
+        name = {"pipeline_name": f"by kale {uuid.uuid4()}"}
+        first, second = (rpc.upload_pipeline(None, str(toy), name)["pipeline"] for _ in "12")
+        assert first["pipelineid"] == second["pipelineid"]
+        assert first["versionid"] != second["versionid"]
 
 
 ##### Runs #####
@@ -273,7 +315,8 @@ def test_runs_queue_and_stop(
 def test_ending_the_lab_ends_its_runs_and_the_next_one_shows_them(
     number: int, tmp_path: Path, toy: Path, compiled: Callable[[str, list[Cell]], Path]
 ) -> None:
-    with lab_process.running(tmp_path, NO_JUPYTER) as lab:
+    port = ("--kfp-port", str(*free_ports(1)))
+    with lab_process.running(tmp_path, NO_JUPYTER, *port) as lab:
         client = client_of(lab)
         done = submit(client, toy)
         until(lab, done, is_over)
@@ -282,10 +325,11 @@ def test_ending_the_lab_ends_its_runs_and_the_next_one_shows_them(
         assert processes_of(lab.runs / sleeper)
         assert lab_process.end(lab, number) == (-number if number == signal.SIGKILL else 0)
         assert_no_process_left(tmp_path)
-    page = lab.page
+    host, secret = lab.host, lab.token
     (tmp_path / "lab.log").unlink()
-    with lab_process.running(tmp_path, NO_JUPYTER) as lab:
-        assert lab.page == page  # one that is open still finds it
+    with lab_process.running(tmp_path, NO_JUPYTER, *port) as lab:
+        assert lab.host == host  # a tunnel or a bookmark still finds it
+        assert not requests.get(f"{host}/runs", params={"token": secret}, timeout=30).ok
         assert details(lab, done)["scores"] == {"score_sum": 1.5}
         assert [details(lab, run)["state"] for run in (done, sleeper, waiting)] == [
             "SUCCEEDED",
@@ -309,19 +353,27 @@ def test_who_does_not_know_the_secret_is_refused(lab: Lab) -> None:
     assert "make lab" in page.text
 
 
-def test_the_link_opens_the_page_and_leaves_a_cookie_instead_of_the_secret(lab: Lab) -> None:
+def test_the_link_opens_the_page_and_leaves_a_cookie_that_only_reads(lab: Lab) -> None:
     visit = requests.Session()
     opened = visit.get(lab.page, timeout=30)
-    assert opened.url == lab.host + "/"
     assert "Runs on this machine" in opened.text
     policy = opened.headers["Content-Security-Policy"]
     assert "default-src 'none'" in policy
     assert "unsafe" not in policy
-    cookie = opened.history[0].headers["Set-Cookie"]
+    cookie = opened.headers["Set-Cookie"]
     assert "HttpOnly" in cookie
-    assert "SameSite=Lax" in cookie
-    for name in ("runs.js", "runs.css", "favicon.svg"):
-        assert visit.get(f"{lab.host}/page/{name}", timeout=30).ok
+    assert "SameSite=Strict" in cookie
+    # A browser sends it to every port of this host.
+    assert lab.token not in cookie
+    assert lab.token not in opened.text
+    for path in ("/", "/runs", "/page/runs.js", "/page/runs.css", "/page/favicon.svg"):
+        assert visit.get(lab.host + path, timeout=30).ok
+    (stolen,) = visit.cookies.values()
+    for carried in ({"Cookie": cookie.partition(";")[0]}, {"Authorization": f"Bearer {stolen}"}):
+        for path in (f"{API}/experiments", f"{API}/runs/x:terminate", f"{API}/pipelines/upload"):
+            asked = requests.post(lab.host + path, headers=carried, json={}, timeout=30)
+            assert asked.status_code == 401
+        assert requests.get(f"{lab.host}{API}/runs", headers=carried, timeout=30).status_code == 401
 
 
 @pytest.mark.parametrize(
@@ -462,13 +514,81 @@ def test_a_body_without_end_is_refused_and_the_server_lives(lab: Lab) -> None:
     assert ask(lab, f"{API}/healthz").ok
 
 
-def test_the_secret_is_for_the_user_only(lab: Lab, tmp_path: Path) -> None:
-    assert (lab.runs / ".lab.json").stat().st_mode & 0o777 == 0o600
-    (tmp_path / "runs").mkdir()
-    shutil.copy(lab.runs / ".lab.json", tmp_path / "runs")  # whose port is taken now
-    with lab_process.running(tmp_path, NO_JUPYTER) as other:
-        assert other.host != lab.host
-        assert ask(other, f"{API}/healthz").ok
+def test_a_port_that_is_taken_is_told_where_it_was_asked_for(lab: Lab, tmp_path: Path) -> None:
+    port = lab.host.rpartition(":")[2]
+    second = lab_process.start(tmp_path, NO_JUPYTER, "--kfp-port", port)
+    assert second.process.wait(30) == 1
+    assert f"received: {port}. Choose another: make lab KFP_PORT=" in second.log
+
+
+def test_the_default_port_may_be_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        monkeypatch.setattr(address, "PORT", taken.getsockname()[1])
+        sockets, found = address.open_address(None)
+        sockets[0].close()
+        assert found.port not in (0, address.PORT)
+
+
+##### What goes wrong on this side #####
+
+
+def test_a_full_disk_is_told_in_a_sentence_and_leaves_no_folder(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def full(path: Path, content: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", str(path))
+
+    monkeypatch.setattr(run_folder, "write_json", full)
+
+    async def told() -> requests.Response:
+        local = start_local_kfp(tmp_path, 0)
+        headers = {"Authorization": f"Bearer {local.address.token}"}
+        url = f"{local.host}{API}/runs"
+        answer = await asyncio.to_thread(requests.post, url, json=run_body(), headers=headers)
+        await local.close()
+        return answer
+
+    answer = asyncio.run(told())
+    assert answer.status_code == 507
+    assert "Expected room for a run, received: No space left" in answer.json()["message"]
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("error", [OSError(errno.ENOSPC, "No space left"), ValueError("odd")])
+def test_a_run_that_cannot_be_started_is_told_and_the_next_one_runs(
+    error: Exception, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    begun: list[str] = []
+
+    async def start(job: Job) -> Any:
+        begun.append(job.run_id)
+        if job.run_id == "first":
+            raise error
+        return await start_child(["true"])
+
+    monkeypatch.setattr(Job, "start", start)
+
+    async def run_both() -> Runs:
+        queue = RunQueue()
+        for name in ("first", "second"):
+            (tmp_path / name).mkdir()
+            (tmp_path / name / "run.json").write_text("{}")
+            queue.add(tmp_path / name, [])
+        while queue.state("second"):
+            await asyncio.sleep(0.01)
+        assert queue.is_working
+        await queue.close()
+        return Runs(tmp_path, queue)
+
+    runs = asyncio.run(run_both())
+    assert begun == ["first", "second"]
+    first = runs.view("first")
+    assert first["state"] == "FAILED"
+    assert first["error"]["message"] == f"It could not be started: {error}"
+    with pytest.raises(Refusal, match="not begun any more"):
+        runs.check()
 
 
 def test_nothing_but_loopback_is_served(lab: Lab) -> None:

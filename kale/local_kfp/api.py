@@ -86,6 +86,7 @@ class Health(ApiHandler):
 
     def get(self) -> None:
         """One user, whose runs are all of them."""
+        self.runs.check()
         self.answer({"multi_user": False})
 
 
@@ -183,6 +184,7 @@ class RunList(ApiHandler):
 
     def post(self) -> None:
         """Queue a run of the package in the request, or of an uploaded version."""
+        self.runs.check()
         body = self.body()
         package = self._package(body)
         config = body.get("runtime_config") or {}

@@ -3,8 +3,14 @@
 Who may start a run can run any code as the user. So a request must carry the secret that
 `kale/lab.py` made (other users of the machine reach loopback too), must name this server as its
 host (a name that resolves to loopback would not), and must not come from another site's page.
+
+A browser sends cookies to every port of a host, to those of other users as well. So the cookie is
+not the secret but follows from it, and opens what is only read: the page, its JSON, the reports.
+Whatever changes something needs the secret in a header. The page's script has it from the link, and
+keeps it where pages of this port alone can read it.
 """
 
+import errno
 import hmac
 from http import HTTPStatus
 from typing import Any
@@ -13,12 +19,14 @@ import tornado.web
 
 from local_kfp.refusals import Refusal, refusal_body
 
+WHO = "Open the page by the link that `make lab` printed."
 CONTENT_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
     "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
 OWN_SITES = ("same-origin", "none")
-COOKIE_DAYS = 7
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+"""Numbers of errors of a disk that takes nothing more."""
 
 
 class Guarded(tornado.web.RequestHandler):
@@ -31,6 +39,7 @@ class Guarded(tornado.web.RequestHandler):
         self._token = token
         self._hosts = (f"127.0.0.1:{port}", f"localhost:{port}")
         self._cookie = f"kalecast-runs-{port}"  # cookies know no ports
+        self._pass = hmac.digest(token.encode(), b"reading", "sha256").hex()
 
     def set_default_headers(self) -> None:
         """Headers of every answer."""
@@ -54,28 +63,25 @@ class Guarded(tornado.web.RequestHandler):
         self._check_secret()
 
     def remember(self) -> None:
-        """Let the browser carry the secret from now on."""
-        self.set_cookie(
-            self._cookie,
-            self._token,
-            expires_days=COOKIE_DAYS,
-            httponly=True,
-            samesite="Lax",
-        )
+        """Let the browser read what is here until the next start."""
+        self.set_cookie(self._cookie, self._pass, httponly=True, samesite="Strict")
 
-    def is_known(self) -> bool:
-        """Whether the request carries the secret in one of the three ways."""
+    def may_change(self) -> bool:
+        """Whether the request carries the secret in its header."""
         scheme, _, bearer = self.request.headers.get("Authorization", "").partition(" ")
-        given = (
-            bearer if scheme == "Bearer" else "",
-            self.get_cookie(self._cookie) or "",
-            self.get_query_argument("token", ""),
+        return scheme == "Bearer" and _equal(bearer, self._token)
+
+    def may_read(self) -> bool:
+        """Whether it carries the cookie, or the secret in its header or its address."""
+        return (
+            _equal(self.get_cookie(self._cookie) or "", self._pass)
+            or _equal(self.get_query_argument("token", ""), self._token)
+            or self.may_change()
         )
-        return any(hmac.compare_digest(text.encode(), self._token.encode()) for text in given)
 
     def _check_secret(self) -> None:
-        if not self.is_known():
-            raise Refusal(401, "Open the page by the link that `make lab` printed.")
+        if not self.may_change():
+            raise Refusal(401, WHO)
 
     def answer(self, content: dict[str, Any]) -> None:
         """Answer with JSON."""
@@ -84,16 +90,24 @@ class Guarded(tornado.web.RequestHandler):
     def write_error(self, status_code: int, **kwargs: Any) -> None:
         """Say in JSON, as KFP does, what is wrong."""
         error = kwargs.get("exc_info", (None, None))[1]
-        if isinstance(error, Refusal):
-            self.set_status(error.status)
-            self.finish(refusal_body(error.status, error.message))
+        if refused := _refusal_of(error):
+            self.set_status(refused.status)
+            self.finish(refusal_body(refused.status, refused.message))
             return
         self.finish(refusal_body(status_code, HTTPStatus(status_code).phrase))
 
     def log_exception(self, typ: Any, value: Any, tb: Any) -> None:
         """Refusals are no news; anything else is."""
-        if not isinstance(value, Refusal):
+        if not _refusal_of(value):
             super().log_exception(typ, value, tb)
+
+
+class Readable(Guarded):
+    """A handler that changes nothing, and so is content with the cookie."""
+
+    def _check_secret(self) -> None:
+        if not self.may_read():
+            raise Refusal(401, WHO)
 
 
 class Nothing(Guarded):
@@ -105,3 +119,15 @@ class Nothing(Guarded):
         raise Refusal(
             404, f"The stand-in for KFP has no {self.request.method} {self.request.path}."
         )
+
+
+def _refusal_of(error: Any) -> Refusal | None:
+    """What the request is told, where the error is none of ours."""
+    if isinstance(error, OSError) and error.errno in FULL:
+        where = f" ({error.filename})" if error.filename else ""
+        return Refusal(507, f"Expected room for a run, received: {error.strerror}{where}.")
+    return error if isinstance(error, Refusal) else None
+
+
+def _equal(given: str, wanted: str) -> bool:
+    return hmac.compare_digest(given.encode(), wanted.encode())

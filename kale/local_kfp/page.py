@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from local_kfp.guarded import Guarded
+from local_kfp.guarded import Readable
 from local_kfp.refusals import Refusal
 from local_kfp.runs import Runs
 
@@ -19,28 +19,24 @@ NOBODY = """<!doctype html><html lang="en"><head><meta charset="utf-8"><title>Ru
 the terminal, or by <i>View</i> in JupyterLab.</p></body></html>"""
 
 
-class Page(Guarded):
+class Page(Readable):
     """The page itself."""
 
     def _check_secret(self) -> None:
         """Strangers are told in `get`, in words for people."""
 
     def get(self) -> None:
-        """Show the page; a secret in the address is kept as a cookie and leaves the address."""
+        """Show the page, whose script takes the secret out of the address."""
         self.set_header("Content-Type", "text/html; charset=utf-8")
-        if not self.is_known():
+        if not self.may_read():
             self.set_status(401)
             self.finish(NOBODY)
             return
-        if self.get_query_argument("token", None) is not None:
-            self.remember()
-            # A fragment (#/runs/details/…) stays with the browser through the redirection.
-            self.redirect("/")
-            return
+        self.remember()
         self.finish((FILES / "runs.html").read_text(encoding="utf-8"))
 
 
-class PageFile(Guarded):
+class PageFile(Readable):
     """A file that the page needs."""
 
     def get(self, name: str) -> None:
@@ -51,7 +47,7 @@ class PageFile(Guarded):
         self.finish((FILES / name).read_text(encoding="utf-8"))
 
 
-class RunHandler(Guarded):
+class RunHandler(Readable):
     """What the page asks about runs."""
 
     def initialize(self, runs: Runs, **options: Any) -> None:

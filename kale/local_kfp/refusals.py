@@ -1,7 +1,7 @@
 """What a request is told that cannot be answered."""
 
 # The number that KFP puts beside an HTTP status: that of gRPC.
-GRPC_CODES = {400: 3, 401: 16, 403: 7, 404: 5, 409: 6, 413: 8, 415: 3, 501: 12}
+GRPC_CODES = {400: 3, 401: 16, 403: 7, 404: 5, 409: 6, 413: 8, 415: 3, 501: 12, 503: 14, 507: 8}
 
 
 class Refusal(Exception):

@@ -41,7 +41,8 @@ class Job:
     async def end(self) -> None:
         """End the run's process."""
         if self.process is not None:
-            await end_child(await self.process, GRACE_SECONDS)
+            with contextlib.suppress(OSError):  # it could not be started
+                await end_child(await self.process, GRACE_SECONDS)
 
 
 class RunQueue:
@@ -51,7 +52,15 @@ class RunQueue:
         self._waiting: deque[Job] = deque()
         self._working: Job | None = None
         self._more = asyncio.Event()
+        self.failed: dict[str, str] = {}
+        """Why a run could not be started, by its id: its folder may not take the reason."""
         self._worker = asyncio.create_task(self._work())
+        self._worker.add_done_callback(_tell_its_end)
+
+    @property
+    def is_working(self) -> bool:
+        """Whether runs are begun at all."""
+        return not self._worker.done()
 
     def add(self, folder: Path, parameters: list[str]) -> None:
         """Queue the run of the package in a folder."""
@@ -98,16 +107,26 @@ class RunQueue:
             self._more.clear()
             while self._waiting:
                 self._working = self._waiting.popleft()
-                await self._see_through(self._working)
-                self._working = None
+                try:
+                    await self._see_through(self._working)
+                except Exception as error:  # whatever it is: the others are to have their turn
+                    self._give_up(self._working, error)
+                finally:
+                    self._working = None
 
     async def _see_through(self, job: Job) -> None:
         job.process = asyncio.create_task(job.start())
-        try:
-            process = await job.process
-        except OSError as error:  # no memory, no room on the disk
-            print(f"run {job.run_id} did not start: {error}", file=sys.stderr)
-            return
+        process = await job.process
         await process.wait()
         if job.ending:
             await job.ending
+
+    def _give_up(self, job: Job, error: Exception) -> None:
+        """Tell of a run that could not be started: no memory, no room on the disk."""
+        self.failed[job.run_id] = f"It could not be started: {error}"
+        print(f"run {job.run_id} did not start: {error}", file=sys.stderr, flush=True)
+
+
+def _tell_its_end(worker: asyncio.Task[None]) -> None:
+    if not worker.cancelled() and (error := worker.exception()):
+        print(f"The queue of runs has ended: {error!r}", file=sys.stderr, flush=True)

@@ -1,5 +1,6 @@
 """The runs of this machine: those asked for here, and those of `make pipeline`."""
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -29,8 +30,12 @@ class Runs:
     ) -> str:
         """Queue a run and return its id, which is the name of its folder."""
         folder = run_folder.new_run_folder(self._runs_dir)
-        run_folder.write_json(folder / REQUEST, {**request, "created_at": now()})
-        (folder / PACKAGE).write_text(write_package(package), encoding="utf-8")
+        try:
+            run_folder.write_json(folder / REQUEST, {**request, "created_at": now()})
+            (folder / PACKAGE).write_text(write_package(package), encoding="utf-8")
+        except OSError:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
         self._queue.add(folder, parameters)
         return folder.name
 
@@ -65,6 +70,11 @@ class Runs:
         elif not self._queue.end(run_id):
             raise Refusal(400, f"Run {run_id} cannot be stopped: it has ended or runs elsewhere.")
 
+    def check(self) -> None:
+        """Raise a `Refusal` where no run would be begun any more."""
+        if not self._queue.is_working:
+            raise Refusal(503, "Runs are not begun any more. End `make lab` and start it again.")
+
     async def close(self) -> None:
         """End the run that works and write off those that wait."""
         waiting = [folder for folder in self._folders() if self._queue.drop(folder.name)]
@@ -87,7 +97,11 @@ class Runs:
 
     def _view(self, folder: Path) -> dict[str, Any]:
         queued = self._queue.state(folder.name)
-        return {**view_run(folder, queued), "place": self._queue.place(folder.name)}
+        view = {**view_run(folder, queued), "place": self._queue.place(folder.name)}
+        if reason := self._queue.failed.get(folder.name):
+            error = {"step": None, "type": "NotStarted", "message": reason}
+            view |= {"state": "FAILED", "error": error}
+        return view
 
 
 def _write_off(folder: Path) -> None:

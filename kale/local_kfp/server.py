@@ -42,10 +42,10 @@ class LocalKfp:
         await self.server.close_all_connections()
 
 
-def start_local_kfp(runs_dir: Path, port: int = 0) -> LocalKfp:
-    """Serve within the running event loop; port 0 is that of the last start, or a free one."""
+def start_local_kfp(runs_dir: Path, port: int | None = None) -> LocalKfp:
+    """Serve within the running event loop, at a port as `open_address` takes it."""
     logging.getLogger("tornado.access").setLevel(logging.ERROR)
-    sockets, address = open_address(runs_dir.resolve(), port)
+    sockets, address = open_address(port)
     runs = Runs(runs_dir.resolve(), RunQueue())
     guard = {"token": address.token, "port": address.port}
     with_runs = {**guard, "runs": runs}

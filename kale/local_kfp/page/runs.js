@@ -13,6 +13,14 @@ const AWAITED_MS = 1000; // between looks at what still changes
 const IDLE_MS = 5000;
 const part = (id) => document.getElementById(id);
 
+// The link's secret leaves the address, and stays where pages of this port alone can read it.
+const address = new URL(location.href);
+if (address.searchParams.has("token")) {
+  localStorage.setItem("token", address.searchParams.get("token"));
+  history.replaceState(null, "", address.pathname + address.hash);
+}
+const SECRET = { Authorization: `Bearer ${localStorage.getItem("token")}` };
+
 let shownRun = null; // the id in the address
 let chosenStep = ""; // whose log to show; none: the one that runs
 let lastTold = "";
@@ -52,8 +60,8 @@ function turnTo(page) {
 }
 
 async function ask(path, options) {
-  const answer = await fetch(path, options);
-  if (answer.status === 401) location.replace("/");
+  const answer = await fetch(path, { headers: SECRET, ...options });
+  if (answer.status === 401 && !options) location.replace("/"); // which says how to come in
   return { ok: answer.ok, status: answer.status, content: await answer.json() };
 }
 
