@@ -39,6 +39,15 @@ failed() {
     exit 1
 }
 
+# The last line of a script, what it has done or with --dry-run would have: concluded WORD [HINT]
+concluded() {
+    if [[ -n $dry_run ]]; then
+        say "would be $1; nothing was changed"
+    else
+        say "$1${2:+; $2}"
+    fi
+}
+
 # The comment at the head of the script that was called.
 manual() {
     awk 'NR == 1 { next } !/^#/ { exit } { sub(/^# ?/, ""); print }' "$0"
@@ -94,9 +103,13 @@ need() {
     [[ -n $dry_run ]] || command -v "$1" >/dev/null || fail "there is no '$1' on the PATH: ${2:-install it first}"
 }
 
+cluster_answers() {
+    kubectl version --output=json >/dev/null 2>&1
+}
+
 need_cluster() {
     need kubectl "cluster-setup/1-kubernetes/README.md says where to get it"
-    [[ -n $dry_run ]] || kubectl version --output=json >/dev/null 2>&1 ||
+    [[ -n $dry_run ]] || cluster_answers ||
         fail "no cluster answers: does KUBECONFIG name the right one? ($(kubectl config current-context 2>&1))"
 }
 
@@ -165,8 +178,11 @@ only() {
 # wait_for_pods NAMESPACE [SECONDS]
 wait_for_pods() {
     local namespace=$1 seconds=${2:-600} workload end
+    if [[ -n $dry_run ]]; then
+        say "would wait for the pods of namespace $namespace"
+        return
+    fi
     say "waiting for the pods of namespace $namespace"
-    [[ -z $dry_run ]] || return 0
     end=$((SECONDS + seconds))
     while read -r workload; do
         kubectl --namespace "$namespace" rollout status "$workload" \

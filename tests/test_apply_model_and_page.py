@@ -13,6 +13,7 @@ STAND_IN = """\
 #!/bin/sh
 case " $* " in
   *" kustomize "*) exec "$REAL" "$@" ;;
+  *" version "*) exit "$UNREACHABLE" ;;
   *" get namespace "*) echo namespace/any ;;
   *" get "*model_uri*|*" get "*MODEL_URI*) printf '%s' "$SERVED_URI" ;;
   *" get "*model-version*) printf '%s' "$SERVED_VERSION" ;;
@@ -42,6 +43,7 @@ class Cluster:
             "PATH": f"{kubectl.parent}:{os.environ['PATH']}",
             "REAL": manifests.kubectl(),
             "SENT": str(self.sent),
+            "UNREACHABLE": "0",
             "SERVED_URI": "",
             "SERVED_VERSION": "",
             "SERVER": "",
@@ -148,8 +150,24 @@ def test_the_model_server_may_be_left_to_the_pipeline(cluster: Cluster):
 def test_a_dry_run_is_one(cluster: Cluster):
     cluster.serves("s3://b/forecaster-7.onnx", "7")
     for overlay in ("production", "production-keda", "standalone"):
-        assert cluster.apply(overlay, "--dry-run").returncode == 0
+        done = cluster.apply(overlay, "--dry-run")
+        assert done.returncode == 0
+        assert done.stderr.endswith("would be applied; nothing was changed\n")
     assert all("--dry-run=" in command for command in cluster.commands)
+
+
+@pytest.mark.parametrize("overlay", ["kind", "production", "production-keda", "standalone"])
+def test_a_dry_run_without_a_cluster_prints_what_would_be_sent(cluster: Cluster, overlay: str):
+    cluster.environment["UNREACHABLE"] = "1"
+    done = cluster.apply(overlay, "--dry-run")
+    assert done.returncode == 0, done.stderr
+    assert "no cluster answers" in done.stderr
+    assert "unexpected" not in done.stderr
+    assert done.stderr.endswith("would be applied; nothing was changed\n")
+    assert not cluster.sent.exists()
+    assert "value: s3://kalecast/models/forecaster.onnx" in done.stdout
+    printed = {title(one) for one in yaml.safe_load_all(done.stdout) if one}
+    assert "Deployment/kalecast-page" in printed
 
 
 def order(cluster: Cluster) -> list[str]:

@@ -34,7 +34,7 @@ ARGUMENTS = {
 """What a command needs to be told, beside --dry-run."""
 
 ASKS_THE_CLUSTER = {"4-model-and-app/apply.sh"}
-"""Their dry run is the API server's."""
+"""Their dry run is the API server's, where one answers."""
 
 OUTSIDE = [
     *("apt-get", "apt-mark", "curl", "docker", "dpkg-query", "git", "helm", "kind", "kubeadm"),
@@ -136,6 +136,7 @@ def test_a_dry_run_tells_what_it_would_do_and_does_nothing(command: Path, tmp_pa
     )
     assert told.returncode == 0, told.stderr
     assert "+ " in told.stderr
+    assert not re.search(r"^(applied|removed|there)\b", told.stderr, re.MULTILINE)
     assert not started.exists(), started.read_text()
     assert list(home.rglob("*")) == []
 

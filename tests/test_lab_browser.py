@@ -25,6 +25,7 @@ from compile_notebook import compile_notebook
 
 pytestmark = pytest.mark.slow
 
+OWN_DATA = "notebooks/own_data.ipynb"
 STEPS = ["load_data", "preprocess", "train", "evaluate", "export_model", "deploy", "query"]
 BROKEN_CELLS: list[Cell] = [
     ("x = 1", ["step:one"]),
@@ -40,7 +41,8 @@ FAILING_CELLS: list[Cell] = [
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     folder = tmp_path_factory.mktemp("lab")
     (folder / "notebooks").mkdir()
-    shutil.copy(PROJECT / NOTEBOOK, folder / NOTEBOOK)
+    for name in (NOTEBOOK, OWN_DATA):
+        shutil.copy(PROJECT / name, folder / name)
     for name, cells in {
         "toy": SUM_CELLS,
         "running": SUM_CELLS,
@@ -70,7 +72,8 @@ class Visit:
         self.tab.on("request", lambda request: self._note(request.url))
         self.tab.goto(lab.jupyter.replace(NOTEBOOK, notebook) + "&reset")
         expect(self.button("Compile")).to_be_visible()
-        expect(self.tab.locator(".kale-inline-cell-metadata").first).to_be_visible()
+        if notebook != OWN_DATA:  # which has no steps
+            expect(self.tab.locator(".kale-inline-cell-metadata").first).to_be_visible()
 
     def _note(self, url: str) -> None:
         if not re.match(r"(http|ws)://(127\.0\.0\.1|localhost):|data:|blob:", url):
@@ -88,6 +91,11 @@ class Visit:
     def progress(self) -> Locator:
         """What the extension's panel tells of a click."""
         return self.tab.locator(".deploy-progress-row")
+
+    @property
+    def unsaved(self) -> Locator:
+        """The mark of a notebook that was changed, on its tab."""
+        return self.tab.locator("#jp-main-dock-panel .lm-TabBar-tab.jp-mod-dirty")
 
     def compile(self) -> None:
         """Click, and wait until the extension says that it is done."""
@@ -154,13 +162,25 @@ def test_the_notebook_opens_annotated_and_compiles_with_one_click(
         opened.tab.mouse.wheel(0, 400)
         opened.tab.wait_for_timeout(50)
     expect(opened.dialog).to_have_count(0)
+    expect(opened.unsaved).to_have_count(0)
     opened.compile()
+    expect(opened.unsaved).to_have_count(0)
     assert opened.compiled() == from_terminal(opened.notebook, tmp_path)
     assert len(opened.compiled()) == 2
     assert opened.notebook.read_bytes() == before
     expect(opened.dialog).to_have_count(0)
     opened.scroll_to("load_data")
     screenshot(opened.tab, "lab")
+
+
+def test_a_notebook_without_a_pipeline_opens_unchanged(visit: Callable[[str], Visit]) -> None:
+    opened = visit(OWN_DATA)
+    expect(opened.tab.locator(".kfp-status-text")).to_contain_text("Connected")
+    opened.tab.wait_for_timeout(3000)  # in which the kernel and the panel would write
+    expect(opened.unsaved).to_have_count(0)
+    opened.tab.locator(".cm-line", has_text="minutes = 4.0").click()
+    opened.tab.keyboard.type("2")
+    expect(opened.unsaved).to_have_count(1)
 
 
 def test_an_edited_parameter_is_in_the_compiled_pipeline(

@@ -35,7 +35,7 @@ from local_kfp.run_queue import Job, RunQueue
 from local_kfp.run_view import view_run
 from local_kfp.runs import Runs
 from local_kfp.server import start_local_kfp
-from notebook_saving import before_saving
+from notebook_saving import as_opened, before_saving
 
 from kalecast.lifetime import start_child
 
@@ -723,3 +723,13 @@ def test_saving_leaves_out_what_opening_put_in() -> None:
     assert opened == {"kubeflow_notebook": written, "language_info": language}
     before_saving(model={"type": "notebook", "content": {"metadata": {}, "cells": []}}, path="x")
     before_saving(model={"type": "file", "content": "text"}, path="x")
+
+
+@pytest.mark.parametrize("path", sorted((PROJECT / "notebooks").glob("*.ipynb")), ids=str)
+def test_what_was_opened_is_saved_as_it_was(path: Path) -> None:
+    written = json.loads(path.read_text(encoding="utf-8"))
+    model = {"type": "notebook", "content": json.loads(json.dumps(written))}
+    as_opened(model, path.name)
+    assert model["content"] != written
+    before_saving(model, path=path.name)
+    assert model["content"] == written

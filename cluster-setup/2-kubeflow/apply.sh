@@ -111,4 +111,4 @@ for stale in "${outdated[@]}"; do
     run kubectl --namespace "$stale" rollout restart deployment >&2
     wait_for_pods "$stale" 1200
 done
-say "applied; whether it works: $here/check.sh $variant --namespace $namespace"
+concluded applied "whether it works: $here/check.sh $variant --namespace $namespace"

@@ -56,4 +56,4 @@ for component in "${reversed[@]}"; do
     say "component $component"
     delete "$(rendered "$work" "$component")"
 done
-say "removed"
+concluded removed

@@ -51,4 +51,4 @@ run kubectl --namespace "$namespace" wait --for=condition=Ready --timeout=120s c
     fail "the webhook gets no certificate: is cert-manager well? $(last_warnings "$namespace")"
 run kubectl --namespace "$namespace" rollout status "$manager" --timeout=600s ||
     fail "the operator is not ready: $(last_warnings "$namespace")"
-say "applied; whether it works: $here/check.sh --namespace $namespace --account $home:$account"
+concluded applied "whether it works: $here/check.sh --namespace $namespace --account $home:$account"

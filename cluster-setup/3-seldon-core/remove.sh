@@ -42,3 +42,4 @@ run kubectl label namespace "$namespace" seldon.io/controller-id-
 if [[ -n $with_own ]]; then
     run kubectl delete --ignore-not-found "crd/$crd"
 fi
+concluded removed

@@ -4,7 +4,8 @@
 #     apply.sh OVERLAY [--model-uri URI [--model-version VERSION]] [--without-model-server] [--dry-run]
 #
 # Without --model-uri the model that is served stays; --without-model-server leaves the model
-# server to the pipeline's step `deploy`; --dry-run asks the cluster what it would say.
+# server to the pipeline's step `deploy`. --dry-run asks the cluster what it would say; where none
+# answers it prints the objects that would be sent.
 source "$(dirname "${BASH_SOURCE[0]}")/../lib.sh"
 
 # As the manifests have them: manifests.py.
@@ -12,13 +13,12 @@ stands_for_uri=s3://kalecast/models/forecaster.onnx
 stands_for_version=current
 seldons_autoscaler=kalecast-default-0-forecaster
 
-uri='' version='' overlay='' with_server=yes only_ask=''
+uri='' version='' overlay='' with_server=yes rendered_only=''
 while (($#)); do
     case $1 in
     --model-uri) uri=${2:?--model-uri needs a URI} && shift ;;
     --model-version) version=${2:?--model-version needs a version} && shift ;;
     --without-model-server) with_server='' ;;
-    --dry-run) only_ask=yes ;;
     -*) common_option "$1" || wrong_call "unknown option $1" ;;
     *) overlay=$1 ;;
     esac
@@ -29,6 +29,10 @@ if [[ -z $overlay || ! -f $folder/kustomization.yaml ]]; then
     fail "Expected one of the overlays $(cd "$here/overlays" && echo *), received: '$overlay'"
 fi
 
+if [[ -n $dry_run ]] && ! cluster_answers; then
+    say "no cluster answers: nothing is asked of it"
+    rendered_only=yes
+fi
 manifests=$(kubectl kustomize "$folder")
 namespace=$(awk '$1 == "namespace:" { print $2; exit }' <<<"$manifests")
 
@@ -54,6 +58,7 @@ keep_token_key() {
 
 # A field of what serves now, where something does.
 served() {
+    [[ -z $rendered_only ]] || return 0
     kubectl --namespace "$namespace" get "$1" --ignore-not-found --output "jsonpath=$2"
 }
 
@@ -67,6 +72,7 @@ if [[ -z $uri && -n $with_server ]]; then
         uri=$(served "$server" '{.spec.template.spec.containers[0].env[?(@.name=="MODEL_URI")].value}')
         version=$(served "$server" '{.spec.template.metadata.annotations.kalecast/model-version}')
     fi
+    [[ -z $rendered_only ]] || uri=${uri:-$stands_for_uri}
     hint=''
     ! has SeldonDeployment || hint=", or pass --without-model-server and leave it to the pipeline"
     [[ -n $uri ]] || fail "no model is served in namespace '$namespace' yet: name one with --model-uri$hint"
@@ -85,7 +91,7 @@ else
 fi
 
 has_server=''
-if has ScaledObject; then
+if [[ -z $rendered_only ]] && has ScaledObject; then
     [[ -n $(kubectl get crd/scaledobjects.keda.sh --ignore-not-found --output name) ]] ||
         fail "there is no KEDA in this cluster: $setup/5-observability/apply.sh OVERLAY --with-keda brings it"
     has_server=$(kubectl --namespace "$namespace" get "deployment/$seldons_autoscaler" --ignore-not-found --output name)
@@ -96,7 +102,10 @@ if has ScaledObject; then
     fi
 fi
 
-if [[ -n $only_ask ]]; then
+if [[ -n $rendered_only ]]; then
+    printf '%s\n' "$manifests"
+elif [[ -n $dry_run ]]; then
+    dry_run='' # from here on it is the API server's
     if [[ -z $(kubectl get namespace "$namespace" --ignore-not-found --output name) ]]; then
         has Namespace || fail "there is no namespace '$namespace': make the profile first"
         # The API server takes nothing into a namespace that it has not made, not even for show.
@@ -104,6 +113,7 @@ if [[ -n $only_ask ]]; then
     else
         send --dry-run=server <<<"$manifests"
     fi
+    say "would be applied; nothing was changed"
     exit
 fi
 if has Namespace; then
@@ -121,4 +131,4 @@ if has ScaledObject; then
     fi
 fi
 send <<<"$manifests"
-say "applied; whether it works: $here/check.sh $overlay"
+concluded applied "whether it works: $here/check.sh $overlay"

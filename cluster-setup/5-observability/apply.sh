@@ -39,4 +39,4 @@ for made in alertmanager-main prometheus-k8s; do
     run kubectl --namespace monitoring wait --for=create --timeout=180s "statefulset/$made" >&2
 done
 wait_for_pods monitoring
-say "applied; whether it works: $here/check.sh --namespace $namespace"
+concluded applied "whether it works: $here/check.sh --namespace $namespace"

@@ -33,3 +33,4 @@ if [[ -n $with_definitions ]]; then
     objects "overlays/$overlay" | only CustomResourceDefinition | take_away
     [[ -z $with_keda ]] || objects keda | only CustomResourceDefinition | take_away
 fi
+concluded removed

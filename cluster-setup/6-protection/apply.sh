@@ -76,4 +76,4 @@ for deployment in kalecast-door $(with_sign_in && echo kalecast-sign-in); do
         fail "$deployment is not ready: $(last_warnings "$namespace")"
 done
 [[ -n $without_controller ]] || wait_for_pods "$controller" 300
-say "applied; whether it works: $here/check.sh $overlay --namespace $namespace"
+concluded applied "whether it works: $here/check.sh $overlay --namespace $namespace"

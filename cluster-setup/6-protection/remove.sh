@@ -35,3 +35,4 @@ if [[ -n $with_controller ]]; then
     controller_objects | take_away --namespace "$controller"
     take_away <"$here/ingress/namespace.yaml"
 fi
+concluded removed

@@ -68,3 +68,4 @@ if [[ $target == machines ]]; then
     wait_for_pods local-path-storage
 fi
 wait_for_pods kube-system
+concluded applied

@@ -24,3 +24,4 @@ run kubectl delete --ignore-not-found clusterrole,clusterrolebinding \
 run kubectl delete --ignore-not-found apiservice v1beta1.metrics.k8s.io
 run kubectl delete --ignore-not-found --all-namespaces --selector k8s-app=metrics-server \
     deployment,service,serviceaccount,poddisruptionbudget,rolebinding,clusterrole,clusterrolebinding
+concluded removed

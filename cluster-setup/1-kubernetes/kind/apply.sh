@@ -106,4 +106,4 @@ TOML
 fi
 
 "$here/../addons/apply.sh" kind ${dry_run:+--dry-run}
-say "there; whether it works: cluster-setup/1-kubernetes/check.sh"
+concluded there "whether it works: cluster-setup/1-kubernetes/check.sh"

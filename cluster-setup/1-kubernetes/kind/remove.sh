@@ -28,3 +28,4 @@ if [[ -n $with_registries ]]; then
     run docker rm --force "${names[@]}"
     run docker volume rm --force "${names[@]}"
 fi
+concluded removed

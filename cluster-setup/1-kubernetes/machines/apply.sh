@@ -67,4 +67,4 @@ for machine in "${workers[@]}"; do
 done
 "$here/approve-certificates.sh" ${dry_run:+--dry-run} "$(node_of "$first")" "${joined[@]}"
 "$here/../addons/apply.sh" machines "${addons[@]}" ${dry_run:+--dry-run}
-say "there; whether it works: KUBECONFIG=$kubeconfig cluster-setup/1-kubernetes/check.sh"
+concluded there "whether it works: KUBECONFIG=$kubeconfig cluster-setup/1-kubernetes/check.sh"

@@ -33,3 +33,4 @@ fi
 for machine in "${workers[@]}" "${control_planes[@]}"; do
     on "$machine" "$on_machine/reset.sh" "${reset[@]}"
 done
+concluded removed

@@ -43,3 +43,4 @@ multipass)
     ;;
 esac
 run rm --recursive --force "$secrets"
+concluded removed
