@@ -16,6 +16,8 @@ MODEL_URI ?= models/forecaster.onnx
 DOOR_PORT ?= 8443
 # Where `make lab` shows its runs; the default where it is free
 KFP_PORT ?=
+# Another notebook than forecast_pipeline, to compile or to run: NOTEBOOK=notebooks/mine.ipynb
+NOTEBOOK ?=
 # Pipeline parameters for `make run` and `make pipeline`, such as PARAMS="epochs=10 horizon=24"
 PARAMS ?=
 
@@ -29,22 +31,27 @@ help:  ## List the targets
 ##### The main job #####
 
 .PHONY: run
-run: install-run  ## Train where there is no model yet, start server and page (DATA=my.csv, RETRAIN=1)
-	@exec $(workbench) gradio_app/launch.py --data "$(DATA)" $(if $(RETRAIN),--retrain) \
+run: install-run  ## Train where there is no model yet, start server and page (DATA=my.csv, STORE=models/lab, RETRAIN=1)
+	@exec $(workbench) gradio_app/launch.py --data "$(DATA)" $(if $(STORE),--store "$(STORE)") $(if $(RETRAIN),--retrain) \
 		--page-port $(PAGE_PORT) --server-port $(SERVER_PORT) --grpc-port $(GRPC_PORT) \
 		--metrics-port $(METRICS_PORT) --page-metrics-port $(PAGE_METRICS_PORT) $(with_params)
 
 .PHONY: pipeline
-pipeline: install-workbench  ## Run the compiled pipeline on this machine (DATA=my.csv, PARAMS="epochs=10")
+pipeline: install-workbench  ## Run the compiled pipeline on this machine (DATA=my.csv, PARAMS="epochs=10", NOTEBOOK=)
+ifeq ($(NOTEBOOK),)
 	@exec $(workbench) gradio_app/launch.py --train-only --data "$(DATA)" $(with_params)
+else
+	@exec $(workbench) kale/run_pipeline.py --notebook "$(NOTEBOOK)" \
+		$(if $(filter-out file,$(origin DATA)),--param "data=$(DATA)") $(with_params)
+endif
 
 .PHONY: compile
-compile: install-workbench  ## Compile the notebook with Kale into kale/
-	@$(workbench) kale/compile_notebook.py
+compile: install-workbench  ## Compile the pipelines' notebooks with Kale into kale/ (NOTEBOOK=: that one)
+	@$(workbench) kale/compile_notebook.py $(if $(NOTEBOOK),"$(NOTEBOOK)")
 
 .PHONY: compile-check
-compile-check: install-workbench  ## Fail where notebook and compiled pipeline have drifted apart
-	@$(workbench) kale/compile_notebook.py --check
+compile-check: install-workbench  ## Fail where a notebook and its compiled pipeline have drifted apart (NOTEBOOK=)
+	@$(workbench) kale/compile_notebook.py --check $(if $(NOTEBOOK),"$(NOTEBOOK)")
 
 .PHONY: notebooks
 notebooks: install-all  ## Run all notebooks, small, with papermill and nbval (JOBS=2)
@@ -153,8 +160,9 @@ manifests: install-workbench  ## Render every overlay into build/manifests/, wri
 	@$(workbench) cluster-setup/5-observability/dashboard.py
 
 .PHONY: cluster-run
-cluster-run: install-workbench  ## Run the pipeline on KFP_HOST (PARAMS=, DATA=s3://…, RUN=, STOP=1, EVERY=24h, CRON=, STOP_RECURRING=1)
-	@exec $(workbench) kale/cluster_run.py --results report/figures/cluster-run.json \
+cluster-run: install-workbench  ## Run the pipeline on KFP_HOST (NOTEBOOK=, PARAMS=, DATA=s3://…, RUN=, STOP=1, EVERY=24h, CRON=, STOP_RECURRING=1)
+	@exec $(workbench) kale/cluster_run.py \
+		$(if $(NOTEBOOK),--notebook "$(NOTEBOOK)",--results report/figures/cluster-run.json) \
 		$(if $(RUN),--run "$(RUN)") $(if $(STOP),--stop) \
 		$(if $(EVERY),--every "$(EVERY)") $(if $(CRON),--cron "$(CRON)") $(if $(STOP_RECURRING),--stop-recurring) \
 		$(if $(filter-out file,$(origin DATA)),--param "data=$(DATA)") $(with_params)

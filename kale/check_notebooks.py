@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from compile_notebook import PROJECT, check_compile
+from compile_notebook import PROJECT, check_compile, pipeline_notebooks, remedy
 from notebook_cells import NotebookError, read_notebook, where
 from notebook_names import check_names_in_order
 from notebook_rules import check_notebook, check_syntax
@@ -88,8 +88,8 @@ def _stale(path: Path, compiled: Path) -> list[str]:
         return [str(error)]
     if not report:
         return []
-    remedy = "has changed since it was compiled. Mend it with: make compile, then git add kale"
-    return ["\n  ".join([remedy, *report])]
+    told = f"has changed since it was compiled. Mend it with: {remedy(path)}, then git add kale"
+    return ["\n  ".join([told, *report])]
 
 
 def _left_from_a_run(notebook: Any) -> Iterator[str]:
@@ -156,6 +156,8 @@ def main(arguments: list[str] | None = None) -> int:
     found = (PROJECT / "notebooks").rglob("*.ipynb")
     paths = options.notebooks or sorted(p for p in found if ".ipynb_checkpoints" not in p.parts)
     wrong = {path: told for path in paths if (told := problems(path))}
+    if not options.notebooks and (same := _told_by(pipeline_notebooks, PROJECT / "notebooks")):
+        wrong[PROJECT / "notebooks"] = same
     for path, told in wrong.items():
         for problem in told:
             print(f"{os.path.relpath(path)}: {problem}")

@@ -19,7 +19,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from compile_notebook import NOTEBOOK, compile_notebook
+from compile_notebook import NOTEBOOK, PANEL_DEFAULTS, compile_notebook
 from compiled_pipeline import CompiledPipeline, NoPipelineError
 from kfp_connection import Connection, KfpError, usable_connection
 from notebook_cells import NotebookError, read_notebook
@@ -41,13 +41,14 @@ def cluster_run(options: argparse.Namespace, connection: Connection) -> int:
         return _runs(connection, options).follow_again(options.run, options.stop)
     schedule = read_schedule(options.every, options.cron) if options.every or options.cron else None
     with tempfile.TemporaryDirectory() as folder:
-        pipeline = CompiledPipeline(options.pipeline or _compile(Path(folder)))
+        compiled = options.pipeline or _compile(options.notebook, Path(folder))
+        pipeline = CompiledPipeline(compiled)
         parameters = parse_parameters(options.param, pipeline.parameters)
         # The model server is to be where the pipeline runs.
         if connection.namespace and NAMESPACE_PARAMETER in pipeline.parameters:
             parameters.setdefault(NAMESPACE_PARAMETER, connection.namespace)
         check_values(defaults_of(pipeline.spec) | parameters)
-        experiment = read_notebook(NOTEBOOK).metadata["kubeflow_notebook"]["experiment_name"]
+        experiment = _experiment(options.notebook)
         runs = _runs(connection, options)
         if options.stop_recurring:
             return runs.stop_repeating(pipeline, experiment)
@@ -61,8 +62,13 @@ def say(line: str) -> None:
     print(line, flush=True)
 
 
-def _compile(folder: Path) -> Path:
-    made = compile_notebook(NOTEBOOK, folder)
+def _experiment(notebook: Path) -> str:
+    block = read_notebook(notebook).metadata["kubeflow_notebook"]
+    return str(block.get("experiment_name", PANEL_DEFAULTS["experiment_name"]))
+
+
+def _compile(notebook: Path, folder: Path) -> Path:
+    made = compile_notebook(notebook, folder)
     return next(file for file in made if file.suffix == ".yaml")
 
 
@@ -89,6 +95,7 @@ def _keeping(results: Path) -> "Keep":
 def _options(arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Run the pipeline on Kubeflow Pipelines.")
     parser.add_argument("--param", action="extend", nargs="+", default=[], metavar="NAME=VALUE")
+    parser.add_argument("--notebook", type=Path, default=NOTEBOOK, help="whose pipeline is run")
     parser.add_argument("--pipeline", type=Path, help="a compiled pipeline, else the notebook's")
     parser.add_argument("--run", help="follow this run")
     parser.add_argument("--stop", action="store_true", help="with --run: stop it")

@@ -1,8 +1,9 @@
 """Compile an annotated notebook into a pipeline, as a click on *Compile* in JupyterLab does.
 
-    python kale/compile_notebook.py [NOTEBOOK] [--output-dir kale] [--check]
+    python kale/compile_notebook.py [NOTEBOOK …] [--output-dir kale] [--check]
 
-Writes `<pipeline>.kale.py` and `<pipeline>.pipeline.yaml`. The result depends on the notebook
+Without a name it takes each one in notebooks/ that has a `kubeflow_notebook` block. Writes
+`<pipeline>.kale.py` and `<pipeline>.pipeline.yaml`. The result depends on the notebook
 alone: not on the machine, its environment variables or the working directory.
 """
 
@@ -60,6 +61,31 @@ def compile_notebook(notebook_path: Path, output_dir: Path) -> list[Path]:
             made = _compile(absolute_path, notebook)
         output_dir.mkdir(parents=True, exist_ok=True)
         return [Path(shutil.copyfile(file, output_dir / file.name)) for file in made]
+
+
+def pipeline_notebooks(folder: Path = PROJECT / "notebooks") -> list[Path]:
+    """The notebooks of a folder that are pipelines.
+
+    Raises:
+        NotebookError: one of them cannot be read, or two would compile into the same files.
+    """
+    found: dict[str, Path] = {}
+    for path in sorted(folder.rglob("*.ipynb")):
+        block = {} if ".ipynb_checkpoints" in path.parts else read_notebook(path).metadata
+        name = block.get("kubeflow_notebook", {}).get("pipeline_name")
+        if name in found:
+            raise NotebookError(
+                f"Expected a 'pipeline_name' of its own, received {name!r}, which is that of "
+                f"{found[name].name}, too."
+            )
+        if "kubeflow_notebook" in block:
+            found[name] = path
+    return list(found.values())
+
+
+def remedy(notebook_path: Path) -> str:
+    """The command that compiles a notebook anew."""
+    return f'make compile NOTEBOOK="{os.path.relpath(notebook_path, PROJECT)}"'
 
 
 def check_compile(notebook_path: Path, output_dir: Path) -> list[str]:
@@ -161,26 +187,49 @@ def _blame(processor: Any, notebook: Any, error: Exception) -> str:
 def main(arguments: list[str] | None = None) -> int:
     """Run the command; the exit code is 0, 1 for a stale compile or 2 for a wrong notebook."""
     parser = argparse.ArgumentParser(description="Compile an annotated notebook with Kale.")
-    parser.add_argument("notebook", nargs="?", type=Path, default=NOTEBOOK)
+    parser.add_argument("notebooks", nargs="*", type=Path, metavar="NOTEBOOK")
     parser.add_argument("--output-dir", type=Path, default=PROJECT / "kale")
     parser.add_argument("--check", action="store_true", help="compare only, exit 1 on a difference")
     options = parser.parse_args(arguments)
     try:
-        if options.check:
-            report = check_compile(options.notebook, options.output_dir)
-            print("\n".join([*report, "Mend it with: make compile"] if report else ["Fresh."]))
-            return 1 if report else 0
-        for file in compile_notebook(options.notebook, options.output_dir):
-            print(os.path.relpath(file))
+        notebooks = options.notebooks or pipeline_notebooks()
     except NotebookError as error:
-        print(f"error: {options.notebook}: {error}", file=sys.stderr)
+        print(f"error: {error}", file=sys.stderr)
         return 2
+    work = _check if options.check else _write
+    try:
+        return max((work(notebook, options.output_dir) for notebook in notebooks), default=0)
     except OSError as error:
         if not is_full_disk(error):
             raise
         print(f"error: {full_disk(error)}", file=sys.stderr)
         return 1
+
+
+def _check(notebook_path: Path, output_dir: Path) -> int:
+    """Tell whether a compile would change something; the exit code."""
+    try:
+        report = check_compile(notebook_path, output_dir)
+    except NotebookError as error:
+        return _refuse(notebook_path, error)
+    mend = [f"Mend it with: {remedy(notebook_path)}"]
+    print("\n".join([*report, *mend] if report else [f"{notebook_path.name}: fresh"]))
+    return 1 if report else 0
+
+
+def _write(notebook_path: Path, output_dir: Path) -> int:
+    """Compile, and name the files; the exit code."""
+    try:
+        for file in compile_notebook(notebook_path, output_dir):
+            print(os.path.relpath(file))
+    except NotebookError as error:
+        return _refuse(notebook_path, error)
     return 0
+
+
+def _refuse(notebook_path: Path, error: NotebookError) -> int:
+    print(f"error: {notebook_path}: {error}", file=sys.stderr)
+    return 2
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """What a compiled pipeline says about itself, read without KFP's library, which takes seconds."""
 
 import hashlib
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -14,6 +15,32 @@ DIGITS = 12
 
 class NoPipelineError(ValueError):
     """A file is no compiled pipeline; the text names it."""
+
+
+def compiled_from(notebook: Path, folder: Path) -> Path:
+    """Where the pipeline of a notebook lies.
+
+    Args:
+        notebook: the annotated notebook.
+        folder: that holds compiled pipelines.
+
+    Raises:
+        NoPipelineError: it is none, or it has not been compiled.
+    """
+    try:
+        metadata = json.loads(notebook.read_text(encoding="utf-8"))["metadata"]
+        compiled = folder / f"{metadata['kubeflow_notebook']['pipeline_name']}.pipeline.yaml"
+    except (OSError, ValueError, KeyError, TypeError):
+        raise NoPipelineError(
+            "Expected a notebook with a 'kubeflow_notebook' block and its 'pipeline_name', "
+            f"received: {notebook}."
+        ) from None
+    if not compiled.is_file():
+        raise NoPipelineError(
+            f"Expected the compiled pipeline of {notebook.name} at {compiled}: none there. "
+            f'Compile it with: make compile NOTEBOOK="{notebook}"'
+        )
+    return compiled
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """Run a compiled pipeline on this machine, with KFP's local runner.
 
-    python kale/run_pipeline.py [kale/<name>.pipeline.yaml] [--param name=value …] [--runs-dir runs]
+    python kale/run_pipeline.py [kale/<name>.pipeline.yaml | --notebook NOTEBOOK]
+        [--param name=value …] [--runs-dir runs]
 
 Every run gets a folder of its own with logs, reports, what passed between the steps, how far it
 is (progress.json) and how it went (summary.json). The last line on standard output is one JSON
@@ -26,6 +27,7 @@ from urllib.request import url2pathname
 
 import light_kale
 import run_folder
+from compiled_pipeline import NoPipelineError, compiled_from
 from pipeline_parameters import ParameterError, check_values, parse_parameters
 from step_launcher import StepLauncher, StepRecord, step_name
 from terminal_text import plain
@@ -35,6 +37,7 @@ from kalecast import lifetime
 # Python's own start and the imports above count too: they took this process's CPU time.
 STARTED = time.perf_counter() - time.process_time()
 PROJECT = Path(__file__).resolve().parent.parent
+NOTEBOOK = PROJECT / "notebooks" / "forecast_pipeline.ipynb"
 
 
 class Stopped(BaseException):
@@ -228,15 +231,11 @@ def _table(records: list[StepRecord]) -> list[str]:
     return [*lines, ""]
 
 
-def _default_pipeline() -> Path:
-    found = sorted((PROJECT / "kale").glob("*.pipeline.yaml"))
-    if len(found) != 1:
-        names = ", ".join(file.name for file in found) or "none"
-        raise ParameterError(
-            f"Expected one compiled pipeline in kale/, received: {names}. Name the one to run, "
-            "or compile one with: make compile"
-        )
-    return found[0]
+def _pipeline_file(options: argparse.Namespace) -> Path:
+    pipeline_file: Path = options.pipeline or compiled_from(options.notebook, PROJECT / "kale")
+    if not pipeline_file.is_file():
+        raise ParameterError(f"Expected a compiled pipeline, received: {pipeline_file}.")
+    return pipeline_file
 
 
 def _stop(number: int, frame: object) -> NoReturn:
@@ -246,7 +245,8 @@ def _stop(number: int, frame: object) -> NoReturn:
 def main(arguments: list[str] | None = None) -> int:
     """Run the command."""
     parser = argparse.ArgumentParser(description="Run a compiled pipeline on this machine.")
-    parser.add_argument("pipeline", nargs="?", type=Path)
+    parser.add_argument("pipeline", nargs="?", type=Path, help="else that of --notebook")
+    parser.add_argument("--notebook", type=Path, default=NOTEBOOK)
     parser.add_argument("--param", action="extend", nargs="+", default=[], metavar="NAME=VALUE")
     parser.add_argument("--runs-dir", type=Path, default=PROJECT / "runs")
     parser.add_argument(
@@ -255,14 +255,12 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     lifetime.on_end(_stop)
     try:
-        pipeline_file = options.pipeline or _default_pipeline()
-        if not pipeline_file.is_file():
-            raise ParameterError(f"Expected a compiled pipeline, received: {pipeline_file}.")
+        pipeline_file = _pipeline_file(options)
         if options.run_folder:
             return run_pipeline(pipeline_file, options.param, options.run_folder.resolve())
         folder = run_folder.new_run_folder(options.runs_dir)
         return run_pipeline(pipeline_file, options.param, folder, keep=False)
-    except ParameterError as error:
+    except (ParameterError, NoPipelineError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except OSError as error:

@@ -1,5 +1,6 @@
 """Notebooks are checked without running them: what would break the pipeline names its cell."""
 
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -104,7 +105,7 @@ def test_tells_of_a_pipeline_that_was_not_compiled_again(tmp_path):
     assert problems(path, tmp_path / "out") == []
     write_notebook(path, [("scale = 3", PARAMETERS[1]), MAKES])
     (problem,) = problems(path, tmp_path / "out")
-    assert "make compile" in problem
+    assert f'make compile NOTEBOOK="{os.path.relpath(path, PROJECT)}"' in problem
     assert "scale: int = 3" in problem
 
 

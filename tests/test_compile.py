@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import nbformat
 import pytest
 import yaml
 from jupyter_client import BlockingKernelClient
@@ -17,7 +18,14 @@ from toy_notebooks import SUM_CELLS, Cell, write_notebook
 PROJECT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(PROJECT / "kale"))
 
-from compile_notebook import PACKAGE_INDEX, check_compile, compile_notebook, main  # noqa: E402
+from compile_notebook import (  # noqa: E402
+    PACKAGE_INDEX,
+    check_compile,
+    compile_notebook,
+    main,
+    pipeline_notebooks,
+)
+from compiled_pipeline import NoPipelineError, compiled_from  # noqa: E402
 from notebook_cells import NotebookError  # noqa: E402
 
 IN_FULL = [
@@ -206,8 +214,38 @@ def test_check_names_the_stale_file_and_the_remedy(toy, tmp_path, capsys):
     told = capsys.readouterr().out
     assert "toy.kale.py: differs" in told
     assert "rows: int = 4" in told
-    assert "make compile" in told
+    assert f'make compile NOTEBOOK="{os.path.relpath(toy, PROJECT)}"' in told
     assert contents(out) == before
+
+
+def test_all_pipelines_of_a_folder_are_compiled(tmp_path):
+    for folder in ("deeper", ".ipynb_checkpoints"):
+        (tmp_path / folder).mkdir()
+    write_notebook(tmp_path / "one.ipynb", SUM_CELLS)
+    write_notebook(tmp_path / "deeper" / "two.ipynb", SUM_CELLS)
+    write_notebook(tmp_path / ".ipynb_checkpoints" / "one.ipynb", SUM_CELLS)
+    nbformat.write(nbformat.v4.new_notebook(), tmp_path / "prose.ipynb")
+    found = pipeline_notebooks(tmp_path)
+    assert [path.name for path in found] == ["two.ipynb", "one.ipynb"]
+    assert main([*map(str, found), "--output-dir", str(tmp_path / "out")]) == 0
+    compiled = {compiled_from(path, tmp_path / "out").name for path in found}
+    assert compiled == {"one.pipeline.yaml", "two.pipeline.yaml"}
+
+
+def test_two_notebooks_of_one_pipeline_are_refused(tmp_path):
+    for name in ("one", "copy"):
+        write_notebook(tmp_path / f"{name}.ipynb", SUM_CELLS, pipeline_name="same")
+    with pytest.raises(NotebookError, match=r"received 'same', which is that of copy\.ipynb"):
+        pipeline_notebooks(tmp_path)
+
+
+def test_a_pipeline_that_was_not_compiled_is_told_with_the_remedy(toy, tmp_path):
+    with pytest.raises(NoPipelineError, match=f'make compile NOTEBOOK="{toy}"'):
+        compiled_from(toy, tmp_path / "out")
+    nbformat.write(nbformat.v4.new_notebook(), tmp_path / "prose.ipynb")
+    for other in ("prose.ipynb", "none.ipynb"):
+        with pytest.raises(NoPipelineError, match="Expected a notebook with a 'kubeflow_notebook'"):
+            compiled_from(tmp_path / other, tmp_path / "out")
 
 
 def test_check_keeps_the_difference_short(toy, tmp_path):

@@ -32,7 +32,7 @@ from kfp_connection import Connection, connection_of, problem_with
 from local_kfp import address
 from local_kfp.refusals import Refusal
 from local_kfp.run_queue import Job, RunQueue
-from local_kfp.run_view import view_run
+from local_kfp.run_view import show_command, view_run
 from local_kfp.runs import Runs
 from local_kfp.server import start_local_kfp
 from notebook_saving import as_opened, before_saving
@@ -529,6 +529,30 @@ def test_the_default_port_may_be_taken(monkeypatch: pytest.MonkeyPatch) -> None:
         sockets, found = address.open_address(None)
         sockets[0].close()
         assert found.port not in (0, address.PORT)
+
+
+@pytest.mark.parametrize(
+    ("model", "parameters", "told"),
+    [
+        ("models/lab/forecaster.onnx", {}, "make run STORE=models/lab"),
+        (
+            "models/lab/forecaster.onnx",
+            {"data": "my data.csv"},
+            "make run DATA='my data.csv' STORE=models/lab",
+        ),
+        ("models/forecaster.onnx", {}, None),  # what `make run` serves
+        ("models/lab/mine.onnx", {}, None),
+        ("/elsewhere/forecaster.onnx", {}, None),
+        ("s3://models/forecaster.onnx", {}, None),
+        (None, {}, None),
+    ],
+)
+def test_how_to_show_a_model_is_told(
+    model: str | None, parameters: dict[str, Any], told: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("KALECAST_HOME", str(PROJECT))
+    here = model and "://" not in model
+    assert show_command(str(PROJECT / model) if here else model, parameters) == told
 
 
 ##### What goes wrong on this side #####

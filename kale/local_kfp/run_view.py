@@ -1,6 +1,7 @@
 """What the folder of a run tells, put together for the API and for the page."""
 
 import json
+import shlex
 import time
 from datetime import UTC, datetime
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import Any
 
 import run_folder
 
+from kalecast.store import MODELS, SAMPLE, SERVED, project_path
 from local_kfp.run_queue import TERMINAL
 
 REQUEST = "run.json"  # what was asked for; runs of `make pipeline` have none
@@ -56,10 +58,27 @@ def view_run(folder: Path, queued: str | None) -> dict[str, Any]:
         "given": sorted(given),
         "scores": summary.get("scores") or _scores(steps),
         "model": summary.get("model"),
+        "show": show_command(summary.get("model"), given),
         "error": None if is_open else _error(folder, state, summary),
         "steps": _steps(folder, steps, progress.get("step_names", []), is_open),
         "folder": str(folder),
     }
+
+
+def show_command(model: str | None, parameters: dict[str, Any]) -> str | None:
+    """What shows a model on a page, where `make run` by itself shows another.
+
+    Args:
+        model: the path of its file, or a URI.
+        parameters: those that the run was given.
+    """
+    store = Path(model or "").parent
+    served = model is not None and Path(model).name == f"{SERVED}.onnx"
+    if not served or not store.is_relative_to(project_path(".")) or store == project_path(MODELS):
+        return None
+    data = str(parameters.get("data", SAMPLE))
+    of_data = "" if data == SAMPLE else f"DATA={shlex.quote(data)} "
+    return f"make run {of_data}STORE={shlex.quote(str(store.relative_to(project_path('.'))))}"
 
 
 def _read(file: Path) -> dict[str, Any]:

@@ -143,6 +143,8 @@ function showOutcome(run) {
   part("model-row").hidden = !run.model;
   part("scores").hidden = scores.length === 0;
   write(part("model"), run.model || "");
+  for (const node of document.querySelectorAll(".show")) node.hidden = !run.show;
+  write(part("show"), run.show || "");
   keep(part("scores").tBodies[0], scores, ([name]) => name, makePair, (row, [name, value]) =>
     fillPair(row, name, Number(value.toPrecision(4)).toString()),
   );
