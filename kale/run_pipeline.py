@@ -37,7 +37,7 @@ from kalecast import lifetime
 # Python's own start and the imports above count too: they took this process's CPU time.
 STARTED = time.perf_counter() - time.process_time()
 PROJECT = Path(__file__).resolve().parent.parent
-NOTEBOOK = PROJECT / "notebooks" / "forecast_pipeline.ipynb"
+PIPELINE = PROJECT / "kale" / "forecast-pipeline.pipeline.yaml"
 
 
 class Stopped(BaseException):
@@ -232,7 +232,9 @@ def _table(records: list[StepRecord]) -> list[str]:
 
 
 def _pipeline_file(options: argparse.Namespace) -> Path:
-    pipeline_file: Path = options.pipeline or compiled_from(options.notebook, PROJECT / "kale")
+    if options.notebook:
+        return compiled_from(options.notebook, PROJECT / "kale")
+    pipeline_file: Path = options.pipeline or PIPELINE
     if not pipeline_file.is_file():
         raise ParameterError(f"Expected a compiled pipeline, received: {pipeline_file}.")
     return pipeline_file
@@ -245,8 +247,8 @@ def _stop(number: int, frame: object) -> NoReturn:
 def main(arguments: list[str] | None = None) -> int:
     """Run the command."""
     parser = argparse.ArgumentParser(description="Run a compiled pipeline on this machine.")
-    parser.add_argument("pipeline", nargs="?", type=Path, help="else that of --notebook")
-    parser.add_argument("--notebook", type=Path, default=NOTEBOOK)
+    parser.add_argument("pipeline", nargs="?", type=Path, help=f"else {PIPELINE.name}")
+    parser.add_argument("--notebook", type=Path, help="whose pipeline is run")
     parser.add_argument("--param", action="extend", nargs="+", default=[], metavar="NAME=VALUE")
     parser.add_argument("--runs-dir", type=Path, default=PROJECT / "runs")
     parser.add_argument(

@@ -428,14 +428,13 @@ def command(lab: lab_process.Lab, *arguments: str) -> subprocess.Popen[str]:
 def test_on_the_stand_in(tmp_path: Path) -> None:
     packages = {}
     failing = [("print('so far')\nraise ValueError('no luck')", ["step:one"])]
-    for name, cells in {"toy": SUM_CELLS, "sleepy": SLEEPY_CELLS, "failing": failing}.items():
+    toy = write_notebook(tmp_path / "toy.ipynb", SUM_CELLS)
+    for name, cells in {"sleepy": SLEEPY_CELLS, "failing": failing}.items():
         compile_notebook(write_notebook(tmp_path / f"{name}.ipynb", cells), tmp_path)
         packages[name] = str(tmp_path / f"{name}.pipeline.yaml")
     with lab_process.running(tmp_path, "--no-jupyter") as lab:
         results = tmp_path / "cluster-run.json"
-        done = command(
-            lab, "--pipeline", packages["toy"], "--param", "rows=5", "--results", str(results)
-        )
+        done = command(lab, "--notebook", str(toy), "--param", "rows=5", "--results", str(results))
         told = done.communicate(timeout=60)[0].splitlines()
         assert done.returncode == 0, told
         assert not results.exists()  # no cluster, so no figures of one
