@@ -18,6 +18,7 @@ from pathlib import Path
 from kfp_connection import Connection, connection_of, problem_with
 from local_kfp.address import PORT
 from local_kfp.server import LocalKfp, start_local_kfp
+from run_folder import full_disk, is_full_disk
 
 from kalecast.lifetime import end_child, ends, start_child
 
@@ -141,7 +142,7 @@ def main() -> int:
     try:
         return asyncio.run(open_lab(parser.parse_args()))
     except OSError as error:  # no room on the disk, no memory
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {full_disk(error) if is_full_disk(error) else error}", file=sys.stderr)
         return 1
 
 

@@ -199,7 +199,6 @@ def _message(error: BaseException) -> str:
 
 def _be_step(job: dict[str, Any], shell: CellShell) -> int:
     """Run one step in this fork and return its exit code."""
-    die_with_parent()
     os.environ.update(job["environment"])
     if "numpy" in sys.modules:
         sys.modules["numpy"].random.seed()  # or every step would draw the same numbers
@@ -225,12 +224,14 @@ def _fork_step(job: dict[str, Any], shell: CellShell) -> int:
     """Start a step in a process group of its own and return its number."""
     # Were this process stopped right after the fork, nobody would know of the step.
     signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
+    parent = os.getpid()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # threads of NumPy's; they allow it
         step = os.fork()
     if step == 0:
         exit_code = 1
         try:
+            die_with_parent(parent)
             os.setpgid(0, 0)
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
             signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGTERM])

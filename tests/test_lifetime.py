@@ -119,6 +119,8 @@ def test_nohup_is_heeded() -> None:
 ROOMS = ("src", "kale", "seldon", "gradio_app", "benchmarks", "report", "cluster-setup")
 ELSEWHERE = {
     "src/kalecast/lifetime.py": "the one way",
+    "gradio_app/reading.py": "ends with the socket to the page",
+    "gradio_app/reader_process.py": "a fork, likewise",
     "kale/step_process.py": "a fork, with a signal of its own",
     "cluster-setup/cluster_test/in_pod/load.py": "in a pod, whose end ends it",
 }

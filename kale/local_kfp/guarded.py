@@ -10,12 +10,12 @@ Whatever changes something needs the secret in a header. The page's script has i
 keeps it where pages of this port alone can read it.
 """
 
-import errno
 import hmac
 from http import HTTPStatus
 from typing import Any
 
 import tornado.web
+from run_folder import full_disk, is_full_disk
 
 from local_kfp.refusals import Refusal, refusal_body
 
@@ -25,8 +25,6 @@ CONTENT_POLICY = (
     "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
 OWN_SITES = ("same-origin", "none")
-FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
-"""Numbers of errors of a disk that takes nothing more."""
 
 
 class Guarded(tornado.web.RequestHandler):
@@ -123,9 +121,8 @@ class Nothing(Guarded):
 
 def _refusal_of(error: Any) -> Refusal | None:
     """What the request is told, where the error is none of ours."""
-    if isinstance(error, OSError) and error.errno in FULL:
-        where = f" ({error.filename})" if error.filename else ""
-        return Refusal(507, f"Expected room for a run, received: {error.strerror}{where}.")
+    if is_full_disk(error):
+        return Refusal(507, full_disk(error))
     return error if isinstance(error, Refusal) else None
 
 

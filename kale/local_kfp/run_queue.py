@@ -7,6 +7,8 @@ from collections import deque
 from dataclasses import dataclass
 from pathlib import Path
 
+from run_folder import full_disk, is_full_disk
+
 from kalecast.lifetime import end_child, start_child
 
 RUN_PIPELINE = Path(__file__).resolve().parent.parent / "run_pipeline.py"
@@ -123,8 +125,9 @@ class RunQueue:
 
     def _give_up(self, job: Job, error: Exception) -> None:
         """Tell of a run that could not be started: no memory, no room on the disk."""
-        self.failed[job.run_id] = f"It could not be started: {error}"
-        print(f"run {job.run_id} did not start: {error}", file=sys.stderr, flush=True)
+        reason = full_disk(error) if is_full_disk(error) else str(error)
+        self.failed[job.run_id] = f"It could not be started: {reason}"
+        print(f"run {job.run_id} did not start: {reason}", file=sys.stderr, flush=True)
 
 
 def _tell_its_end(worker: asyncio.Task[None]) -> None:

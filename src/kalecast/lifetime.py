@@ -7,6 +7,7 @@ is killed and can do nothing about it any more.
 import asyncio
 import contextlib
 import ctypes
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -45,10 +46,19 @@ def bound(command: Sequence[str | Path], number: int = signal.SIGTERM) -> list[s
     return [*prefix, *map(str, command)]
 
 
-def die_with_parent(number: int = signal.SIGKILL) -> None:
-    """Have this process, a fork or a spawned Python, get a signal once its parent has gone."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(SET_PARENT_DEATH_SIGNAL, int(number))
+def die_with_parent(parent: int | None = None) -> None:
+    """Have this process, a fork or a spawned Python, be killed once its parent has gone.
+
+    Args:
+        parent: its parent's number; of a process of `multiprocessing` it is known.
+    """
+    if sys.platform != "linux":
+        return
+    ctypes.CDLL(None).prctl(SET_PARENT_DEATH_SIGNAL, signal.SIGKILL)
+    known = multiprocessing.parent_process()
+    expected = parent if parent is not None else known.pid if known else None
+    if expected is not None and os.getppid() != expected:
+        os.kill(os.getpid(), signal.SIGKILL)  # it had gone before
 
 
 def start(command: Sequence[str | Path], **options: Any) -> subprocess.Popen[Any]:
