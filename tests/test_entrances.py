@@ -164,6 +164,7 @@ REFUSED: dict[str, tuple[Table, str]] = {
         {"ds": hours(3), "y": ["999", "1.000", "1.010"]},
         r"'1\.000' in row 3 of .*Three digits follow every point",
     ),
+    "a zero beside thousands": ({"ds": hours(2), "y": ["0", "1.000"]}, r"'1\.000' in row 3"),
     "millions": ({"ds": hours(2), "y": ["1,234,567", "2,345,678"]}, r"'1,234,567' in row 2"),
     "two decimal separators": (
         {"ds": hours(2), "y": ["310,5", "310.5"]},
@@ -443,7 +444,10 @@ def test_no_generated_table_is_read_wrongly(
     except SeriesError:
         assert not clear
         return
-    assert frame["y"].tolist() == values
+    # Thousands alone, all with points, cannot be told from three decimals: they are named.
+    named = not clear and "Points in numbers are decimal" in " ".join(notes(frame))
+    found = frame["y"].tolist()
+    assert found == values or (named and found == [value / 1000 for value in values])
     assert (frame["ds"].diff().dropna() == pd.Timedelta("1h")).all()
 
 

@@ -5,6 +5,7 @@ import csv
 import gzip
 import io
 import re
+import subprocess
 from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
@@ -85,6 +86,11 @@ HOSTILE: dict[str, tuple[Callable[[], bytes], str]] = {
     ),
     "Parquet's name around nothing": (lambda: b"PAR1" + b"\xff" * 999 + b"PAR1", "damaged"),
     "a Parquet file cut": (lambda: parquet(ds=hours(9), y=[0.0] * 9)[:-20], "damaged"),
+    "columns without end, one by one": (
+        lambda: b"y," * 8000 + b"ds" + b"\n" * 3000 + b"1",
+        "at most 1,000 columns, sales.csv has 8,001",
+    ),
+    "a cell of colons": (lambda: b"ds,y\n" + b":" * 9000 + b",1", "64 characters in column 'ds'"),
     "a pickle": (lambda: b"\x80\x04cos\nsystem\n(S'true'\ntR.", "Expected"),
     "a zip": (lambda: b"PK\x03\x04" + b"\0" * 99, "not text"),
 }
@@ -96,6 +102,46 @@ def test_a_file_that_asks_for_too_much_is_refused_in_words(name: str) -> None:
     with pytest.raises(SeriesError, match=told) as raised:
         read_series(made(), "sales.csv", 2_000_000)
     assert len(str(raised.value)) < 400
+
+
+LARGE: dict[str, Callable[[], bytes]] = {
+    "many columns and blank lines": lambda: b"a," * 900 + b"ds,y" + b"\n" * 1_900_000 + b"1",
+    "many columns and short rows": lambda: b"a," * 900 + b"ds,y\n" + b"1\n" * 1_900_000,
+    "many columns of nothing": lambda: b"a," * 900 + b"ds,y\n" + (b"," * 901 + b"\n") * 10_000,
+    "quotes in every line": lambda: b"ds,y,c\n" + b'2026-01-01,1,"\n' * 500_000,
+    "one line": lambda: b"ds,y\n" + b"1" * 10_000_000,
+    "distinct names of 1,000 bytes": lambda: parquet(
+        unique_id=[f"{at:09}" * 111 for at in range(200_000)],
+        ds=pa.array([0] * 200_000, pa.timestamp("ns")),
+        y=[0.0] * 200_000,
+    ),
+    "columns without end in Parquet": lambda: parquet(**{f"c{at}": [0] for at in range(30_000)}),
+    "rows alone": lambda: b"ds,y\n" + b"20260101,1\n" * 300_000,
+}
+
+# In a process of its own, whose largest size is its own.
+READING = """
+import resource, sys
+from kalecast.series import SeriesError, read_series
+read_series(b"ds,y\\n2026-01-01,1\\n", "a.csv")
+content = open(sys.argv[1], "rb").read()
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+try:
+    read_series(content, "a.csv", 2_000_000)
+except SeriesError:
+    pass
+print(1024 * (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before))
+"""
+
+
+@pytest.mark.slow
+def test_what_a_table_takes_is_a_multiple_of_its_size(tmp_path: Path) -> None:
+    for name, made in LARGE.items():
+        file = tmp_path / "table"
+        file.write_bytes(made())
+        run = [page_process.PYTHON, "-c", READING, str(file)]
+        taken = int(subprocess.run(run, capture_output=True, check=True, timeout=60).stdout)
+        assert taken < 15 * file.stat().st_size + 2**25, name
 
 
 def test_columns_that_nobody_asked_for_are_not_read() -> None:

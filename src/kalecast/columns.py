@@ -29,7 +29,7 @@ WITH_COMMA = re.compile(r"[+-]?\d*,\d+(?:[eE][+-]?\d+)?")
 WITH_POINT = re.compile(r"[+-]?\d*\.\d*(?:[eE][+-]?\d+)?")
 IN_THOUSANDS = re.compile(r"[+-]?[1-9]\d{0,2}(?:,\d{3})+|[+-]?[1-9]\d{0,2}(?:\.\d{3})+")
 """A number whose separators may be those of thousands."""
-WHOLE = re.compile(r"[+-]?[1-9]\d*")
+WHOLE = re.compile(r"[+-]?\d+")
 
 YEAR_LAST = re.compile(
     r"(\d{1,2})([./-])(\d{1,2})\2(\d{4})(?:[ T](\d{1,2}:\d{2}(?::\d{2}(?:\.\d{1,9})?)?))?"
