@@ -1,6 +1,7 @@
 """The door's configuration: one set of files, filled in for each place."""
 
 import json
+import math
 import re
 import subprocess
 import sys
@@ -206,7 +207,19 @@ def test_what_was_typed_wrong_is_said(options: list[str], told: str, tmp_path: P
 
 
 def test_the_page_has_the_sources_that_the_door_knows():
-    event = (STEP.parent.parent / "gradio_app" / "page_event.py").read_text()
+    event = (STEP.parent.parent / "gradio_app" / "request_bodies.py").read_text()
     (names,) = re.findall(r"^SAMPLE, FILE, PASTE = (.+)$", event, re.MULTILINE)
     known = "|".join(name.strip('"') for name in names.split(", "))
     assert rf"\A(?:{known})\z" in files(Door(folder="/run/door"))["rules/lawful-bodies.conf"]
+
+
+def test_the_door_lets_in_what_the_page_takes_and_no_more():
+    app = STEP.parent.parent / "gradio_app"
+    front = files(Door(folder="/run/door"))["front.conf"]
+    told = "".join((app / name).read_text() for name in ("upload_token.py", "request_bodies.py"))
+    sizes = dict(re.findall(r"^(LARGEST_\w+) = ([\w +*]+)$", told, re.MULTILINE))
+    token = math.prod(map(int, sizes["LARGEST_TOKEN"].split(" * ")))
+    assert sizes["LARGEST_EVENT"] == "2 * LARGEST_TOKEN + 2 * 1024 * 1024"
+    assert f"client_max_body_size {2 * token // 2**20 + 2}m;" in front
+    assert sizes["LARGEST_QUESTION"] == "512 * 1024"
+    assert "client_max_body_size 512k;" in front

@@ -143,7 +143,7 @@ def ask(  # noqa: PLR0913, PLR0917 - what a request is
     )
     with contextlib.closing(connection):
         about = {**(JSON if body else {}), **(headers or {})}
-        with contextlib.suppress(ConnectionResetError, BrokenPipeError):
+        with contextlib.suppress(OSError):
             # A door that refuses a body need not have read it.
             connection.request(method or ("POST" if body else "GET"), path, body, about)
         answer = connection.getresponse()
