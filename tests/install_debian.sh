@@ -9,6 +9,7 @@ needs chromium chromium
 needs nginx nginx-light
 needs gpg gnupg
 needs git git
+needs curl curl
 needs ip iproute2
 requirements/debian.sh "all tests" "${packages[@]}"
 
