@@ -41,7 +41,8 @@ class Admission:
 
     def asker(self, request: Request) -> Asker:
         """Whoever sent a request, as one who waits for its answer."""
-        return Asker.within(self._seconds, request.is_disconnected)
+        client = request.client.host if request.client else ""
+        return Asker.within(self._seconds, request.is_disconnected, client)
 
     @asynccontextmanager
     async def body(self, request: Request, largest: int) -> AsyncIterator[bytes]:

@@ -71,7 +71,7 @@ class PlainRoutes:
             told = f"Expected the Content-Type application/json, received: {shown(kind)}."
             raise Unacceptable(415, told)
         async with self._admission.body(request, LARGEST_QUESTION) as body:
-            history, horizon = await self._reader.question(body)
+            history, horizon = await self._reader.question(body, asker)
         return json_response(answer(await forecast(self._server, asker, history, horizon)))
 
     async def _model(self, _: Request) -> Response:

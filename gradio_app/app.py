@@ -51,7 +51,7 @@ def build_app(settings: Settings, callers: "Callers") -> "tuple[Application, Adm
     server = ModelServer(settings)
     admission = Admission(settings)
     samples = Samples(settings.sample_data)
-    reader, keys = Reader(settings.deadline), settings.token_keys
+    reader, keys = Reader(), settings.token_keys
     page, function = build_page(settings, server, reader, samples.names)
     plain = PlainRoutes(server, admission, reader)
     files = uploads.Uploads(server, admission, reader, keys)
@@ -148,9 +148,10 @@ def _serve(settings: Settings) -> None:
 
     callers = Callers(settings)  # it, too, says at once what is wrong with its file
     import uvloop
-    from serving import raise_open_files, serve
+    from serving import give_back_large_memory, raise_open_files, serve
 
     raise_open_files()
+    give_back_large_memory()
     application, admission = build_app(settings, callers)
     # What is there now stays: looking through it for garbage would stop the page for 0.1 s.
     gc.collect()

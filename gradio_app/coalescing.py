@@ -39,11 +39,15 @@ class Asker:
     deadline: float
     """In `time.monotonic()`."""
     is_gone: Callable[[], Awaitable[bool]] = never
+    client: str = ""
+    """The address that the request came from, of whom there may be many."""
 
     @classmethod
-    def within(cls, seconds: float, is_gone: Callable[[], Awaitable[bool]] = never) -> "Asker":
+    def within(
+        cls, seconds: float, is_gone: Callable[[], Awaitable[bool]] = never, client: str = ""
+    ) -> "Asker":
         """Someone who waits for so long from now on."""
-        return cls(time.monotonic() + seconds, is_gone)
+        return cls(time.monotonic() + seconds, is_gone, client)
 
 
 @dataclass(eq=False, slots=True)

@@ -144,7 +144,7 @@ def _for_clients(settings: Settings, server: ModelServer, reader: Reader) -> Any
         try:
             asker = Asker.within(settings.deadline)
             asked = orjson.dumps({"history": history, "start": start})
-            found, _ = await reader.question(asked)
+            found, _ = await reader.question(asked, asker)
             return answer(await forecast(server, asker, found, horizon or None))
         except Exception as error:
             raise gr.Error(problem_of(error).text, print_exception=False) from None

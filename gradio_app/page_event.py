@@ -59,7 +59,7 @@ class PageEvent:
         contract, choices = None, update()
         try:
             contract = await self._server.contract()
-            held, found = await self._found(held, body, contract)
+            held, found = await self._found(held, body, asker, contract)
             if isinstance(found, SeriesError):
                 raise found
             history, choices = found
@@ -79,26 +79,25 @@ class PageEvent:
         return [*banner(problem.text, held.source if held else ""), *known], problem
 
     async def _found(
-        self, held: Controls | None, body: Body, contract: Contract
+        self, held: Controls | None, body: Body, asker: Asker, contract: Contract
     ) -> tuple[Controls, Found | SeriesError]:
         """What the controls held and the history that they ask for; read elsewhere if large."""
         found: Found | SeriesError | None = None
         if held is None or held.source != SAMPLE:
-            held, found = await self._brought(held, body, contract.frequency)
+            held, found = await self._brought(held, body, asker, contract.frequency)
         if found is None:
             found = self._samples.history(held.sample, contract.frequency), update()
         return held, found
 
     async def _brought(
-        self, held: Controls | None, body: Body, frequency: str
+        self, held: Controls | None, body: Body, asker: Asker, frequency: str
     ) -> tuple[Controls, Found | SeriesError | None]:
         if held is not None:
             with contextlib.suppress(TooLarge):
                 bounds = frequency, self._keys, SMALL_CONTENT
                 return held, await asyncio.to_thread(request_bodies.brought, held, *bounds)
-        return await self._reader.read(
-            SHORT, request_bodies.event, body, self._function, frequency, self._keys
-        )
+        told = self._function, frequency, self._keys
+        return await self._reader.read(SHORT, asker, request_bodies.event, body, *told)
 
     def _known(self, held: Controls, choices: Update, contract: Contract) -> list[Update]:
         """What is shown with and without a forecast: what the model is, choices and range."""

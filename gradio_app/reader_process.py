@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
-LESS_URGENT = 10
+LESS_URGENT = 5
 """Of the scheduler's niceness: who waits for a forecast comes first."""
 
 
@@ -29,6 +29,8 @@ class Job:
     memory: int
     """Bytes that it may take, beyond what all have that was there before."""
     seconds: float
+    """Until when it is ended, of which it may compute `processor_seconds`."""
+    processor_seconds: int
     function: Callable[..., Any]
     arguments: tuple[Any, ...]
     size: int
@@ -73,10 +75,11 @@ def _load() -> None:
 def _work(page: socket.socket) -> None:
     with page, page.makefile("rb") as incoming:
         job: Job = pickle.load(incoming)
-        # Both end the child from outside, whatever it is about; the page sees that no answer comes.
+        # These end the child from outside, whatever it is about; the page sees no answer come.
         limit = _data_bytes() + job.memory
         resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+        resource.setrlimit(resource.RLIMIT_CPU, (job.processor_seconds, job.processor_seconds))
         signal.setitimer(signal.ITIMER_REAL, job.seconds)
         answer = _answer(job, incoming)
         if answer is not None:

@@ -14,7 +14,9 @@ import os
 import pickle
 import socket
 import sys
+import time
 from asyncio.subprocess import Process
+from collections import OrderedDict, deque
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +24,7 @@ from typing import Any
 
 import background
 import metrics
+from coalescing import Asker
 from history import History
 from outcomes import Overloaded
 from reader_process import Job
@@ -59,27 +62,73 @@ class Lane:
     at_once: int
     memory: int
     """Bytes that each may take."""
+    processor_seconds: int
+    """That each may compute."""
     seconds: float
-    """Within which each must be read; what is read in time takes a quarter of it."""
+    """Within which each must be read, however busy the machine is."""
 
 
-SHORT = Lane(2, 48 * 2**20, 4.0)
-"""For pasted text, tokens, and files up to `SHORT_FILE` bytes."""
+SHORT = Lane(4, 32 * 2**20, 3, 10.0)
+"""For pasted text, tokens, and files up to `SHORT_FILE` bytes: tenths of a second."""
 SHORT_FILE = 1024 * 1024
-LONG = Lane(1, 224 * 2**20, 20.0)
-"""For larger ones: 20 MB take 2 to 4 s of a core that nobody else wants."""
+LONG = Lane(1, 208 * 2**20, 12, 30.0)
+"""For larger ones: 20 MB take 2 to 4 s."""
+
+
+class Turns:
+    """Who may read next: of those who wait one of each client, so that none waits for many."""
+
+    def __init__(self, at_once: int) -> None:
+        self._free = at_once
+        self._waiting: OrderedDict[str, deque[asyncio.Future[None]]] = OrderedDict()
+
+    @contextlib.asynccontextmanager
+    async def turn(self, asker: Asker) -> AsyncIterator[None]:
+        """A turn for who asks.
+
+        Raises:
+            Overloaded: there was none in time.
+        """
+        if self._free:
+            self._free -= 1
+        else:
+            await self._wait(asker)
+        try:
+            yield
+        finally:
+            self._give()
+
+    async def _wait(self, asker: Asker) -> None:
+        given = asyncio.get_running_loop().create_future()
+        self._waiting.setdefault(asker.client, deque()).append(given)
+        try:
+            async with asyncio.timeout(asker.deadline - time.monotonic()):
+                await asyncio.shield(given)
+        except BaseException as error:
+            if not given.cancel():  # it was given in the same moment
+                self._give()
+            if not isinstance(error, TimeoutError):
+                raise
+            metrics.REFUSALS.labels("reader busy").inc()
+            raise Overloaded("too many others are being read") from None
+
+    def _give(self) -> None:
+        while self._waiting:
+            client, waiting = self._waiting.popitem(last=False)
+            given = waiting.popleft()
+            if waiting:
+                self._waiting[client] = waiting
+            if not given.done():
+                given.set_result(None)
+                return
+        self._free += 1
 
 
 class Reader:
-    """The process that waits, and those that read.
+    """The process that waits, and those that read."""
 
-    Args:
-        patience: seconds that a body waits for others of its lane.
-    """
-
-    def __init__(self, patience: float) -> None:
-        self._patience = patience
-        self._free = {lane: asyncio.Semaphore(lane.at_once) for lane in (SHORT, LONG)}
+    def __init__(self) -> None:
+        self._turns = {lane: Turns(lane.at_once) for lane in (SHORT, LONG)}
         self._control: socket.socket | None = None
         self._process: Process | None = None
 
@@ -95,19 +144,20 @@ class Reader:
             if self._control:
                 self._control.close()  # at which it ends, and its children with it
 
-    async def question(self, body: Body) -> tuple[History, int | None]:
+    async def question(self, body: Body, asker: Asker) -> tuple[History, int | None]:
         """What a program asks for: as `request_bodies.question`, and here if it is small."""
         if len(body) <= SMALL:
             return question(body)
-        return await self.read(SHORT, question, body)
+        return await self.read(SHORT, asker, question, body)
 
     async def read[Answer](
-        self, lane: Lane, function: Callable[..., Answer], body: Body, *args: Any
+        self, lane: Lane, asker: Asker, function: Callable[..., Answer], body: Body, *args: Any
     ) -> Answer:
         """What a function makes of a body, in a process of its own.
 
         Args:
             lane: bounds of its memory and time.
+            asker: who waits for it.
             function: of a module, which `reader_process` loads.
             body: its first argument.
             args: further ones.
@@ -117,8 +167,9 @@ class Reader:
             SeriesError: it took too much memory or time.
             Overloaded: too many others are being read.
         """
-        async with self._turn(lane):
-            job = pickle.dumps(Job(lane.memory, lane.seconds, function, args, len(body)))
+        async with self._turns[lane].turn(asker):
+            bounds = lane.memory, lane.seconds, lane.processor_seconds
+            job = pickle.dumps(Job(*bounds, function, args, len(body)))
             try:
                 async with asyncio.timeout(lane.seconds + START_SECONDS):
                     answer = await self._answer(job, body)
@@ -132,19 +183,6 @@ class Reader:
         if isinstance(answer, Exception):
             raise answer
         return answer  # type: ignore[no-any-return]
-
-    @contextlib.asynccontextmanager
-    async def _turn(self, lane: Lane) -> AsyncIterator[None]:
-        free = self._free[lane]
-        try:
-            await asyncio.wait_for(free.acquire(), self._patience)
-        except TimeoutError:
-            metrics.REFUSALS.labels("reader busy").inc()
-            raise Overloaded("too many others are being read") from None
-        try:
-            yield
-        finally:
-            free.release()
 
     async def _answer(self, job: bytes, body: Body) -> Any:
         loop = asyncio.get_running_loop()

@@ -227,8 +227,11 @@ def _parsed(body: Body) -> Any:
     if len(body) <= SMALL:
         return orjson.loads(body)
     check_brackets(body)
+    text = str(body, "utf-8")
+    if isinstance(body, bytearray):  # whose memory is wanted for what is in it
+        body.clear()
     # Not by orjson, which takes twelve times the body's size.
-    return json.loads(str(body, "utf-8"), parse_constant=_no_number)
+    return json.loads(text, parse_constant=_no_number)
 
 
 def _no_number(name: str) -> None:

@@ -1,6 +1,7 @@
 """Serving: two listeners on one event loop, customers' and operators', and how they end."""
 
 import contextlib
+import ctypes
 import math
 import resource
 import signal
@@ -26,6 +27,9 @@ BACKLOG = 16384
 
 KEEP_ALIVE = 75
 """Seconds for which an idle connection is kept: longer than a balancer keeps it."""
+
+M_MMAP_THRESHOLD, LARGE = -3, 256 * 1024
+"""A parameter of glibc's `mallopt`, and bytes from which on memory is the system's own."""
 
 LAST_WORDS = 5
 """Seconds that open requests get where the page is to end at once."""
@@ -58,6 +62,12 @@ def raise_open_files() -> None:
     """Let this process hold as many connections as the system lets it."""
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+
+
+def give_back_large_memory() -> None:
+    """Let what a large body took go back to the system with it: glibc would keep it by and by."""
+    with contextlib.suppress(OSError, AttributeError):  # another C library
+        ctypes.CDLL(None).mallopt(M_MMAP_THRESHOLD, LARGE)
 
 
 class _Server(uvicorn.Server):

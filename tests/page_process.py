@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import requests
+from memory_limit import MemoryLimit
 from ports import free_ports
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -39,16 +40,19 @@ class Page:
         return (self.folder / LOG).read_text()
 
 
-def start(folder: Path, **environment: str) -> subprocess.Popen[str]:
+def start(
+    folder: Path, limit: MemoryLimit | None = None, **environment: str
+) -> subprocess.Popen[str]:
     """Start the page with `folder` as its working and temporary directory.
 
     It logs into a file: a pipe that nobody empties would stop it once full.
     """
     ours = ("KALECAST_", "MODEL_SERVER", "SAMPLE_DATA", "GRADIO_")
     kept = {key: value for key, value in os.environ.items() if not key.startswith(ours)}
+    command: list[str | Path] = [PYTHON, APP]
     with (folder / LOG).open("w") as log:
         return subprocess.Popen(
-            [PYTHON, str(APP)],
+            limit.command(command) if limit else command,
             cwd=folder,
             stdout=log,
             stderr=subprocess.STDOUT,
@@ -65,13 +69,18 @@ def start(folder: Path, **environment: str) -> subprocess.Popen[str]:
 
 @contextmanager
 def running(
-    folder: Path, model_server: str, samples: Path | None = None, **environment: str
+    folder: Path,
+    model_server: str,
+    samples: Path | None = None,
+    limit: MemoryLimit | None = None,
+    **environment: str,
 ) -> Iterator[Page]:
     """A page that answers, ended afterwards whatever happened."""
     folder.mkdir(exist_ok=True)
     (port,) = free_ports(1)
     process = start(
         folder,
+        limit,
         MODEL_SERVER_URL=model_server,
         KALECAST_PAGE_PORT=str(port),
         SAMPLE_DATA=str(samples or write_samples(folder / "samples.csv")),

@@ -32,6 +32,7 @@ def refusal(body):
 RUN = """
 import asyncio, json, sys, time
 import jobs
+from coalescing import Asker
 from outcomes import Overloaded, Unacceptable
 from reading import Reader, SHORT
 from kalecast.series import SeriesError
@@ -39,13 +40,13 @@ from kalecast.series import SeriesError
 async def told(reader, lane, name, body=b""):
     begin = time.monotonic()
     try:
-        answer = await reader.read(lane, getattr(jobs, name), body)
+        answer = await reader.read(lane, Asker.within(30.0), getattr(jobs, name), body)
     except (SeriesError, Unacceptable, Overloaded, RuntimeError) as error:
         answer = type(error).__name__, str(error)
     return answer, time.monotonic() - begin
 
 async def main():
-    reader = Reader(30.0)
+    reader = Reader()
     async with reader.ready():
         await told(reader, SHORT, "length")
         print(json.dumps(await {}))
