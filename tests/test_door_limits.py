@@ -31,7 +31,7 @@ pytestmark = pytest.mark.slow
 LIMITS = {
     **{"forecast_rate": 1, "forecast_burst": 5, "key_rate": 1, "key_burst": 9},
     **{"document_rate": 1, "document_burst": 3, "open_connections": 8},
-    **{"head_seconds": 1, "body_seconds": 1, "read_seconds": 1, "connections_of_one": 20},
+    **{"head_seconds": 1, "body_seconds": 4, "read_seconds": 1, "connections_of_one": 20},
     **{"large_connections": 2, "uploads_of_one": 1, "uploads_held": 2, "uploads_at_once": 1},
 }
 OPTIONS = [part for name, value in LIMITS.items() for part in ("--limit", f"{name}={value}")]
