@@ -121,11 +121,17 @@ def forecast_csv(forecast: Forecast) -> str:
     when = stamps or range(1, forecast.horizon + 1)
     row = ",".join(["{}"] * 2 + [f"{{:.{forecast.decimals}f}}"] * len(columns)).format
     name = _csv_cell(forecast.history.name)
-    # No zero has a sign.
-    rounded = [(column.round(forecast.decimals) + 0.0).tolist() for column in columns]
-    cells = zip(when, *rounded, strict=True)
+    if _is_near_zero(forecast):
+        columns = [column.round(forecast.decimals) + 0.0 for column in columns]  # no -0.000000
+    cells = zip(when, *(column.tolist() for column in columns), strict=True)
     head = ",".join(["unique_id", "ds" if stamps else "step", "median", *sides])
     return "\n".join([head, *(row(name, *cell) for cell in cells), ""])
+
+
+def _is_near_zero(forecast: Forecast) -> bool:
+    """Whether a value would be written as a zero with a sign."""
+    values = forecast.values
+    return bool(((values < 0) & (values > -(10.0**-forecast.decimals))).any())
 
 
 def card(contract: Contract | None) -> str:

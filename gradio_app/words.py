@@ -210,7 +210,7 @@ def _ranges(band: Band, places: int | None) -> list[str]:
 
 def _plain_zero(text: str) -> str:
     """A zero without sign and decimals, which would say that it is nearly one."""
-    return text if text.strip("-0.") else "0"
+    return text if text[0] not in "-0" or text.strip("-0.") else "0"
 
 
 def _sure(forecast: Forecast, told: Told, at: int) -> str:
