@@ -231,7 +231,8 @@ class Numbers:
 
 def quoted(cell: Any) -> str:
     """A cell as an error shows it, cut to a length that fits a sentence."""
-    text = "nothing" if cell is None or cell is pd.NA or cell == "" else repr(str(cell))
+    empty = cell is None or cell is pd.NA or cell is pd.NaT or cell == ""
+    text = "nothing" if empty else repr(str(cell))
     return text if len(text) <= 40 else text[:37] + "...'"
 
 
