@@ -6,7 +6,7 @@ import resource
 import socket
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import psutil
@@ -48,7 +48,9 @@ class Site:
 
 @pytest.fixture(scope="module")
 def server(model_file: Path) -> Iterator[Site]:
-    with serving(model_file, KALECAST_REQUEST_SECONDS="1") as running_server:
+    with serving(
+        model_file, KALECAST_REQUEST_SECONDS="1", KALECAST_ACCESS_LOG="off"
+    ) as running_server:
         questions = {
             "/api/v1.0/predictions": MESSAGE,
             "/v2/models/forecaster/infer": INFERENCE,
@@ -199,6 +201,18 @@ def test_pipelined_requests_are_answered_in_order(site: Site) -> None:
         lines = [line for line in received(connection).split(b"\r\n") if b"HTTP/1.1 " in line]
     codes = [int(line.partition(b"HTTP/1.1 ")[2][:3]) for line in lines]
     assert codes == [200 if at % 2 else 400 for at in range(100)]
+
+
+def test_pipelines_without_end_keep_nobody_waiting(site: Site) -> None:
+    memory = site.memory
+    with ExitStack() as stack:
+        for _ in range(30):
+            connection = stack.enter_context(site.connect())
+            connection.settimeout(0.2)
+            with suppress(OSError):
+                connection.sendall(b"GET /none HTTP/1.1\r\n\r\n" * 12_000)
+        assert site.answers()
+        assert site.memory - memory < 96 * 2**20
 
 
 def test_who_never_reads_is_dropped(site: Site) -> None:

@@ -15,6 +15,7 @@ from http import HTTPStatus
 from typing import Any, override
 
 import httptools
+from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT, FlowControl
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 LARGEST_HEAD = 64 * 1024
@@ -22,7 +23,9 @@ LARGEST_HEAD = 64 * 1024
 MOST_HEADERS = 128
 """Headers of a request: each takes some hundred bytes, however short it is."""
 MOST_UNFINISHED = 32 * 2**20
-"""Bytes of heads that are arriving, all together."""
+"""Bytes of heads that are arriving, and of what came after requests that wait, all together."""
+PIECE = 4096
+"""Bytes that are read at a time: of two hundred requests at the most, if they have no body."""
 MOST_PIPELINED = 8192
 """Requests that wait for the one before them on their connection, all together: each takes 3 KB."""
 UNSENT = 16 * 1024
@@ -55,7 +58,18 @@ class _Shared:
 
 
 class _TooLarge(Exception):
-    """A head is larger than it may be."""
+    """A head is larger than it may be, or too many requests wait."""
+
+
+class _Flow(FlowControl):
+    """Reads no further where it is held, whoever asks for more."""
+
+    is_held = False
+
+    @override
+    def resume_reading(self) -> None:
+        if not self.is_held:
+            super().resume_reading()
 
 
 class LimitedProtocol(HttpToolsProtocol):
@@ -67,6 +81,7 @@ class LimitedProtocol(HttpToolsProtocol):
     """
 
     _shared: _Shared | None = None
+    flow: _Flow
 
     def __init__(self, *arguments: Any, seconds: float, **named: Any) -> None:
         super().__init__(*arguments, **named)
@@ -75,10 +90,12 @@ class LimitedProtocol(HttpToolsProtocol):
         self._all = shared
         self._seconds = seconds
         self._head = 0
-        """Bytes of the head that is being read."""
+        """Bytes of a head that did not come at once."""
         self._in_head = self._in_body = self._offers_upgrade = self._advanced = False
         self._stalled = 0
         """Bytes since the last whole head or piece of a body."""
+        self._unread = b""
+        """What came after requests that wait."""
         self._queued = 0
         self._unsent = 0
         self._late: TimerHandle | None = None
@@ -94,6 +111,7 @@ class LimitedProtocol(HttpToolsProtocol):
     def connection_made(self, transport: BaseTransport) -> None:
         """Take a connection; where there are too many, in place of the one idle for longest."""
         super().connection_made(transport)
+        self.flow = _Flow(self.transport)
         self.transport.set_write_buffer_limits(UNSENT)
         shared = self._all
         shared.connections += 1
@@ -117,7 +135,8 @@ class LimitedProtocol(HttpToolsProtocol):
         shared.connections -= 1
         shared.idle.pop(self, None)
         shared.slow.pop(self, None)
-        shared.unfinished -= self._stalled
+        shared.unfinished -= self._stalled + len(self._unread)
+        self._unread = b""
         shared.pipelined -= self._queued
         self._stalled = self._queued = 0
         self.pipeline.clear()
@@ -141,14 +160,13 @@ class LimitedProtocol(HttpToolsProtocol):
         """Read what came."""
         self._unset_keepalive_if_required()
         self._advanced = False
-        rest = None
         try:
-            try:
-                self.parser.feed_data(data)
-            except httptools.HttpParserUpgrade as upgrade:
-                rest = memoryview(data)[upgrade.args[0] :]
-            if rest is not None:
-                self._decline(rest)
+            if len(data) <= PIECE:
+                self._feed(data)
+            else:
+                self._feed_in_pieces(memoryview(data))
+        except _TooLarge:
+            self._refuse(431, TOO_LARGE)
         except httptools.HttpParserError as error:
             if isinstance(error.__context__, _TooLarge):
                 self._refuse(431, TOO_LARGE)
@@ -158,13 +176,55 @@ class LimitedProtocol(HttpToolsProtocol):
             if self._in_head or not self._advanced:
                 self._await_rest(len(data))
 
+    def _feed(self, data: bytes | memoryview) -> None:
+        rest = None
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserUpgrade as upgrade:
+            rest = memoryview(data)[upgrade.args[0] :]
+        if rest is not None:
+            self._decline(rest)
+        if self._in_head:
+            self._head += len(data)
+            if self._head > LARGEST_HEAD:
+                raise _TooLarge
+
+    def _feed_in_pieces(self, data: memoryview) -> None:
+        """Read on as long as no request waits for the one before it."""
+        at = 0
+        while at < len(data) and not self.transport.is_closing():
+            if self.pipeline:
+                self._keep(bytes(data[at:]))
+                return
+            size = 2 * PIECE if self._in_body else PIECE
+            self._feed(data[at : at + size])
+            at += size
+
+    def _keep(self, unread: bytes) -> None:
+        self._unread = unread
+        self._all.unfinished += len(unread)
+        self.flow.is_held = True
+        self.flow.pause_reading()
+        if self._all.unfinished > MOST_UNFINISHED:
+            self._close()
+
+    def _read_on(self) -> None:
+        """Read what was kept, and then again from the socket."""
+        unread, self._unread = self._unread, b""
+        self._all.unfinished -= len(unread)
+        self.flow.is_held = False
+        if self.parser is not None and unread and not self.transport.is_closing():
+            self.data_received(unread)
+            if not self.pipeline:
+                self.flow.resume_reading()
+
     def _await_rest(self, size: int) -> None:
         """Count what came and is no whole head nor part of a body, and set it a time."""
         # Where something whole came with it, nobody knows how much of it is the next head.
         size = min(size, LARGEST_HEAD) if self._advanced else size
         self._stalled += size
         self._all.unfinished += size
-        if self._stalled > 2 * LARGEST_HEAD:
+        if self._stalled > 2 * LARGEST_HEAD or len(self.headers or ()) > MOST_HEADERS:
             self._refuse(431, TOO_LARGE)
         elif self._all.unfinished > MOST_UNFINISHED:
             self._refuse(503, "Too many requests are arriving.")
@@ -230,27 +290,17 @@ class LimitedProtocol(HttpToolsProtocol):
         self._in_head = True
         self._head = 0
 
-    @override
-    def on_url(self, url: bytes) -> None:
-        """A part of the address came."""
-        self._head += len(url)
-        if self._head > LARGEST_HEAD:
-            raise _TooLarge
-        super().on_url(url)
-
-    @override
-    def on_header(self, name: bytes, value: bytes) -> None:
-        """A header came, or a trailer."""
-        self._head += len(name) + len(value)
-        if self._head > LARGEST_HEAD or len(self.headers) >= MOST_HEADERS:
-            raise _TooLarge
-        super().on_header(name, value)
+    def _size(self) -> int:
+        return len(self.url) + sum(len(name) + len(value) for name, value in self.headers)
 
     @override
     def on_headers_complete(self) -> None:
         """A head is whole: answer it."""
-        self._in_head = False
-        self._advance()
+        self._in_head, self._advanced = False, True
+        if self._stalled or self._late is not None:
+            self._advance()
+        if len(self.headers) > MOST_HEADERS or (self._head and self._size() > LARGEST_HEAD):
+            raise _TooLarge
         if self.parser.should_upgrade() and self.parser.get_method() != b"CONNECT":
             self._offers_upgrade = True
             return
@@ -261,21 +311,33 @@ class LimitedProtocol(HttpToolsProtocol):
             self._queued += 1
             self._all.pipelined += 1
             if self._all.pipelined > MOST_PIPELINED:
-                self._close()
+                raise _TooLarge
+
+    # The next two stand for uvicorn's own, which would look for an upgrade once more: they are
+    # called for each request.
 
     @override
     def on_body(self, body: bytes) -> None:
         """A part of a body came."""
-        self._proceed()
-        super().on_body(body)
+        self._advanced = True
+        if self._stalled:
+            self._proceed()
+        cycle = self.cycle
+        if not cycle.response_complete:
+            cycle.body += body
+            if len(cycle.body) > HIGH_WATER_LIMIT:
+                self.flow.pause_reading()
+            cycle.message_event.set()
 
     @override
     def on_message_complete(self) -> None:
         """A request is whole."""
-        self._in_body = False
-        self._advance()
-        if not self._offers_upgrade:
-            super().on_message_complete()
+        self._in_body, self._advanced = False, True
+        if self._stalled or self._late is not None:
+            self._advance()
+        if not self._offers_upgrade and not self.cycle.response_complete:
+            self.cycle.more_body = False
+            self.cycle.message_event.set()
 
     # Answers as they leave
 
@@ -288,6 +350,8 @@ class LimitedProtocol(HttpToolsProtocol):
             self._all.pipelined -= 1
         if self.transport.is_closing():
             self._await_reader()
+        elif self._unread and not self.pipeline:
+            self.loop.call_soon(self._read_on)
         elif not self._is_answering:
             self._all.idle[self] = None
             if self._in_body:  # nobody reads the rest of it
