@@ -90,7 +90,7 @@ def notes(forecast: Forecast) -> list[str]:
     """What a customer should know about the history that the forecast started from."""
     window, frequency = forecast.window, forecast.contract.frequency
     count = len(window.values)
-    found = [*forecast.history.notes]
+    found = []
     if window.unknown:
         steps = steps_in_words(count, frequency)
         verb = "is" if window.unknown == 1 else "are"
@@ -103,7 +103,7 @@ def notes(forecast: Forecast) -> list[str]:
         )
     if window.known.size > 1 and _is_flat(window.known):
         found.append("All known values are the same, so there is no rhythm to continue.")
-    return found
+    return [*found, *forecast.history.notes]
 
 
 def quality(contract: Contract) -> str:

@@ -163,8 +163,8 @@ BAD_FILES = {
     "only a header": (b"unique_id,ds,y\n", "Expected rows of data"),
     "one row": (table_of("a,2026-01-01 00:00,5"), "too short: it has 1 hour"),
     "only text": (b"Dear all,\nplease find the numbers attached.\n", "Expected a column"),
-    "binary": (bytes(range(256)) * 50, "not text"),
-    "wrong encoding": ("ds,y\n2026-01-01 00:00,5\n".encode("utf-16"), "not text"),
+    "binary": (bytes(range(256)) * 50, "in another encoding"),
+    "one row in UTF-16": ("ds,y\n2026-01-01 00:00,5\n".encode("utf-16"), "it has 1 hour"),
     "daily": (
         table_of(*(f"a,2026-01-{day:02d},5" for day in range(1, 29))),
         "Expected one value every hour, series 'a' has one every day",
