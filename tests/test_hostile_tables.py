@@ -272,6 +272,15 @@ def test_of_a_token_that_was_not_signed_here_nothing_is_unpacked(page: Page) -> 
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("path", ["call/forecast", "run/forecast", "queue/join", "info"])
+def test_gradios_client_is_offered_only_where_somebody_switches_it_on(
+    page: Page, path: str
+) -> None:
+    reply = requests.post(f"{page.url}/gradio_api/{path}", json={"data": ["1"]}, timeout=30)
+    assert reply.status_code == 404
+
+
+@pytest.mark.slow
 def test_pasted_lines_without_end_are_refused(page: Page) -> None:
     text = "ds,y" + "\n" * 2_500_000 + "2026-01-01 00:00,1"
     reply = show(page, "Your numbers", None, None, None, text, None, 24)

@@ -86,7 +86,9 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
     folder = tmp_path_factory.mktemp("page")
     with (
         standing_in() as server,
-        page_process.running(folder, server.url, PYTHONPATH=str(hooks)) as page,
+        page_process.running(
+            folder, server.url, PYTHONPATH=str(hooks), KALECAST_GRADIO_CLIENT="on"
+        ) as page,
     ):
         yield page
 
