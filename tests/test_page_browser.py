@@ -21,6 +21,9 @@ from visits import Visit, no_sideways_scroll, rows_of, table_of
 
 pytestmark = pytest.mark.slow
 
+KEYS = {"KALECAST_TOKEN_KEY": "k" * 32}
+"""What replicas share that answer for each other's uploads."""
+
 
 @pytest.fixture(scope="module")
 def model_server() -> Iterator[StandInServer]:
@@ -38,7 +41,10 @@ def page(
     model_server: StandInServer, metrics_port: int, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Page]:
     with page_process.running(
-        tmp_path_factory.mktemp("page"), model_server.url, KALECAST_METRICS_PORT=str(metrics_port)
+        tmp_path_factory.mktemp("page"),
+        model_server.url,
+        KALECAST_METRICS_PORT=str(metrics_port),
+        **KEYS,
     ) as page:
         yield page
 
@@ -302,7 +308,7 @@ def test_any_replica_answers_for_an_upload(
     visit.source("Your file")
     visit.upload("sites.csv", table_of(*rows_of("north", 200), *rows_of("south", 100)))
     expect(visit.heading).to_have_text("north")
-    with page_process.running(tmp_path, model_server.url) as other:
+    with page_process.running(tmp_path, model_server.url, **KEYS) as other:
         visit.tab.route(
             "**/gradio_api/**",
             lambda route: route.continue_(url=route.request.url.replace(page.url, other.url)),
