@@ -17,8 +17,8 @@ ROOT = Path(__file__).parent.parent
 FOLDER = ROOT / "notebooks"
 ARTICLES = ("explore_data", "query_model", "own_data")
 QUICK = (
-    "epochs=2 steps_per_epoch=10 batch_size=128 width=32 hour_width=8 blocks=1 test_windows=2 "
-    "validation_steps=48"
+    "epochs=2 steps_per_epoch=10 batch_size=128 width=32 hour_width=8 blocks=1 input_length=168 "
+    "horizon=24 test_windows=2 validation_steps=48"
 )
 
 

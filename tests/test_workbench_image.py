@@ -31,6 +31,7 @@ QUICK = {
     "epochs": 1,
     "steps_per_epoch": 2,
     "batch_size": 32,
+    "input_length": 168,
     "width": 16,
     "gate_margin": -1000,
     "test_windows": 2,
