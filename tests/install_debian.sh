@@ -11,6 +11,8 @@ needs gpg gnupg
 needs git git
 needs curl curl
 needs ip iproute2
+# Playwright's own program asks for it.
+[[ $(ldconfig -p) == *libatomic.so.1* ]] || packages+=(libatomic1)
 requirements/debian.sh "all tests" "${packages[@]}"
 
 # Unpacked and not installed, which would start it as a service.
