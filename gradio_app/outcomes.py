@@ -30,10 +30,6 @@ class Unacceptable(Exception):
         super().__init__(text)
         self.status = status
 
-    def __reduce__(self) -> tuple[type["Unacceptable"], tuple[int, str]]:
-        """The same for `pickle`, which would give the text alone."""
-        return type(self), (self.status, str(self))
-
 
 @dataclass(frozen=True)
 class Problem:

@@ -5,16 +5,15 @@ job. It ends when the page does.
 """
 
 import gc
+import importlib
 import os
-import pickle
 import resource
 import signal
 import socket
 import sys
 import traceback
 import warnings
-from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -31,10 +30,17 @@ class Job:
     seconds: float
     """Until when it is ended, of which it may compute `processor_seconds`."""
     processor_seconds: int
-    function: Callable[..., Any]
+    module: str
+    function: str
     arguments: tuple[Any, ...]
     size: int
     """Bytes of the body, its first argument."""
+
+    def line(self) -> bytes:
+        """The job as it is sent before its body."""
+        import reader_messages
+
+        return reader_messages.dumps(astuple(self)) + b"\n"
 
 
 def main() -> None:
@@ -64,7 +70,7 @@ def _load() -> None:
     """Load what a job may need, so that all children share it."""
     import pyarrow as pa
     import pyarrow.parquet
-    import request_bodies  # noqa: F401
+    import reader_messages  # noqa: F401
 
     pa.set_cpu_count(1)
     # Else the first collection in each child would copy what they share.
@@ -73,8 +79,10 @@ def _load() -> None:
 
 
 def _work(page: socket.socket) -> None:
+    import reader_messages
+
     with page, page.makefile("rb") as incoming:
-        job: Job = pickle.load(incoming)
+        job = Job(*reader_messages.loads(incoming.readline()))
         # These end the child from outside, whatever it is about; the page sees no answer come.
         limit = _data_bytes() + job.memory
         resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
@@ -87,6 +95,7 @@ def _work(page: socket.socket) -> None:
 
 
 def _answer(job: Job, incoming: BinaryIO) -> bytes | None:
+    import reader_messages
     from outcomes import Unacceptable
 
     from kalecast.series import SeriesError
@@ -94,14 +103,15 @@ def _answer(job: Job, incoming: BinaryIO) -> bytes | None:
     try:
         body = bytearray(job.size)
         incoming.readinto(body)  # type: ignore[attr-defined]
-        return pickle.dumps(job.function(body, *job.arguments), 5)
+        function = getattr(importlib.import_module(job.module), job.function)
+        return reader_messages.dumps(function(body, *job.arguments))
     except (SeriesError, Unacceptable) as error:
-        return pickle.dumps(error.with_traceback(None))
+        return reader_messages.dumps(error)
     except MemoryError:
         return None
     except Exception as error:
         traceback.print_exc()
-        return pickle.dumps(RuntimeError(f"{job.function.__name__}: {type(error).__name__}"))
+        return reader_messages.dumps(RuntimeError(f"{job.function}: {type(error).__name__}"))
 
 
 def _data_bytes() -> int:

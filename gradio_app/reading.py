@@ -11,7 +11,6 @@ import asyncio
 import contextlib
 import logging
 import os
-import pickle
 import socket
 import sys
 import time
@@ -24,6 +23,7 @@ from typing import Any
 
 import background
 import metrics
+import reader_messages
 from coalescing import Asker
 from history import History
 from outcomes import Overloaded
@@ -169,7 +169,8 @@ class Reader:
         """
         async with self._turns[lane].turn(asker):
             bounds = lane.memory, lane.seconds, lane.processor_seconds
-            job = pickle.dumps(Job(*bounds, function, args, len(body)))
+            named = function.__module__, function.__name__
+            job = Job(*bounds, *named, args, len(body)).line()
             try:
                 async with asyncio.timeout(lane.seconds + START_SECONDS):
                     answer = await self._answer(job, body)
@@ -177,7 +178,7 @@ class Reader:
                 if self._process:
                     self._process.kill()
                 answer = SeriesError(GAVE_UP)
-            except (OSError, EOFError):
+            except (OSError, EOFError, ValueError):
                 metrics.REFUSALS.labels("reader").inc()
                 answer = SeriesError(GAVE_UP)
         if isinstance(answer, Exception):
@@ -200,7 +201,7 @@ class Reader:
                 received += part
         if not received:
             raise EOFError
-        return pickle.loads(received)
+        return reader_messages.loads(received)
 
     async def _keep(self) -> None:
         """Start another process for each that ends, for ever."""

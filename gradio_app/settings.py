@@ -8,8 +8,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from kalecast.signing import SignatureError, keys_from
-
 PROJECT = Path(__file__).resolve().parent.parent
 
 
@@ -151,6 +149,9 @@ def _switch(given: Mapping[str, str], name: str, default: bool) -> bool:
 
 
 def _token_keys(given: Mapping[str, str]) -> tuple[bytes, ...]:
+    # Here, as `keys.py` needs the rest and runs without the library.
+    from kalecast.signing import SignatureError, keys_from
+
     try:
         return keys_from(given, "KALECAST_TOKEN_KEY")
     except SignatureError as error:

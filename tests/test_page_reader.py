@@ -108,3 +108,41 @@ def test_errors_arrive_as_they_were_raised(tmp_path: Path) -> None:
     )
     assert refused == ["Unacceptable", "too much"]
     assert fault == ["RuntimeError", "fault: KeyError"]
+
+
+MESSAGES = """
+from datetime import datetime
+import numpy as np
+import reader_messages
+from history import History
+from request_bodies import Controls
+
+history = History(np.array([1.5, np.nan]), datetime(2026, 1, 1, 3), "a", "A", ("noted",), -90)
+controls = Controls("Your file", None, None, "a", "", "", 3.0)
+line = reader_messages.dumps((controls, (history, {"choices": [["a", "a"]]})))
+assert b"\\n" not in line
+held, (found, update) = reader_messages.loads(line)
+assert held == controls and update == {"choices": [["a", "a"]]}
+assert np.array_equal(found.values, history.values, equal_nan=True)
+assert (found.start, found.name, found.notes) == (history.start, "a", ("noted",))
+assert found.utc_offset == -90
+for bad in (b"", b"{}x", b'{"kind":"os","value":1}', b'{"kind":"History","value":[]}',
+            b'{"kind":"ndarray","value":["x"]}', b'{"kind":[],"value":1}'):
+    try:
+        reader_messages.loads(bad)
+    except ValueError:
+        continue
+    raise AssertionError(bad)
+"""
+
+
+def test_messages_hold_what_was_found_and_nothing_else() -> None:
+    done = subprocess.run(
+        [PYTHON, "-c", MESSAGES],
+        cwd=ROOT / "gradio_app",
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
