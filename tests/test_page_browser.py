@@ -181,7 +181,7 @@ BAD_FILES = {
     ),
     "quarter-hourly": (
         table_of("a,2026-01-01 00:00,1", "a,2026-01-01 00:15,2", "a,2026-01-01 00:30,3"),
-        "Expected one value every hour",
+        "the next at 2026-01-01 00:15:00",
     ),
     "conflicting duplicates": (
         table_of(*rows_of("a", 99), f"a,{stamp(5)},77"),

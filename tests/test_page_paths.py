@@ -78,7 +78,11 @@ def test_below_a_path_of_a_proxy(
 ) -> None:
     (port,) = free_ports(1)
     address = f"http://127.0.0.1:{port}/at/work"
-    setting = {"KALECAST_ROOT_PATH": "/at/work", "KALECAST_PUBLIC_URL": address}
+    setting = {
+        "KALECAST_ROOT_PATH": "/at/work",
+        "KALECAST_PUBLIC_URL": address,
+        "KALECAST_GRADIO_CLIENT": "on",
+    }
     with page_process.running(tmp_path / "page", model_server.url, **setting) as page:
         assert requests.get(page.url + "/health", timeout=10).ok
         with proxy(page.url, port, tmp_path / "whole", ""):

@@ -62,10 +62,13 @@ class Visit:
 
     def upload(self, name: str, content: bytes) -> None:
         clear = self.tab.locator("#kc-file").get_by_label("Clear")
+        chooser = self.tab.locator("#kc-file input[type=file]")
+        # While a file is on its way there is neither.
+        expect(clear.or_(chooser).first).to_be_attached()
         if clear.count():
             clear.first.click()
         file = {"name": name, "mimeType": "text/csv", "buffer": content}
-        self.tab.locator("#kc-file input[type=file]").set_input_files(file)
+        chooser.set_input_files(file)
 
     def paste(self, text: str) -> None:
         self.tab.locator("#kc-numbers textarea").fill(text)
