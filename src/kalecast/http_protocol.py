@@ -54,7 +54,14 @@ class _Shared:
         self.pipelined = 0
         # Dictionaries, as these keep their order: the first has been there for longest.
         self.idle: dict[LimitedProtocol, None] = {}
-        self.slow: dict[LimitedProtocol, None] = {}
+        self.slow: dict[LimitedProtocol, int] = {}
+        """Bytes that waited when each became slow. While it is, its answer does not grow."""
+        self.unsent = 0
+        """Their sum, kept as it changes: thousands become slow in one moment."""
+
+    def forget_slow(self, connection: "LimitedProtocol") -> None:
+        """A connection is slow no more, or gone."""
+        self.unsent -= self.slow.pop(connection, 0)
 
 
 class _TooLarge(Exception):
@@ -134,7 +141,7 @@ class LimitedProtocol(HttpToolsProtocol):
         shared = self._all
         shared.connections -= 1
         shared.idle.pop(self, None)
-        shared.slow.pop(self, None)
+        shared.forget_slow(self)
         shared.unfinished -= self._stalled + len(self._unread)
         self._unread = b""
         shared.pipelined -= self._queued
@@ -362,20 +369,20 @@ class LimitedProtocol(HttpToolsProtocol):
         """The client reads more slowly than it is answered."""
         super().pause_writing()
         shared = self._all
-        shared.slow[self] = None
+        shared.forget_slow(self)
+        shared.slow[self] = size = self.transport.get_write_buffer_size()
+        shared.unsent += size
         self._await_reader()
-        unsent = sum(slow.transport.get_write_buffer_size() for slow in shared.slow)
-        while unsent > MOST_UNSENT and shared.slow:
+        while shared.unsent > MOST_UNSENT and shared.slow:
             longest = next(iter(shared.slow))
-            del shared.slow[longest]
-            unsent -= longest.transport.get_write_buffer_size()
+            shared.forget_slow(longest)
             self.loop.call_soon(longest.transport.abort)
 
     @override
     def resume_writing(self) -> None:
         """The client has read."""
         super().resume_writing()
-        self._all.slow.pop(self, None)
+        self._all.forget_slow(self)
         if self._slow is not None and not self.transport.is_closing():
             self._slow.cancel()
             self._slow = None
