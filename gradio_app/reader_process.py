@@ -10,12 +10,13 @@ import os
 import resource
 import signal
 import socket
-import sys
 import traceback
 import warnings
 from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
+
+from kalecast import lifetime
 
 LESS_URGENT = 5
 """Of the scheduler's niceness: who waits for a forecast comes first."""
@@ -53,14 +54,14 @@ def main() -> None:
     _load()
     # Arrow's own allocator, which is not used here, has a thread that a child does without.
     warnings.simplefilter("ignore", DeprecationWarning)
-    control = socket.socket(fileno=0)
+    control, waiting = socket.socket(fileno=0), os.getpid()
     while True:
         _, jobs, *_ = socket.recv_fds(control, 1, 1)
         if not jobs:
             return
         if os.fork() == 0:
             control.close()
-            _end_with_parent()
+            lifetime.die_with_parent(waiting)
             _work(socket.socket(fileno=jobs[0]))
             os._exit(0)
         os.close(jobs[0])
@@ -119,13 +120,6 @@ def _data_bytes() -> int:
     status = Path("/proc/self/status").read_text(encoding="ascii")
     (line,) = (line for line in status.splitlines() if line.startswith("VmData:"))
     return int(line.split()[1]) * 1024
-
-
-def _end_with_parent() -> None:
-    import ctypes
-
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
 
 
 if __name__ == "__main__":
