@@ -16,8 +16,19 @@ from forecast_client import ModelServer
 from forecasting import Forecast, forecast
 from outcomes import FAULT, Problem, Unacceptable, problem_of
 from reading import SHORT, Reader
-from request_bodies import SAMPLE, SMALL, SMALL_CONTENT, Body, Controls, Found, Update, update
+from request_bodies import (
+    PASTE,
+    SAMPLE,
+    SMALL,
+    SMALL_CONTENT,
+    Body,
+    Controls,
+    Found,
+    Update,
+    update,
+)
 from samples import Samples
+from tables import is_table
 from upload_token import Keys, TooLarge
 from words import Told, capital, is_daily
 
@@ -94,8 +105,10 @@ class PageEvent:
     ) -> tuple[Controls, Found | SeriesError | None]:
         if held is not None:
             with contextlib.suppress(TooLarge):
-                bounds = frequency, self._keys, SMALL_CONTENT
-                return held, await asyncio.to_thread(request_bodies.brought, held, *bounds)
+                bounds = held, frequency, self._keys, SMALL_CONTENT
+                if held.source == PASTE and not is_table(held.text):
+                    return held, request_bodies.brought(*bounds)  # quicker than a thread's turn
+                return held, await asyncio.to_thread(request_bodies.brought, *bounds)
         told = self._function, frequency, self._keys
         return await self._reader.read(SHORT, asker, request_bodies.event, body, *told)
 

@@ -36,6 +36,12 @@ def read_table(content: bytes, name: str) -> pd.DataFrame:
     return read_series(content, name, MOST_ROWS)
 
 
+def is_table(text: str) -> bool:
+    """Whether pasted text is rows with a header or a timestamp, and not bare numbers."""
+    first = _first_line(text)
+    return _has_names(first) or bool(_separator_of_stamp(first))
+
+
 def pasted(text: str, start: str, frequency: str) -> History:
     """A history from pasted text: bare numbers, or rows of a stamp and a number.
 
@@ -43,12 +49,12 @@ def pasted(text: str, start: str, frequency: str) -> History:
         SeriesError: the text is neither.
     """
     text = text.lstrip("\ufeff")
-    first = next(iter(text.lstrip()[:LONGEST_LINE].splitlines()), "")
-    separator = SEPARATOR.search(first)
-    if COLUMNS.isdisjoint(field.strip(' "').lower() for field in SEPARATOR.split(first)):
-        if not (separator and STAMPED.match(first)):
+    first = _first_line(text)
+    if not _has_names(first):
+        separator = _separator_of_stamp(first)
+        if not separator:
             return parse_history(text, start)
-        text = f"ds{separator[0]}y\n{text}"
+        text = f"ds{separator}y\n{text}"
     rows = read_series(text.encode(errors="replace"), "the pasted rows", MOST_ROWS)
     series = rows["unique_id"].unique()
     if len(series) > 1:
@@ -60,3 +66,21 @@ def pasted(text: str, start: str, frequency: str) -> History:
         found = replace(found, notes=(*found.notes, START_UNUSED))
     named = "unique_id" in first.lower()
     return found if named else replace(found, name=NAMELESS)
+
+
+def _first_line(text: str) -> str:
+    return next(iter(text.lstrip("\ufeff").lstrip()[:LONGEST_LINE].splitlines()), "")
+
+
+def _has_names(line: str) -> bool:
+    """Whether a line names a column of a table of series."""
+    lower = line.lower()
+    if not any(column in lower for column in COLUMNS):  # a thousand numbers need no closer look
+        return False
+    return not COLUMNS.isdisjoint(field.strip(' "') for field in SEPARATOR.split(lower))
+
+
+def _separator_of_stamp(line: str) -> str:
+    """What follows the timestamp that a line begins with; empty where it begins with none."""
+    separator = SEPARATOR.search(line)
+    return separator[0] if separator and STAMPED.match(line) else ""
