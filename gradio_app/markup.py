@@ -252,18 +252,29 @@ def _download(forecast: Forecast) -> str:
     )
 
 
-def _labels(forecast: Forecast) -> list[str]:
+def _labels(forecast: Forecast) -> tuple[str, ...]:
     """The steps' names in the table, as HTML: a narrow screen leaves the month out."""
     stamps = forecast.stamps(1, forecast.horizon)
     if stamps is None:
-        return [_text(step) for step in words.ahead(forecast.horizon, forecast.contract.frequency)]
-    if forecast.by_day:
-        return [f"{DAYS[s.weekday()]} {s.day} {MONTHS[s.month - 1]}" for s in stamps]
-    return [
+        return _step_labels(forecast.horizon, forecast.contract.frequency)
+    return _stamp_labels(stamps, forecast.by_day)
+
+
+# Most forecasts begin at the same time, or at none.
+@lru_cache(maxsize=64)
+def _step_labels(horizon: int, frequency: str) -> tuple[str, ...]:
+    return tuple(_text(step) for step in words.ahead(horizon, frequency))
+
+
+@lru_cache(maxsize=64)
+def _stamp_labels(stamps: tuple[datetime, ...], by_day: bool) -> tuple[str, ...]:
+    if by_day:
+        return tuple(f"{DAYS[s.weekday()]} {s.day} {MONTHS[s.month - 1]}" for s in stamps)
+    return tuple(
         f'{DAYS[s.weekday()]} {s.day}<span class="kc-month"> {MONTHS[s.month - 1]}</span>, '
         f"{s.hour:02}:{s.minute:02}"
         for s in stamps
-    ]
+    )
 
 
 def _csv_cell(text: str) -> str:
