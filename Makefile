@@ -13,7 +13,7 @@ PAGE_METRICS_PORT ?= 7861
 DATA ?= notebooks/data/electricity.csv
 MODEL_URI ?= models/forecaster.onnx
 # Where the protected page is, over TLS
-DOOR_PORT ?= 8443
+GATEWAY_PORT ?= 8443
 # Where `make lab` shows its runs; the default where it is free
 KFP_PORT ?=
 # Another notebook than forecast_pipeline, to compile or to run: NOTEBOOK=notebooks/mine.ipynb
@@ -76,10 +76,10 @@ page: .venv/page/.installed  ## Show the page for a server that runs already
 		KALECAST_METRICS_PORT=$(PAGE_METRICS_PORT) SAMPLE_DATA="$(DATA)" exec .venv/page/bin/python gradio_app/app.py
 
 .PHONY: protect
-protect: install-workbench install-door  ## Stand nginx and ModSecurity before the page of make run (PROTECT_ARGS=)
-	@exec $(workbench) cluster-setup/6-protection/protect.py --page 127.0.0.1:$(PAGE_PORT) --port $(DOOR_PORT) \
-		--operators-port $$(( $(DOOR_PORT) + 1 )) --signatures-port $$(( $(DOOR_PORT) + 2 )) \
-		--list-port $$(( $(DOOR_PORT) + 3 )) $(PROTECT_ARGS)
+protect: install-workbench install-gateway  ## Stand nginx and ModSecurity before the page of make run (PROTECT_ARGS=)
+	@exec $(workbench) cluster-setup/6-protection/protect.py --page 127.0.0.1:$(PAGE_PORT) --port $(GATEWAY_PORT) \
+		--operators-port $$(( $(GATEWAY_PORT) + 1 )) --signatures-port $$(( $(GATEWAY_PORT) + 2 )) \
+		--list-port $$(( $(GATEWAY_PORT) + 3 )) $(PROTECT_ARGS)
 
 .PHONY: lab
 lab: install-workbench .venv/seldon/.installed  ## Open JupyterLab with Kale; Run works here, or on KFP_HOST (KFP_PORT=8780, LAB_ARGS=)
@@ -120,12 +120,12 @@ benchmark-serving: install-run .venv/seldon/.installed .venv/mlserver/.installed
 USERS ?= 5000
 
 .PHONY: load-test
-load-test: install-run $(if $(PROTECTED)$(FAULTS),install-door)  ## Thousands at once against server and page (USERS=5000, PROTECTED=1, FAULTS=1)
+load-test: install-run $(if $(PROTECTED)$(FAULTS),install-gateway)  ## Thousands at once against server and page (USERS=5000, PROTECTED=1, FAULTS=1)
 	@exec $(workbench) benchmarks/load_test.py --users $(USERS) --model "$(MODEL_URI)" \
 		$(if $(PROTECTED),--protected) $(if $(FAULTS),--faults) $(LOAD_ARGS)
 
 .PHONY: benchmark-protection
-benchmark-protection: install-run .venv/workbench/.installed-test install-debian install-door  ## Attacks, lawful requests and floods at the door (CRS_TESTS=folder)
+benchmark-protection: install-run .venv/workbench/.installed-test install-debian install-gateway  ## Attacks, benign requests and floods at the gateway (CRS_TESTS=folder)
 	@exec $(workbench) benchmarks/protection.py --model "$(MODEL_URI)" \
 		$(if $(CRS_TESTS),--crs-tests "$(CRS_TESTS)") $(PROTECTION_ARGS)
 
@@ -217,7 +217,7 @@ SCREENSHOTS := tests/test_tour_browser.py \
 	tests/test_lab_browser.py::test_a_run_of_an_earlier_lab_is_still_there
 
 .PHONY: screenshots
-screenshots: install-all install-debian install-door  ## Leave the report's screenshots in report/figures (after make pipeline)
+screenshots: install-all install-debian install-gateway  ## Leave the report's screenshots in report/figures (after make pipeline)
 	@ls "$(MODEL_URI)" runs/*/summary.json > /dev/null || { echo "Nothing to show yet: make pipeline first." >&2; exit 1; }
 	@KALECAST_SCREENSHOTS=report/figures KALECAST_MODEL="$(MODEL_URI)" \
 		KALECAST_RUN="$$(dirname "$$(ls -t runs/*/summary.json | head -n 1)")" \
@@ -236,7 +236,7 @@ install: install-run  ## Install what `make run` needs
 install-workbench: .venv/workbench/.installed
 install-run: .venv/workbench/.installed .venv/server/.installed .venv/page/.installed
 install-all: install-run .venv/seldon/.installed .venv/policies/.installed .venv/workbench/.installed-test
-install-tests: install-all install-report install-debian install-door install-kubectl
+install-tests: install-all install-report install-debian install-gateway install-kubectl
 
 # What was installed for a Python that is gone is not installed.
 .SECONDEXPANSION:
@@ -252,14 +252,14 @@ install-tests: install-all install-report install-debian install-door install-ku
 gone:
 
 # Debian's packages come and go without us: looked for each time, which takes milliseconds.
-.PHONY: install-debian install-report install-door install-kubectl
+.PHONY: install-debian install-report install-gateway install-kubectl
 install-debian:
 	@tests/install_debian.sh
 
 install-report: .venv/report/.installed
 	@report/install_debian.sh
 
-install-door:
+install-gateway:
 	@cluster-setup/6-protection/install.sh
 
 install-kubectl: .venv/workbench/.installed

@@ -35,7 +35,7 @@ from kalecast.windows import hold_out
 NAIVE2 = {"smape": 18.383, "mase": 2.395}
 """The M4 competition's published scores of its benchmark Naive2 on the hourly series."""
 BEGINNING = pd.Timestamp("2020-01-06")
-"""Wide tables carry no stamps; they get some."""
+"""Wide tables carry no timestamps; they get some."""
 SPREAD = (0.1, 0.5, 0.9)
 """Quantiles of the MASE over the series that are told."""
 
@@ -57,8 +57,8 @@ def _read_wide(path: Path, frequency: str) -> pd.DataFrame:
         if not known.size:
             raise SeriesError(f"Expected values in each row, series '{name}' has none in {path}.")
         values = values[: known[-1] + 1]
-        stamps = pd.date_range(BEGINNING, periods=len(values), freq=frequency)
-        parts.append(pd.DataFrame({"unique_id": str(name), "ds": stamps, "y": values}))
+        timestamps = pd.date_range(BEGINNING, periods=len(values), freq=frequency)
+        parts.append(pd.DataFrame({"unique_id": str(name), "ds": timestamps, "y": values}))
     return pd.concat(parts, ignore_index=True)
 
 

@@ -17,7 +17,15 @@ from itertools import batched
 from typing import Any
 from urllib.parse import quote
 
-from door_answers import BY_LIMITS, BY_LIST, BY_SIGNATURES, HUNG_UP, PASSED, is_same_page, verdict
+from gateway_answers import (
+    BY_LIMITS,
+    BY_LIST,
+    BY_SIGNATURES,
+    HUNG_UP,
+    PASSED,
+    is_same_page,
+    verdict,
+)
 from payload_lists import REMEDY, Payload, missing, payloads
 from protection_scene import Part, Scene
 from raw_requests import AT_ONCE, Place, Reply, Visit, clients

@@ -1,10 +1,10 @@
-"""Attackers: what one abuser, or many, can do to the door to keep others from being served.
+"""Attackers: what one abuser, or many, can do to the gateway to keep others from being served.
 
     python benchmarks/attackers.py NAME PORT FORECAST EVENT SECONDS
 
-runs one attack of `ATTACKS` against the door at this port of loopback, and at its end prints a
+runs one attack of `ATTACKS` against the gateway at this port of loopback, and at its end prints a
 JSON object of what was done and what came back, counted, and the processor's time that it took.
-FORECAST and EVENT are files with a lawful JSON body each. The standard library is enough; uvloop is
+FORECAST and EVENT are files with a benign JSON body each. The standard library is enough; uvloop is
 taken where it is installed, since an attacker runs on the cores that it attacks.
 """
 
@@ -34,7 +34,7 @@ NAME = "localhost"
 MOST_A_SECOND = 1500
 """Requests: what one abuser's line and machine give, and two cores shared with the victim allow."""
 CONNECTING_A_SECOND = 400
-"""TLS handshakes; each costs the attacker more than the door."""
+"""TLS handshakes; each costs the attacker more than the gateway."""
 MOST_FILES_SPARED = 500
 NICENESS = 10
 HTTP1, HTTP2 = ("http/1.1",), ("h2",)
@@ -46,7 +46,7 @@ class Attack:
 
     port: int
     forecast: bytes
-    """A lawful body of /api/forecast, and of the page's event."""
+    """A benign body of /api/forecast, and of the page's event."""
     event: bytes
     seconds: float
     tally: Counter[str] = field(default_factory=Counter)
@@ -72,7 +72,7 @@ def main() -> int:
 
 
 async def _for_a_while(attack: Attack, act: Callable[[Attack], Awaitable[None]]) -> None:
-    # A door that hangs up while something is being sent is no news.
+    # A gateway that hangs up while something is being sent is no news.
     asyncio.get_running_loop().set_exception_handler(lambda *_: None)
     attack.ends = time.monotonic() + attack.seconds
     with suppress(TimeoutError):
@@ -134,7 +134,7 @@ async def hold(  # noqa: PLR0913 - what such an attack is
             pass
         finally:
             if attack.left > 0.1:
-                attack.tally["closed by the door"] += 1
+                attack.tally["closed by the gateway"] += 1
             writer.transport.abort()
 
     async with asyncio.TaskGroup() as group:
@@ -289,7 +289,7 @@ async def _slow_head(
 async def _until_closed(
     attack: Attack, reader: asyncio.StreamReader, drip: Awaitable[None]
 ) -> None:
-    """Send slowly until the door has closed its side."""
+    """Send slowly until the gateway has closed its side."""
     sending = asyncio.ensure_future(drip)
     try:
         answer = await reader.read(65536)
@@ -457,13 +457,13 @@ async def many_cookies(attack: Attack) -> None:
 
 
 async def forecasts(attack: Attack) -> None:
-    """Lawful forecasts."""
+    """Benign forecasts."""
     ask = request("/api/forecast", attack.forecast)
     await flood(attack, one(), itertools.repeat(ask), rate=1000)
 
 
 async def forecasts_with_false_keys(attack: Attack) -> None:
-    """Lawful forecasts, each with another key that was made up."""
+    """Benign forecasts, each with another key that was made up."""
 
     def ask() -> Iterator[bytes]:
         while True:
@@ -499,13 +499,13 @@ async def unlisted(attack: Attack) -> None:
 
 
 async def assets(attack: Attack) -> None:
-    """Files of the page that do not exist, under lawful names."""
+    """Files of the page that do not exist, under benign names."""
     asks = (request(f"/assets/a{number}.js") for number in itertools.count())
     await flood(attack, one(), asks)
 
 
 async def packed_assets(attack: Attack) -> None:
-    """The page's largest script, packed anew for each request where the door does not keep it."""
+    """The page's largest script, packed anew for each request unless the gateway keeps it."""
     connection = await _connection(attack, "127.66.0.2")
     document = (await connection.ask(request("/"))).body.decode()
     names = re.findall(r"assets/[\w.-]+\.js", document)
@@ -517,7 +517,7 @@ async def packed_assets(attack: Attack) -> None:
 
 
 async def open_heads(attack: Attack) -> None:
-    """Lawful forecasts with a header that is not listed, so that all signatures look."""
+    """Benign forecasts with a header that is not listed, so that all signatures look."""
     ask = request("/api/forecast", attack.forecast, headers=_lines(1, 400))
     await flood(attack, one(), itertools.repeat(ask), rate=1000)
 
@@ -645,7 +645,7 @@ async def rapid_reset(attack: Attack) -> None:
 
 
 async def many_streams(attack: Attack) -> None:
-    """Streams opened and left to the door."""
+    """Streams opened and left to the gateway."""
     make = lambda stream: h2.opened(stream, READ)  # noqa: E731
     await hold(attack, one(), _streams(make, 300), count=5, protocol=HTTP2)
 

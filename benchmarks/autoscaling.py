@@ -31,7 +31,7 @@ from real_replicas import compare
 from results import FIGURES, write_results
 from scenario import BURSTS, DAY_DEMAND, RUSH, Outcome, Setup, simulate
 
-from kalecast.bundle import BundleError
+from kalecast.contract import ContractError
 from kalecast.lifetime import die_with_parent, end_in_order
 
 
@@ -41,7 +41,7 @@ def main() -> int:
     end_in_order()
     try:
         real = _real(arguments.model) if arguments.real else None
-    except (ServiceError, LimitError, LoadError, BundleError, OSError) as error:
+    except (ServiceError, LimitError, LoadError, ContractError, OSError) as error:
         print(f"autoscaling.py: {error}", file=sys.stderr)
         return 1
     with ProcessPoolExecutor(initializer=die_with_parent) as pool:

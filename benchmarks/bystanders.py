@@ -1,4 +1,4 @@
-"""Bystanders of an attack: lawful clients, each from its own address and well below its limits.
+"""Bystanders of an attack: benign clients, each from its own address and well below its limits.
 
     python benchmarks/bystanders.py PORT CERTIFICATE FORECASTS EVENTS
 

@@ -1,8 +1,8 @@
-"""The Core Rule Set's own regression cases against the running door: are all as expected?
+"""The Core Rule Set's own regression cases against the running gateway: are all as expected?
 
 Two questions a case. Of the signatures by themselves: do those rules tell of it that its authors
-name? Of the door as shipped: is an attack refused, and what is none not refused as one? Both must
-be answered well. Of cases for a newer rule set than the installed one only the second is asked.
+name? Of the gateway as shipped: is an attack refused, and what is none not refused as one? Both
+must be answered well. Of cases for a newer rule set than the installed one only the second is.
 """
 
 import re
@@ -14,12 +14,12 @@ from pathlib import Path
 
 import yaml
 from crs_cases import Case, cases
-from door_answers import is_of_door, is_same_page
-from protected import door
+from gateway_answers import is_of_gateway, is_same_page
+from protected import gateway
 from protection_scene import Part, Scene
 from raw_requests import Place, Reply, clients, lines_by_client
 
-from door import CRS_RULES  # isort: skip
+from gateway import CRS_RULES  # isort: skip
 
 EXPLAINED = Path(__file__).with_name("crs_explained.yaml")
 
@@ -57,7 +57,7 @@ PAGE = (
 
 @dataclass(frozen=True)
 class Installed:
-    """The rule set that the door has."""
+    """The rule set that the gateway has."""
 
     generation: int
     rules: frozenset[int]
@@ -82,9 +82,9 @@ class Outcome:
     told: bool | None
     """Whether the signatures told of it as expected; None where they were not asked."""
     right: bool
-    """Whether the door did as it should."""
+    """Whether the gateway did as it should."""
     statuses: tuple[int | None, ...]
-    """The door's answers."""
+    """The gateway's answers."""
     reached: bool
     """Whether an attack got more of the app than the page that everybody gets."""
 
@@ -97,7 +97,7 @@ class Outcome:
         asked = "" if self.told is None else f", signatures {'right' if self.told else 'wrong'}"
         kind = "attack" if self.case.is_attack else "no attack"
         answers = ", ".join(str(status or "hung up") for status in self.statuses)
-        return f"{self.case.title} ({kind}{asked}, the door: {answers})"
+        return f"{self.case.title} ({kind}{asked}, the gateway: {answers})"
 
 
 def measure(scene: Scene, folder: Path) -> Part:
@@ -152,7 +152,7 @@ def as_part(outcomes: Sequence[Outcome], explained: dict[str, str]) -> Part:
         "crs_unexplained": [outcome.case.title for outcome in unexplained],
     }
     notes = [
-        f"{len(newer):,} are for a newer rule set, and judged by the door's answer alone",
+        f"{len(newer):,} are for a newer rule set, and judged by the gateway's answer alone",
         *(f"not as expected, and not explained: {outcome}" for outcome in unexplained),
         f"{len(odd) - len(unexplained)} not as expected are explained in {EXPLAINED.name}",
     ]
@@ -167,7 +167,7 @@ def _is_explained(outcome: Outcome, explained: dict[str, str]) -> bool:
 def _told(scene: Scene, asked: Sequence[Case]) -> list[bool]:
     """Whether the second tier by itself tells of each case as expected."""
     options = ("--executing-paranoia", "4", "--log-level", "info")
-    protected = door(scene.app, scene.folder / "signatures", options)
+    protected = gateway(scene.app, scene.folder / "signatures", options)
     stages = [stage for case in asked for stage in case.stages]
     addresses = list(islice(clients(NETWORKS[0]), len(stages)))
     with protected.service:
@@ -202,7 +202,7 @@ def _is_refusal(reply: Reply) -> bool:
 
 def _is_harmless(reply: Reply, page: Reply) -> bool:
     """Whether it is a refusal, the page that everybody gets, or only its head."""
-    if _is_refusal(reply) or is_of_door(reply):
+    if _is_refusal(reply) or is_of_gateway(reply):
         return True
     return reply.status == 200 and (not reply.body or is_same_page(reply.body, page.body))
 

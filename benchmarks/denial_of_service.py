@@ -1,8 +1,8 @@
-"""Denial of service: what lawful clients notice while somebody attacks the door.
+"""Denial of service: what benign clients notice while somebody attacks the gateway.
 
     python benchmarks/denial_of_service.py [--only NAME] [--seconds 12]
 
-Lawful clients ask all the time, from addresses of their own. One attack after another is run
+Benign clients ask all the time, from addresses of their own. One attack after another is run
 beside them, in a process that is `nice` and bounded, because it shares the cores with what it
 attacks; its share of them is told. The quiet before and after each attack is what its figures are
 held against, so what the machine does otherwise is seen.
@@ -47,13 +47,13 @@ OF_EACH_KIND = (
     *("forecasts", "uploads", "unlisted", "open_heads", "long_words", "rapid_reset"),
 )
 CAPACITY = "five_hundred_customers"
-"""No abuser: it is told, and not held against the door."""
+"""No abuser: it is told, and not held against the gateway."""
 ATTACKERS_NETWORKS = re.compile(r'"network":"127\.66\.')
 
 
 @dataclass(frozen=True)
 class Asked:
-    """A lawful client's question."""
+    """A benign client's question."""
 
     began: float
     ended: float
@@ -68,14 +68,14 @@ class Asked:
 
 @dataclass(frozen=True)
 class Use:
-    """What the door and what is behind it take of the machine."""
+    """What the gateway and what is behind it take of the machine."""
 
-    door_cpu: float
+    gateway_cpu: float
     app_cpu: float
-    door_mib: float
+    gateway_mib: float
     app_mib: float
     connections: int
-    """Open at the door."""
+    """Open at the gateway."""
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,7 @@ class Seen:
     """What it did and what it saw."""
     attacker_cores: float
     statuses: dict[str, int]
-    """What the door answered it, by its access log."""
+    """What the gateway answered it, by its access log."""
     asked: int
     errors: dict[str, int]
     quiet_p50: float
@@ -98,9 +98,9 @@ class Seen:
     """By how much anything that sleeps woke up late on this machine, quiet and attacked; p99."""
     page_ratio: float
     """Median of events and documents, times the quiet one."""
-    door_cores: float
+    gateway_cores: float
     app_cores: float
-    door_mib: tuple[float, float, float]
+    gateway_mib: tuple[float, float, float]
     """Before, at most, and after."""
     app_mib: tuple[float, float, float]
     connections: tuple[int, int, int]
@@ -120,7 +120,7 @@ class Seen:
 
 
 def measure(scene: Scene, names: Sequence[str] = (), seconds: float = SECONDS) -> Part:
-    """Run attacks one after another against the scene's door.
+    """Run attacks one after another against the scene's gateway.
 
     Args:
         scene: the running stack.
@@ -128,10 +128,10 @@ def measure(scene: Scene, names: Sequence[str] = (), seconds: float = SECONDS) -
         seconds: of each attack.
     """
     names = names or (tuple(ATTACKS) if scene.whole else OF_EACH_KIND)
-    with _lawful(scene) as lawful:
+    with _benign(scene) as benign:
         found = []
         for name in names:
-            seen = lawful.under(name, seconds)
+            seen = benign.under(name, seconds)
             print(f"  {_row(seen)}", flush=True)
             found.append(seen)
     return _part(found)
@@ -140,7 +140,7 @@ def measure(scene: Scene, names: Sequence[str] = (), seconds: float = SECONDS) -
 class _Sleeper(threading.Thread):
     """Sleeps a hundredth of a second again and again, and notes how much longer it took.
 
-    What it notes has nothing to do with the door: all that run here wait like this for a core.
+    What it notes has nothing to do with the gateway: all that run here wait like this for a core.
     """
 
     def __init__(self) -> None:
@@ -159,8 +159,8 @@ class _Sleeper(threading.Thread):
         return _milliseconds(sorted(found), 99)
 
 
-class _Lawful:
-    """Lawful clients that ask, and an attack beside them."""
+class _Benign:
+    """Benign clients that ask, and an attack beside them."""
 
     def __init__(self, scene: Scene, bodies: tuple[Path, Path], log: Path) -> None:
         self._scene, self._bodies, self._log = scene, bodies, log
@@ -202,9 +202,13 @@ class _Lawful:
                 / (_milliseconds(_times(quiet, page=True), 50) or 1),
                 2,
             ),
-            door_cores=round((after.door_cpu - before.door_cpu) / (ended - began), 2),
+            gateway_cores=round((after.gateway_cpu - before.gateway_cpu) / (ended - began), 2),
             app_cores=round((after.app_cpu - before.app_cpu) / (ended - began), 2),
-            door_mib=(before.door_mib, max(use.door_mib for use in peaks), rest.door_mib),
+            gateway_mib=(
+                before.gateway_mib,
+                max(use.gateway_mib for use in peaks),
+                rest.gateway_mib,
+            ),
             app_mib=(before.app_mib, max(use.app_mib for use in peaks), rest.app_mib),
             connections=(
                 before.connections,
@@ -231,13 +235,13 @@ class _Lawful:
         return json.loads(told or '{"cpu": 0, "seen": {"attacker failed": 1}}'), uses
 
     def _use(self) -> Use:
-        door, app = self._scene.protected.service, self._scene.app
+        gateway, app = self._scene.protected.service, self._scene.app
         connections = -1
-        # An overrun door may not tell; that is no reason to stop measuring.
+        # An overrun gateway may not tell; that is no reason to stop measuring.
         with contextlib.suppress(OSError):
-            status = door.ask("GET", "/status")[1].decode()
+            status = gateway.ask("GET", "/status")[1].decode()
             connections = int(status.split()[2])
-        return Use(_cpu(door), _cpu(app), _mib(door), _mib(app), connections)
+        return Use(_cpu(gateway), _cpu(app), _mib(gateway), _mib(app), connections)
 
     def _read(self) -> None:
         with self._log.open() as log:
@@ -263,13 +267,13 @@ class _Lawful:
 
 
 @contextlib.contextmanager
-def _lawful(scene: Scene) -> Iterator[_Lawful]:
+def _benign(scene: Scene) -> Iterator[_Benign]:
     folder = scene.folder / "denial-of-service"
     windows = histories(64, Forecaster(scene.model).contract.input_length)
     forecasts = Path(api_route(scene.app, windows, folder).job.bodies)
     events = Path(page_route(scene.app, windows, folder).job.bodies)
     one = tuple(_first(path, folder) for path in (forecasts, events))
-    log = folder / "lawful.log"
+    log = folder / "benign.log"
     protected = scene.protected
     command = [SERVER_PYTHON, str(HERE / "bystanders.py"), str(protected.port)]
     command += [str(protected.certificate), str(forecasts), str(events)]
@@ -277,8 +281,8 @@ def _lawful(scene: Scene) -> Iterator[_Lawful]:
         clients = start(command, stdout=out)
         try:
             time.sleep(2)
-            assert clients.poll() is None, "The lawful clients ended by themselves."
-            yield _Lawful(scene, one, log)  # type: ignore[arg-type]
+            assert clients.poll() is None, "The benign clients ended by themselves."
+            yield _Benign(scene, one, log)  # type: ignore[arg-type]
         finally:
             end(clients, END_SECONDS)
 
@@ -313,14 +317,14 @@ def _milliseconds(times: Sequence[float], percent: float) -> float:
 
 
 HEADINGS = (
-    *("attack", "attacker (cores)", "door's answers to it", "lawful errors", "quiet p50/p99 ms"),
+    *("attack", "attacker (cores)", "gateway's answers to it", "benign errors", "quiet p50/p99 ms"),
     *(
         "p50/p99 ms",
         "p99 ratio",
         "machine late ms",
         "page ratio",
-        "door/app cores",
-        "door MiB",
+        "gateway/app cores",
+        "gateway MiB",
         "app MiB",
     ),
     *("connections", "as before after 5 s"),
@@ -338,8 +342,8 @@ def _row(seen: Seen) -> tuple[str, ...]:
         f"{seen.ratio:g}",
         "/".join(f"{late:g}" for late in seen.late),
         f"{seen.page_ratio:g}",
-        f"{seen.door_cores:g}/{seen.app_cores:g}",
-        *(" ".join(f"{size:.0f}" for size in sizes) for sizes in (seen.door_mib, seen.app_mib)),
+        f"{seen.gateway_cores:g}/{seen.app_cores:g}",
+        *(" ".join(f"{size:.0f}" for size in sizes) for sizes in (seen.gateway_mib, seen.app_mib)),
         " ".join(map(str, seen.connections)),
         "yes" if seen.settled else f"no: {seen.settled_errors} errors, {seen.settled_p99:g} ms",
     )
@@ -354,8 +358,8 @@ def _part(found: Sequence[Seen]) -> Part:
     worst = max(abuse, key=lambda seen: seen.ratio, default=None)
     figures = {
         "dos_attacks": len(abuse),
-        "dos_lawful_asked": sum(seen.asked for seen in abuse),
-        "dos_lawful_errors": sum(sum(seen.errors.values()) for seen in abuse),
+        "dos_benign_asked": sum(seen.asked for seen in abuse),
+        "dos_benign_errors": sum(sum(seen.errors.values()) for seen in abuse),
         "dos_worst_p99_ratio": worst.ratio if worst else None,
         "dos_worst": worst.name if worst else None,
         "dos_above_three": [seen.name for seen in abuse if seen.ratio > MOST_SLOWER],
@@ -363,8 +367,8 @@ def _part(found: Sequence[Seen]) -> Part:
         "dos": [{**asdict(seen), "ratio": seen.ratio, "settled": seen.settled} for seen in found],
     }
     notes = (
-        "Attackers, lawful clients, door, app and model server share this machine's cores; an "
-        "attacker is bounded and nice. p99 is of lawful forecasts, errors are of everything.",
+        "Attackers, benign clients, gateway, app and model server share this machine's cores; an "
+        "attacker is bounded and nice. p99 is of benign forecasts, errors are of everything.",
         f"{CAPACITY.replace('_', ' ')} is no abuse: each is within its limit. It shows what more "
         "replicas are for, and is not among the figures.",
     )

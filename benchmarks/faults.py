@@ -15,7 +15,7 @@ from local_service import Service
 from routes import Floats, Route, api_route, model_route
 from stack import app, balancer, copied, model_server
 
-from kalecast.bundle import open_session, read_contract, version_of, write_contract
+from kalecast.contract import open_session, read_contract, version_of, write_contract
 from kalecast.store import publish
 
 CLIENTS = 200

@@ -10,7 +10,7 @@ from typing import Any
 import dill
 import pandas as pd
 
-from kalecast.bundle import Contract
+from kalecast.contract import Contract
 from kalecast.store import SAMPLE, project_path
 
 ANYWHERE = frozenset({"data", "model_store"})

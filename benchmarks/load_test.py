@@ -5,7 +5,7 @@
 Starts model server and app, has all users send at the same moment in several rounds (to the
 model server, to the app's route, to the page's own as a browser uses it), then keeps a
 connection a user open while each asks now and then. With `--protected` the app is asked through
-the door, over TLS, each user from an address of their own. With `--faults` servers are killed,
+the gateway, over TLS, each user from an address of their own. With `--faults` servers are killed,
 ended and swapped under a lighter load. Prints tables, draws a picture, and as its last line
 prints one JSON object, in which `rounds` are those of the app's route.
 """
@@ -28,12 +28,12 @@ from load_picture import draw
 from load_results import Results, without
 from load_tables import TITLES, print_faults, print_rounds
 from local_service import Service, ServiceError
-from protected import Protected, door, through
+from protected import Protected, gateway, through
 from results import FIGURES, write_results
 from routes import Floats, Route, api_route, count_wrong, histories, model_route, page_route
 from stack import app, copied, model_server
 
-from kalecast.bundle import BundleError, Contract
+from kalecast.contract import Contract, ContractError
 from kalecast.lifetime import end_in_order
 from kalecast.runtime import Forecaster
 
@@ -63,7 +63,7 @@ def main() -> int:
                 print("\nfaults", flush=True)
                 results.faults = break_things(model, folder)
                 print_faults(results.faults)
-    except (ServiceError, LimitError, LoadError, BundleError, OSError) as error:
+    except (ServiceError, LimitError, LoadError, ContractError, OSError) as error:
         print(f"load_test.py: {error}", file=sys.stderr)
         return 1
     save(results, arguments)
@@ -74,7 +74,7 @@ def main() -> int:
 def measure(results: Results, model: Path, folder: Path, arguments: argparse.Namespace) -> None:
     """Rounds on each route, then the plateau, all against one server and one app."""
     forecaster = Forecaster(model)
-    with _stack(model, folder) as (server, page), _door(page, folder, arguments) as protected:
+    with _stack(model, folder) as (server, page), _gateway(page, folder, arguments) as protected:
         windows = histories(arguments.users, _contract(server).input_length)
 
         def route_of(key: str) -> Route:
@@ -107,11 +107,13 @@ def _stack(model: Path, folder: Path) -> Iterator[tuple[Service, Service]]:
 
 
 @contextmanager
-def _door(page: Service, folder: Path, arguments: argparse.Namespace) -> Iterator[Protected | None]:
+def _gateway(
+    page: Service, folder: Path, arguments: argparse.Namespace
+) -> Iterator[Protected | None]:
     if not arguments.protected:
         yield None
         return
-    protected = door(page, folder / "door")
+    protected = gateway(page, folder / "gateway")
     with protected.service:
         yield protected
         protected.service.check()

@@ -8,7 +8,7 @@ from mlserver.types import (  # type: ignore[import-not-found, unused-ignore]
 )
 from mlserver.utils import get_model_uri  # type: ignore[import-not-found, unused-ignore]
 
-from kalecast.bundle import OUTPUT_NAME
+from kalecast.contract import OUTPUT_NAME
 from kalecast.runtime import Forecaster
 
 

@@ -9,7 +9,7 @@ import onnx
 import pandas as pd
 from backtest_figures import rounded
 
-from kalecast.bundle import Contract
+from kalecast.contract import Contract
 from kalecast.evaluation import MODEL, mean_scores, own_forecasts, score_series
 from kalecast.network import NetworkSettings, build_network, from_bytes, predict
 from kalecast.runtime import Forecaster, Windows

@@ -1,4 +1,4 @@
-"""The door before an app, as benchmarks start it: `protect.py` on free ports."""
+"""The gateway before an app, as benchmarks start it: `protect.py` on free ports."""
 
 import sys
 from collections.abc import Sequence
@@ -12,14 +12,14 @@ from stack import ROOT, free_ports
 PROTECTION = ROOT / "cluster-setup" / "6-protection"
 sys.path.insert(0, str(PROTECTION))
 
-from door import Limits  # noqa: E402
+from gateway import Limits  # noqa: E402
 
 NAME = "localhost"
 
 
 @dataclass(frozen=True)
 class Protected:
-    """A door, not started yet."""
+    """A gateway, not started yet."""
 
     service: Service
     """Its port is the operators'."""
@@ -44,8 +44,8 @@ class Protected:
         return self.service.folder / "access.log"
 
 
-def door(app: Service, folder: Path, options: Sequence[str] = ()) -> Protected:
-    """The door before an app, not started yet.
+def gateway(app: Service, folder: Path, options: Sequence[str] = ()) -> Protected:
+    """The gateway before an app, not started yet.
 
     Args:
         app: what it protects.
@@ -57,12 +57,12 @@ def door(app: Service, folder: Path, options: Sequence[str] = ()) -> Protected:
     command += ["--port", str(port), "--operators-port", str(operators)]
     command += ["--signatures-port", str(signatures), "--list-port", str(listed)]
     command += ["--folder", str(folder), *options]
-    service = Service("door", command, operators, "/ready", folder)
+    service = Service("gateway", command, operators, "/ready", folder)
     return Protected(service, port, signatures)
 
 
 def through(route: Route, protected: Protected) -> Route:
-    """The same route through the door: over TLS, each client from an address of its own."""
+    """The same route through the gateway: over TLS, each client from an address of its own."""
     job = replace(
         route.job,
         addresses=(f"127.0.0.1:{protected.port}",),
@@ -70,7 +70,7 @@ def through(route: Route, protected: Protected) -> Route:
         name=f"{NAME}:{protected.port}",
         own_addresses=True,
     )
-    return replace(route, name=f"{route.name} through the door", job=job)
+    return replace(route, name=f"{route.name} through the gateway", job=job)
 
 
 def without_limits() -> list[str]:

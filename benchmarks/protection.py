@@ -1,8 +1,8 @@
-"""The protection's proof: attacks that others wrote, lawful traffic, floods, and what it costs.
+"""The protection's proof: attacks that others wrote, benign traffic, floods, and what it costs.
 
     python benchmarks/protection.py [--crs-tests folder] [--only crs] [--whole]
 
-Starts model server, app and the door as it is shipped, and runs each part against them. Prints
+Starts model server, app and the gateway as it is shipped, and runs each part against them. Prints
 tables, and as its last line one JSON object.
 """
 
@@ -23,13 +23,13 @@ from local_service import ServiceError
 from protection_scene import Part, Scene, standing
 from results import FIGURES, write_results
 
-from kalecast.bundle import BundleError
+from kalecast.contract import ContractError
 from kalecast.lifetime import end_in_order
 
 MODULES = {
     "crs": "crs_replay",
     "lists": "attack_lists",
-    "lawful": "lawful_traffic",
+    "benign": "benign_traffic",
     "cost": "protection_cost",
     "dos": "denial_of_service",
 }
@@ -52,7 +52,7 @@ def main() -> int:
             folder = Path(name)
             folder.chmod(0o755)  # nginx's workers may run as another user
             found = _measured(parts, arguments.model.resolve(), folder, arguments.whole)
-    except (ServiceError, LimitError, LoadError, BundleError, MissingPart, OSError) as error:
+    except (ServiceError, LimitError, LoadError, ContractError, MissingPart, OSError) as error:
         print(f"protection.py: {error}", file=sys.stderr)
         return 1
     except ValueError as error:  # a case, a list or a configuration that cannot be read
@@ -91,7 +91,7 @@ def _loaded(module: str) -> Any:
 
 
 def _measured(parts: dict[str, Measure], model: Path, folder: Path, whole: bool) -> list[Part]:
-    print("starting model server, app and door", flush=True)
+    print("starting model server, app and gateway", flush=True)
     found = []
     with standing(model, folder, whole) as scene:
         for name, measure in parts.items():

@@ -1,10 +1,10 @@
-"""What the protection costs: throughput of the forecast route through the door and without it."""
+"""What the protection costs: the forecast route with and without the gateway."""
 
 from dataclasses import replace
 from statistics import median
 
 from load import LoadError, drive
-from protected import Protected, door, through, without_limits
+from protected import Protected, gateway, through, without_limits
 from protection_scene import Part, Scene
 from routes import Route, api_route, histories
 
@@ -18,12 +18,12 @@ LENGTH = 336
 
 
 def measure(scene: Scene) -> Part:
-    """Ask the app and the door in turn, as fast as they answer, over as many connections.
+    """Ask the app and the gateway in turn, as fast as they answer, over as many connections.
 
-    The door has no limits meanwhile: they are for clients that ask faster than customers do.
+    The gateway has no limits meanwhile: they are for clients that ask faster than customers do.
     """
     folder = scene.folder / "cost"
-    protected = door(scene.app, folder / "door", without_limits())
+    protected = gateway(scene.app, folder / "gateway", without_limits())
     direct = api_route(scene.app, histories(CONNECTIONS, LENGTH), folder)
     with protected.service:
         ways = _ways(direct, protected)
@@ -35,12 +35,12 @@ def measure(scene: Scene) -> Part:
     bare = middle["app alone"]
     rows = [["", "forecasts a second", "of the app alone"]]
     rows += [[name, f"{value:,.0f}", f"{value / bare:.0%}"] for name, value in middle.items()]
-    ratio = middle["through the door"] / bare
-    open_ratio = middle["through the door, signatures too"] / bare
+    ratio = middle["through the gateway"] / bare
+    open_ratio = middle["through the gateway, signatures too"] / bare
     figures = {
         "throughput_ratio": round(ratio, 3),
         "throughput_ratio_with_signatures": round(open_ratio, 3),
-        "forecasts_per_second": round(middle["through the door"]),
+        "forecasts_per_second": round(middle["through the gateway"]),
         "forecasts_per_second_unprotected": round(bare),
     }
     note = f"{CONNECTIONS} connections, {TURNS} turns of {SECONDS:g} s each; the medians."
@@ -48,12 +48,12 @@ def measure(scene: Scene) -> Part:
 
 
 def _ways(direct: Route, protected: Protected) -> dict[str, Route]:
-    lawful = through(direct, protected)
+    benign = through(direct, protected)
     return {
         "app alone": direct,
-        "through the door": lawful,
-        "through the door, signatures too": replace(
-            lawful, job=replace(lawful.job, headers="X-Unlisted: 1\r\n")
+        "through the gateway": benign,
+        "through the gateway, signatures too": replace(
+            benign, job=replace(benign.job, headers="X-Unlisted: 1\r\n")
         ),
     }
 

@@ -1,4 +1,4 @@
-"""What every part of the protection's proof works on: model server, app and door, running.
+"""What every part of the protection's proof works on: model server, app and gateway, running.
 
 A part is a module with `measure(scene: Scene) -> Part`.
 """
@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from local_service import Service
-from protected import NAME, Protected, door
+from protected import NAME, Protected, gateway
 from stack import app, model_server
 
 ANSWER_SECONDS = 60.0
@@ -32,7 +32,7 @@ class Answer:
 
 @dataclass(frozen=True)
 class Scene:
-    """A running stack, its door as shipped."""
+    """A running stack, its gateway as shipped."""
 
     model: Path
     folder: Path
@@ -45,7 +45,7 @@ class Scene:
 
     @cached_property
     def trust(self) -> ssl.SSLContext:
-        """What a client needs to take the door's certificate."""
+        """What a client needs to take the gateway's certificate."""
         return ssl.create_default_context(cafile=str(self.protected.certificate))
 
     def ask(
@@ -56,7 +56,7 @@ class Scene:
         body: bytes | None = None,
         address: str | None = None,
     ) -> Answer:
-        """One request through the door, over TLS and a connection of its own.
+        """One request through the gateway, over TLS and a connection of its own.
 
         Args:
             method: such as `POST`.
@@ -64,7 +64,7 @@ class Scene:
             headers: besides Host, Accept-Encoding and Content-Length.
             body: what is sent after them.
             address: the client's own, such as `127.3.0.9`: each is a client of its own to the
-                door's limits.
+                gateway's limits.
 
         Raises:
             OSError, http.client.HTTPException: no answer came.
@@ -98,11 +98,11 @@ class Part:
 
 @contextmanager
 def standing(model: Path, folder: Path, whole: bool = False) -> Iterator[Scene]:
-    """Model server, app and the door as shipped, on free ports; ended afterwards."""
+    """Model server, app and the gateway as shipped, on free ports; ended afterwards."""
     server = model_server(model, folder / "server")
     page = app([server], folder / "app")
     page.environment["KALECAST_DRAIN_SECONDS"] = "0"  # nobody is served any more when it ends
     with server, page:
-        protected = door(page, folder / "door")
+        protected = gateway(page, folder / "gateway")
         with protected.service:
             yield Scene(model, folder, server, page, protected, whole)

@@ -76,12 +76,12 @@ def _two_replicas(model: Path, folder: Path) -> tuple[float, float, list[Summary
     with (
         model_server(model, folder / names[0], "replica 1") as one,
         model_server(model, folder / names[1], "replica 2") as two,
-        balancer([one, two], folder / "nginx") as door,
+        balancer([one, two], folder / "nginx") as gateway,
     ):
         length = Forecaster(model).contract.input_length
-        route = model_route(door, histories(AT_ONCE, length), folder)
+        route = model_route(gateway, histories(AT_ONCE, length), folder)
         first = route.loaded("burst", AT_ONCE, rounds=2)
-        each = _cost([one, two, door], first)
+        each = _cost([one, two, gateway], first)
         before = _free_cores()
         rounds = drive(replace(first, rounds=ROUNDS))["rounds"]
         after = _free_cores()

@@ -29,7 +29,7 @@ from results import FIGURES, write_results
 from routes import Floats, Route, count_wrong, histories, is_right
 from stack import ROOT, copied
 
-from kalecast.bundle import BundleError
+from kalecast.contract import ContractError
 from kalecast.lifetime import end_in_order
 from kalecast.runtime import Forecaster
 
@@ -54,7 +54,7 @@ def main() -> int:
     try:
         allow_connections(arguments.users)
         figures = measure(arguments)
-    except (ServiceError, LimitError, LoadError, BundleError) as error:
+    except (ServiceError, LimitError, LoadError, ContractError) as error:
         print(f"serving.py: {error}", file=sys.stderr)
         return 1
     print_table(figures, arguments.users)

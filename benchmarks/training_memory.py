@@ -30,7 +30,7 @@ def generate(target: Path, series: int, hours: int) -> None:
     """Days, weeks and noise at scales from 0.01 to 10,000, a series after the other."""
     rng = np.random.default_rng(0)
     hour = np.arange(hours)
-    stamps = np.datetime64("2020-01-01", "h") + hour
+    timestamps = np.datetime64("2020-01-01", "h") + hour
     schema = pa.schema([("unique_id", pa.string()), ("ds", pa.timestamp("s")), ("y", pa.float64())])
     with ParquetWriter(target, schema) as writer:
         for first in range(0, series, SERIES_AT_A_TIME):
@@ -39,7 +39,7 @@ def generate(target: Path, series: int, hours: int) -> None:
             day = np.sin(hour * 2 * np.pi / 24 + phase) * (1 + 0.5 * (hour // 24 % 7 < 5))
             values = scale * (3 + day + 0.3 * rng.standard_normal((count, hours)))
             names = np.repeat([f"series_{first + at:05d}" for at in range(count)], hours)
-            columns = [names, np.tile(stamps, count).astype("datetime64[s]"), values.ravel()]
+            columns = [names, np.tile(timestamps, count).astype("datetime64[s]"), values.ravel()]
             writer.write_table(pa.table(columns, schema=schema))
 
 

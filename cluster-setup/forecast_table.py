@@ -9,18 +9,20 @@ ROWS = 12
 BARS = "▁▂▃▄▅▆▇█"
 
 
-def table(stamps: pd.DatetimeIndex, forecast: Floats, quantiles: tuple[float, ...]) -> list[str]:
+def table(
+    timestamps: pd.DatetimeIndex, forecast: Floats, quantiles: tuple[float, ...]
+) -> list[str]:
     """The first rows of a forecast, a column a quantile.
 
     Args:
-        stamps: one a row.
+        timestamps: one a row.
         forecast: shape `(horizon, quantiles)`.
         quantiles: name the columns.
     """
     heads = ["median" if q == 0.5 else f"{100 * q:g} %" for q in quantiles]
     cells = [[f"{value:.5g}" for value in row] for row in forecast[:ROWS]]
     width = max(len(text) for row in [heads, *cells] for text in row)
-    labels = [f"{stamp:%Y-%m-%d %H:%M}" for stamp in stamps[:ROWS]]
+    labels = [f"{timestamp:%Y-%m-%d %H:%M}" for timestamp in timestamps[:ROWS]]
     lines = [
         f"{label:<16}  {'  '.join(f'{text:>{width}}' for text in row)}"
         for label, row in zip(["", *labels], [heads, *cells], strict=True)

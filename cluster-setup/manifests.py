@@ -2,8 +2,8 @@
 
 What code knows better is written anew first: the SeldonDeployment as the pipeline's step `deploy`
 renders it, what stands in its place without Seldon's operator, numbers of pods and their targets
-as `kalecast.capacity` has them, the door's configuration as `door.py` fills it in. Then `kubectl
-kustomize` makes of each overlay what `kubectl apply -k` would send.
+as `kalecast.capacity` has them, the gateway's configuration as `gateway.py` fills it in. Then
+`kubectl kustomize` makes of each overlay what `kubectl apply -k` would send.
 """
 
 import argparse
@@ -28,7 +28,7 @@ import yaml
 from capacity_sheet import sheet
 
 sys.path.append(str(Path(__file__).resolve().parent / "6-protection"))
-import door
+import gateway
 
 from kalecast.capacity import MODEL_SERVER, PAGE, Scaling, in_flight_query
 from kalecast.deployment import DeploymentSettings, render, service
@@ -161,7 +161,7 @@ def written() -> dict[Path, str]:
             _scaled_object(settings.service, forecaster, MODEL_SERVER, "kalecast_in_flight"),
             _scaled_object(page["name"], page, PAGE, "kalecast_page_in_flight"),
         ),
-        **_door_configuration(),
+        **_gateway_configuration(),
     }
 
 
@@ -187,10 +187,10 @@ _Readable.add_representer(
 )
 
 
-def _door_configuration() -> dict[Path, str]:
-    """The door's files: nginx's own and rules, and what keys and signing in change of them."""
-    here = door.Door(
-        folder="/run/door",
+def _gateway_configuration() -> dict[Path, str]:
+    """The gateway's files: nginx's own and rules, and what keys and signing in change of them."""
+    here = gateway.Gateway(
+        folder="/run/gateway",
         pages=("kalecast-page:7860",),
         names=(PUBLIC_NAME,),
         host="0.0.0.0",
@@ -204,20 +204,20 @@ def _door_configuration() -> dict[Path, str]:
         # As many as the cores that a pod is meant to have, not as those of its node.
         workers="2",
     )
-    plain = door.files(here)
+    plain = gateway.files(here)
     keyed = replace(here, keys=True)
     components = {"customers": keyed, "sign-in": replace(keyed, sign_in="kalecast-sign-in:4180")}
     rules = {name.removeprefix("rules/"): text for name, text in plain.items() if "/" in name}
     top = {name: text for name, text in plain.items() if "/" not in name}
     written = {
-        "base": [_config_map("kalecast-door", top), _config_map("kalecast-door-rules", rules)]
+        "base": [_config_map("kalecast-gateway", top), _config_map("kalecast-gateway-rules", rules)]
     }
     for name, changed in components.items():
-        files = {file: text for file, text in door.files(changed).items() if text != plain[file]}
-        written[f"components/{name}"] = [_config_map("kalecast-door", files)]
+        files = {file: text for file, text in gateway.files(changed).items() if text != plain[file]}
+        written[f"components/{name}"] = [_config_map("kalecast-gateway", files)]
     return {
         PROTECTION / folder / "configuration.yaml": _written_from(
-            "cluster-setup/6-protection/door/", maps
+            "cluster-setup/6-protection/gateway/", maps
         )
         for folder, maps in written.items()
     }

@@ -3,7 +3,7 @@
 import numpy as np
 
 from kalecast.asking import Address, AskError, Floats, ask_json
-from kalecast.bundle import BundleError, Contract
+from kalecast.contract import Contract, ContractError
 
 NOT_FOUND = 404
 
@@ -19,7 +19,7 @@ def page_contract(address: Address) -> Contract | None:
     except AskError as error:
         if error.status != NOT_FOUND:
             raise
-    except (BundleError, TypeError):  # JSON of another program
+    except (ContractError, TypeError):  # JSON of another program
         pass
     return None
 

@@ -25,8 +25,8 @@ from grpc_question import GrpcAddress, forecast_over_grpc
 from page_question import forecast_of_page, page_contract
 
 from kalecast.asking import Address, AskError, Floats, GoneError, forecast_over_http, read_contract
-from kalecast.bundle import Contract
 from kalecast.cluster_service import SERVICE, ClusterError
+from kalecast.contract import Contract
 from kalecast.lifetime import on_end
 from kalecast.port_forward import PortForward
 from kalecast.series import SeriesError, frequency_step, load_series, pick, tidy
@@ -100,8 +100,8 @@ def query(options: argparse.Namespace, contract: Contract, ways: dict[str, Ask])
 
 def _show(history: pd.DataFrame, forecast: Floats, contract: Contract) -> None:
     step = frequency_step(contract.frequency)
-    stamps = history["ds"].iloc[-1] + step * np.arange(1, len(forecast) + 1)
-    print("\n" + "\n".join(table(pd.DatetimeIndex(stamps), forecast, contract.quantiles)))
+    timestamps = history["ds"].iloc[-1] + step * np.arange(1, len(forecast) + 1)
+    print("\n" + "\n".join(table(pd.DatetimeIndex(timestamps), forecast, contract.quantiles)))
     if sys.stdout.isatty():
         newest = history["y"].tail(len(forecast)).to_numpy()
         line = sparkline(np.concatenate([newest, forecast[:, contract.median]]))

@@ -40,8 +40,8 @@ Handler = Callable[[Request], Awaitable[Response]]
 
 def answer(result: Forecast) -> dict[str, Any]:
     """A forecast as the routes answer it: column by column, quantiles by name."""
-    stamps = result.zoned_texts(1, result.horizon)
-    when = {"ds": stamps} if stamps else {}
+    timestamps = result.zoned_texts(1, result.horizon)
+    when = {"ds": timestamps} if timestamps else {}
     columns = (result.values.T.round(result.decimals) + 0.0).tolist()  # no zero has a sign
     quantiles = {
         f"{q:g}": column for q, column in zip(result.contract.quantiles, columns, strict=True)

@@ -63,8 +63,8 @@ def _axes(forecast: Forecast) -> tuple[Sequence[Any], Sequence[Any]]:
         len(forecast.window.values),
         int(np.clip(4 * forecast.horizon, SHORTEST_PAST, LONGEST_PAST)),
     )
-    ahead = forecast.stamp_texts(1, forecast.horizon, "minutes")
-    past = forecast.stamp_texts(1 - count, count, "minutes")
+    ahead = forecast.timestamp_texts(1, forecast.horizon, "minutes")
+    past = forecast.timestamp_texts(1 - count, count, "minutes")
     if ahead is None or past is None:
         _, each = _unit(forecast)
         return _counted(1, forecast.horizon + 1, each), _counted(1 - count, 1, each)

@@ -16,7 +16,7 @@ from seldon_protocol import Floats
 from settings import Settings
 from upstream import Replica, Upstream
 
-from kalecast.bundle import Contract
+from kalecast.contract import Contract
 
 CONTRACT_AGE = 60.0
 """Seconds after which the contract is asked for again, even if no answer named another one."""

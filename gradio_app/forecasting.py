@@ -12,7 +12,7 @@ from coalescing import Asker
 from forecast_client import ModelServer
 from history import History, Window, shown, window
 
-from kalecast.bundle import Contract
+from kalecast.contract import Contract
 from kalecast.series import SeriesError, frequency_step
 
 Floats = npt.NDArray[np.float64]
@@ -105,30 +105,30 @@ class Forecast:
     @cached_property
     def by_day(self) -> bool:
         """Whether its times are days: then none has an hour to tell."""
-        begin = self._stamp(0)
+        begin = self._timestamp(0)
         return begin is not None and not self.step % DAY and begin.time() == time()
 
-    def stamps(self, first: int, count: int) -> tuple[datetime, ...] | None:
-        """Stamps of `count` steps from `first`, in the clock of the history.
+    def timestamps(self, first: int, count: int) -> tuple[datetime, ...] | None:
+        """Timestamps of `count` steps from `first`, in the clock of the history.
 
         Step 0 is the newest of the history.
         """
-        begin = self._stamp(first)
-        return None if begin is None else _stamps(begin, self.step, count)
+        begin = self._timestamp(first)
+        return None if begin is None else _timestamps(begin, self.step, count)
 
-    def stamp_texts(self, first: int, count: int, until: str) -> tuple[str, ...] | None:
+    def timestamp_texts(self, first: int, count: int, until: str) -> tuple[str, ...] | None:
         """The same as texts: `2026-01-31 13:00` until the `minutes`, or until the `seconds`."""
-        begin = self._stamp(first)
-        return None if begin is None else _stamp_texts(begin, self.step, count, until)
+        begin = self._timestamp(first)
+        return None if begin is None else _timestamp_texts(begin, self.step, count, until)
 
     def zoned_texts(self, first: int, count: int) -> tuple[str, ...] | None:
         """The same until the seconds, each with the offset that came: `… 13:00:00+01:00`."""
-        begin, offset = self._stamp(first), self.history.utc_offset
+        begin, offset = self._timestamp(first), self.history.utc_offset
         if begin is not None and offset is not None:
             begin = begin.replace(tzinfo=timezone(timedelta(minutes=offset)))
-        return None if begin is None else _stamp_texts(begin, self.step, count, "seconds")
+        return None if begin is None else _timestamp_texts(begin, self.step, count, "seconds")
 
-    def _stamp(self, at: int) -> datetime | None:
+    def _timestamp(self, at: int) -> datetime | None:
         start, offset = self.history.start, self.history.utc_offset
         if start is None:
             return None
@@ -145,13 +145,13 @@ class Forecast:
 
 # Most histories end at the present hour, so most forecasts begin at the same one.
 @lru_cache(maxsize=256)
-def _stamps(begin: datetime, step: timedelta, count: int) -> tuple[datetime, ...]:
+def _timestamps(begin: datetime, step: timedelta, count: int) -> tuple[datetime, ...]:
     return tuple(begin + at * step for at in range(count))
 
 
 @lru_cache(maxsize=256)
-def _stamp_texts(begin: datetime, step: timedelta, count: int, until: str) -> tuple[str, ...]:
-    return tuple(stamp.isoformat(" ", until) for stamp in _stamps(begin, step, count))
+def _timestamp_texts(begin: datetime, step: timedelta, count: int, until: str) -> tuple[str, ...]:
+    return tuple(timestamp.isoformat(" ", until) for timestamp in _timestamps(begin, step, count))
 
 
 @lru_cache(maxsize=8)

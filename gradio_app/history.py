@@ -15,8 +15,8 @@ import numpy as np
 import numpy.typing as npt
 import orjson
 
-from kalecast.bundle import Contract
 from kalecast.columns import FIRST_YEAR, IN_THOUSANDS, LAST_YEAR, Numbers
+from kalecast.contract import Contract
 from kalecast.runtime import LARGEST_VALUE
 from kalecast.series import SeriesError
 from kalecast.steps import span_in_words, steps_in_words
@@ -41,7 +41,7 @@ class History:
 
     values: npt.NDArray[np.float64]
     start: datetime | None = None
-    """Stamp of the first value; None where the customer gave none."""
+    """Timestamp of the first value; None where the customer gave none."""
     name: str = NAMELESS
     title: str = ""
     """What the page calls it, where that is not its name."""
@@ -166,18 +166,18 @@ def parse_start(text: str) -> datetime | None:
     if not text:
         return None
     try:
-        stamp = datetime.fromisoformat(text)
+        timestamp = datetime.fromisoformat(text)
     except ValueError:
         raise SeriesError(
             "Expected the time of the first number such as 2026-01-31 13:00, received: "
             f"{shown(text)}."
         ) from None
-    if not FIRST_YEAR <= stamp.year <= LAST_YEAR:
+    if not FIRST_YEAR <= timestamp.year <= LAST_YEAR:
         raise SeriesError(
             f"Expected a year from {FIRST_YEAR} to {LAST_YEAR}, received: {shown(text)}."
         )
     # As spreadsheets write a full hour: 00:59:59.999.
-    return (stamp + timedelta(microseconds=500_000)).replace(microsecond=0)
+    return (timestamp + timedelta(microseconds=500_000)).replace(microsecond=0)
 
 
 def shown(value: object) -> str:

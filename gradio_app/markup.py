@@ -17,7 +17,7 @@ import words
 from forecasting import DAY, Forecast, step_of
 from words import Told
 
-from kalecast.bundle import Contract
+from kalecast.contract import Contract
 from kalecast.steps import span_in_words, step_name
 
 DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
@@ -55,10 +55,10 @@ def file_form(contract: Contract | None) -> str:
             f"The newest {span_in_words(contract.input_length, frequency)} count, "
             f"{span_in_words(contract.minimum_history, frequency)} are needed"
         )
-    stamp = "2026-01-31" if when == "date" else "2026-01-31 13:00"
+    timestamp = "2026-01-31" if when == "date" else "2026-01-31 13:00"
     return f"""<div class="kc-prose"><p>A CSV file with {rows} and these columns:</p>
 <table class="kc-plain"><tbody>
-<tr><th><code>ds</code></th><td>{when}, such as <code>{stamp}</code></td></tr>
+<tr><th><code>ds</code></th><td>{when}, such as <code>{timestamp}</code></td></tr>
 <tr><th><code>y</code></th><td>the number; empty where it is unknown</td></tr>
 <tr><th><code>unique_id</code></th><td>name of the series; may be left out if there is one
 </td></tr></tbody></table>
@@ -109,22 +109,22 @@ def table(forecast: Forecast, told: Told) -> str:
 def forecast_csv(forecast: Forecast) -> str:
     """The forecast as a CSV: `unique_id, ds, median, lower_80, upper_80, …`.
 
-    Without stamps the column `step` counts from now instead of `ds`. Days are written without a
+    Without timestamps the column `step` counts from now instead of `ds`. Days are written without a
     time, where they came without an offset from UTC.
     """
     bands = forecast.bands[::-1]
     sides = [f"{side}_{band.percent}" for band in bands for side in ("lower", "upper")]
     columns = [forecast.median, *(side for band in bands for side in (band.lower, band.upper))]
-    stamps = forecast.zoned_texts(1, forecast.horizon)
-    if stamps and forecast.by_day and forecast.history.utc_offset is None:
-        stamps = tuple(stamp[:10] for stamp in stamps)
-    when = stamps or range(1, forecast.horizon + 1)
+    timestamps = forecast.zoned_texts(1, forecast.horizon)
+    if timestamps and forecast.by_day and forecast.history.utc_offset is None:
+        timestamps = tuple(timestamp[:10] for timestamp in timestamps)
+    when = timestamps or range(1, forecast.horizon + 1)
     row = ",".join(["{}"] * 2 + [f"{{:.{forecast.decimals}f}}"] * len(columns)).format
     name = _csv_cell(forecast.history.name)
     if _is_near_zero(forecast):
         columns = [column.round(forecast.decimals) + 0.0 for column in columns]  # no -0.000000
     cells = zip(when, *(column.tolist() for column in columns), strict=True)
-    head = ",".join(["unique_id", "ds" if stamps else "step", "median", *sides])
+    head = ",".join(["unique_id", "ds" if timestamps else "step", "median", *sides])
     return "\n".join([head, *(row(name, *cell) for cell in cells), ""])
 
 
@@ -233,12 +233,14 @@ def example_csv(frequency: str, needed: int) -> str:
     rows = ["unique_id,ds,y"]
     for name, base, swing in (("office", 42.0, 30.0), ("bakery", 18.0, 12.0)):
         for at in range(count):
-            stamp = EXAMPLE_START + at * step
-            open_now = 8 <= stamp.hour < 18 if name == "office" else 3 <= stamp.hour < 12
-            quiet = 0.25 if stamp.weekday() >= SATURDAY else 1.0
+            timestamp = EXAMPLE_START + at * step
+            open_now = 8 <= timestamp.hour < 18 if name == "office" else 3 <= timestamp.hour < 12
+            quiet = 0.25 if timestamp.weekday() >= SATURDAY else 1.0
             value = base + (swing * quiet if open_now or by_day else 0.0) + (at * 7 % 11) / 10
             text = "" if (name, at) == ("bakery", count * 2 // 3) else f"{value:.1f}"
-            rows.append(f"{name},{stamp.isoformat(' ', 'minutes')[: 10 if by_day else 16]},{text}")
+            rows.append(
+                f"{name},{timestamp.isoformat(' ', 'minutes')[: 10 if by_day else 16]},{text}"
+            )
     return "\n".join(rows) + "\n"
 
 
@@ -254,10 +256,10 @@ def _download(forecast: Forecast) -> str:
 
 def _labels(forecast: Forecast) -> tuple[str, ...]:
     """The steps' names in the table, as HTML: a narrow screen leaves the month out."""
-    stamps = forecast.stamps(1, forecast.horizon)
-    if stamps is None:
+    timestamps = forecast.timestamps(1, forecast.horizon)
+    if timestamps is None:
         return _step_labels(forecast.horizon, forecast.contract.frequency)
-    return _stamp_labels(stamps, forecast.by_day)
+    return _timestamp_labels(timestamps, forecast.by_day)
 
 
 # Most forecasts begin at the same time, or at none.
@@ -267,13 +269,13 @@ def _step_labels(horizon: int, frequency: str) -> tuple[str, ...]:
 
 
 @lru_cache(maxsize=64)
-def _stamp_labels(stamps: tuple[datetime, ...], by_day: bool) -> tuple[str, ...]:
+def _timestamp_labels(timestamps: tuple[datetime, ...], by_day: bool) -> tuple[str, ...]:
     if by_day:
-        return tuple(f"{DAYS[s.weekday()]} {s.day} {MONTHS[s.month - 1]}" for s in stamps)
+        return tuple(f"{DAYS[s.weekday()]} {s.day} {MONTHS[s.month - 1]}" for s in timestamps)
     return tuple(
         f'{DAYS[s.weekday()]} {s.day}<span class="kc-month"> {MONTHS[s.month - 1]}</span>, '
         f"{s.hour:02}:{s.minute:02}"
-        for s in stamps
+        for s in timestamps
     )
 
 

@@ -32,7 +32,7 @@ from tables import is_table
 from upload_token import Keys, TooLarge
 from words import Told, capital, is_daily
 
-from kalecast.bundle import Contract
+from kalecast.contract import Contract
 from kalecast.series import SeriesError
 from kalecast.steps import step_name
 

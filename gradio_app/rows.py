@@ -26,17 +26,17 @@ LAST_NANOSECOND = 2**63 - 1
 
 @dataclass(frozen=True)
 class Rows:
-    """Rows of one series, in the order of their stamps."""
+    """Rows of one series, in the order of their timestamps."""
 
     name: str
     first: int
-    """The first stamp, in nanoseconds since 1970."""
+    """The first timestamp, in nanoseconds since 1970."""
     steps: int | str
     """Nanoseconds from each row to the next: one number if always the same, else a JSON list."""
     values: str
     """A JSON list, null where unknown. Text, so that only the series that is wanted is parsed."""
     utc_offset: int | None = None
-    """Minutes east of UTC of the newest stamp as the file had it; None where it had none."""
+    """Minutes east of UTC of the newest timestamp as the file had it; None where it had none."""
 
     def history(self, frequency: str) -> History:
         """The series on the grid of a model's frequency.
@@ -63,9 +63,9 @@ class Rows:
         )
         span = abs(self.first) + np.abs(steps.astype(np.float64)).sum()
         if len(steps) != count or span >= LAST_NANOSECOND:
-            raise SeriesError("Expected a stamp for each row.")
-        stamps = self.first + np.r_[0, np.cumsum(steps)]
-        ds = stamps.astype(np.int64).astype("datetime64[ns]")
+            raise SeriesError("Expected a timestamp for each row.")
+        timestamps = self.first + np.r_[0, np.cumsum(steps)]
+        ds = timestamps.astype(np.int64).astype("datetime64[ns]")
         return pd.DataFrame({"unique_id": self.name, "ds": ds, "y": values})
 
 
@@ -94,27 +94,27 @@ def newest_rows(table: pd.DataFrame, most: int) -> Iterator[Rows]:
         most: rows kept of each.
     """
     codes, names = pd.factorize(table["unique_id"])
-    stamps = table["ds"].to_numpy().astype("datetime64[ns]").astype(np.int64)
-    order = np.lexsort((stamps, codes))
+    timestamps = table["ds"].to_numpy().astype("datetime64[ns]").astype(np.int64)
+    order = np.lexsort((timestamps, codes))
     ends = np.flatnonzero(np.diff(codes[order])) + 1
     parts = zip(
         names,
-        np.split(stamps[order], ends),
+        np.split(timestamps[order], ends),
         np.split(table["y"].to_numpy()[order], ends),
         strict=True,
     )
     offsets = table.attrs.get("utc_offsets", {})
-    for name, stamps, values in parts:
-        yield _rows(str(name), stamps[-most:], values[-most:], offsets.get(name))
+    for name, timestamps, values in parts:
+        yield _rows(str(name), timestamps[-most:], values[-most:], offsets.get(name))
 
 
 def _rows(
-    name: str, stamps: np.ndarray[Any, Any], values: np.ndarray[Any, Any], offset: int | None
+    name: str, timestamps: np.ndarray[Any, Any], values: np.ndarray[Any, Any], offset: int | None
 ) -> Rows:
-    steps = np.diff(stamps)
+    steps = np.diff(timestamps)
     same = bool(steps.size and (steps == steps[0]).all())
     step = int(steps[0]) if same else _json(steps)
-    return Rows(name, int(stamps[0]), step, _json(values), offset)
+    return Rows(name, int(timestamps[0]), step, _json(values), offset)
 
 
 @lru_cache(maxsize=8)

@@ -9,7 +9,7 @@ import numpy.typing as npt
 import orjson
 from outcomes import ServiceDown
 
-from kalecast.bundle import BundleError, Contract
+from kalecast.contract import Contract, ContractError
 
 PREDICTIONS = "/api/v1.0/predictions"
 METADATA = "/metadata"
@@ -55,7 +55,7 @@ def read_contract(content: bytes) -> Contract:
         custom = _json(content)["custom"]
         held = custom.get("contract", custom)
         return Contract.from_json(held if isinstance(held, str) else json.dumps(held))
-    except (KeyError, TypeError, AttributeError, BundleError) as error:
+    except (KeyError, TypeError, AttributeError, ContractError) as error:
         raise ServiceDown(f"the metadata holds no contract: {error}") from error
 
 

@@ -16,7 +16,9 @@ MOST_ROWS = 1_000_000
 """Rows of a file: what a CSV of that size has with 20 bytes a row."""
 SPREADSHEETS = {".xlsx", ".xls", ".xlsm", ".ods", ".numbers"}
 COLUMNS = {"unique_id", "ds", "y"}
-STAMPED = re.compile(r"\"?(?:\d{4}[-/.]\d{1,2}[-/.]\d{1,2}|\d{1,2}[-/.]\d{1,2}[-/.]\d{4})(?!\d)")
+TIMESTAMPED = re.compile(
+    r"\"?(?:\d{4}[-/.]\d{1,2}[-/.]\d{1,2}|\d{1,2}[-/.]\d{1,2}[-/.]\d{4})(?!\d)"
+)
 """How a row begins that has a date first."""
 SEPARATOR = re.compile(r"[,;\t]")
 START_UNUSED = "The rows have timestamps of their own; the time of the first number is not used."
@@ -39,11 +41,11 @@ def read_table(content: bytes, name: str) -> pd.DataFrame:
 def is_table(text: str) -> bool:
     """Whether pasted text is rows with a header or a timestamp, and not bare numbers."""
     first = _first_line(text)
-    return _has_names(first) or bool(_separator_of_stamp(first))
+    return _has_names(first) or bool(_separator_of_timestamp(first))
 
 
 def pasted(text: str, start: str, frequency: str) -> History:
-    """A history from pasted text: bare numbers, or rows of a stamp and a number.
+    """A history from pasted text: bare numbers, or rows of a timestamp and a number.
 
     Raises:
         SeriesError: the text is neither.
@@ -51,7 +53,7 @@ def pasted(text: str, start: str, frequency: str) -> History:
     text = text.lstrip("\ufeff")
     first = _first_line(text)
     if not _has_names(first):
-        separator = _separator_of_stamp(first)
+        separator = _separator_of_timestamp(first)
         if not separator:
             return parse_history(text, start)
         text = f"ds{separator}y\n{text}"
@@ -80,7 +82,7 @@ def _has_names(line: str) -> bool:
     return not COLUMNS.isdisjoint(field.strip(' "') for field in SEPARATOR.split(lower))
 
 
-def _separator_of_stamp(line: str) -> str:
+def _separator_of_timestamp(line: str) -> str:
     """What follows the timestamp that a line begins with; empty where it begins with none."""
     separator = SEPARATOR.search(line)
-    return separator[0] if separator and STAMPED.match(line) else ""
+    return separator[0] if separator and TIMESTAMPED.match(line) else ""

@@ -19,8 +19,8 @@ GRADIOS = re.compile(
     r"""<meta\s+(?:property="og:|name="twitter:)[^>]*>|<link rel="manifest"[^>]*>"""
 )
 
-# The door knows it by its hash (cluster-setup/6-protection/door/headers.conf). In a function, so
-# that its names are its own.
+# The gateway knows it by its hash (cluster-setup/6-protection/gateway/headers.conf). In a
+# function, so that its names are its own.
 HEAD = f"<script>(() => {{\n{(HERE / 'page.js').read_text()}}})();</script>"
 
 SANS = ("system-ui", "-apple-system", "Segoe UI", "Roboto", "Helvetica", "Arial", "sans-serif")

@@ -8,7 +8,7 @@ from functools import lru_cache
 import numpy as np
 from forecasting import Band, Floats, Forecast
 
-from kalecast.bundle import Contract
+from kalecast.contract import Contract
 from kalecast.steps import UNITS, span_in_words, step_name, steps_in_words
 from kalecast.windows import SEASONS_A_CYCLE
 
@@ -57,8 +57,8 @@ def numbers(values: Floats, places: int | None) -> list[str]:
 def title(forecast: Forecast) -> str:
     """What is forecast, from when."""
     span = span_in_words(forecast.horizon, forecast.contract.frequency)
-    stamps = forecast.stamps(0, 1)
-    since = f" after {moment(stamps[0], forecast.by_day, year=True)}" if stamps else ""
+    timestamps = forecast.timestamps(0, 1)
+    since = f" after {moment(timestamps[0], forecast.by_day, year=True)}" if timestamps else ""
     return f"The next {span}{since}"
 
 
@@ -75,12 +75,11 @@ def reading(forecast: Forecast, told: Told) -> str:
     if float(np.ptp(forecast.median)) <= forecast.noise:
         return f"Level at about {told.median[0]} throughout.{_sure(forecast, told, 0)}"
     peak = int(forecast.median.argmax())
-    stamps = forecast.stamps(1, forecast.horizon)
-    if stamps:
-        year = stamps[peak].year != stamps[0].year
-        when = (
-            f"{'on' if forecast.by_day else 'around'} {moment(stamps[peak], forecast.by_day, year)}"
-        )
+    timestamps = forecast.timestamps(1, forecast.horizon)
+    if timestamps:
+        year = timestamps[peak].year != timestamps[0].year
+        word = "on" if forecast.by_day else "around"
+        when = f"{word} {moment(timestamps[peak], forecast.by_day, year)}"
     else:
         when = f"in {span_in_words(peak + 1, forecast.contract.frequency)}"
     return f"Peak: about {told.median[peak]} {when}.{_sure(forecast, told, peak)}"
@@ -178,10 +177,10 @@ def ahead(count: int, frequency: str) -> tuple[str, ...]:
     return tuple(span_in_words(at, frequency) for at in range(1, count + 1))
 
 
-def moment(stamp: datetime, by_day: bool, year: bool = False) -> str:
-    """A stamp as people say it: `Friday 2 January, 18:00`, without the time where days count."""
-    day = f"{stamp:%A} {stamp.day} {stamp:%B}{f' {stamp.year}' if year else ''}"
-    return day if by_day else f"{day}, {stamp:%H:%M}"
+def moment(timestamp: datetime, by_day: bool, year: bool = False) -> str:
+    """A timestamp as people say it: `Friday 2 January, 18:00`, a day without its time."""
+    day = f"{timestamp:%A} {timestamp.day} {timestamp:%B}{f' {timestamp.year}' if year else ''}"
+    return day if by_day else f"{day}, {timestamp:%H:%M}"
 
 
 def zone(utc_offset: int) -> str:
@@ -229,9 +228,9 @@ def _score(contract: Contract, key: str) -> float | None:
 
 
 def _day(text: object) -> str:
-    """The day of a stamp in ISO 8601; what is no stamp stays as it is."""
+    """The day of a timestamp in ISO 8601; what is no timestamp stays as it is."""
     try:
-        stamp = datetime.fromisoformat(str(text))
+        timestamp = datetime.fromisoformat(str(text))
     except ValueError:
         return str(text)[:40]
-    return f"{stamp.day} {stamp:%B %Y}"
+    return f"{timestamp.day} {timestamp:%B %Y}"

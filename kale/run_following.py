@@ -38,14 +38,14 @@ def follow(
 
 
 def seconds_of(thing: Any, begin: str, end: str) -> float | None:
-    """How long a run or step took, by the names of its stamps; None where KFP has not said.
+    """How long a run or step took, by the names of its timestamps; None where KFP has not said.
 
-    KFP writes a stamp that it does not have as the year 1 or 1970.
+    KFP writes a timestamp that it does not have as the year 1 or 1970.
     """
-    stamps = [getattr(thing, name) for name in (begin, end)]
-    if any(stamp is None or stamp.year < 2000 for stamp in stamps):
+    timestamps = [getattr(thing, name) for name in (begin, end)]
+    if any(timestamp is None or timestamp.year < 2000 for timestamp in timestamps):
         return None
-    return float((stamps[1] - stamps[0]).total_seconds())
+    return float((timestamps[1] - timestamps[0]).total_seconds())
 
 
 def reason_of(run: Any) -> str:

@@ -30,7 +30,7 @@ def figures(
         "answer_reached": protection["crs_exploits"] + protection["payload_exploits"],
         "answer_payloads": f"{protection['payload_requests']:,}",
         "answer_payloads_passed": f"{protection['payload_passed']:,}",
-        "answer_lawful": f"{protection['lawful']:,}",
+        "answer_benign": f"{protection['benign']:,}",
         "answer_false": protection["false_positives"],
         "answer_dos_attacks": protection["dos_attacks"],
         "answer_dos_above": len(protection["dos_above_three"]) or "none",
@@ -83,7 +83,7 @@ def tasks_table(found: dict[str, Any]) -> pd.DataFrame:
             "–",
             "{ref}`Protection <chap-protection>` after F5's webinar {cite}`nginxwebinar`",
             f"Of {f['attacks']} attacks {f['passed']} passed, of {f['payloads']} payloads "
-            f"{f['payloads_passed']}; {f['reached']} reached anything. Of {f['lawful']} lawful "
+            f"{f['payloads_passed']}; {f['reached']} reached anything. Of {f['benign']} benign "
             f"requests {f['false']} were refused",
         ),
     ]

@@ -153,11 +153,13 @@ def _chain(axes: Axes, steps: Sequence[str], inside: Box) -> None:
 
 
 def _service(axes: Axes) -> Box:
-    """Customers, door, page, model server and what looks after them; returns the model server."""
+    """Customers, gateway, page, model server and what watches them; returns the model server."""
     draw_frame(axes, Box(3.68, 1.0, 4.24, 1.97), "the service, on Kubernetes")
     row = 1.32
     customers = draw_box(axes, Box(0.6, row, 1.0, 0.6), "Customers", "50,000;\n5,000 at once")
-    door = draw_box(axes, Box(2.22, row, 1.1, 0.6), "Door", "nginx with\nModSecurity", "service")
+    gateway = draw_box(
+        axes, Box(2.22, row, 1.1, 0.6), "Gateway", "nginx with\nModSecurity", "service"
+    )
     page = draw_box(axes, Box(3.63, row, 1.0, 0.6), "Page", "Gradio,\nHTTP API", "service")
     server = draw_box(
         axes,
@@ -166,8 +168,8 @@ def _service(axes: Axes) -> Box:
         "Seldon protocol,\nOpen Inference",
         "service",
     )
-    draw_arrow(axes, customers.side("right"), door.side("left"), "TLS", (-0.06, 0.11))
-    draw_arrow(axes, door.side("right"), page.side("left"))
+    draw_arrow(axes, customers.side("right"), gateway.side("left"), "TLS", (-0.06, 0.11))
+    draw_arrow(axes, gateway.side("right"), page.side("left"))
     draw_arrow(axes, page.side("right"), server.side("left"))
     replicas = 0.87
     axes.plot([3.13, 3.13, 5.65, 5.65], [0.95, replicas, replicas, 0.95], color=GREY, linewidth=0.8)

@@ -154,16 +154,16 @@ def _memory(path: Path) -> float:
 
 
 def protection() -> list[Part]:
-    """The least pods of step 6, from its manifests: door and ingress controller."""
-    manifests = list(yaml.safe_load_all((PROTECTION / "base/door.yaml").read_text()))
+    """The least pods of step 6, from its manifests: gateway and ingress controller."""
+    manifests = list(yaml.safe_load_all((PROTECTION / "base/gateway.yaml").read_text()))
     deployment = next(one for one in manifests if one["kind"] == "Deployment")
     scaler = next(one for one in manifests if one["kind"] == "HorizontalPodAutoscaler")
     containers = deployment["spec"]["template"]["spec"]["containers"]
-    door = _requested("door", [one["resources"]["requests"] for one in containers])
+    gateway = _requested("gateway", [one["resources"]["requests"] for one in containers])
     chart = yaml.safe_load((PROTECTION / "ingress/values.yaml").read_text())["controller"]
     controller = _requested("ingress controller", [chart["resources"]["requests"]])
     return [
-        door.times(scaler["spec"]["minReplicas"]),
+        gateway.times(scaler["spec"]["minReplicas"]),
         controller.times(chart["autoscaling"]["minReplicas"]),
     ]
 

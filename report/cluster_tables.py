@@ -138,7 +138,7 @@ FAILURES = (
         "`approve-certificates.sh`; `check.sh` and `KalecastAutoscalerBlind` tell",
     ),
     (
-        "the door's certificate ends",
+        "the gateway's certificate ends",
         "browsers refuse the page",
         "cert-manager renews 30 days before",
         "`KalecastCertificateEnds` warns at 21 days, wakes somebody at three",

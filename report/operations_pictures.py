@@ -189,8 +189,8 @@ def open_table(throughput: float) -> pd.DataFrame:
             "{ref}`chap-serving`",
         ),
         (
-            "Through the door 5,000 at once were not answered within 2 s, and the plan for a "
-            "cluster leaves the door out; some floods make other customers wait",
+            "Through the gateway 5,000 at once were not answered within 2 s, and the plan for a "
+            "cluster leaves the gateway out; some floods make other customers wait",
             "{ref}`chap-protection`",
         ),
         (

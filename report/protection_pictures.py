@@ -1,4 +1,4 @@
-"""What the door was attacked with, what came of it, and the threat model in numbers."""
+"""What the gateway was attacked with, what came of it, and the threat model in numbers."""
 
 import ast
 import re
@@ -19,7 +19,7 @@ MODEL = ROOT / "report" / "threat-model.md"
 ATTACKERS = ROOT / "benchmarks" / "attackers.py"
 
 CAPACITY = "five_hundred_customers"
-"""No attack, and not held against the door."""
+"""No attack, and not held against the gateway."""
 
 
 class Threat(NamedTuple):
@@ -82,7 +82,7 @@ def remaining_table() -> pd.DataFrame:
 
 
 def attacks_table(p: Result) -> pd.DataFrame:
-    """Attacks of others, and lawful requests: how many, and what came of them."""
+    """Attacks of others, and benign requests: how many, and what came of them."""
     rows = [
         (
             "Core Rule Set's regression cases",
@@ -90,7 +90,7 @@ def attacks_table(p: Result) -> pd.DataFrame:
             f"{p['crs_as_expected']:,} as expected ({percent(p['crs_share'])})",
         ),
         (
-            "of these, attacks on the shipped door",
+            "of these, attacks on the shipped gateway",
             p["crs_attacks"],
             f"{p['crs_attacks_refused']:,} refused, {p['crs_attacks_passed']:,} passed, "
             f"{p['crs_exploits']:,} reached anything",
@@ -102,10 +102,10 @@ def attacks_table(p: Result) -> pd.DataFrame:
             f"{p['payload_exploits']:,} reached anything",
         ),
         (
-            "lawful requests",
-            p["lawful"],
+            "benign requests",
+            p["benign"],
             f"{p['false_positives']:,} refused wrongly, "
-            f"{p['lawful_answered_otherwise']:,} answered otherwise",
+            f"{p['benign_answered_otherwise']:,} answered otherwise",
         ),
     ]
     return pd.DataFrame(
@@ -147,14 +147,14 @@ def walls(p: Result) -> Figure:
 
 
 def cost_table(p: Result) -> pd.DataFrame:
-    """Forecasts a second without the door and with it."""
+    """Forecasts a second without the gateway and with it."""
     bare, through = p["forecasts_per_second_unprotected"], p["forecasts_per_second"]
     with_signatures = round(p["throughput_ratio_with_signatures"] * bare)
     rows = [
         ("the app alone", bare, 1.0),
-        ("through the door", through, p["throughput_ratio"]),
+        ("through the gateway", through, p["throughput_ratio"]),
         (
-            "through the door, signatures too",
+            "through the gateway, signatures too",
             with_signatures,
             p["throughput_ratio_with_signatures"],
         ),
@@ -176,17 +176,17 @@ def words_of_attacks() -> dict[str, str]:
 
 
 def floods_table(p: Result) -> pd.DataFrame:
-    """A row an attack: what it does, and what lawful clients noticed."""
+    """A row an attack: what it does, and what benign clients noticed."""
     words = words_of_attacks()
     return pd.DataFrame(
         {
             "Attack": f"{_name(seen)}: {words.get(seen['name'], '')[:1].lower()}"
             f"{words.get(seen['name'], '')[1:]}",
-            "Lawful errors": f"{sum(seen['errors'].values()):,} of {seen['asked']:,}",
+            "Benign errors": f"{sum(seen['errors'].values()):,} of {seen['asked']:,}",
             "p99 quiet, ms": f"{seen['quiet_p99']:,.1f}",
             "p99 attacked, ms": f"{seen['p99']:,.1f}",
             "Ratio": f"{seen['ratio']:.1f}",
-            "Door, cores": f"{seen['door_cores']:.2f}",
+            "Gateway, cores": f"{seen['gateway_cores']:.2f}",
             "As before after 5 s": "yes" if seen["settled"] else "no",
         }
         for seen in p["dos"]
@@ -194,7 +194,7 @@ def floods_table(p: Result) -> pd.DataFrame:
 
 
 def floods(p: Result) -> Figure:
-    """The slowest hundredth of lawful forecasts, in quiet and under each attack."""
+    """The slowest hundredth of benign forecasts, in quiet and under each attack."""
     found = sorted(p["dos"], key=lambda seen: float(seen["ratio"]))
     figure, axes = plt.subplots(figsize=(TEXT_WIDTH, 0.29 * len(found) + 0.8))
     plt.close(figure)
@@ -218,7 +218,7 @@ def floods(p: Result) -> Figure:
     axes.set_xscale("log")
     for formatted in (axes.xaxis.set_major_formatter, axes.xaxis.set_minor_formatter):
         formatted(lambda value, _: f"{value:g}")
-    axes.set_xlabel("p99 of lawful forecasts in ms: quiet (open), attacked (filled)")
+    axes.set_xlabel("p99 of benign forecasts in ms: quiet (open), attacked (filled)")
     axes.grid(axis="x", color="#d9d9d9")
     axes.tick_params(axis="y", length=0)
     axes.spines["left"].set_color(GREY)
@@ -230,9 +230,9 @@ def _name(seen: dict[str, Any]) -> str:
 
 
 def load_table(plain: Result, protected: Result) -> pd.DataFrame:
-    """The rounds of thousands at once, without the door and through it: the worst of each."""
+    """The rounds of thousands at once, without the gateway and through it: the worst of each."""
     rows = []
-    for way, measured in (("without the door", plain), ("through the door", protected)):
+    for way, measured in (("without the gateway", plain), ("through the gateway", protected)):
         for name, key in (("forecasts", "rounds"), ("the page, as a browser asks", "page_rounds")):
             rounds = measured[key]
             if not rounds:
@@ -273,13 +273,13 @@ WEBINAR = (
     ),
     (
         "Threat campaigns",
-        "None: nobody tells the door which attacks are under way elsewhere",
+        "None: nobody tells the gateway which attacks are under way elsewhere",
         "Yes: `waf`",
     ),
     (
         "HTTP compliance, methods, sizes",
-        "The door reads a request whole, knows a dozen addresses with method and query, and bounds "
-        "each size",
+        "The gateway reads a request whole, knows a dozen addresses with method and query, and "
+        "bounds each size",
         "No",
     ),
     (
@@ -305,7 +305,7 @@ WEBINAR = (
     ),
     (
         "Floods: a baseline that is learnt, signatures made of it",
-        "Fixed limits an address and a key, at the edge before TLS and in the door, held by tests",
+        "Fixed limits an address and a key, at the edge before TLS and in the gateway, tested",
         "Yes: `dos`",
     ),
     (

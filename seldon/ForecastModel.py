@@ -19,7 +19,7 @@ from seldon_core.proto.prediction_pb2 import SeldonMessage
 from seldon_core.utils import construct_response, construct_response_json
 from wrapper_refusals import Refused, error_replies, not_offered
 
-from kalecast.bundle import Contract, open_session, read_contract
+from kalecast.contract import Contract, open_session, read_contract
 from kalecast.runtime import Forecaster, HistoryError
 from kalecast.store import fetch
 
@@ -44,7 +44,7 @@ class ForecastModel:
 
         Raises:
             StoreError: there is no file.
-            BundleError: the file is no model file.
+            ContractError: the file is no model file.
         """
         self._file = fetch(model_uri or os.environ.get(MODEL_URI_VARIABLE, ""))
         self.contract: Contract = read_contract(open_session(self._file))

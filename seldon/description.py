@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from kalecast.bundle import INPUT_NAME, OUTPUT_NAME, Contract
+from kalecast.contract import INPUT_NAME, OUTPUT_NAME, Contract
 
 PLATFORM = "onnx_onnxv1"
 """ONNX, as the Open Inference Protocol names it."""

@@ -31,7 +31,7 @@ import numpy.typing as npt
 from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.utils import floatToGoString
 
-from kalecast.bundle import Contract
+from kalecast.contract import Contract
 from kalecast.runtime import Windows
 
 MOST = 16

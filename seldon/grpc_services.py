@@ -23,7 +23,7 @@ from refusals import Failed, Refusal, only_forecasts
 from service import Service
 from serving import ServedModel
 
-from kalecast.bundle import OUTPUT_NAME
+from kalecast.contract import OUTPUT_NAME
 from kalecast.runtime import HistoryError, Windows
 
 logger = logging.getLogger(__name__)

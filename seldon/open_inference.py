@@ -14,7 +14,7 @@ from refusals import Refusal
 from serving import ServedModel
 
 from kalecast import __version__
-from kalecast.bundle import INPUT_NAME, OUTPUT_NAME, Contract
+from kalecast.contract import INPUT_NAME, OUTPUT_NAME, Contract
 from kalecast.runtime import Windows
 
 ABOUT = {"name": "kalecast", "version": __version__, "extensions": []}

@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from service import Service
     from serving import Serving
 
-    from kalecast.bundle import Contract
+    from kalecast.contract import Contract
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -94,12 +94,12 @@ def _bind(configuration: Configuration, name: str, port: int) -> socket.socket:
 def _open(uri: str) -> "Serving":
     from serving import Serving
 
-    from kalecast.bundle import BundleError
+    from kalecast.contract import ContractError
     from kalecast.store import StoreError
 
     try:
         return Serving.open(uri)
-    except BundleError as error:
+    except ContractError as error:
         raise ConfigurationError(_one_line(f"'{uri}': {error}")) from None
     except StoreError as error:
         raise ConfigurationError(_one_line(str(error))) from None

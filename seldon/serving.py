@@ -12,7 +12,7 @@ import description
 import numpy as np
 from trial import try_out
 
-from kalecast.bundle import BundleError, Contract, bound_graphs, verify_content
+from kalecast.contract import Contract, ContractError, bound_graphs, verify_content
 from kalecast.runtime import Forecaster, Windows
 from kalecast.store import StoreError, fetch, state
 
@@ -59,7 +59,7 @@ def open_model(uri: str) -> ServedModel:
 
     Raises:
         StoreError: there is no such file.
-        BundleError: it is no model file, or does not forecast.
+        ContractError: it is no model file, or does not forecast.
     """
     return open_content(fetch(uri))
 
@@ -68,7 +68,7 @@ def open_content(model_file: bytes, windows: int = 16) -> ServedModel:
     """Open the bytes of a model file, and forecast from so many made-up windows.
 
     Raises:
-        BundleError: they are no model file, or it does not forecast.
+        ContractError: they are no model file, or it does not forecast.
     """
     bound_graphs(GRAPH_MEMORY)
     model = ServedModel(Forecaster(model_file))
@@ -82,9 +82,9 @@ def _try(model: ServedModel, windows: Windows, named: str) -> None:
     try:
         tried = model.forecast_windows(windows)
     except Exception as error:  # ONNX Runtime's errors share no narrower public class
-        raise BundleError(f"Expected a model that forecasts, received: {error}") from error
+        raise ContractError(f"Expected a model that forecasts, received: {error}") from error
     if not np.isfinite(tried).all():
-        raise BundleError(f"Expected finite forecasts of {named}, received others.")
+        raise ContractError(f"Expected finite forecasts of {named}, received others.")
 
 
 def _made_up(count: int, length: int) -> Windows:
@@ -128,7 +128,7 @@ class Serving:
         """Serve what is at a model URI.
 
         Raises:
-            StoreError, BundleError: as for `open_model`.
+            StoreError, ContractError: as for `open_model`.
         """
         seen = state(uri)
         return cls(uri, open_model(uri), seen)
@@ -155,7 +155,7 @@ class Serving:
                 self._tell(False)
                 return False
             except Exception as error:
-                is_known = isinstance(error, BundleError)
+                is_known = isinstance(error, ContractError)
                 text = "Going on with %s: %s"
                 logger.error(text, self.model.contract.version, error, exc_info=not is_known)
                 self._seen = seen

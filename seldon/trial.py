@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 
 from kalecast import lifetime
-from kalecast.bundle import BundleError
+from kalecast.contract import ContractError
 
 MEMORY = 320 * 2**20
 """Bytes. A model of 2 MiB takes 130; the server's pod has 512, of which the server uses 100."""
@@ -29,7 +29,7 @@ def try_out(model_file: bytes, memory: int = MEMORY, seconds: float = SECONDS) -
     """Open a model file and forecast once, in a process of its own.
 
     Raises:
-        BundleError: it is no model file, does not forecast, or takes too much memory or time.
+        ContractError: it is no model file, does not forecast, or takes too much memory or time.
     """
     environment = {k: v for k, v in os.environ.items() if not k.startswith(SECRET_PREFIXES)}
     try:
@@ -43,11 +43,11 @@ def try_out(model_file: bytes, memory: int = MEMORY, seconds: float = SECONDS) -
             check=False,
         )
     except subprocess.TimeoutExpired:
-        raise BundleError(
+        raise ContractError(
             f"Expected a model that forecasts once within {seconds:g} s, received none in time."
         ) from None
     if tried.returncode:
-        raise BundleError(tried.stdout.decode(errors="replace").strip() or _died(memory))
+        raise ContractError(tried.stdout.decode(errors="replace").strip() or _died(memory))
 
 
 def _died(memory: int) -> str:
@@ -71,7 +71,7 @@ def main() -> int:
 
     try:
         open_content(sys.stdin.buffer.read(), WINDOWS)
-    except (BundleError, MemoryError) as error:
+    except (ContractError, MemoryError) as error:
         print(" ".join(str(error).split()) or "Not enough memory.")
         return 1
     return 0

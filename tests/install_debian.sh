@@ -19,7 +19,7 @@ requirements/debian.sh "all tests" "${packages[@]}"
 prometheus=.venv/prometheus
 unpacked=()
 command -v promtool >/dev/null || [ -x "$prometheus/usr/bin/promtool" ] || unpacked+=(prometheus)
-# Payload lists, sent at the door by tests; nothing of these tools runs here.
+# Payload lists, sent at the gateway by tests; nothing of these tools runs here.
 lists=.venv/attack-lists
 for package in wfuzz wapiti sqlmap; do
     [ -d "$lists/usr/share/doc/$package" ] || unpacked+=("$package")

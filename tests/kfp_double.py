@@ -1,7 +1,7 @@
 """Kubeflow Pipelines' API over HTTP as it answers with several users: objects, runs on a script.
 
-Runs and tasks have the fields that KFP 2.17's `api_converter.go` fills in, its stamps of the years
-1 and 1970 and its nodes for drivers and executors included.
+Runs and tasks have the fields that KFP 2.17's `api_converter.go` fills in, its timestamps of the
+years 1 and 1970 and its nodes for drivers and executors included.
 """
 
 import json
@@ -240,8 +240,8 @@ class _Handler(BaseHTTPRequestHandler):
             **history,
             "run_id": run_id,
             "state": state,
-            "created_at": _stamp(0),
-            "finished_at": _stamp(90) if is_over else "1970-01-01T00:00:00Z",
+            "created_at": _timestamp(0),
+            "finished_at": _timestamp(90) if is_over else "1970-01-01T00:00:00Z",
             "run_details": {"task_details": list(_tasks(steps))},
         }
 
@@ -259,11 +259,11 @@ def _task(name: str, state: str, start: int, children: list[str]) -> dict[str, A
     return {
         "display_name": name,
         "state": state,
-        "start_time": _stamp(start),
-        "end_time": NOT_YET if state == "RUNNING" else _stamp(start + 12),
+        "start_time": _timestamp(start),
+        "end_time": NOT_YET if state == "RUNNING" else _timestamp(start + 12),
         "child_tasks": [{"pod_name": child} for child in children],
     }
 
 
-def _stamp(seconds: int) -> str:
+def _timestamp(seconds: int) -> str:
     return (BEGIN + timedelta(seconds=seconds)).isoformat().replace("+00:00", "Z")

@@ -120,7 +120,7 @@ def write_samples(path: Path) -> Path:
         for hour in range(240):
             if name == "library" and hour in (234, 235):
                 continue
-            rows.append(f"{name},{stamp(hour)},{value(hour, base)}")
+            rows.append(f"{name},{timestamp(hour)},{value(hour, base)}")
     path.write_text("\n".join(rows) + "\n")
     return path
 
@@ -130,8 +130,8 @@ def value(hour: int, base: float) -> float:
     return round(base * (1 + 0.4 * math.cos((hour % 24 - 18) / 24 * 2 * math.pi)), 1)
 
 
-def stamp(hour: int) -> str:
-    """The stamp of an hour counted from 1 January 2026."""
+def timestamp(hour: int) -> str:
+    """The timestamp of an hour counted from 1 January 2026."""
     return f"2026-01-{1 + hour // 24:02d} {hour % 24:02d}:00"
 
 

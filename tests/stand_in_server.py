@@ -16,7 +16,7 @@ from typing import Any
 
 from model_files import contract, seasonal_naive_bytes
 
-from kalecast.bundle import Contract
+from kalecast.contract import Contract
 from kalecast.runtime import Forecaster, HistoryError
 
 

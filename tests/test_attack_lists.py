@@ -8,7 +8,7 @@ import pytest
 
 sys.path.append(str(Path(__file__).parent.parent / "benchmarks"))
 from attack_lists import findings
-from door_answers import BY_LIMITS, BY_LIST, BY_SIGNATURES, HUNG_UP, PASSED, verdict
+from gateway_answers import BY_LIMITS, BY_LIST, BY_SIGNATURES, HUNG_UP, PASSED, verdict
 from payload_lists import SQLMAP, WAPITI, WFUZZ, Payload, payloads
 from raw_requests import LOST, Reply
 
@@ -52,7 +52,7 @@ def test_what_attacks_reach_is_found(reply: Reply, seconds: float, told: str) ->
         (Reply(200, "text/html", b"<p>a page</p>"), PASSED),
     ],
 )
-def test_the_doors_answers_are_told_from_the_apps(reply: Reply, word: str) -> None:
+def test_the_gateways_answers_are_told_from_the_apps(reply: Reply, word: str) -> None:
     assert verdict(reply) == word
 
 

@@ -30,7 +30,7 @@ MANY = "100000"
 
 
 @dataclass(frozen=True)
-class Door:
+class Gateway:
     """A page that asks who is calling."""
 
     page: Page
@@ -42,8 +42,8 @@ class Door:
 
 
 @pytest.fixture(scope="module")
-def door(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Door]:
-    folder = tmp_path_factory.mktemp("door")
+def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
+    folder = tmp_path_factory.mktemp("gateway")
     written, secret = folder / "customers.json", folder / "secret"
     secret.mkdir()
     keys = {
@@ -69,7 +69,7 @@ def door(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Door]:
             KALECAST_METRICS_PORT=str(port),
         ) as page,
     ):
-        yield Door(page, secret, keys, f"http://127.0.0.1:{port}/metrics")
+        yield Gateway(page, secret, keys, f"http://127.0.0.1:{port}/metrics")
 
 
 def new(*arguments: str, file: Path) -> str:
@@ -106,28 +106,28 @@ def show(page: Page, person: str | None, controls: tuple[Any, ...] = PASTED) -> 
     )
 
 
-def test_programs_need_a_key(door: Door) -> None:
-    for reply in (ask(door.page), requests.get(door.page.url + "/api/model", timeout=10)):
+def test_programs_need_a_key(gateway: Gateway) -> None:
+    for reply in (ask(gateway.page), requests.get(gateway.page.url + "/api/model", timeout=10)):
         assert reply.status_code == 401
         assert reply.headers["WWW-Authenticate"] == "Bearer"
         assert "Authorization: Bearer kalecast_" in reply.json()["detail"]
 
 
-def test_each_of_a_customers_keys_holds(door: Door) -> None:
+def test_each_of_a_customers_keys_holds(gateway: Gateway) -> None:
     for name in ("first", "second", "other"):
-        reply = ask(door.page, f"Bearer {door.keys[name]}")
+        reply = ask(gateway.page, f"Bearer {gateway.keys[name]}")
         assert len(reply.json()["forecast"]["0.5"]) == 24
-        headers = {"Authorization": f"bearer {door.keys[name]}"}
-        assert requests.get(door.page.url + "/api/model", headers=headers, timeout=10).ok
+        headers = {"Authorization": f"bearer {gateway.keys[name]}"}
+        assert requests.get(gateway.page.url + "/api/model", headers=headers, timeout=10).ok
 
 
-def test_an_ended_key_is_told_so(door: Door) -> None:
-    reply = ask(door.page, f"Bearer {door.keys['ended']}")
+def test_an_ended_key_is_told_so(gateway: Gateway) -> None:
+    reply = ask(gateway.page, f"Bearer {gateway.keys['ended']}")
     assert (reply.status_code, reply.json()["detail"][:18]) == (401, "This key has ended")
 
 
-def test_what_is_no_key_is_refused(door: Door) -> None:
-    key = door.keys["first"]
+def test_what_is_no_key_is_refused(gateway: Gateway) -> None:
+    key = gateway.keys["first"]
     prefix, identity, secret = key.split("_", 2)
     wrong = [
         f"Basic {key}",
@@ -138,28 +138,28 @@ def test_what_is_no_key_is_refused(door: Door) -> None:
         f"Bearer {key[:-1]}",
         f"Bearer {key.upper()}",
         f"Bearer {prefix}_{identity}_{secret[::-1]}",
-        f"Bearer {prefix}_{door.keys['other'].split('_')[1]}_{secret}",
+        f"Bearer {prefix}_{gateway.keys['other'].split('_')[1]}_{secret}",
         f"Bearer {prefix}_0000000000_{secret}",
         f"Bearer {prefix}__{secret}",
         "Bearer " + "a" * 5000,
     ]
-    assert {ask(door.page, text).status_code for text in wrong} == {401}
+    assert {ask(gateway.page, text).status_code for text in wrong} == {401}
 
 
-def test_an_unknown_key_is_refused_as_a_wrong_one_is(door: Door) -> None:
-    prefix, identity, secret = door.keys["first"].split("_", 2)
-    wrong = ask(door.page, f"Bearer {prefix}_{identity}_{secret[::-1]}")
-    unknown = ask(door.page, f"Bearer {prefix}_0000000000_{secret}")
+def test_an_unknown_key_is_refused_as_a_wrong_one_is(gateway: Gateway) -> None:
+    prefix, identity, secret = gateway.keys["first"].split("_", 2)
+    wrong = ask(gateway.page, f"Bearer {prefix}_{identity}_{secret[::-1]}")
+    unknown = ask(gateway.page, f"Bearer {prefix}_0000000000_{secret}")
     assert wrong.text == unknown.text
     assert wrong.headers["WWW-Authenticate"] == 'Bearer error="invalid_token"'
     assert unknown.headers["WWW-Authenticate"] == wrong.headers["WWW-Authenticate"]
 
 
 @pytest.mark.parametrize("header", ["Authorization", SIGNED_IN])
-def test_who_is_named_twice_is_nobody(door: Door, header: str) -> None:
-    key = f"Bearer {door.keys['first']}"
+def test_who_is_named_twice_is_nobody(gateway: Gateway, header: str) -> None:
+    key = f"Bearer {gateway.keys['first']}"
     names = (key, key) if header == "Authorization" else ("jo", "ann")
-    connection = HTTPConnection(door.page.url.removeprefix("http://"), timeout=10)
+    connection = HTTPConnection(gateway.page.url.removeprefix("http://"), timeout=10)
     connection.putrequest("GET", "/api/model" if header == "Authorization" else "/config")
     for name in names:
         connection.putheader(header, name)
@@ -168,23 +168,25 @@ def test_who_is_named_twice_is_nobody(door: Door, header: str) -> None:
     connection.close()
 
 
-def test_probes_and_the_example_are_open(door: Door) -> None:
+def test_probes_and_the_example_are_open(gateway: Gateway) -> None:
     for path in ("/health", "/ready", "/api/example.csv"):
-        assert requests.get(door.page.url + path, timeout=10).ok
+        assert requests.get(gateway.page.url + path, timeout=10).ok
 
 
-def test_a_quota_ends_with_when_to_ask_again(door: Door) -> None:
-    key = f"Bearer {door.keys['small']}"
-    assert [ask(door.page, key).status_code for _ in range(3)] == [200, 200, 429]
-    reply = ask(door.page, key)
+def test_a_quota_ends_with_when_to_ask_again(gateway: Gateway) -> None:
+    key = f"Bearer {gateway.keys['small']}"
+    assert [ask(gateway.page, key).status_code for _ in range(3)] == [200, 200, 429]
+    reply = ask(gateway.page, key)
     assert "You have 1 forecast a minute" in reply.json()["detail"]
     assert 1 <= int(reply.headers["Retry-After"]) <= 60
-    assert requests.get(door.page.url + "/api/model", headers={"Authorization": key}, timeout=10).ok
-    assert ask(door.page, f"Bearer {door.keys['first']}").ok
+    assert requests.get(
+        gateway.page.url + "/api/model", headers={"Authorization": key}, timeout=10
+    ).ok
+    assert ask(gateway.page, f"Bearer {gateway.keys['first']}").ok
 
 
-def test_the_page_needs_somebody_signed_in(door: Door) -> None:
-    url = door.page.url
+def test_the_page_needs_somebody_signed_in(gateway: Gateway) -> None:
+    url = gateway.page.url
     for path in ("/", "/config"):
         reply = requests.get(url + path, timeout=10)
         assert (reply.status_code, reply.text[:21]) == (401, "You are not signed in")
@@ -195,25 +197,25 @@ def test_the_page_needs_somebody_signed_in(door: Door) -> None:
         assert requests.get(url, headers={SIGNED_IN: name}, timeout=10).status_code == 401
 
 
-def test_a_key_does_not_open_the_page_nor_a_name_the_routes(door: Door) -> None:
-    headers = {"Authorization": f"Bearer {door.keys['first']}"}
-    assert requests.get(door.page.url, headers=headers, timeout=10).status_code == 401
-    url = door.page.url + "/api/forecast"
+def test_a_key_does_not_open_the_page_nor_a_name_the_routes(gateway: Gateway) -> None:
+    headers = {"Authorization": f"Bearer {gateway.keys['first']}"}
+    assert requests.get(gateway.page.url, headers=headers, timeout=10).status_code == 401
+    url = gateway.page.url + "/api/forecast"
     reply = requests.post(url, json={"history": WEEK}, headers={SIGNED_IN: "jo"}, timeout=10)
     assert reply.status_code == 401
 
 
-def test_gradios_own_files_are_open(door: Door) -> None:
-    document = requests.get(door.page.url, headers={SIGNED_IN: "jo"}, timeout=10).text
+def test_gradios_own_files_are_open(gateway: Gateway) -> None:
+    document = requests.get(gateway.page.url, headers={SIGNED_IN: "jo"}, timeout=10).text
     paths = set(re.findall(r'(?:src|href)="\.?(/assets/[^"?]+)', document))
     assert paths
     for path in [*paths, "/favicon.ico", "/theme.css"]:
-        assert requests.get(door.page.url + path, timeout=10).ok, path
+        assert requests.get(gateway.page.url + path, timeout=10).ok, path
 
 
-def test_no_way_around_through_gradios_own_files(door: Door) -> None:
+def test_no_way_around_through_gradios_own_files(gateway: Gateway) -> None:
     for path in ("/assets/../config", "/assets/..%2fconfig", "/static/%2e%2e/config"):
-        connection = HTTPConnection(door.page.url.removeprefix("http://"), timeout=10)
+        connection = HTTPConnection(gateway.page.url.removeprefix("http://"), timeout=10)
         connection.request("GET", path)
         answer = connection.getresponse()
         assert answer.status in (401, 403, 404), path
@@ -221,73 +223,75 @@ def test_no_way_around_through_gradios_own_files(door: Door) -> None:
         connection.close()
 
 
-def test_the_event_needs_somebody_signed_in(door: Door) -> None:
-    (banner, reading, *_) = show(door.page, None).json()["data"]
+def test_the_event_needs_somebody_signed_in(gateway: Gateway) -> None:
+    (banner, reading, *_) = show(gateway.page, None).json()["data"]
     assert "You are not signed in" in banner["value"]
     assert reading["visible"] is False
-    (banner, reading, *_) = show(door.page, "jo").json()["data"]
+    (banner, reading, *_) = show(gateway.page, "jo").json()["data"]
     assert banner["visible"] is False
     assert reading["visible"] is True
 
 
-def test_an_upload_needs_somebody_signed_in(door: Door) -> None:
+def test_an_upload_needs_somebody_signed_in(gateway: Gateway) -> None:
     def upload(headers: dict[str, str]) -> requests.Response:
         files = {"files": ("a.csv", b"ds,y\n2026-01-01 00:00,1\n")}
-        url = door.page.url + "/gradio_api/upload?upload_id=x"
+        url = gateway.page.url + "/gradio_api/upload?upload_id=x"
         return requests.post(url, files=files, headers=headers, timeout=30)
 
     refused, taken = (upload(headers).json()[0] for headers in ({}, {SIGNED_IN: "jo"}))
     assert refused != taken
     controls = ("Your file", None, {"path": refused}, None, "", "", 24)
-    (banner, *_) = show(door.page, "jo", controls).json()["data"]
+    (banner, *_) = show(gateway.page, "jo", controls).json()["data"]
     assert "You are not signed in" in banner["value"]
-    progress = door.page.url + "/gradio_api/upload_progress?upload_id=x"
+    progress = gateway.page.url + "/gradio_api/upload_progress?upload_id=x"
     assert requests.get(progress, timeout=10).status_code == 401
 
 
-def test_each_person_has_a_quota(door: Door) -> None:
-    banners = [show(door.page, "ann") for _ in range(60)]
+def test_each_person_has_a_quota(gateway: Gateway) -> None:
+    banners = [show(gateway.page, "ann") for _ in range(60)]
     over = [reply for reply in banners if reply.json()["data"][0]["visible"]]
     assert over
     assert {reply.status_code for reply in banners} == {200}
     assert "30 forecasts a minute" in over[-1].json()["data"][0]["value"]
     assert int(over[-1].headers["Retry-After"]) >= 1
-    assert show(door.page, "bo").json()["data"][0]["visible"] is False
+    assert show(gateway.page, "bo").json()["data"][0]["visible"] is False
 
 
-def test_gradio_forecasts_for_nobody(door: Door) -> None:
-    config = requests.get(door.page.url + "/config", headers={SIGNED_IN: "jo"}, timeout=10).json()
+def test_gradio_forecasts_for_nobody(gateway: Gateway) -> None:
+    config = requests.get(
+        gateway.page.url + "/config", headers={SIGNED_IN: "jo"}, timeout=10
+    ).json()
     assert [d["api_name"] for d in config["dependencies"]] == ["show"]
     asked: dict[str, Any] = {"json": {"data": [WEEK, "", 24]}, "timeout": 10}
     for path in ("run/forecast", "api/forecast", "call/forecast"):
-        url = f"{door.page.url}/gradio_api/{path}"
+        url = f"{gateway.page.url}/gradio_api/{path}"
         assert requests.post(url, headers={SIGNED_IN: "jo"}, **asked).status_code == 404
         assert requests.post(url, **asked).status_code == 404
 
 
-def test_counters_say_why_and_nobody_is_named(door: Door) -> None:
-    ask(door.page)
-    show(door.page, None)
-    show(door.page, "jo@example.org")
-    ask(door.page, f"Bearer {door.keys['small']}")
-    ask(door.page, f"Bearer {door.keys['small']}")
-    ask(door.page, f"Bearer {door.keys['small']}")
-    counters = requests.get(door.metrics, timeout=10).text
+def test_counters_say_why_and_nobody_is_named(gateway: Gateway) -> None:
+    ask(gateway.page)
+    show(gateway.page, None)
+    show(gateway.page, "jo@example.org")
+    ask(gateway.page, f"Bearer {gateway.keys['small']}")
+    ask(gateway.page, f"Bearer {gateway.keys['small']}")
+    ask(gateway.page, f"Bearer {gateway.keys['small']}")
+    counters = requests.get(gateway.metrics, timeout=10).text
     event = 'code="401",route="/gradio_api/run/predict"'
     assert f"kalecast_page_requests_total{{{event}}}" in counters
     for reason in ("key", "sign-in", "quota"):
         assert f'kalecast_page_turned_away_total{{reason="{reason}"}}' in counters
     assert 'kalecast_page_requests_total{code="401",route="/api/forecast"}' in counters
     assert 'kalecast_page_requests_total{code="429",route="/api/forecast"}' in counters
-    told = counters + door.page.log
-    named = ("acme", "globex", "example.org", *(key.split("_")[1] for key in door.keys.values()))
+    told = counters + gateway.page.log
+    named = ("acme", "globex", "example.org", *(key.split("_")[1] for key in gateway.keys.values()))
     assert not [name for name in named if name in told]
 
 
-def test_a_page_in_a_browser_until_its_sign_in_ends(door: Door, browser: "Browser") -> None:
+def test_a_page_in_a_browser_until_its_sign_in_ends(gateway: Gateway, browser: "Browser") -> None:
     context = browser.new_context(extra_http_headers={SIGNED_IN: "cleo"})
     page = context.new_page()
-    page.goto(door.page.url)
+    page.goto(gateway.page.url)
     page.locator("#kc-plot .main-svg").first.wait_for(timeout=60_000)
     context.set_extra_http_headers({})
     page.locator("#kc-forecast").click()
@@ -295,16 +299,16 @@ def test_a_page_in_a_browser_until_its_sign_in_ends(door: Door, browser: "Browse
     context.close()
 
 
-def test_new_keys_are_known_without_a_restart(door: Door, tmp_path: Path) -> None:
+def test_new_keys_are_known_without_a_restart(gateway: Gateway, tmp_path: Path) -> None:
     file = tmp_path / "customers.json"
     key = new("acme-7f3a", "--per-minute", MANY, file=file)
-    assert ask(door.page, f"Bearer {key}").status_code == 401
-    mount(door.secret, "broken", "{")
-    _until(lambda: "Expected JSON" in door.page.log)
-    assert ask(door.page, f"Bearer {door.keys['first']}").ok
-    mount(door.secret, "2", file.read_text())
-    _until(lambda: ask(door.page, f"Bearer {key}").ok)
-    assert ask(door.page, f"Bearer {door.keys['first']}").status_code == 401
+    assert ask(gateway.page, f"Bearer {key}").status_code == 401
+    mount(gateway.secret, "broken", "{")
+    _until(lambda: "Expected JSON" in gateway.page.log)
+    assert ask(gateway.page, f"Bearer {gateway.keys['first']}").ok
+    mount(gateway.secret, "2", file.read_text())
+    _until(lambda: ask(gateway.page, f"Bearer {key}").ok)
+    assert ask(gateway.page, f"Bearer {gateway.keys['first']}").status_code == 401
 
 
 def _until(is_so: Any) -> None:

@@ -311,8 +311,8 @@ def test_named_levels_of_an_index_are_columns(levels: list[str], through: Any) -
 def test_marks_for_no_time_are_refused_in_typed_columns(
     year: int, unit: str, zone: str | None
 ) -> None:
-    stamps = pa.array([START, datetime(year, 1, 1)], pa.timestamp(unit, zone))
-    content = parquet({"ds": stamps, "y": [1.0, 2.0]})
+    timestamps = pa.array([START, datetime(year, 1, 1)], pa.timestamp(unit, zone))
+    content = parquet({"ds": timestamps, "y": [1.0, 2.0]})
     typed = pq.read_table(io.BytesIO(content)).to_pandas()
     for source in (content, typed):
         with pytest.raises(SeriesError, match=rf"{year:04}-01-01 .*in row 3 of sales"):
@@ -362,8 +362,8 @@ def test_a_doubled_hour_of_the_night_is_told_of_the_clocks() -> None:
 
 
 def test_seconds_apart_are_not_made_one() -> None:
-    stamps = ["2026-01-01 00:00:59", "2026-01-01 00:01:00", "2026-01-01 00:01:01"]
-    frame = read_series(written({"ds": stamps, "y": list("123")}))
+    timestamps = ["2026-01-01 00:00:59", "2026-01-01 00:01:00", "2026-01-01 00:01:01"]
+    frame = read_series(written({"ds": timestamps, "y": list("123")}))
     assert frame["ds"].dt.second.tolist() == [59, 0, 1]
 
 
@@ -427,10 +427,10 @@ def tables(draw: st.DrawFn) -> tuple[Table, list[float], bool]:
     )
     start = draw(st.datetimes(datetime(1990, 1, 1), datetime(2050, 1, 1)))
     start = start.replace(minute=0, second=0, microsecond=0)
-    stamps = [start + timedelta(hours=at) for at in range(len(values))]
+    timestamps = [start + timedelta(hours=at) for at in range(len(values))]
     clear = not thousands and decimals not in (0, 3)
-    clear &= form.startswith("%Y") or any(stamp.day > 12 for stamp in stamps)
-    return {"ds": [stamp.strftime(form) for stamp in stamps], "y": texts}, values, clear
+    clear &= form.startswith("%Y") or any(timestamp.day > 12 for timestamp in timestamps)
+    return {"ds": [timestamp.strftime(form) for timestamp in timestamps], "y": texts}, values, clear
 
 
 @quick

@@ -19,8 +19,8 @@ HOUR = pd.Timedelta("1h")
 
 def frame(values, name: str = "one", freq: str = "h", start: str = "2026-01-05") -> pd.DataFrame:
     """A tidy frame of one series; the default start is a Monday."""
-    stamps = pd.date_range(start, periods=len(values), freq=freq)
-    return pd.DataFrame({"unique_id": name, "ds": stamps, "y": np.asarray(values, dtype=float)})
+    timestamps = pd.date_range(start, periods=len(values), freq=freq)
+    return pd.DataFrame({"unique_id": name, "ds": timestamps, "y": np.asarray(values, dtype=float)})
 
 
 def daily_wave(days: int = 28) -> np.ndarray:

@@ -25,8 +25,8 @@ from kalecast.windows import require_learnable
 
 
 def table(steps: int, freq: str = "h", name: str = "one", start: str = "2026-01-01"):
-    stamps = pd.date_range(start, periods=steps, freq=freq)
-    return pd.DataFrame({"unique_id": name, "ds": stamps, "y": np.arange(float(steps)) % 7})
+    timestamps = pd.date_range(start, periods=steps, freq=freq)
+    return pd.DataFrame({"unique_id": name, "ds": timestamps, "y": np.arange(float(steps)) % 7})
 
 
 @pytest.mark.parametrize(
@@ -40,7 +40,9 @@ def table(steps: int, freq: str = "h", name: str = "one", start: str = "2026-01-
         ("D", "D", {"week": 7, "year": 365}),
     ],
 )
-def test_the_frequency_is_that_of_the_stamps_in_any_order(freq: str, expected: str, season: dict):
+def test_the_frequency_is_that_of_the_timestamps_in_any_order(
+    freq: str, expected: str, season: dict
+):
     mixed = table(200, freq).sample(frac=1, random_state=0)
     assert infer_frequency(read_series(mixed)) == expected
     assert rhythms(expected) == season
@@ -52,10 +54,10 @@ def test_gaps_do_not_hide_the_frequency():
     assert infer_frequency(gappy) == "30min"
 
 
-def test_stamps_with_offsets_are_one_clock_across_a_change_of_it():
+def test_timestamps_with_offsets_are_one_clock_across_a_change_of_it():
     local = pd.date_range("2026-03-20", "2026-04-05", freq="h", tz="Europe/Paris")
-    stamps = [stamp.isoformat() for stamp in local]
-    series = read_series(pd.DataFrame({"ds": stamps, "y": 1.0}))
+    timestamps = [timestamp.isoformat() for timestamp in local]
+    series = read_series(pd.DataFrame({"ds": timestamps, "y": 1.0}))
     assert infer_frequency(series) == "h"
     assert len(tidy(series, "h")) == len(local)
 
@@ -67,7 +69,7 @@ def test_stamps_with_offsets_are_one_clock_across_a_change_of_it():
         (table(50, "W"), "7 days"),
         (table(50, "7h"), "7 hours"),
         (table(50, "min"), "one every minute"),
-        (table(1), "two different stamps"),
+        (table(1), "two different timestamps"),
     ],
 )
 def test_frequencies_that_are_none_are_refused_in_words(series: pd.DataFrame, part: str):
@@ -75,7 +77,7 @@ def test_frequencies_that_are_none_are_refused_in_words(series: pd.DataFrame, pa
         infer_frequency(series)
 
 
-def test_irregular_stamps_are_named():
+def test_irregular_timestamps_are_named():
     series = table(100)
     series.loc[40, "ds"] += pd.Timedelta("7min")
     with pytest.raises(SeriesError, match="67 minutes later"):

@@ -24,7 +24,7 @@ from serving import Serving, open_content
 from trial import try_out
 
 from kalecast import graph_check
-from kalecast.bundle import BundleError, open_session, read_contract, verify_content
+from kalecast.contract import ContractError, open_session, read_contract, verify_content
 from kalecast.graph_check import MOST_FIELDS, GraphError, check_graph
 from kalecast.signing import unsigned, with_checksum
 from kalecast.store import publish
@@ -151,7 +151,7 @@ HOSTILE: dict[str, tuple[Callable[[Any], None], str]] = {
 @pytest.mark.parametrize("name", HOSTILE)
 def test_what_no_model_of_ours_holds_is_refused(name: str) -> None:
     change, told = HOSTILE[name]
-    with pytest.raises(BundleError, match=f"Expected an ONNX model file.*(?:{told})"):
+    with pytest.raises(ContractError, match=f"Expected an ONNX model file.*(?:{told})"):
         verify_content(changed(change))
 
 
@@ -159,7 +159,7 @@ def test_a_file_that_is_two_formats_at_once_is_refused(monkeypatch: pytest.Monke
     """Protobuf to whoever looks through it, ONNX Runtime's own format to ONNX Runtime."""
     unknown_field = b"\x82\x7d\x94\x00ORTM" + bytes(16)
     both = with_checksum(unknown_field + unsigned(seasonal_naive_bytes()))
-    with pytest.raises(BundleError, match="ONNX Runtime's own format"):
+    with pytest.raises(ContractError, match="ONNX Runtime's own format"):
         verify_content(both)
     # And if it got past: it is read as what was looked through.
     monkeypatch.setattr(graph_check, "OTHER_FORMAT", b"none")
@@ -174,7 +174,7 @@ def test_a_file_cut_anywhere_is_refused() -> None:
             check_graph(model[:length])
         except GraphError:
             continue
-        with pytest.raises(BundleError):
+        with pytest.raises(ContractError):
             open_content(model[:length])
 
 
@@ -195,7 +195,7 @@ def test_a_file_cut_anywhere_is_refused() -> None:
     ],
 )
 def test_other_formats_and_broken_bytes_are_refused(content: bytes) -> None:
-    with pytest.raises(BundleError, match="Expected an ONNX model file"):
+    with pytest.raises(ContractError, match="Expected an ONNX model file"):
         verify_content(content)
 
 
@@ -230,12 +230,12 @@ def bomb() -> bytes:
 
 def test_a_file_that_takes_too_much_memory_dies_in_its_trial() -> None:
     verify_content(bomb())
-    with pytest.raises(BundleError, match=r"Expected a model that forecasts"):
+    with pytest.raises(ContractError, match=r"Expected a model that forecasts"):
         try_out(bomb())
 
 
 def test_a_file_that_computes_too_long_dies_in_its_trial() -> None:
-    with pytest.raises(BundleError, match=r"within 0\.01 s"):
+    with pytest.raises(ContractError, match=r"within 0\.01 s"):
         try_out(seasonal_naive_bytes(), seconds=0.01)
 
 
@@ -274,7 +274,7 @@ def looking_at_its_input(least: float) -> bytes:
 
 def test_a_graph_that_looks_at_its_input_does_not_pass_its_trial() -> None:
     verify_content(looking_at_its_input(0.001))
-    with pytest.raises(BundleError, match="Expected a model that forecasts"):
+    with pytest.raises(ContractError, match="Expected a model that forecasts"):
         try_out(looking_at_its_input(0.001))
 
 
@@ -326,7 +326,7 @@ try_out(seasonal_naive_bytes(work=4000))
 
 def test_a_trial_says_what_is_wrong() -> None:
     try_out(seasonal_naive_bytes())
-    with pytest.raises(BundleError, match="Expected finite forecasts"):
+    with pytest.raises(ContractError, match="Expected finite forecasts"):
         try_out(seasonal_naive_bytes(offset=float("inf")))
 
 

@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import requests
-from page_process import Page, show, stamp
+from page_process import Page, show, timestamp
 from stand_in_server import standing_in
 
 from kalecast.series import SeriesError, load_series, read_series
@@ -74,12 +74,12 @@ HOSTILE: dict[str, tuple[Callable[[], bytes], str]] = {
         lambda: parquet(unique_id=repeated(1000, "x" * 10**6), ds=hours(1000), y=[0.0] * 1000),
         "1,000 bytes a text in column 'unique_id'",
     ),
-    "a long stamp that all rows share": (
+    "a long timestamp that all rows share": (
         lambda: parquet(ds=repeated(1000, "2026" * 10**5), y=[0.0] * 1000),
         "64 bytes a text in column 'ds'",
     ),
     "a list for a number": (lambda: parquet(ds=hours(1), y=[[1.0] * 9]), "a number a row"),
-    "a struct for a stamp": (lambda: parquet(ds=[{"a": 1}], y=[1.0]), "in column 'ds'"),
+    "a struct for a timestamp": (lambda: parquet(ds=[{"a": 1}], y=[1.0]), "in column 'ds'"),
     "wide fixed binary": (
         lambda: parquet(ds=hours(1), y=pa.array([bytes(999)], pa.binary(999))),
         "in column 'y'",
@@ -152,7 +152,7 @@ def test_columns_that_nobody_asked_for_are_not_read() -> None:
         read_series(parquet(ds=hours(50), more=heavy), "sales.parquet")
 
 
-def test_lawful_files_are_read_as_before() -> None:
+def test_benign_files_are_read_as_before() -> None:
     for line in (b'"2026-01-01 00:00",1', b'2026-01-01 00:00,"1"', b'2026-01-01 00:00,"1,5"'):
         assert len(read_series(b"ds,y\n" + line + b"\n", "a.csv")) == 1
     quoted = b'"unique_id",ds,y\n"12"" pipe, left",2026-01-01 00:00,1\n'
@@ -224,7 +224,7 @@ def test_a_name_of_a_series_stays_text(page: Page, name: str) -> None:
     table = io.StringIO()
     writer = csv.writer(table)
     writer.writerow(["unique_id", "ds", "y"])
-    writer.writerows([name, stamp(hour), hour % 24] for hour in range(200))
+    writer.writerows([name, timestamp(hour), hour % 24] for hour in range(200))
     _, reading, figure, details, *_ = uploaded(page, "names.csv", table.getvalue().encode())
     for part in (reading, details):
         assert "<img" not in part["value"] and "<script" not in part["value"]
@@ -247,7 +247,7 @@ def test_a_name_of_a_series_stays_text(page: Page, name: str) -> None:
 @pytest.mark.parametrize("file", ["../../etc/passwd", "..\\..\\x.csv", "<b>x</b>.csv", "=x.csv"])
 def test_a_name_of_a_file_stays_text(page: Page, file: str) -> None:
     before = set(page.folder.rglob("*"))
-    rows = "".join(f"{stamp(hour)},{hour}\n" for hour in range(200))
+    rows = "".join(f"{timestamp(hour)},{hour}\n" for hour in range(200))
     _, reading, _, details, *_ = uploaded(page, file, f"ds,y\n{rows}".encode())
     assert "<b>x" not in reading["value"] + details["value"]
     banner, *_ = uploaded(page, file, b"ds,y\n")

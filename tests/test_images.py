@@ -35,11 +35,11 @@ from image_archives import SITE, TREE
 
 FOLDERS = {"seldon": "server", "gradio_app": "page", "kale": "workbench"}
 LIGHT = ["seldon", "gradio_app"]
-DOOR = "cluster-setup/6-protection"
+GATEWAY = "cluster-setup/6-protection"
 VERSION = provenance.VERSION
 
 every_image = pytest.mark.parametrize("folder", FOLDERS)
-all_images = pytest.mark.parametrize("folder", [*FOLDERS, DOOR])
+all_images = pytest.mark.parametrize("folder", [*FOLDERS, GATEWAY])
 light_images = pytest.mark.parametrize("folder", LIGHT)
 
 
@@ -83,10 +83,10 @@ def test_the_base_is_fixed_by_its_digest(argument: str):
     assert re.search(r"@sha256:[0-9a-f]{64}$", provenance.pinned_base(argument))
 
 
-def test_the_doors_image_is_of_debians_packages_alone():
-    (base,) = (rest for _, rest in instructions(DOOR) if rest.startswith("DEBIAN_IMAGE="))
+def test_the_gateways_image_is_of_debians_packages_alone():
+    (base,) = (rest for _, rest in instructions(GATEWAY) if rest.startswith("DEBIAN_IMAGE="))
     assert provenance.pinned_base("DEBIAN_IMAGE").startswith(base.removeprefix("DEBIAN_IMAGE="))
-    (stage,) = stages(DOOR)
+    (stage,) = stages(GATEWAY)
     (run,) = (rest for word, rest in stage if word == "RUN")
     (installed,) = re.findall(r"install --yes --no-install-recommends ([^&]*)", run)
     assert installed.split() == ["libnginx-mod-http-modsecurity", "modsecurity-crs", "nginx"]
@@ -503,16 +503,21 @@ def test_each_builder_is_asked_in_its_own_words(tmp_path: Path, builder: str, wo
 
 def test_without_names_all_are_built_in_order(tmp_path: Path):
     machine = Machine(tmp_path, "podman")
-    assert list(told(machine.images())["images"]) == ["model-server", "page", "workbench", "door"]
+    assert list(told(machine.images())["images"]) == [
+        "model-server",
+        "page",
+        "workbench",
+        "gateway",
+    ]
     files = [line.split()[3] for line in machine.asked if " build " in line]
-    assert files == [f"{folder}/Dockerfile" for folder in ("seldon", "gradio_app", "kale", DOOR)]
+    assert files == [f"{folder}/Dockerfile" for folder in ("seldon", "gradio_app", "kale", GATEWAY)]
 
 
-def test_the_door_has_a_base_of_its_own_and_no_package_index(tmp_path: Path):
+def test_the_gateway_has_a_base_of_its_own_and_no_package_index(tmp_path: Path):
     machine = Machine(tmp_path, "podman")
     debian = "registry.example.com/debian:bookworm-slim"
-    done = machine.images("door", "--debian", debian, PIP_INDEX_URL="https://any.example.com")
-    assert told(done)["images"]["door"]["base"] == debian
+    done = machine.images("gateway", "--debian", debian, PIP_INDEX_URL="https://any.example.com")
+    assert told(done)["images"]["gateway"]["base"] == debian
     build, _ = machine.asked
     assert f"--build-arg DEBIAN_IMAGE={debian} " in build
     assert "PYTHON_IMAGE" not in build and "PIP_INDEX_URL" not in build
@@ -580,7 +585,7 @@ def test_a_trial_may_be_pushed_as_it_is(tmp_path: Path):
 def test_an_unknown_image_is_refused(tmp_path: Path):
     done = Machine(tmp_path, "podman").images("server")
     assert done.returncode == 2
-    known = "model-server, page, workbench, door"
+    known = "model-server, page, workbench, gateway"
     assert f"Expected images out of {known}, received: ['server']" in done.stderr
 
 
@@ -595,5 +600,5 @@ def test_an_index_of_ones_own_reaches_the_build_unseen(tmp_path: Path, builder: 
 
 def test_the_images_are_the_dockerfiles():
     built = {recipe.dockerfile for recipe in images.RECIPES.values()}
-    assert built == {f"{folder}/Dockerfile" for folder in (*FOLDERS, DOOR)}
+    assert built == {f"{folder}/Dockerfile" for folder in (*FOLDERS, GATEWAY)}
     assert dockerfiles.ROOT == provenance.ROOT

@@ -392,7 +392,7 @@ def test_whoever_else_names_an_image_names_this_version():
         *("cluster-setup/README.md", "cluster-setup/4-model-and-app/README.md"),
         *("cluster-setup/6-protection/README.md", "cluster-setup/6-protection/Dockerfile"),
     ]
-    named = re.compile(r"kalecast/(?:model-server|page|workbench|door):([\w.]+[\w])")
+    named = re.compile(r"kalecast/(?:model-server|page|workbench|gateway):([\w.]+[\w])")
     for path in files:
         assert set(named.findall((ROOT / path).read_text())) <= {VERSION}, path
     assert DeploymentSettings().image == f"kalecast/model-server:{VERSION}"

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from sample_series import hourly_series
 
-from kalecast.bundle import BundleError
+from kalecast.contract import ContractError
 from kalecast.export import (
     TOLERANCE,
     ExportError,
@@ -156,7 +156,7 @@ def test_an_export_that_forecasts_otherwise_is_refused(trained, monkeypatch):
 def test_a_contract_for_another_network_is_refused(trained):
     frame, network, _ = trained
     contract = draft_contract("forecaster", frame, replace(SHAPE, horizon=48), "h", 48)
-    with pytest.raises(BundleError):
+    with pytest.raises(ContractError):
         export_model(network, contract, frame)
 
 

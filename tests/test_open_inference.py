@@ -11,7 +11,7 @@ import requests
 from model_files import contract, seasonal_naive_bytes
 from seldon_server import Server, serving
 
-from kalecast.bundle import Contract
+from kalecast.contract import Contract
 from kalecast.runtime import Forecaster
 
 pytestmark = pytest.mark.slow

@@ -15,7 +15,7 @@ import psutil
 import pytest
 import requests
 from model_files import contract
-from page_process import PYTHON, Page, show, stamp
+from page_process import PYTHON, Page, show, timestamp
 from ports import free_ports
 from stand_in_server import StandInServer, standing_in
 
@@ -323,7 +323,7 @@ def test_the_event_is_answered_nowhere_else(page: Page) -> None:
 def test_another_replica_answers_for_an_upload(
     page: Page, model_server: StandInServer, tmp_path: Path
 ) -> None:
-    rows = [f"site {name},{stamp(h)},{h % 24}" for name in "ab" for h in range(200)]
+    rows = [f"site {name},{timestamp(h)},{h % 24}" for name in "ab" for h in range(200)]
     file = upload(page, "sites.csv", "\n".join(["unique_id,ds,y", *rows]).encode())
     with page_process.running(tmp_path / "other", model_server.url, **KEYS) as other:
         reply = show(other, "Your file", None, file, "site b", None, None, 24)
@@ -335,7 +335,7 @@ def test_another_replica_answers_for_an_upload(
 
 def test_uploads_lie_on_no_disk(page: Page) -> None:
     before = set(page.folder.rglob("*"))
-    rows = "\n".join(f"{stamp(h)},1234{h % 24}" for h in range(700))
+    rows = "\n".join(f"{timestamp(h)},1234{h % 24}" for h in range(700))
     file = upload(page, "secret.csv", f"ds,y\n{rows}".encode())
     assert "secret" in shown(show(page, "Your file", None, file, None, None, None, 24))
     assert set(page.folder.rglob("*")) == before
@@ -351,13 +351,13 @@ def test_only_the_newest_rows_travel(page: Page) -> None:
 
 
 def test_gaps_and_flaws_survive_the_journey(page: Page) -> None:
-    rows = [f"{stamp(h)},{h % 24}" for h in range(200) if h not in (150, 160)]
+    rows = [f"{timestamp(h)},{h % 24}" for h in range(200) if h not in (150, 160)]
     gaps = upload(page, "gaps.csv", "\n".join(["ds,y", *rows]).encode())
     told = shown(show(page, "Your file", None, gaps, None, None, None, 24))
     assert "2 of the last 168 hours are unknown" in told
     again = upload(page, "again.csv", "\n".join(["ds,y", *rows, f"{rows[9]}5"]).encode())
     told = shown(show(page, "Your file", None, again, None, None, None, 24))
-    assert "Expected one value at each stamp" in told
+    assert "Expected one value at each timestamp" in told
 
 
 def test_a_file_with_too_much_in_it(page: Page) -> None:
@@ -487,7 +487,7 @@ def test_requests_cannot_name_files_of_the_server(
     page: Page, tmp_path: Path, named: str, position: int
 ) -> None:
     secret = tmp_path / "secret.csv"
-    secret.write_text("unique_id,ds,y\n" + "".join(f"vault,{stamp(h)},5\n" for h in range(99)))
+    secret.write_text("unique_id,ds,y\n" + "".join(f"vault,{timestamp(h)},5\n" for h in range(99)))
     page.files.mkdir(exist_ok=True)
     link = page.files / "link.csv"
     link.unlink(missing_ok=True)

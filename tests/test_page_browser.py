@@ -13,7 +13,7 @@ import pytest
 import requests
 from chromium import PHONE
 from model_files import contract
-from page_process import Page, stamp, value
+from page_process import Page, timestamp, value
 from playwright.sync_api import Browser, expect
 from ports import free_ports
 from stand_in_server import Behaviour, StandInServer, standing_in
@@ -146,7 +146,9 @@ def test_upload_with_several_series(visit: Visit) -> None:
 
 
 def test_upload_without_names(visit: Visit) -> None:
-    rows = "\n".join(f"{stamp(hour)};{value(hour, 10)}".replace(".", ",") for hour in range(100))
+    rows = "\n".join(
+        f"{timestamp(hour)};{value(hour, 10)}".replace(".", ",") for hour in range(100)
+    )
     visit.source("Your file")
     visit.upload("shop's sales.csv", f"ds;y\n{rows}\n".encode("utf-8-sig"))
     expect(visit.heading).to_contain_text("sales")
@@ -184,10 +186,10 @@ BAD_FILES = {
         "the next at 2026-01-01 00:15:00",
     ),
     "conflicting duplicates": (
-        table_of(*rows_of("a", 99), f"a,{stamp(5)},77"),
-        "Expected one value at each stamp",
+        table_of(*rows_of("a", 99), f"a,{timestamp(5)},77"),
+        "Expected one value at each timestamp",
     ),
-    "no values": (table_of(*(f"a,{stamp(hour)}," for hour in range(99))), "known values"),
+    "no values": (table_of(*(f"a,{timestamp(hour)}," for hour in range(99))), "known values"),
 }
 
 
@@ -211,13 +213,13 @@ def test_spreadsheet_is_told_how_to_become_a_csv(visit: Visit) -> None:
 
 def test_constant_series(visit: Visit) -> None:
     visit.source("Your file")
-    visit.upload("same.csv", table_of(*(f"same,{stamp(hour)},5" for hour in range(200))))
+    visit.upload("same.csv", table_of(*(f"same,{timestamp(hour)},5" for hour in range(200))))
     expect(visit.sentence).to_contain_text("Level at about 5 throughout")
     expect(visit.tab.locator(".kc-note").last).to_contain_text("All known values are the same")
 
 
 def test_ten_thousand_series(visit: Visit) -> None:
-    rows = (f"s{name},{stamp(hour)},{hour}" for name in range(10_000) for hour in range(50))
+    rows = (f"s{name},{timestamp(hour)},{hour}" for name in range(10_000) for hour in range(50))
     visit.source("Your file")
     visit.upload("many.csv", table_of(*rows))
     expect(visit.heading).to_have_text("s0")
@@ -250,9 +252,9 @@ def test_pasted_numbers(visit: Visit) -> None:
     expect(visit.sentence).to_contain_text("around Wednesday 4 March, 23:00")
 
 
-def test_pasted_rows_with_stamps(visit: Visit) -> None:
+def test_pasted_rows_with_timestamps(visit: Visit) -> None:
     visit.source("Your numbers")
-    rows = "\n".join(f"{stamp(hour)}, {value(hour, 50)}" for hour in range(100))
+    rows = "\n".join(f"{timestamp(hour)}, {value(hour, 50)}" for hour in range(100))
     visit.paste(rows)
     visit.forecast()
     expect(visit.tab.locator(".kc-when")).to_contain_text("after Monday 5 January 2026, 03:00")
@@ -353,7 +355,7 @@ def test_dark_desktop(browser: Browser, page: Page) -> None:
 
 
 def test_strict_content_security_policy(browser: Browser, page: Page) -> None:
-    """Nothing on the page compiles code from text, so a door may forbid it."""
+    """Nothing on the page compiles code from text, so a gateway may forbid it."""
     context = browser.new_context()
     tab = context.new_page()
     refused: list[str] = []

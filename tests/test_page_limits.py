@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 import requests
 from memory_limit import MemoryLimit, memory_limit
-from page_process import Page, stamp
+from page_process import Page, timestamp
 from stand_in_server import standing_in
 
 pytestmark = pytest.mark.slow
@@ -24,7 +24,7 @@ pytestmark = pytest.mark.slow
 MEBIBYTES = 640
 """Of the page's pod."""
 WEEK = ",".join(str(hour % 24) for hour in range(168))
-GOOD = "ds,y\n" + "".join(f"{stamp(hour)},{hour % 24}\n" for hour in range(200))
+GOOD = "ds,y\n" + "".join(f"{timestamp(hour)},{hour % 24}\n" for hour in range(200))
 JSON = {"Content-Type": "application/json"}
 
 
@@ -82,7 +82,7 @@ CALL = "/gradio_api/call/forecast"
 HOSTILE: dict[str, tuple[str, Callable[[], bytes]]] = {
     "a token that unpacks to much": (EVENT, bomb),
     "a token of four megabytes": (EVENT, lambda: file("kalecast-table-1." + "A" * 4_000_000)),
-    "a stamp without end": (EVENT, lambda: numbers("2026-01-01" + "1" * 900_000)),
+    "a timestamp without end": (EVENT, lambda: numbers("2026-01-01" + "1" * 900_000)),
     "colons": (EVENT, lambda: numbers("ds,y\n2026-01-01,1\n" + ":" * 900_000 + ",1")),
     "a short, wide table": (EVENT, lambda: numbers("y," * 8000 + "ds" + "\n" * 20_000 + "1")),
     "blank lines": (EVENT, lambda: numbers("ds,y" + "\n" * 990_000 + "1")),

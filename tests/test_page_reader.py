@@ -1,7 +1,7 @@
 """Reading in processes of its own: within memory and time, and not in each other's way.
 
 The page's modules run in the page's own environment, with functions to be read by that nobody
-could mistake for lawful ones.
+could mistake for benign ones.
 """
 
 import json

@@ -180,8 +180,10 @@ def numbers(frequency: str) -> str:
 
 
 def table_of(name: str, minutes: int, number: int, zone: str = "") -> bytes:
-    stamps = [START + at * timedelta(minutes=minutes) for at in range(number)]
-    rows = [f"{name},{stamp.isoformat()}{zone},{stamp.hour + 1}" for stamp in stamps]
+    timestamps = [START + at * timedelta(minutes=minutes) for at in range(number)]
+    rows = [
+        f"{name},{timestamp.isoformat()}{zone},{timestamp.hour + 1}" for timestamp in timestamps
+    ]
     return "\n".join(["unique_id,ds,y", *rows, ""]).encode()
 
 

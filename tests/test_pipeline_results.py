@@ -97,10 +97,10 @@ def test_rounding_keeps_digits_and_tells_what_is_not_finite():
 @pytest.fixture
 def history() -> pd.DataFrame:
     """Two series that change by 1 and by 100 from a season of two to the next."""
-    stamps = pd.date_range("2026-01-01", periods=6, freq="h")
+    timestamps = pd.date_range("2026-01-01", periods=6, freq="h")
     level = np.repeat([0.0, 1.0, 2.0], 2)
     parts = [
-        pd.DataFrame({"unique_id": name, "ds": stamps, "y": scale * level})
+        pd.DataFrame({"unique_id": name, "ds": timestamps, "y": scale * level})
         for name, scale in (("small", 1.0), ("large", 100.0))
     ]
     return pd.concat(parts, ignore_index=True)

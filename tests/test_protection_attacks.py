@@ -1,4 +1,4 @@
-"""Attacks that others wrote, replayed against model server, app and door: a selection, in small."""
+"""Published attacks, replayed against model server, app and gateway: a selection, in small."""
 
 import random
 import shutil
@@ -8,7 +8,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import pytest
-from door_process import MODULE, PACKAGES
+from gateway_process import MODULE, PACKAGES
 from missing import missing
 
 sys.path.append(str(Path(__file__).parent.parent / "benchmarks"))

@@ -33,14 +33,14 @@ from prometheus_process import promtool
 
 STEP = ROOT / "cluster-setup" / "6-protection"
 sys.path.append(str(STEP))
-door = importlib.import_module("door")
+gateway = importlib.import_module("gateway")
 protect = importlib.import_module("protect")
 
 OVERLAYS = [name for name in manifests.overlays() if name.startswith("protection-")]
 SIGN_IN = "protection-production-sign-in"
 SERVICE = [name for name, at in manifests.overlays().items() if manifests.STEP in at.parents]
-DOOR, PAGE = (
-    {"app.kubernetes.io/name": "kalecast-door"},
+GATEWAY, PAGE = (
+    {"app.kubernetes.io/name": "kalecast-gateway"},
     {"app.kubernetes.io/name": "kalecast-page"},
 )
 CONTROLLER = {"app.kubernetes.io/name": "nginx-ingress"}
@@ -94,36 +94,36 @@ def only(overlay: str, kind: str, name: str) -> Any:
 
 
 @overlays
-def test_the_rules_are_those_of_the_door_on_ones_own_machine(overlay: str):
-    here = door.files(door.Door(folder="/run/door"))
+def test_the_rules_are_those_of_the_gateway_on_ones_own_machine(overlay: str):
+    here = gateway.files(gateway.Gateway(folder="/run/gateway"))
     mine = {name.partition("/")[2]: text for name, text in here.items() if "/" in name}
-    assert only(overlay, "ConfigMap", "kalecast-door-rules")["data"] == mine
-    assert protect.door is door, "both fill in the same files"
+    assert only(overlay, "ConfigMap", "kalecast-gateway-rules")["data"] == mine
+    assert protect.gateway is gateway, "both fill in the same files"
 
 
 def test_the_pages_own_script_is_the_one_that_may_run():
     """As `gradio_app/theme.py` puts it into the document."""
     script = f"(() => {{\n{(ROOT / 'gradio_app/page.js').read_text()}}})();"
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    assert f"'sha256-{digest}'" in (STEP / "door/headers.conf").read_text()
+    assert f"'sha256-{digest}'" in (STEP / "gateway/headers.conf").read_text()
 
 
 def test_keys_count_where_the_page_asks_for_them():
-    base = only("protection-production", "ConfigMap", "kalecast-door")["data"]["limits.conf"]
+    base = only("protection-production", "ConfigMap", "kalecast-gateway")["data"]["limits.conf"]
     component = yaml.safe_load((STEP / "components/customers/configuration.yaml").read_text())
     assert component["data"].keys() == {"limits.conf"}
     keyed = component["data"]["limits.conf"]
-    assert only(SIGN_IN, "ConfigMap", "kalecast-door")["data"]["limits.conf"] == keyed
+    assert only(SIGN_IN, "ConfigMap", "kalecast-gateway")["data"]["limits.conf"] == keyed
     assert keyed.replace("$http_authorization;", '"";') == base
 
 
 @overlays
 def test_the_rest_differs_in_places_and_in_sign_in_alone(overlay: str):
-    here = door.files(door.Door(folder="/run/door"))
-    top = only(overlay, "ConfigMap", "kalecast-door")["data"]
+    here = gateway.files(gateway.Gateway(folder="/run/gateway"))
+    top = only(overlay, "ConfigMap", "kalecast-gateway")["data"]
     assert set(top) == {name for name in here if "/" not in name}
     different = {name for name, text in top.items() if text != here[name]}
-    signs_in = {*door.SIGN_IN, "limits.conf"} if overlay == SIGN_IN else set()
+    signs_in = {*gateway.SIGN_IN, "limits.conf"} if overlay == SIGN_IN else set()
     places = {"common.conf", "front.conf", "headers.conf", "list.conf", "nginx.conf"}
     places |= {"operators.conf", "signatures.conf", "signatures-nginx.conf", "told.conf"}
     assert signs_in <= different <= signs_in | places
@@ -133,15 +133,15 @@ def test_the_rest_differs_in_places_and_in_sign_in_alone(overlay: str):
 @overlays
 def test_nginx_takes_the_configuration(overlay: str, tmp_path: Path):
     nginx = shutil.which("nginx", path=protect.PATH)
-    if nginx is None or not Path(door.CRS_SETUP).is_file():
+    if nginx is None or not Path(gateway.CRS_SETUP).is_file():
         missing("nginx with ModSecurity", f"apt-get install {protect.PACKAGES}")
     (tmp_path / "run" / "files").mkdir(parents=True)
-    for folder, name in (("etc", "kalecast-door"), ("run/rules", "kalecast-door-rules")):
+    for folder, name in (("etc", "kalecast-gateway"), ("run/rules", "kalecast-gateway-rules")):
         (tmp_path / folder).mkdir(parents=True, exist_ok=True)
         for file, text in only(overlay, "ConfigMap", name)["data"].items():
             # Services have no address here.
             here = re.sub(r"\bkalecast-(page|sign-in):", "127.0.0.1:", text)
-            (tmp_path / folder / file).write_text(here.replace("/run/door", f"{tmp_path}/run"))
+            (tmp_path / folder / file).write_text(here.replace("/run/gateway", f"{tmp_path}/run"))
     for name in ("nginx.conf", "signatures-nginx.conf"):
         file = tmp_path / "etc" / name
         told = subprocess.run(
@@ -158,7 +158,7 @@ def test_nginx_takes_the_configuration(overlay: str, tmp_path: Path):
 
 @overlays
 def test_image_and_pod_agree(overlay: str):
-    (pod,) = (one for one in templates(overlay) if one.labels.items() >= DOOR.items())
+    (pod,) = (one for one in templates(overlay) if one.labels.items() >= GATEWAY.items())
     container, signatures = pod.spec["containers"]
     words = dict(dockerfiles.last_stage("cluster-setup/6-protection"))
     assert {int(port) for port in words["EXPOSE"].split()} == set(pod.ports.values())
@@ -178,7 +178,7 @@ def test_image_and_pod_agree(overlay: str):
         assert writable is not mount.get("readOnly", False), path
         if writable:
             assert "sizeLimit" in volumes[mount["name"]]["emptyDir"]
-    nginx = only(overlay, "ConfigMap", "kalecast-door")["data"]["nginx.conf"]
+    nginx = only(overlay, "ConfigMap", "kalecast-gateway")["data"]["nginx.conf"]
     (grace,) = re.findall(r"worker_shutdown_timeout (\d+)s;", nginx)
     leave = container["lifecycle"]["preStop"]["sleep"]["seconds"]
     assert pod.spec["terminationGracePeriodSeconds"] > leave + int(grace)
@@ -186,8 +186,8 @@ def test_image_and_pod_agree(overlay: str):
 
 @overlays
 def test_probes_ask_what_customers_do_not_reach(overlay: str):
-    (pod,) = (one for one in templates(overlay) if one.labels.items() >= DOOR.items())
-    operators = only(overlay, "ConfigMap", "kalecast-door")["data"]["operators.conf"]
+    (pod,) = (one for one in templates(overlay) if one.labels.items() >= GATEWAY.items())
+    operators = only(overlay, "ConfigMap", "kalecast-gateway")["data"]["operators.conf"]
     # The port is the first container's, so the second one has to say its number.
     ports = {"operators", pod.ports["operators"]}
     for container in pod.spec["containers"]:
@@ -195,7 +195,7 @@ def test_probes_ask_what_customers_do_not_reach(overlay: str):
             asked = container[probe]["httpGet"]
             assert asked["port"] in ports
             assert f"location = {asked['path']} " in operators
-    service = only(overlay, "Service", "kalecast-door")
+    service = only(overlay, "Service", "kalecast-gateway")
     assert [port["targetPort"] for port in service["spec"]["ports"]] == ["http"]
 
 
@@ -207,7 +207,7 @@ def test_the_public_name_is_one_everywhere(overlay: str):
     assert server["host"] == name
     assert certificate["dnsNames"] == [name]
     assert certificate["secretName"] == server["tls"]["secret"]
-    front = only(overlay, "ConfigMap", "kalecast-door")["data"]["front.conf"]
+    front = only(overlay, "ConfigMap", "kalecast-gateway")["data"]["front.conf"]
     assert f"server_name {name};" in front
     assert f"set_real_ip_from {manifests.POD_NETWORK};" in front
     versions = (ROOT / "cluster-setup" / "versions.env").read_text()
@@ -218,16 +218,16 @@ def test_the_public_name_is_one_everywhere(overlay: str):
 
 
 @overlays
-def test_the_controller_leads_to_the_door_by_policies_that_are_there(overlay: str):
+def test_the_controller_leads_to_the_gateway_by_policies_that_are_there(overlay: str):
     server = only(overlay, "VirtualServer", "kalecast")["spec"]
     for upstream in server["upstreams"]:
         service = only(overlay, "Service", upstream["service"])
         assert upstream["port"] in [port["port"] for port in service["spec"]["ports"]]
     assert {one["name"] for one in server["policies"]} == set(objects(overlay, "Policy"))
     for route in server["routes"]:
-        # Not what a door or a page says itself.
+        # Not what a gateway or a page says itself.
         (replaced,) = route["errorPages"]
-        assert not set(replaced["codes"]) & set(door.REFUSALS)
+        assert not set(replaced["codes"]) & set(gateway.REFUSALS)
 
 
 def in_bytes(size: str) -> int:
@@ -238,7 +238,7 @@ def in_bytes(size: str) -> int:
 
 def largest_bodies(overlay: str) -> dict[str, int]:
     """Bytes, by address; / stands for all that have none of their own."""
-    front = only(overlay, "ConfigMap", "kalecast-door")["data"]["front.conf"]
+    front = only(overlay, "ConfigMap", "kalecast-gateway")["data"]["front.conf"]
     sizes = {"/": re.findall(r"^    client_max_body_size (\w+);", front, re.MULTILINE)[0]}
     for path, inside in re.findall(r"^    location = (\S+) {\n(.*?)^    }", front, re.M | re.S):
         if found := re.findall(r"client_max_body_size (\w+);", inside):
@@ -257,7 +257,7 @@ def test_each_address_has_its_largest_body_at_the_edge_too(overlay: str):
     largest = largest_bodies(overlay)
     assert routes.keys() == largest.keys()
     for path, upstream in routes.items():
-        # Wider, so that the door tells who sends a little too much.
+        # Wider, so that the gateway tells who sends a little too much.
         assert 1 < in_bytes(upstream["client-max-body-size"]) / largest[path] <= 2
         # Of a POST alone nginx repeats nothing but what was never sent.
         assert (upstream["next-upstream"] == "off") is (path == "/")
@@ -265,12 +265,12 @@ def test_each_address_has_its_largest_body_at_the_edge_too(overlay: str):
 
 @overlays
 def test_there_is_room_for_the_bodies_that_may_wait(overlay: str):
-    limits, largest = door.Limits(), largest_bodies(overlay)
+    limits, largest = gateway.Limits(), largest_bodies(overlay)
     event, upload = largest["/gradio_api/run/predict"], largest["/gradio_api/upload"]
     waiting = limits.uploads_held * upload + (limits.large_held - limits.uploads_held) * event
     # The second tier and the third have those that are whole.
     waiting += 2 * limits.uploads_at_once * upload
-    (pod,) = (one for one in templates(overlay) if one.labels.items() >= DOOR.items())
+    (pod,) = (one for one in templates(overlay) if one.labels.items() >= GATEWAY.items())
     (work,) = (one["emptyDir"] for one in pod.spec["volumes"] if one["name"] == "work")
     assert waiting < in_bytes(work["sizeLimit"])
     for container in pod.spec["containers"]:
@@ -294,7 +294,7 @@ def snippets() -> str:
 def test_nginx_takes_the_controllers_snippets(tmp_path: Path):
     nginx = shutil.which("nginx", path="/usr/sbin:/usr/bin")
     if nginx is None:
-        missing("nginx", "make .venv/.door")
+        missing("nginx", "make .venv/.gateway")
     (tmp_path / "nginx.conf").write_text(f"events {{}}\nhttp {{\n{snippets()}\n}}\n")
     command = [nginx, "-t", "-e", "stderr", "-p", str(tmp_path), "-c", "nginx.conf"]
     command += ["-g", f"pid {tmp_path}/pid;"]
@@ -303,10 +303,10 @@ def test_nginx_takes_the_controllers_snippets(tmp_path: Path):
 
 
 @overlays
-def test_the_edge_is_wider_than_the_door(overlay: str):
+def test_the_edge_is_wider_than_the_gateway(overlay: str):
     flood = only(overlay, "Policy", "kalecast-flood")["spec"]["rateLimit"]
-    assert int(flood["rate"].removesuffix("r/s")) > door.Limits().all_rate
-    assert flood["burst"] > door.Limits().all_burst
+    assert int(flood["rate"].removesuffix("r/s")) > gateway.Limits().all_rate
+    assert flood["burst"] > gateway.Limits().all_burst
 
 
 @overlays
@@ -315,23 +315,23 @@ def test_headers_of_the_controller_leave_the_head_of_a_request_known(overlay: st
         told = route["action"]["proxy"]["requestHeaders"]["set"]
         taken = {one["name"]: one["value"] for one in told}
         assert taken == {"X-Real-IP": "", "X-Forwarded-Port": ""}
-    heads = (STEP / "door" / "rules" / "lawful-heads.conf").read_text()
+    heads = (STEP / "gateway" / "rules" / "benign-heads.conf").read_text()
     for added in ("x-forwarded-for", "x-forwarded-host", "x-forwarded-proto"):
         assert f"|{added}|" in heads or f"|{added})" in heads
 
 
-def test_ciphers_and_protocols_are_the_doors():
+def test_ciphers_and_protocols_are_the_gateways():
     entries = values()["controller"]["config"]["entries"]
-    tls = (STEP / "door" / "tls.conf").read_text()
+    tls = (STEP / "gateway" / "tls.conf").read_text()
     assert f"ssl_protocols {entries['ssl-protocols']};" in tls
     assert f"ssl_ciphers {entries['ssl-ciphers']};" in tls
 
 
-def test_oauth2_proxy_and_the_door_agree():
+def test_oauth2_proxy_and_the_gateway_agree():
     (made,) = (one for name, one in objects(SIGN_IN, "ConfigMap").items() if "sign-in" in name)
     text = made["data"]["oauth2-proxy.cfg"]
     told = dict(re.findall(r'^(\w+) = "?([^"\n]*)"?$', text, re.MULTILINE))
-    maps = only(SIGN_IN, "ConfigMap", "kalecast-door")["data"]["sign-in-maps.conf"]
+    maps = only(SIGN_IN, "ConfigMap", "kalecast-gateway")["data"]["sign-in-maps.conf"]
     assert f"(?:{told['cookie_name']}[" in maps
     (service,) = re.findall(r"server ([\w-]+):(\d+) ", maps)
     assert service[1] == told["http_address"].rpartition(":")[2]
@@ -380,18 +380,18 @@ def namespace(peer: Object) -> str | None:
 
 
 @overlays
-def test_the_ingress_controller_alone_reaches_the_door(overlay: str):
-    ((peer, ports),) = ways(overlay, "Ingress", DOOR)
+def test_the_ingress_controller_alone_reaches_the_gateway(overlay: str):
+    ((peer, ports),) = ways(overlay, "Ingress", GATEWAY)
     assert namespace(peer) == "nginx-ingress"
     assert matches(peer["podSelector"], CONTROLLER)
     assert ports == {8080}
 
 
 @overlays
-def test_the_door_reaches_the_page_names_and_who_signs_in(overlay: str):
+def test_the_gateway_reaches_the_page_names_and_who_signs_in(overlay: str):
     reached = {
         (namespace(peer), *peer["podSelector"]["matchLabels"].values(), *sorted(ports))
-        for peer, ports in ways(overlay, "Egress", DOOR)
+        for peer, ports in ways(overlay, "Egress", GATEWAY)
     }
     wanted = {(None, "kalecast-page", 7860), ("kube-system", "kube-dns", 53)}
     if overlay == SIGN_IN:
@@ -400,18 +400,18 @@ def test_the_door_reaches_the_page_names_and_who_signs_in(overlay: str):
 
 
 @pytest.mark.parametrize("overlay", SERVICE)
-def test_the_page_admits_the_door_and_prometheus_alone(overlay: str):
+def test_the_page_admits_the_gateway_and_prometheus_alone(overlay: str):
     admitted = {
         (namespace(peer), *peer["podSelector"]["matchLabels"].values())
         for peer, ports in ways(overlay, "Ingress", PAGE)
     }
-    assert admitted == {(None, "kalecast-door"), ("monitoring", "prometheus")}
+    assert admitted == {(None, "kalecast-gateway"), ("monitoring", "prometheus")}
 
 
-def test_who_signs_in_is_asked_by_the_door_and_asks_dex():
+def test_who_signs_in_is_asked_by_the_gateway_and_asks_dex():
     pod = {"app.kubernetes.io/name": "kalecast-sign-in"}
     ((peer, ports),) = ways(SIGN_IN, "Ingress", pod)
-    assert namespace(peer) is None and matches(peer["podSelector"], DOOR)
+    assert namespace(peer) is None and matches(peer["podSelector"], GATEWAY)
     assert ports == {4180}
     reached = {namespace(peer) for peer, _ in ways(SIGN_IN, "Egress", pod)}
     assert reached == {"auth", "kube-system"}
@@ -581,7 +581,7 @@ def test_what_is_called_for_stands_everywhere(step: Step):
         assert one["metadata"]["namespace"] in ({"team", "cert-manager"} if alert else {"team"})
     assert step.sent["VirtualServer/kalecast"]["spec"]["host"] == "f.example.org"
     assert step.sent["Certificate/kalecast-public"]["spec"]["issuerRef"]["name"] == "ours"
-    front = step.sent["ConfigMap/kalecast-door"]["data"]["front.conf"]
+    front = step.sent["ConfigMap/kalecast-gateway"]["data"]["front.conf"]
     assert "server_name f.example.org;" in front
     assert "set_real_ip_from 10.9.0.0/16;" in front
 
@@ -589,7 +589,7 @@ def test_what_is_called_for_stands_everywhere(step: Step):
 def test_another_configuration_is_another_rollout_and_the_same_is_none(step: Step):
     def digest(*words: str) -> str:
         assert step.call("apply", *words).returncode == 0
-        template = step.sent["Deployment/kalecast-door"]["spec"]["template"]
+        template = step.sent["Deployment/kalecast-gateway"]["spec"]["template"]
         found: str = template["metadata"]["annotations"]["kalecast/configuration"]
         return found
 

@@ -45,7 +45,7 @@ def test_every_target_is_explained_in_help():
     explained = set(re.findall(r"^([a-z-]+):.*## ", makefile, flags=re.MULTILINE))
     parts = {
         f"install-{part}"
-        for part in ("workbench", "run", "all", "tests", "report", "debian", "door", "kubectl")
+        for part in ("workbench", "run", "all", "tests", "report", "debian", "gateway", "kubectl")
     }
     assert named - explained == parts | {"gone"}
 

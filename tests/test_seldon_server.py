@@ -15,7 +15,7 @@ import requests
 from model_files import contract
 from seldon_server import PYTHON, Ports, Server, end, serving, start
 
-from kalecast.bundle import Contract
+from kalecast.contract import Contract
 from kalecast.runtime import Forecaster
 
 pytestmark = [

@@ -67,7 +67,7 @@ def test_parquet_and_data_frames_read_like_csv():
     pd.testing.assert_frame_equal(read(buffer.getvalue()), tidy(read_series(frame)))
 
 
-def test_stamps_with_offsets_become_utc_through_a_change_of_clocks():
+def test_timestamps_with_offsets_become_utc_through_a_change_of_clocks():
     text = "ds,y\n2026-10-25T01:00+02:00,1\n2026-10-25T02:00+02:00,2\n2026-10-25T02:00+01:00,3\n"
     assert read(text)["ds"].tolist() == hourly(3, "2026-10-24 23:00").tolist()
 
@@ -141,8 +141,10 @@ def test_describe_counts_gaps():
 
 def every(hours: int, name: str = "meter", steps: int = 400, frequency: str = "h") -> pd.DataFrame:
     """A series with a value every so many steps, as a file has it: no rows between."""
-    stamps = pd.date_range("2026-03-01 01:00", periods=steps, freq=frequency)[::hours]
-    return pd.DataFrame({"unique_id": name, "ds": stamps, "y": np.arange(float(len(stamps)))})
+    timestamps = pd.date_range("2026-03-01 01:00", periods=steps, freq=frequency)[::hours]
+    return pd.DataFrame(
+        {"unique_id": name, "ds": timestamps, "y": np.arange(float(len(timestamps)))}
+    )
 
 
 @pytest.mark.parametrize(

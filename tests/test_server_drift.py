@@ -9,7 +9,7 @@ from drift import Drift, figures
 from metrics import Metrics
 from model_files import contract, seasonal_naive_bytes
 
-from kalecast.bundle import Contract
+from kalecast.contract import Contract
 from kalecast.runtime import Forecaster
 
 HOURS = np.arange(168)

@@ -9,7 +9,7 @@ from background import Background
 from model_files import contract, replace_file, seasonal_naive_bytes
 from serving import Serving, open_model
 
-from kalecast.bundle import BundleError
+from kalecast.contract import ContractError
 from kalecast.store import StoreError
 
 
@@ -48,7 +48,7 @@ def test_a_bad_model_is_left_alone(path: Path, content: bytes | None) -> None:
 @pytest.mark.filterwarnings("ignore:invalid value")
 def test_a_model_that_forecasts_no_finite_numbers_is_bad(path: Path) -> None:
     path.write_bytes(seasonal_naive_bytes(offset=float("inf")))
-    with pytest.raises(BundleError, match="Expected finite forecasts"):
+    with pytest.raises(ContractError, match="Expected finite forecasts"):
         open_model(str(path))
 
 

@@ -12,7 +12,7 @@ from model_files import contract, seasonal_naive_bytes
 from seldon_server import PYTHON, REFERENCE
 
 from kalecast import bundle
-from kalecast.bundle import BundleError, open_session, read_contract, write_contract
+from kalecast.contract import ContractError, open_session, read_contract, write_contract
 from kalecast.runtime import Forecaster
 from kalecast.signing import SignatureError, keys_from, signed, unsigned, verify, with_checksum
 from kalecast.store import StoreError, fetch, keep, make_current, publish
@@ -139,7 +139,7 @@ def test_what_is_published_with_a_key_is_signed(
     for uri in (kept, make_current(model, str(tmp_path), "forecaster")):
         verify(fetch(uri), [KEY])
         Forecaster(fetch(uri))
-    with pytest.raises(BundleError, match="without signature"):
+    with pytest.raises(ContractError, match="without signature"):
         Forecaster(model)
 
 

@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-import door_process
+import gateway_process
 import page_process
 import pytest
 import seldon_server
@@ -70,14 +70,14 @@ def test_a_file_that_cannot_be_forecast(browser: Browser, page: Page) -> None:
     visit.close()
 
 
-def test_what_the_door_refuses(browser: Browser, page: Page) -> None:
-    with door_process.opened(page.url) as door:
-        visit = Visit(browser, door.url, ignore_https_errors=True)
+def test_what_the_gateway_refuses(browser: Browser, page: Page) -> None:
+    with gateway_process.opened(page.url) as gateway:
+        visit = Visit(browser, gateway.url, ignore_https_errors=True)
         visit.source("Your numbers")
         visit.paste("310, 295 <script>alert(1)</script>")
         visit.forecast()
         expect(visit.banner).to_contain_text("looks like an attack")
-        screenshot(visit.tab, "door", above=about_the_model(visit))
+        screenshot(visit.tab, "gateway", above=about_the_model(visit))
         visit.context.close()
         assert visit.elsewhere == []
 

@@ -16,8 +16,8 @@ def table(name: str, steps: int = 600, known: slice = slice(None)) -> pd.DataFra
     whole = 100.0 + np.arange(steps) % 24 + rng.normal(size=steps)
     y = np.full(steps, np.nan)
     y[known] = whole[known]
-    stamps = pd.date_range("2026-01-01", periods=steps, freq="h")
-    return pd.DataFrame({"unique_id": name, "ds": stamps, "y": y})
+    timestamps = pd.date_range("2026-01-01", periods=steps, freq="h")
+    return pd.DataFrame({"unique_id": name, "ds": timestamps, "y": y})
 
 
 def joined(*tables: pd.DataFrame) -> pd.DataFrame:

@@ -21,7 +21,7 @@ import conda  # noqa: E402
 from compile_notebook import PACKAGE_INDEX  # noqa: E402
 
 from kalecast import tuning  # noqa: E402
-from kalecast.bundle import open_session, read_contract  # noqa: E402
+from kalecast.contract import open_session, read_contract  # noqa: E402
 
 KUBERNETES = ROOT / "kale" / "kubernetes"
 STEPS = sorted(steps())

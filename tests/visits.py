@@ -1,7 +1,7 @@
 """A customer's visit: a browser's tab on the page, and all that was not as it should be."""
 
 from chromium import DESKTOP, PATIENCE
-from page_process import stamp, value
+from page_process import timestamp, value
 from playwright.sync_api import Browser, Download, Locator, expect
 from playwright.sync_api import Page as Tab
 
@@ -84,7 +84,7 @@ class Visit:
 
 def rows_of(name: str, count: int, base: float = 100.0) -> list[str]:
     """Rows of a series, an hour each."""
-    return [f"{name},{stamp(hour)},{value(hour, base)}" for hour in range(count)]
+    return [f"{name},{timestamp(hour)},{value(hour, base)}" for hour in range(count)]
 
 
 def table_of(*rows: str) -> bytes:

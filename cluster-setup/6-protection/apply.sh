@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Bring the F5 NGINX Ingress Controller and the door before the page into the cluster of the current
+# Bring the F5 NGINX Ingress Controller and the gateway before the page into the cluster of the current
 # KUBECONFIG. Can be repeated.
 #
 #     apply.sh OVERLAY --name NAME [--namespace NAMESPACE] [--issuer ISSUER | --own-certificate]
@@ -63,7 +63,7 @@ if with_sign_in; then
     called_for <"$here/ingress/dex.yaml" | send
 fi
 [[ -z $kubeflow ]] || called_for <"$here/ingress/kubeflow.yaml" | send
-door_objects | send
+gateway_objects | send
 if is_watched; then
     send <"$here/ingress/certificates.yaml"
 fi
@@ -71,7 +71,7 @@ if [[ -z $own_certificate ]]; then
     run kubectl --namespace "$namespace" wait --for=condition=Ready --timeout=300s certificate/kalecast-public >&2 ||
         fail "there is no certificate for ${name:-NAME}: $(last_warnings "$namespace")"
 fi
-for deployment in kalecast-door $(with_sign_in && echo kalecast-sign-in); do
+for deployment in kalecast-gateway $(with_sign_in && echo kalecast-sign-in); do
     run kubectl --namespace "$namespace" rollout status "deployment/$deployment" --timeout=300s >&2 ||
         fail "$deployment is not ready: $(last_warnings "$namespace")"
 done

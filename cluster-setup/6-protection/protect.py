@@ -1,9 +1,9 @@
-"""The door on this machine: nginx with ModSecurity before the page that `make run` shows.
+"""The gateway on this machine: nginx with ModSecurity before the page that `make run` shows.
 
     python cluster-setup/6-protection/protect.py --page 127.0.0.1:7860
 
 The rules are those of the cluster. A certificate is made where none is given: browsers warn of
-it, and programs can be told to trust it. Ctrl-C ends the door; the page goes on.
+it, and programs can be told to trust it. Ctrl-C ends the gateway; the page goes on.
 """
 
 import argparse
@@ -23,7 +23,7 @@ from collections.abc import Iterator
 from dataclasses import fields, replace
 from pathlib import Path
 
-import door
+import gateway
 
 from kalecast import lifetime
 
@@ -42,15 +42,15 @@ def main() -> int:
     try:
         nginx = _nginx()
         with _alone(arguments.folder):
-            return _stand(nginx, _door(arguments), arguments)
-    except (door.DoorError, OSError) as error:
+            return _stand(nginx, _gateway(arguments), arguments)
+    except (gateway.GatewayError, OSError) as error:
         print(error, file=sys.stderr)
         return 1
 
 
-def _stand(nginx: str, here: door.Door, arguments: argparse.Namespace) -> int:
+def _stand(nginx: str, here: gateway.Gateway, arguments: argparse.Namespace) -> int:
     _check_ports(here)
-    configuration = door.write(here, arguments.folder)
+    configuration = gateway.write(here, arguments.folder)
     _open_to_workers(arguments.folder)
     with (
         _running(nginx, configuration.with_name("signatures-nginx.conf")) as signatures,
@@ -63,18 +63,18 @@ def _stand(nginx: str, here: door.Door, arguments: argparse.Namespace) -> int:
 
 @contextlib.contextmanager
 def _alone(folder: Path) -> Iterator[None]:
-    """Keep the folder for this door: another would take its sockets away.
+    """Keep the folder for this gateway: another would take its sockets away.
 
     Raises:
-        DoorError: one uses it already.
+        GatewayError: one uses it already.
     """
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / "in-use").open("w") as mark:
         try:
             fcntl.flock(mark, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise door.DoorError(
-                f"Another door uses {folder}. End it, or choose another folder with --folder."
+            raise gateway.GatewayError(
+                f"Another gateway uses {folder}. End it, or choose another folder with --folder."
             ) from None
         yield
 
@@ -82,25 +82,25 @@ def _alone(folder: Path) -> Iterator[None]:
 def _nginx() -> str:
     nginx = shutil.which("nginx", path=PATH)
     modules = [
-        Path(door.MODULES) / f"ngx_{name}_module.so" for name in ("http_modsecurity", "stream")
+        Path(gateway.MODULES) / f"ngx_{name}_module.so" for name in ("http_modsecurity", "stream")
     ]
-    parts = (*modules, Path(door.CRS_SETUP))
+    parts = (*modules, Path(gateway.CRS_SETUP))
     if nginx is None or not all(part.is_file() for part in parts):
-        raise door.DoorError(
+        raise gateway.GatewayError(
             "Expected nginx with ModSecurity, streams and the Core Rule Set, and not all of it is "
             f"here. On Debian or Ubuntu: apt-get install --no-install-recommends {PACKAGES}"
         )
     return nginx
 
 
-def _door(arguments: argparse.Namespace) -> door.Door:
+def _gateway(arguments: argparse.Namespace) -> gateway.Gateway:
     folder: Path = arguments.folder
     certificate, key = arguments.certificate, arguments.key
     if bool(certificate) != bool(key):
-        raise door.DoorError("Expected a certificate together with its key.")
+        raise gateway.GatewayError("Expected a certificate together with its key.")
     if not certificate:
         certificate, key = _own_certificate(folder, arguments.name)
-    return door.Door(
+    return gateway.Gateway(
         folder=str(folder),
         pages=tuple(arguments.page),
         names=tuple(arguments.name),
@@ -128,13 +128,13 @@ def _door(arguments: argparse.Namespace) -> door.Door:
     )
 
 
-def _limits(changes: list[str]) -> door.Limits:
-    known = {field.name for field in fields(door.Limits)}
-    limits = door.Limits()
+def _limits(changes: list[str]) -> gateway.Limits:
+    known = {field.name for field in fields(gateway.Limits)}
+    limits = gateway.Limits()
     for change in changes:
         name, _, number = change.partition("=")
         if name not in known or not number.isdigit() or int(number) < 1:
-            raise door.DoorError(
+            raise gateway.GatewayError(
                 f"Expected a limit such as forecast_rate=50, one of {', '.join(sorted(known))}, "
                 f"received: {change!r}"
             )
@@ -176,7 +176,7 @@ def _own_certificate(folder: Path, names: list[str]) -> tuple[Path, Path]:
     finally:
         os.umask(before)
     if made.returncode != 0:
-        raise door.DoorError(f"openssl made no certificate: {made.stderr.strip()}")
+        raise gateway.GatewayError(f"openssl made no certificate: {made.stderr.strip()}")
     certificate.chmod(0o644)
     made_for.write_text(wanted)
     return certificate, key
@@ -198,20 +198,20 @@ def _open_to_workers(folder: Path) -> None:
     """Started by root, nginx's workers are somebody else, and keep parts of uploads here.
 
     Raises:
-        DoorError: they may not enter it.
+        GatewayError: they may not enter it.
     """
     if os.geteuid() != 0:
         return
     for above in (folder, *folder.parents):
         if not above.stat().st_mode & stat.S_IXOTH:
-            raise door.DoorError(
+            raise gateway.GatewayError(
                 f"Expected a folder that everybody may enter, as nginx's workers are not root: "
                 f"{above} may not be. Choose another with --folder."
             )
     (folder / "files").chmod(0o1777)
 
 
-def _check_ports(here: door.Door) -> None:
+def _check_ports(here: gateway.Gateway) -> None:
     operators = int(here.operators.rpartition(":")[2])
     public = {(here.host, port) for port in (here.port, here.plain_port) if port}
     inner = {("127.0.0.1", port) for port in (operators, here.signatures_port, here.list_port)}
@@ -223,15 +223,15 @@ def _check_ports(here: door.Door) -> None:
                 probe.bind((host, port))
             except OSError as error:
                 if error.errno != errno.EADDRINUSE:
-                    raise door.DoorError(
+                    raise gateway.GatewayError(
                         f"Cannot listen at {host}:{port}: {error.strerror}. Ports below 1024 are "
                         "root's, and the address has to be one of this machine."
                     ) from error
                 taken.append(str(port))
     if taken:
-        raise door.DoorError(
+        raise gateway.GatewayError(
             f"Expected free ports, in use already: {', '.join(taken)}. Stop what holds them, or "
-            "choose others: make protect DOOR_PORT=9443"
+            "choose others: make protect GATEWAY_PORT=9443"
         )
 
 
@@ -255,7 +255,7 @@ def _first_to_end(*processes: subprocess.Popen[bytes]) -> int:
                 return process.wait(0.5)
 
 
-def _await(here: door.Door, *processes: subprocess.Popen[bytes]) -> None:
+def _await(here: gateway.Gateway, *processes: subprocess.Popen[bytes]) -> None:
     host, _, port = here.operators.rpartition(":")
     deadline = time.monotonic() + READY_SECONDS
     while time.monotonic() < deadline:
@@ -267,10 +267,10 @@ def _await(here: door.Door, *processes: subprocess.Popen[bytes]) -> None:
             if connection.getresponse().status == 200:
                 return
         time.sleep(0.05)
-    raise door.DoorError(f"nginx does not answer. What it says is in {here.error_log}.")
+    raise gateway.GatewayError(f"nginx does not answer. What it says is in {here.error_log}.")
 
 
-def _tell(here: door.Door, arguments: argparse.Namespace) -> None:
+def _tell(here: gateway.Gateway, arguments: argparse.Namespace) -> None:
     address = f"https://{here.names[0]}:{here.port}"
     print(f"\n  The protected page is at {address}, before {', '.join(here.pages)}")
     if not arguments.certificate:
@@ -303,7 +303,7 @@ def _arguments() -> argparse.Namespace:
     add("--list-port", type=int, default=8446, help="of the second tier")
     add("--certificate", type=Path, help="PEM file, with those it needs")
     add("--key", type=Path, help="PEM file of its key")
-    add("--trusted", action="append", default=[], help="network of a proxy before the door")
+    add("--trusted", action="append", default=[], help="network of a proxy before the gateway")
     add("--keys", action="store_true", help="the page asks for keys: each has limits of its own")
     add("--sign-in", default="", metavar="HOST:PORT", help="oauth2-proxy, where people sign in")
     add("--paranoia", type=int, default=1, help="level up to which rules block")
@@ -311,7 +311,7 @@ def _arguments() -> argparse.Namespace:
     add("--detect", action="store_true", help="signatures tell what they would refuse, and do not")
     add("--limit", action="append", default=[], metavar="NAME=NUMBER", help="such as key_rate=50")
     add("--log-level", default="error", help="of nginx's error log")
-    add("--folder", type=Path, default=ROOT / "build" / "door", help="for its files")
+    add("--folder", type=Path, default=ROOT / "build" / "gateway", help="for its files")
     arguments = parser.parse_args()
     arguments.page = arguments.page or ["127.0.0.1:7860"]
     arguments.name = arguments.name or ["localhost"]

@@ -78,8 +78,8 @@ called_for() {
         -e "s|\bNAMESPACE\b|$namespace|g" | $certificates
 }
 
-# The door's objects, and oauth2-proxy's, on standard output.
-door_objects() {
+# The gateway's objects, and oauth2-proxy's, on standard output.
+gateway_objects() {
     local work objects digest
     say "+ kubectl kustomize overlays/$overlay"
     [[ -z $dry_run ]] || return 0

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Take the door and what is at the ingress controller of it away: the page is reached by nobody then.
+# Take the gateway and what is at the ingress controller of it away: the page is reached by nobody then.
 #
 #     remove.sh OVERLAY [--namespace NAMESPACE] [--kubeflow NAME] [--own-certificate] [--with-controller] [--dry-run]
 #
@@ -18,7 +18,7 @@ take_away() {
 
 read_call "$@"
 need_cluster
-door_objects | take_away
+gateway_objects | take_away
 if with_sign_in; then
     called_for <"$here/ingress/dex.yaml" | take_away
 fi

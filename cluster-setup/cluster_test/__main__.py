@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 import manifests
 import yaml
 
-from kalecast.bundle import BundleError
+from kalecast.contract import ContractError
 from kalecast.runtime import Forecaster
 
 from . import helpers, parameters, rendering
@@ -99,7 +99,7 @@ def _model(asked: Parameters) -> tuple[helpers.Loads | None, bytes]:
     model = asked.model.read_bytes()
     try:
         return helpers.loads(Forecaster(model)), model
-    except BundleError as error:
+    except ContractError as error:
         raise CannotStartError(f"{asked.model}: {error}") from error
 
 

@@ -51,7 +51,7 @@ RECIPES = {
     "model-server": Recipe("seldon/Dockerfile", findings.Rules(350, LIGHT | {"pandas"})),
     "page": Recipe("gradio_app/Dockerfile", findings.Rules(700, LIGHT | {"onnxruntime"})),
     "workbench": Recipe("kale/Dockerfile", findings.Rules()),
-    "door": Recipe(
+    "gateway": Recipe(
         "cluster-setup/6-protection/Dockerfile", findings.Rules(200, LIGHT), "DEBIAN_IMAGE"
     ),
 }

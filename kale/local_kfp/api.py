@@ -7,7 +7,7 @@ from local_kfp.catalogue import Catalogue, Pipeline, Version
 from local_kfp.guarded import Guarded
 from local_kfp.packages import check_package, parameter_texts, pipeline_name, read_package
 from local_kfp.refusals import Refusal
-from local_kfp.run_view import stamp
+from local_kfp.run_view import timestamp
 from local_kfp.runs import Runs
 
 PAGE_SIZE = 20
@@ -280,11 +280,11 @@ def _run(view: dict[str, Any]) -> dict[str, Any]:
 
 def _task(step: dict[str, Any]) -> dict[str, Any]:
     has_ended = step["state"] != "RUNNING"
-    ended = {"end_time": stamp(step["started"] + step["seconds"])} if has_ended else {}
+    ended = {"end_time": timestamp(step["started"] + step["seconds"])} if has_ended else {}
     return {
         "display_name": f"{step['name'].replace('_', '-')}-step",  # Kale's name for its task
         "state": step["state"],
-        "start_time": stamp(step["started"]),
+        "start_time": timestamp(step["started"]),
         "child_tasks": [{"pod_name": step["name"]}],
         **ended,
     }

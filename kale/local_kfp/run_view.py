@@ -125,19 +125,19 @@ def _pipeline(told: dict[str, Any]) -> str:
 
 def _created(folder: Path, progress: dict[str, Any]) -> str:
     if "started" in progress:
-        return stamp(progress["started"])
+        return timestamp(progress["started"])
     try:  # the name that a run gets, see run_folder
-        return stamp(datetime.strptime(folder.name[:15], "%Y%m%d-%H%M%S").timestamp())
+        return timestamp(datetime.strptime(folder.name[:15], "%Y%m%d-%H%M%S").timestamp())
     except ValueError:
-        return stamp(folder.stat().st_mtime)
+        return timestamp(folder.stat().st_mtime)
 
 
 def _finished(folder: Path) -> str:
     ends = (folder / run_folder.SUMMARY, folder / TERMINAL, folder)
-    return stamp(next(end for end in ends if end.exists()).stat().st_mtime)
+    return timestamp(next(end for end in ends if end.exists()).stat().st_mtime)
 
 
-def stamp(seconds: float) -> str:
+def timestamp(seconds: float) -> str:
     """A moment as KFP writes it."""
     moment = datetime.fromtimestamp(seconds, UTC)
     return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")

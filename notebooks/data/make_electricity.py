@@ -45,7 +45,7 @@ def package_file(package: str, path: str) -> Path:
 
 
 def to_standard_time(naive: pd.DatetimeIndex, zone: str, standard: str) -> pd.DatetimeIndex:
-    """Turn local clock stamps into standard time; NaT where the clock is changed.
+    """Turn local clock timestamps into standard time; NaT where the clock is changed.
 
     The hour that the spring change skips and the one that the autumn change
     repeats cannot be told apart in the sources, so both become NaT.
@@ -61,8 +61,8 @@ def run_lengths(same: pd.Series) -> pd.Series:
 
 def half_hours_to_hours(megawatts: pd.Series, start: str) -> pd.Series:
     """Average half-hourly power, from `start` on, into hourly power (MW)."""
-    stamps = pd.date_range(start, periods=len(megawatts), freq="30min")
-    return megawatts.set_axis(stamps).resample("h").mean()
+    timestamps = pd.date_range(start, periods=len(megawatts), freq="30min")
+    return megawatts.set_axis(timestamps).resample("h").mean()
 
 
 def victoria() -> pd.Series:
@@ -82,7 +82,7 @@ def sceaux() -> pd.Series:
     filled = (raw == raw.shift(DAY)).all(axis=1)  # a gap holds a copy of the day before
     stuck = run_lengths((raw == raw.shift()).all(axis=1)) >= STUCK_MINUTES
     power = raw["Global_active_power"].mask(filled | stuck)
-    begins = power.index - pd.Timedelta(minutes=1)  # the source stamps a minute's end
+    begins = power.index - pd.Timedelta(minutes=1)  # the source timestamps a minute's end
     power.index = to_standard_time(begins, "Europe/Paris", "Etc/GMT-1")
     hours = power[power.index.notna()].resample("h")
     return hours.mean().where(hours.count() >= MIN_MINUTES).loc[SCEAUX_YEARS]

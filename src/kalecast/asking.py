@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 import numpy as np
 import numpy.typing as npt
 
-from kalecast.bundle import BundleError, Contract
+from kalecast.contract import Contract, ContractError
 from kalecast.web import opener
 
 Floats = npt.NDArray[np.float64]
@@ -72,7 +72,7 @@ def read_contract(address: Address) -> Contract:
     answer = ask_json(address, "/metadata")
     try:
         return Contract.from_json(answer["custom"]["contract"])
-    except (KeyError, TypeError, BundleError) as error:
+    except (KeyError, TypeError, ContractError) as error:
         raise AskError(
             f"Expected a Kalecast model server at {address.url}, another program answers there."
         ) from error

@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from kalecast.bundle import Contract
+from kalecast.contract import Contract
 from kalecast.steps import UNITS, step_seconds
 from kalecast.windows import SEASONS_A_CYCLE
 

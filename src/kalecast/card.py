@@ -6,7 +6,7 @@ learnt from, how it was judged, and where it fails. Markdown, written into the m
 
 import pandas as pd
 
-from kalecast.bundle import Contract
+from kalecast.contract import Contract
 from kalecast.evaluation import MODEL, calibration, mean_scores
 from kalecast.series import frequency_step, in_words, notes
 from kalecast.steps import span_in_words, steps_in_words

@@ -83,18 +83,18 @@ def timestamps(table: Table) -> tuple[pd.Series, bool]:
     column = table.frame["ds"]
     zoned = isinstance(column.dtype, pd.DatetimeTZDtype)
     if zoned:
-        stamps = column.dt.tz_convert("UTC").dt.tz_localize(None)
+        timestamps = column.dt.tz_convert("UTC").dt.tz_localize(None)
     elif pd.api.types.is_datetime64_dtype(column.dtype):
-        stamps = column
+        timestamps = column
     else:
-        stamps, zoned = _from_texts(_texts(column, "ds", table), table)
-    within = (stamps >= f"{FIRST_YEAR}-01-01") & (stamps < f"{LAST_YEAR + 1}-01-01")
+        timestamps, zoned = _from_texts(_texts(column, "ds", table), table)
+    within = (timestamps >= f"{FIRST_YEAR}-01-01") & (timestamps < f"{LAST_YEAR + 1}-01-01")
     if (bad := _first(~within)) is not None:
         raise SeriesError(
             f"Expected a date and hour such as '2026-01-31 13:00' ({FIRST_YEAR} to {LAST_YEAR}) in "
             f"column 'ds', received: {quoted(column.iloc[bad])} in {table.row(bad)}."
         )
-    return stamps.astype("datetime64[ns]"), zoned
+    return timestamps.astype("datetime64[ns]"), zoned
 
 
 def utc_offset(cell: Any) -> int:
@@ -103,15 +103,15 @@ def utc_offset(cell: Any) -> int:
     return round((offset or timedelta()).total_seconds() / 60)
 
 
-def rounded(stamps: pd.Series, names: pd.Series, table: Table) -> pd.Series:
+def rounded(timestamps: pd.Series, names: pd.Series, table: Table) -> pd.Series:
     """Timestamps on full minutes where all lie within a second of one, as spreadsheets and their
     converters miss them; on full seconds where all lie within a hundredth of one."""
-    ticks = stamps.to_numpy().astype(np.int64)
+    ticks = timestamps.to_numpy().astype(np.int64)
     for unit, near in ROUNDED:
         apart = (ticks + unit // 2) % unit - unit // 2
         if 0 < np.abs(apart).max() <= near:
             return _rounded(names, ticks, apart, table)
-    return stamps
+    return timestamps
 
 
 def values(table: Table) -> Floats:
@@ -252,8 +252,8 @@ def _from_texts(texts: list[str], table: Table) -> tuple[pd.Series, bool]:
     if zoned and not all(text.endswith(NO_OFFSET) for text in texts):
         table.notes.append("Timestamps with UTC offsets were converted to UTC.")
     whole = pd.Series([text if len(text) >= BEHIND_DATE else None for text in texts], dtype=object)
-    stamps = pd.to_datetime(whole, format="ISO8601", errors="coerce", utc=True)
-    return stamps.dt.tz_localize(None), zoned
+    timestamps = pd.to_datetime(whole, format="ISO8601", errors="coerce", utc=True)
+    return timestamps.dt.tz_localize(None), zoned
 
 
 def _year_first(texts: list[str], table: Table) -> list[str]:

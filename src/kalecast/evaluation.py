@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from kalecast.baselines import INTERVALS, baseline_forecasts, naive_among
-from kalecast.bundle import Contract
+from kalecast.contract import Contract
 from kalecast.runtime import Windows
 from kalecast.series import Sentences, SeriesError, frequency_step
 from kalecast.steps import steps_in_words

@@ -48,8 +48,8 @@ def standardised(frame: pd.DataFrame) -> pd.Series:
 
 def day_profiles(frame: pd.DataFrame) -> pd.DataFrame:
     """Means by time of day: hours since midnight × series, in standard deviations."""
-    stamps = frame["ds"].dt
-    return _means(frame, (stamps.hour + stamps.minute / 60).rename("hour"))
+    timestamps = frame["ds"].dt
+    return _means(frame, (timestamps.hour + timestamps.minute / 60).rename("hour"))
 
 
 def week_profiles(frame: pd.DataFrame) -> pd.DataFrame:
@@ -162,7 +162,7 @@ def spreads(frame: pd.DataFrame) -> pd.DataFrame:
 
     Returns:
         `unique_id, median, spread, furthest, at`: the mean absolute distance from the median; the
-        largest such distance, in spreads, and its stamp (NaN and NaT for a constant series).
+        largest such distance, in spreads, and its timestamp (NaN and NaT for a constant series).
     """
     grouped = frame.groupby("unique_id", sort=False)["y"]
     apart = (frame["y"] - grouped.transform("median")).abs()

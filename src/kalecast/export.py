@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 import kalecast
-from kalecast.bundle import Contract, version_of, write_contract
+from kalecast.contract import Contract, version_of, write_contract
 from kalecast.network import NetworkSettings, predict, to_onnx
 from kalecast.runtime import Forecaster, Windows
 from kalecast.series import fingerprint
@@ -64,7 +64,7 @@ def export_model(network: Any, contract: Contract, frame: pd.DataFrame) -> tuple
 
     Raises:
         ExportError: the difference is above `TOLERANCE`.
-        BundleError: ONNX Runtime does not load the file.
+        ContractError: ONNX Runtime does not load the file.
     """
     model_file = write_contract(to_onnx(network), contract)
     windows = _trial_windows(frame, contract)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 import pandas as pd
 
-from kalecast.bundle import Contract
+from kalecast.contract import Contract
 from kalecast.series import SeriesError, frequency_step, in_words, tidy
 from kalecast.usable import named, unanswered
 from kalecast.windows import SEASONS_A_CYCLE
@@ -72,22 +72,22 @@ class Fit:
 
 
 def infer_frequency(frame: pd.DataFrame) -> str:
-    """The frequency of series as their stamps tell it, as a pandas offset alias.
+    """The frequency of series as their timestamps tell it, as a pandas offset alias.
 
-    The commonest distance between neighbouring stamps counts; whether all others keep to it is
+    The commonest distance between neighbouring timestamps counts; whether all others keep to it is
     for `kalecast.series.tidy` to say.
 
     Args:
         frame: as `kalecast.series.read_series` returns it.
 
     Raises:
-        SeriesError: there are no two stamps, or the distance is none that this library forecasts.
+        SeriesError: there are no two timestamps, or their distance is none that can be forecast.
     """
     ordered = frame.sort_values(["unique_id", "ds"])
     apart = ordered.groupby("unique_id")["ds"].diff()
     apart = apart[apart > pd.Timedelta(0)]
     if apart.empty:
-        raise SeriesError("Expected a series with two different stamps or more, received none.")
+        raise SeriesError("Expected a series with two different timestamps or more, received none.")
     step = apart.mode().iloc[0]
     if not FINEST <= step <= DAY or DAY % step:
         raise SeriesError(

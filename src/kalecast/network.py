@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 
 from kalecast.backend import keras, layers, ops
-from kalecast.bundle import INPUT_NAME, OUTPUT_NAME, ascending_probabilities
+from kalecast.contract import INPUT_NAME, OUTPUT_NAME, ascending_probabilities
 from kalecast.normalisation import Denormalise, FillGaps, Normalise
 from kalecast.parameters import check_parameters
 from kalecast.quantiles import FromMedian, Gaps
@@ -197,7 +197,7 @@ def from_bytes(content: bytes) -> keras.Model:
 def to_onnx(network: keras.Model) -> bytes:
     """A network as ONNX, with a free batch axis.
 
-    Not yet a model file: `bundle.write_contract` makes it one.
+    Not yet a model file: `contract.write_contract` makes it one.
     """
     import onnx
 

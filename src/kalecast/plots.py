@@ -10,7 +10,7 @@ from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
 from matplotlib.figure import Figure
 
 from kalecast.baselines import INTERVALS, naive_among
-from kalecast.bundle import Contract
+from kalecast.contract import Contract
 from kalecast.evaluation import MODEL, calibration, models_of
 from kalecast.runtime import Windows
 from kalecast.series import frequency_step

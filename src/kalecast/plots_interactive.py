@@ -119,7 +119,7 @@ def thinned(values: Floats, most: int = MOST_POINTS) -> tuple[Floats, int]:
 
 def _line(one: pd.DataFrame, step: pd.Timedelta) -> go.Scatter:
     values, every = thinned(one["y"].to_numpy(dtype=np.float64))
-    # A start and a step instead of stamps: a tenth of the size. Single precision: half of that.
+    # A start and a step instead of timestamps: a tenth of the size. Single precision: half of that.
     return go.Scatter(
         name=str(one["unique_id"].iloc[0]),
         x0=one["ds"].iloc[0].isoformat(),

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from kalecast.bundle import INPUT_NAME, OUTPUT_NAME, Contract, open_session, read_contract
+from kalecast.contract import INPUT_NAME, OUTPUT_NAME, Contract, open_session, read_contract
 
 Windows = npt.NDArray[np.float64]
 
@@ -38,7 +38,7 @@ class Forecaster:
         """Open a model file, or the bytes of one.
 
         Raises:
-            BundleError: it is no Kalecast model file.
+            ContractError: it is no Kalecast model file.
         """
         self._session = open_session(model, threads)
         self.contract: Contract = read_contract(self._session)

@@ -6,13 +6,13 @@ and what was received. What happens to flawed data is settled here, once:
 | flaw | outcome |
 |---|---|
 | an hour without a row, or a row without a value | a gap: NaN, which the network knows as unknown |
-| the same stamp twice with the same value | one of them is kept |
-| the same stamp twice with different values | `SeriesError` |
-| text in `y`, infinite values, stamps that are no dates of 1800 to 2090 | `SeriesError` |
+| the same timestamp twice with the same value | one of them is kept |
+| the same timestamp twice with different values | `SeriesError` |
+| text in `y`, infinite values, timestamps that are no dates of 1800 to 2090 | `SeriesError` |
 | numbers or dates that can be read in two ways | `SeriesError`, unless another row proves one |
-| stamps with UTC offsets | converted to UTC; mixed with stamps without: `SeriesError` |
-| stamps within a second of full minutes, as spreadsheets write them | rounded |
-| stamps off the grid, or finer than the frequency | `SeriesError` |
+| timestamps with UTC offsets | converted to UTC; mixed with timestamps without: `SeriesError` |
+| timestamps within a second of full minutes, as spreadsheets write them | rounded |
+| timestamps off the grid, or finer than the frequency | `SeriesError` |
 | a series coarser than the frequency, or hardly known | left out and noted; alone: `SeriesError` |
 
 Whatever is done with a table without refusing it is said in its `notes`.
@@ -36,7 +36,7 @@ from kalecast.table_files import SeriesError as SeriesError  # noqa: PLC0414
 from kalecast.table_files import Table, read_table_file, table_of_frame, were
 
 SPARSEST = 0.1
-"""A series with a smaller share of known steps is refused: its stamps are likely wrong."""
+"""A series with a smaller share of known steps is refused: its timestamps are likely wrong."""
 
 FEWEST_ON_A_GRID = 8
 """Known values from which on a coarser grid, on which all of them lie, is no accident."""
@@ -75,9 +75,9 @@ def read_series(
     if table.frame.empty:
         raise SeriesError(f"Expected rows of data below the header, received none in {name}.")
     series = columns.names(table)
-    stamps, zoned = columns.timestamps(table)
-    stamps = columns.rounded(stamps, series, table)
-    frame = pd.DataFrame({"unique_id": series, "ds": stamps, "y": columns.values(table)})
+    timestamps, zoned = columns.timestamps(table)
+    timestamps = columns.rounded(timestamps, series, table)
+    frame = pd.DataFrame({"unique_id": series, "ds": timestamps, "y": columns.values(table)})
     offsets = _newest_offsets(frame, table) if zoned else {}
     frame.attrs = {"notes": Sentences(table.notes), "utc_offsets": Offsets(offsets)}
     return frame
@@ -124,7 +124,7 @@ def load_series(data: str | Path) -> pd.DataFrame:
 
 
 def tidy(frame: pd.DataFrame, frequency: str = "h") -> pd.DataFrame:
-    """Lay series on a regular grid from each one's first to its last stamp.
+    """Lay series on a regular grid from each one's first to its last timestamp.
 
     Args:
         frame: as `read_series` returns it.
@@ -136,7 +136,7 @@ def tidy(frame: pd.DataFrame, frequency: str = "h") -> pd.DataFrame:
         says which and why, after the notes of `frame`.
 
     Raises:
-        SeriesError: conflicting duplicates, stamps off the grid, or every series would be left out.
+        SeriesError: conflicting duplicates, timestamps off the grid, or no series is left.
     """
     step = frequency_step(frequency)
     frame = frame.sort_values(["unique_id", "ds"], kind="stable", ignore_index=True)
@@ -203,7 +203,7 @@ def fingerprint(frame: pd.DataFrame) -> str:
 
 
 def describe(frame: pd.DataFrame) -> pd.DataFrame:
-    """One row a series: first and last stamp, steps, unknown steps, mean, smallest, largest."""
+    """One row a series: first and last timestamp, steps, unknown steps, mean, smallest, largest."""
     grouped = frame.groupby("unique_id", sort=True)
     return grouped.agg(
         first=("ds", "min"),
@@ -257,7 +257,7 @@ def _without_duplicates(frame: pd.DataFrame) -> pd.DataFrame:
     if not again.any():
         return frame
     doubled = frame[again]
-    # A known value beside an unknown one at the same stamp is no conflict: the known one stays.
+    # A known value beside an unknown one at the same timestamp is no conflict: the known one stays.
     distinct = doubled.groupby(["unique_id", "ds"], sort=False)["y"].nunique()
     conflicts = distinct[distinct > 1]
     if len(conflicts):
@@ -275,8 +275,8 @@ def _without_duplicates(frame: pd.DataFrame) -> pd.DataFrame:
 
 def _in_conflict(doubled: pd.DataFrame, conflicts: pd.Series) -> str:
     """What is to be said of timestamps with several values."""
-    unique_id, stamp = conflicts.index[0]
-    here = (doubled["unique_id"] == unique_id) & (doubled["ds"] == stamp)
+    unique_id, timestamp = conflicts.index[0]
+    here = (doubled["unique_id"] == unique_id) & (doubled["ds"] == timestamp)
     received = ", ".join(repr(float(value)) for value in doubled.loc[here, "y"].dropna()[:3])
     hours = pd.DatetimeIndex(conflicts.index.get_level_values("ds")).floor("h").unique()
     one_a_day = len(hours) == len(hours.floor("D").unique())
@@ -285,9 +285,9 @@ def _in_conflict(doubled: pd.DataFrame, conflicts: pd.Series) -> str:
         "UTC offset, or in UTC. Else keep"
     )
     return (
-        f"Expected one value at each stamp, series {columns.quoted(unique_id)} has several at "
-        f"{stamp}: {received}. {clocks if one_a_day and hours.hour.max() <= 3 else 'Keep'} one, or "
-        f"sum or average them. (Stamps like this: {len(conflicts)}.)"
+        f"Expected one value at each timestamp, series {columns.quoted(unique_id)} has several at "
+        f"{timestamp}: {received}. {clocks if one_a_day and hours.hour.max() <= 3 else 'Keep'} "
+        f"one, or sum or average them. (Timestamps like this: {len(conflicts)}.)"
     )
 
 
@@ -319,9 +319,9 @@ def _sparse(
         rows = np.flatnonzero(series == at)
         first, last = frame["ds"].iloc[rows[0]], frame["ds"].iloc[rows[-1]]
         flaws[at] = (
-            f"Expected a value at most steps from the first stamp to the last, series "
+            f"Expected a value at most steps from the first timestamp to the last, series "
             f"'{names[at]}' has {int(known[at])} known values in {int(lengths[at])} steps "
-            f"({first} to {last}). Are the stamps or the frequency wrong?"
+            f"({first} to {last}). Are the timestamps or the frequency wrong?"
         )
     return flaws
 

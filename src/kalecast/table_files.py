@@ -223,7 +223,9 @@ def _check_columns(file: Any, wanted: dict[str, str], name: str, most_rows: int 
         texts += here * (column.physical_type == "BYTE_ARRAY")
     most_texts = texts if most_rows is None else TEXT_A_ALLOWED_ROW * most_rows
     if size > BYTES_A_ROW * file.metadata.num_rows + 2**20 or texts > most_texts:
-        raise SeriesError(f"Expected names, stamps and numbers, {name} unpacks to {size:,} bytes.")
+        raise SeriesError(
+            f"Expected names, timestamps and numbers, {name} unpacks to {size:,} bytes."
+        )
 
 
 def _check_texts(table: Any, wanted: dict[str, str], name: str) -> None:

@@ -1,4 +1,4 @@
-"""The door before a page, for tests: started on free ports, ended afterwards."""
+"""The gateway before a page, for tests: started on free ports, ended afterwards."""
 
 import shutil
 import socket
@@ -23,8 +23,8 @@ PACKAGES = "nginx-light libnginx-mod-http-modsecurity libnginx-mod-stream modsec
 
 
 @dataclass(frozen=True)
-class Door:
-    """A door that answers."""
+class Gateway:
+    """A gateway that answers."""
 
     protected: protected.Protected
     page: Service
@@ -51,18 +51,18 @@ class Door:
 
 
 @contextmanager
-def opened(page: str, options: Sequence[str] = ()) -> Iterator[Door]:
-    """A door before the page at such an address, ended afterwards whatever happened.
+def opened(page: str, options: Sequence[str] = ()) -> Iterator[Gateway]:
+    """A gateway before the page at such an address, ended afterwards whatever happened.
 
     Started by root, nginx's workers are somebody else, who may not enter pytest's folders: this
     one is everybody's to enter.
     """
     if not MODULE.is_file() or shutil.which("nginx", path="/usr/sbin:/usr/bin") is None:
         missing("nginx with ModSecurity", f"apt-get install -y --no-install-recommends {PACKAGES}")
-    with TemporaryDirectory(prefix="kalecast-door-") as name:
+    with TemporaryDirectory(prefix="kalecast-gateway-") as name:
         folder = Path(name)
         folder.chmod(0o755)
         behind = Service("page", [], urlsplit(page).port or 0, "/ready", folder)
-        found = protected.door(behind, folder, options)
+        found = protected.gateway(behind, folder, options)
         with found.service:
-            yield Door(found, behind)
+            yield Gateway(found, behind)

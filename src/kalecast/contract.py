@@ -38,7 +38,7 @@ MOST_NUMBERS = 1000
 logger = logging.getLogger(__name__)
 
 
-class BundleError(ValueError):
+class ContractError(ValueError):
     """A file is no Kalecast model file, or its contract does not hold."""
 
 
@@ -71,7 +71,7 @@ class Contract:
     created: str
     """ISO 8601 date and time, UTC."""
     trained_on: Mapping[str, Any] = field(default_factory=dict)
-    """In a reader's words: number of series, of values, first and last stamp."""
+    """In a reader's words: number of series, of values, first and last timestamp."""
     scores: Mapping[str, float] = field(default_factory=dict)
     """Scores on held-out hours, the model's beside the baselines'."""
     card: str = ""
@@ -86,17 +86,17 @@ class Contract:
         _check_numbers("scores", self.scores, Mapping)
         object.__setattr__(self, "quantiles", tuple(float(q) for q in self.quantiles))
         if self.minimum_history > self.input_length:
-            raise BundleError(
+            raise ContractError(
                 f"Expected minimum_history at most input_length={self.input_length}, "
                 f"received: {self.minimum_history}"
             )
         if 0.5 not in self.quantiles or not ascending_probabilities(self.quantiles):
-            raise BundleError(
+            raise ContractError(
                 "Expected quantiles between 0 and 1, ascending, with 0.5 among them, "
                 f"received: {_cut(list(self.quantiles))}"
             )
         if not isinstance(self.trained_on, Mapping) or not isinstance(self.card, str):
-            raise BundleError(
+            raise ContractError(
                 "Expected trained_on to be an object and card a text, received: "
                 f"{_cut(self.trained_on)} and {_cut(self.card)}"
             )
@@ -106,7 +106,7 @@ class Contract:
         try:
             json.dumps(json.loads(self.to_json()), ensure_ascii=False).encode()
         except (TypeError, ValueError, RecursionError) as error:
-            raise BundleError(f"Expected a contract that JSON can hold: {error}") from error
+            raise ContractError(f"Expected a contract that JSON can hold: {error}") from error
 
     @property
     def median(self) -> int:
@@ -127,25 +127,25 @@ class Contract:
         """Rebuild a contract.
 
         Raises:
-            BundleError: the text is no JSON object, or a field is missing or wrong. Fields of
+            ContractError: the text is no JSON object, or a field is missing or wrong. Fields of
                 a newer library are ignored.
         """
         try:
             content = json.loads(text)
         except (ValueError, RecursionError) as error:
-            raise BundleError(f"The contract is no JSON: {error}") from error
+            raise ContractError(f"The contract is no JSON: {error}") from error
         if not isinstance(content, dict):
-            raise BundleError(f"Expected the contract to be an object, received: {text[:60]!r}")
+            raise ContractError(f"Expected the contract to be an object, received: {text[:60]!r}")
         known = {f.name for f in fields(cls)}
         try:
             return cls(**{key: value for key, value in content.items() if key in known})
         except TypeError as error:
-            raise BundleError(f"The contract is incomplete: {error}") from error
+            raise ContractError(f"The contract is incomplete: {error}") from error
 
 
 def _check_text(name: str, value: object) -> None:
     if not isinstance(value, str) or len(value) > LONGEST_TEXT or not value.isprintable():
-        raise BundleError(
+        raise ContractError(
             f"Expected {name} to be a text of one line and at most {LONGEST_TEXT} characters, "
             f"received: {_cut(value)}"
         )
@@ -153,7 +153,7 @@ def _check_text(name: str, value: object) -> None:
 
 def _check_steps(name: str, value: object) -> None:
     if type(value) is not int or not 1 <= value <= MOST_STEPS:
-        raise BundleError(
+        raise ContractError(
             f"Expected {name} to be a positive integer of at most {MOST_STEPS}, "
             f"received: {_cut(value)}"
         )
@@ -162,14 +162,14 @@ def _check_steps(name: str, value: object) -> None:
 def _check_numbers(name: str, values: Any, kind: Any) -> None:
     """Refuse what is no list, or object, of numbers."""
     if not isinstance(values, kind) or len(values) > MOST_NUMBERS:
-        raise BundleError(
+        raise ContractError(
             f"Expected {name} to be at most {MOST_NUMBERS} numbers, received: {_cut(values)}"
         )
     for value in values.values() if isinstance(values, Mapping) else values:
         is_number = isinstance(value, Real) and not isinstance(value, bool)
         # A score that was not finite has become null.
         if not ((is_number and abs(value) < 1e300) or (name == "scores" and _is_unknown(value))):
-            raise BundleError(f"Expected {name} to be numbers, received: {_cut(value)}")
+            raise ContractError(f"Expected {name} to be numbers, received: {_cut(value)}")
 
 
 def _is_unknown(value: object) -> bool:
@@ -213,7 +213,7 @@ def open_session(model: bytes | str | Path, threads: int = 1) -> Any:
             requests enough to keep every core busy.
 
     Raises:
-        BundleError: it is damaged, not signed as asked, holds what no model file of ours holds,
+        ContractError: it is damaged, not signed as asked, holds what no model file of ours holds,
             or ONNX Runtime cannot load it.
     """
     import onnxruntime
@@ -261,7 +261,7 @@ def verify_content(model_file: bytes, named: str = "the bytes given") -> None:
     """Hold a model file against its signature and look through it; nothing is opened.
 
     Raises:
-        BundleError: it is damaged, not signed as asked, or holds what no model file of ours holds.
+        ContractError: it is damaged, not signed as asked, or holds what none of ours holds.
     """
     try:
         is_checked = verify(model_file, keys_from())
@@ -281,19 +281,19 @@ def _named(model: bytes | str | Path) -> str:
     return "the bytes given" if isinstance(model, bytes) else f"'{model}'"
 
 
-def _no_model_file(named: str, error: Exception) -> BundleError:
-    return BundleError(f"Expected an ONNX model file, received: {named} ({error})")
+def _no_model_file(named: str, error: Exception) -> ContractError:
+    return ContractError(f"Expected an ONNX model file, received: {named} ({error})")
 
 
 def read_contract(session: Any) -> Contract:
     """The contract of the model file that `session` was opened on.
 
     Raises:
-        BundleError: the file has none, or it contradicts the network's own shapes.
+        ContractError: the file has none, or it contradicts the network's own shapes.
     """
     text = session.get_modelmeta().custom_metadata_map.get(METADATA_KEY)
     if text is None:
-        raise BundleError(
+        raise ContractError(
             f"Expected a Kalecast model file with '{METADATA_KEY}' in its metadata, "
             "received an ONNX file without it"
         )
@@ -307,7 +307,7 @@ def _compare_shape(nodes: Sequence[Any], name: str, expected: list[int]) -> None
     """Hold a node's name, type and shape (batch axis left out) against the contract's."""
     found = [(node.name, node.type, list(node.shape[1:])) for node in nodes]
     if found != [(name, "tensor(double)", expected)]:
-        raise BundleError(
+        raise ContractError(
             f"Expected the network to have '{name}' of float64 with shape (batch, "
             f"{', '.join(map(str, expected))}), received: {found}"
         )

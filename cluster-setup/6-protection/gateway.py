@@ -1,4 +1,4 @@
-"""The door's configuration: the files in `door/`, filled in for a place where it stands.
+"""The gateway's configuration: the files in `gateway/`, filled in for a place where it stands.
 
 One set of rules for every place: this machine (`protect.py`) and the cluster (`manifests`) differ
 in addresses, folders and certificates alone.
@@ -11,9 +11,9 @@ from dataclasses import asdict, dataclass, field
 from itertools import product
 from pathlib import Path
 
-SOURCE = Path(__file__).resolve().parent / "door"
+SOURCE = Path(__file__).resolve().parent / "gateway"
 
-# Where Debian's packages put what the door is made of.
+# Where Debian's packages put what the gateway is made of.
 MODULES = "/usr/lib/nginx/modules"
 CRS_RULES = "/usr/share/modsecurity-crs/rules"
 CRS_SETUP = "/etc/modsecurity/crs/crs-setup.conf"
@@ -23,7 +23,7 @@ SPARE_FILES = 128
 """Of those that a worker may open: logs, listeners, parts of uploads."""
 
 FOLDERS = ("bodies", "answers", "unused", "files", "rules")
-"""What the door writes into, below its folder; `rules` it reads."""
+"""What the gateway writes into, below its folder; `rules` it reads."""
 
 REFUSALS = {
     400: "This request does not have the form that the forecast page expects: a history is "
@@ -57,14 +57,14 @@ SIGN_IN = (
 """Files that say nothing where nobody signs in."""
 
 EDGE = "edge.conf"
-"""The file that says nothing where another proxy stands before the door."""
+"""The file that says nothing where another proxy stands before the gateway."""
 SOCKETS = FRONT_SOCKET, PLAIN_SOCKET = "front.sock", "plain.sock"
 """Where the edge hands on what came in, with TLS and without."""
 LONGEST_SOCKET = 107
 """Characters in the path of a socket, on Linux."""
 
 TOLD = ("Forwarded-For", "Forwarded-Proto", "Forwarded-Host", "Request-Id", "Auth-Request-User")
-"""What only the door may say of a customer, in headers that begin with `X-`."""
+"""What only the gateway may say of a customer, in headers that begin with `X-`."""
 
 PAGE = (
     '<!doctype html><html lang="en"><meta charset="utf-8"><title>Kalecast</title>'
@@ -77,8 +77,8 @@ ENGINES = ("On", "DetectionOnly")
 PLACEHOLDER = re.compile(r"@([a-z_]+)@")
 
 
-class DoorError(ValueError):
-    """The door cannot be set up like this; the text says why."""
+class GatewayError(ValueError):
+    """The gateway cannot be set up like this; the text says why."""
 
 
 @dataclass(frozen=True)
@@ -121,9 +121,9 @@ class Limits:
     open_connections: int = 100
     """Requests under way at the same time."""
     connections_of_one: int = 400
-    """Open, whatever they do, where the door is the edge: an office behind one address."""
+    """Open, whatever they do, where the gateway is the edge: an office behind one address."""
     send_rate: int = 8000
-    """KB a second over one connection, where the door is the edge: a 20 MB file in 2.5 s."""
+    """KB a second over one connection, where the gateway is the edge: a 20 MB file in 2.5 s."""
     uploads_of_one: int = 3
     """Under way at the same time."""
     uploads_held: int = 64
@@ -139,8 +139,8 @@ class Limits:
 
 
 @dataclass(frozen=True)
-class Door:
-    """A place where the door stands."""
+class Gateway:
+    """A place where the gateway stands."""
 
     folder: str
     """For its files; where it runs, not where it is written."""
@@ -158,10 +158,10 @@ class Door:
     signatures_port: int = 8445
     list_port: int = 8446
     certificate: str = ""
-    """PEM file of the certificate and those it needs; without one, TLS ends before the door."""
+    """PEM file of the certificate and those it needs; without one, TLS ends before the gateway."""
     certificate_key: str = ""
     trusted: tuple[str, ...] = ()
-    """Networks of the proxies before the door, whose X-Forwarded-For counts."""
+    """Networks of the proxies before the gateway, whose X-Forwarded-For counts."""
     keys: bool = False
     """Whether the page asks programs for keys: only then do they have limits of their own."""
     sign_in: str = ""
@@ -181,29 +181,31 @@ class Door:
 
     def __post_init__(self) -> None:
         if not self.pages or not self.names:
-            raise DoorError("Expected at least one page and one name.")
+            raise GatewayError("Expected at least one page and one name.")
         for name in self.names:
             if not re.fullmatch(r"[A-Za-z0-9.-]+", name):
-                raise DoorError(
+                raise GatewayError(
                     f"Expected a host's name such as app.example.org, received: {name!r}"
                 )
         if not 1 <= self.paranoia <= self.executing_paranoia <= 4:
-            raise DoorError(
+            raise GatewayError(
                 "Expected paranoia levels from 1 to 4, the executing one not below the other, "
                 f"received: {self.paranoia} and {self.executing_paranoia}"
             )
 
         if self.is_edge and len(f"{self.folder}/{PLAIN_SOCKET}") > LONGEST_SOCKET:
-            raise DoorError(
+            raise GatewayError(
                 "Expected a folder with a shorter path, as the name of a socket in it has at most "
                 f"{LONGEST_SOCKET} characters, received: {self.folder}"
             )
         if self.engine not in ENGINES:
-            raise DoorError(f"Expected the engine as one of {ENGINES}, received: {self.engine!r}")
+            raise GatewayError(
+                f"Expected the engine as one of {ENGINES}, received: {self.engine!r}"
+            )
 
     @property
     def is_edge(self) -> bool:
-        """Whether strangers connect to the door, and not to a proxy before it."""
+        """Whether strangers connect to the gateway, and not to a proxy before it."""
         return bool(self.certificate) and not self.trusted
 
     @property
@@ -219,96 +221,97 @@ class Door:
         return "" if port == usual else f":{port}"
 
 
-def files(door: Door) -> dict[str, str]:
-    """The door's files, by their names below its folder."""
-    values = _values(door)
+def files(gateway: Gateway) -> dict[str, str]:
+    """The gateway's files, by their names below its folder."""
+    values = _values(gateway)
     texts = {
         str(path.relative_to(SOURCE)): path.read_text() for path in sorted(SOURCE.rglob("*.conf"))
     }
-    if not door.sign_in:
+    if not gateway.sign_in:
         texts.update(dict.fromkeys(SIGN_IN, "# Nobody signs in here.\n"))
-    if not door.is_edge:
+    if not gateway.is_edge:
         texts[EDGE] = "# Another proxy is the edge.\n"
     texts["refusal-codes.conf"], texts["refusals.conf"] = _refusal_codes(), _refusals()
     texts["refusals-told.conf"] = _told()
     return {name: _filled(name, text, values) for name, text in texts.items()}
 
 
-def write(door: Door, folder: Path) -> Path:
-    """Write the door's files into a folder of this machine; returns nginx's own file."""
+def write(gateway: Gateway, folder: Path) -> Path:
+    """Write the gateway's files into a folder of this machine; returns nginx's own file."""
     for name in FOLDERS:
         (folder / name).mkdir(parents=True, exist_ok=True)
-    # A door that was killed left it, and the next could not listen.
+    # A gateway that was killed left it, and the next could not listen.
     for name in SOCKETS:
         (folder / name).unlink(missing_ok=True)
-    for name, text in files(door).items():
+    for name, text in files(gateway).items():
         (folder / name).write_text(text)
     return folder / "nginx.conf"
 
 
-def _values(door: Door) -> dict[str, str]:
+def _values(gateway: Gateway) -> dict[str, str]:
     plain = {
-        name: str(value) for name, value in asdict(door).items() if isinstance(value, str | int)
+        name: str(value) for name, value in asdict(gateway).items() if isinstance(value, str | int)
     }
-    limits = {name: str(value) for name, value in asdict(door.limits).items()}
+    limits = {name: str(value) for name, value in asdict(gateway.limits).items()}
     return {
         **plain,
         **limits,
-        "names": " ".join(door.names),
-        "scheme": door.scheme,
-        "after_name": door.after_name,
-        "key": "$http_authorization" if door.keys else '""',
-        "page_servers": "\n".join(f"        server {page} max_fails=0;" for page in door.pages),
-        "connections": str(door.open_files - SPARE_FILES),
-        "front_listen": _listen(door, ""),
-        "default_listen": _listen(door, " default_server"),
-        "redirect_server": _redirect(door),
-        "strict_transport": _strict_transport(door),
-        "operators_listen": door.operators,
-        "sign_in_server": door.sign_in,
+        "names": " ".join(gateway.names),
+        "scheme": gateway.scheme,
+        "after_name": gateway.after_name,
+        "key": "$http_authorization" if gateway.keys else '""',
+        "page_servers": "\n".join(f"        server {page} max_fails=0;" for page in gateway.pages),
+        "connections": str(gateway.open_files - SPARE_FILES),
+        "front_listen": _listen(gateway, ""),
+        "default_listen": _listen(gateway, " default_server"),
+        "redirect_server": _redirect(gateway),
+        "strict_transport": _strict_transport(gateway),
+        "operators_listen": gateway.operators,
+        "sign_in_server": gateway.sign_in,
         "spellings": "\n".join(f'proxy_set_header {name} "";' for name in _spellings()),
         "modules": MODULES,
         "crs_rules": CRS_RULES,
         "crs_setup": CRS_SETUP,
         "unicode_map": UNICODE_MAP,
-        "plain_listen": f"\n        listen {door.host}:{door.plain_port};" * bool(door.plain_port),
+        "plain_listen": f"\n        listen {gateway.host}:{gateway.plain_port};"
+        * bool(gateway.plain_port),
     }
 
 
-def _listen(door: Door, options: str) -> str:
-    at = _at(door, FRONT_SOCKET, door.port)
+def _listen(gateway: Gateway, options: str) -> str:
+    at = _at(gateway, FRONT_SOCKET, gateway.port)
     # What concerns the socket is said once, where the default server listens.
     if options:
-        at += f"{options}{'' if door.is_edge else ' reuseport'} backlog=16384"
-    if not door.certificate:
-        return f"    listen {at};" + _real_address(door)
+        at += f"{options}{'' if gateway.is_edge else ' reuseport'} backlog=16384"
+    if not gateway.certificate:
+        return f"    listen {at};" + _real_address(gateway)
     return (
         f"    listen {at} ssl http2;\n"
-        f"    ssl_certificate {door.certificate};\n"
-        f"    ssl_certificate_key {door.certificate_key};\n"
-        "    include tls.conf;" + _real_address(door)
+        f"    ssl_certificate {gateway.certificate};\n"
+        f"    ssl_certificate_key {gateway.certificate_key};\n"
+        "    include tls.conf;" + _real_address(gateway)
     )
 
 
-def _at(door: Door, socket: str, port: int) -> str:
-    if door.is_edge:
-        return f"unix:{door.folder}/{socket} proxy_protocol"
-    return f"{door.host}:{port}"
+def _at(gateway: Gateway, socket: str, port: int) -> str:
+    if gateway.is_edge:
+        return f"unix:{gateway.folder}/{socket} proxy_protocol"
+    return f"{gateway.host}:{port}"
 
 
-def _real_address(door: Door) -> str:
-    if door.is_edge:
+def _real_address(gateway: Gateway) -> str:
+    if gateway.is_edge:
         return "\n    set_real_ip_from unix:;\n    real_ip_header proxy_protocol;"
-    if not door.trusted:
+    if not gateway.trusted:
         return ""
-    networks = "".join(f"\n    set_real_ip_from {network};" for network in door.trusted)
+    networks = "".join(f"\n    set_real_ip_from {network};" for network in gateway.trusted)
     return f"{networks}\n    real_ip_header X-Forwarded-For;\n    real_ip_recursive on;"
 
 
-def _redirect(door: Door) -> str:
-    if not door.plain_port:
+def _redirect(gateway: Gateway) -> str:
+    if not gateway.plain_port:
         return ""
-    at = _at(door, PLAIN_SOCKET, door.plain_port)
+    at = _at(gateway, PLAIN_SOCKET, gateway.plain_port)
     return (
         "server {\n"
         f"    listen {at} default_server;\n"
@@ -318,19 +321,19 @@ def _redirect(door: Door) -> str:
         "    }\n"
         "}\n\n"
         "server {\n"
-        f"    listen {at};{_real_address(door)}\n"
-        f"    server_name {' '.join(door.names)};\n"
+        f"    listen {at};{_real_address(gateway)}\n"
+        f"    server_name {' '.join(gateway.names)};\n"
         "    include refusals.conf;\n"
         "    location / {\n"
         "        if ($request_method !~ ^(?:GET|HEAD)$) { return 405; }\n"
-        f"        return 308 https://$host{door.after_name}$request_uri;\n"
+        f"        return 308 https://$host{gateway.after_name}$request_uri;\n"
         "    }\n"
         "}"
     )
 
 
-def _strict_transport(door: Door) -> str:
-    if door.scheme != "https":
+def _strict_transport(gateway: Gateway) -> str:
+    if gateway.scheme != "https":
         return ""
     return 'add_header Strict-Transport-Security "max-age=63072000" always;'
 
@@ -408,7 +411,7 @@ def _filled(name: str, text: str, values: Mapping[str, str]) -> str:
     def value(found: re.Match[str]) -> str:
         key = found.group(1)
         if key not in values:
-            raise DoorError(f"Expected a known value in {name}, received: {found.group()}")
+            raise GatewayError(f"Expected a known value in {name}, received: {found.group()}")
         return values[key]
 
     return PLACEHOLDER.sub(value, text)

@@ -1,4 +1,4 @@
-"""Who an answer comes from: the door that refused, or the app behind it."""
+"""Who an answer comes from: the gateway that refused, or the app behind it."""
 
 import json
 import re
@@ -12,18 +12,18 @@ NONCE = re.compile(rb'nonce="[0-9a-f]+"')
 
 
 def verdict(reply: Reply) -> str:
-    """What the door did with a request: one of the words above."""
+    """What the gateway did with a request: one of the words above."""
     if reply.status is None:
         return HUNG_UP
-    if not is_of_door(reply):
+    if not is_of_gateway(reply):
         return PASSED
     return {403: BY_SIGNATURES, 429: BY_LIMITS}.get(reply.status, BY_LIST)
 
 
-def is_of_door(reply: Reply) -> bool:
-    """Whether it is one of the door's sentences, or a page of nginx's own.
+def is_of_gateway(reply: Reply) -> bool:
+    """Whether it is one of the gateway's sentences, or a page of nginx's own.
 
-    The door says each of its sentences under two names, as a page's scripts and programs read it.
+    The gateway says each of its sentences under two names, for a page's scripts and for programs.
     """
     if b"<center>nginx" in reply.body or b"<h1>Kalecast</h1><p>" in reply.body:
         return True

@@ -1,4 +1,4 @@
-"""Lawful requests of every kind, the same ones each time: what customers and their clients send."""
+"""Benign requests of every kind, the same ones each time: what customers and their clients send."""
 
 import http.client
 import json
@@ -11,9 +11,9 @@ from random import Random
 from typing import Any
 from urllib.parse import quote
 
-from lawful_clients import Clients
-from lawful_files import START, files, form, lines
-from lawful_numbers import NOTATIONS, STARTS, WRONG_STARTS, quoted, table
+from benign_clients import Clients
+from benign_files import START, files, form, lines
+from benign_numbers import NOTATIONS, STARTS, WRONG_STARTS, quoted, table
 from local_service import Service
 
 SEED = 7
@@ -65,7 +65,7 @@ class Request:
 
 
 @dataclass
-class Lawful:
+class Benign:
     """All that is sent to an app, by kind.
 
     Args:
@@ -192,8 +192,10 @@ class Lawful:
     def _pasted(self) -> Iterator[str]:
         for at in range(260):
             values = [self._value() for _ in range(self.dice.choice((72, 100, 300)))]
-            stamps = [START + timedelta(hours=at + hour) for hour in range(len(values))]
-            yield table(at, self.dice, lines("series")[at % len(lines("series"))], stamps, values)
+            timestamps = [START + timedelta(hours=at + hour) for hour in range(len(values))]
+            yield table(
+                at, self.dice, lines("series")[at % len(lines("series"))], timestamps, values
+            )
         for notation in NOTATIONS:
             yield notation(self.dice, [self._value() for _ in range(150)])
         yield from (*lines("mistakes"), *lines("sentences"))

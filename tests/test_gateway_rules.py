@@ -1,15 +1,15 @@
-"""The real door before the real page: what it knows, leaves to signatures, and refuses."""
+"""The real gateway before the real page: what it knows, leaves to signatures, and refuses."""
 
 import json
 import re
 import ssl
 from collections.abc import Iterator
 
-import door_process
+import gateway_process
 import page_process
 import pytest
 import requests
-from door_process import Door
+from gateway_process import Gateway
 from model_files import contract
 from stand_in_server import standing_in
 
@@ -48,21 +48,25 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[page_process.Page
 
 
 @pytest.fixture(scope="module")
-def door(page: page_process.Page) -> Iterator[Door]:
-    with door_process.opened(page.url, ["--log-level", "info"]) as door:
-        yield door
+def gateway(page: page_process.Page) -> Iterator[Gateway]:
+    with gateway_process.opened(page.url, ["--log-level", "info"]) as gateway:
+        yield gateway
 
 
 class Visitor:
-    """Asks through the door, and reads what its log says of that."""
+    """Asks through the gateway, and reads what its log says of that."""
 
-    def __init__(self, door: Door) -> None:
-        self._door = door
-        self._read = len(door.log)
+    def __init__(self, gateway: Gateway) -> None:
+        self._gateway = gateway
+        self._read = len(gateway.log)
 
     def ask(self, method: str, path: str, **options: object) -> requests.Response:
         return requests.request(
-            method, self._door.url + path, verify=self._door.certificate, timeout=60, **options
+            method,
+            self._gateway.url + path,
+            verify=self._gateway.certificate,
+            timeout=60,
+            **options,
         )
 
     def forecast(self, headers: dict | None = None, **fields: object) -> requests.Response:
@@ -71,14 +75,14 @@ class Visitor:
     @property
     def left_to_signatures(self) -> bool:
         """Whether the requests since the last question were."""
-        log = self._door.log
+        log = self._gateway.log
         new, self._read = log[self._read :], len(log)
         return 'id "10251"' in new
 
 
 @pytest.fixture
-def visitor(door: Door) -> Visitor:
-    return Visitor(door)
+def visitor(gateway: Gateway) -> Visitor:
+    return Visitor(gateway)
 
 
 @pytest.mark.parametrize("headers", [CHROME, *PROGRAMS])
@@ -117,7 +121,7 @@ def test_whatever_else_a_head_says_is_left_to_signatures(visitor: Visitor, heade
         {"Cookie": "a=' or 1=1 -- "},
     ],
 )
-def test_an_attack_in_a_header_is_refused_though_the_rest_is_lawful(
+def test_an_attack_in_a_header_is_refused_though_the_rest_is_benign(
     visitor: Visitor, headers: dict
 ):
     answer = visitor.forecast(headers, history=HISTORY)
@@ -223,9 +227,9 @@ def test_what_is_read_as_json_is_looked_at_as_json(
 )
 def test_only_what_customers_need_is_there(visitor: Visitor, method: str, path: str, code: int):
     session = requests.Session()
-    request = requests.Request(method, visitor._door.url).prepare()
-    request.url = visitor._door.url + path  # as it is typed: a client would tidy it up
-    answer = session.send(request, verify=visitor._door.certificate, timeout=30)
+    request = requests.Request(method, visitor._gateway.url).prepare()
+    request.url = visitor._gateway.url + path  # as it is typed: a client would tidy it up
+    answer = session.send(request, verify=visitor._gateway.certificate, timeout=30)
     assert answer.status_code == code
     if code >= 400:
         assert answer.json()["detail"]
@@ -248,14 +252,14 @@ def test_another_name_is_refused(visitor: Visitor):
         ("/", "localhost."),
     ],
 )
-def test_the_page_is_named_as_the_door_is(door: Door, asked: str, host: str):
-    context = ssl.create_default_context(cafile=door.certificate)
-    with door.connect(context) as connection:
+def test_the_page_is_named_as_the_gateway_is(gateway: Gateway, asked: str, host: str):
+    context = ssl.create_default_context(cafile=gateway.certificate)
+    with gateway.connect(context) as connection:
         head = f"GET {asked} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n"
         connection.sendall(head.encode())
         answer = b"".join(iter(lambda: connection.recv(65536), b"")).decode()
     assert answer.startswith("HTTP/1.1 200 ")
-    assert f'"root":"{door.url}"' in answer
+    assert f'"root":"{gateway.url}"' in answer
     assert "elsewhere" not in answer
     assert "99999" not in answer
 
@@ -266,13 +270,13 @@ def test_people_read_a_refusal_as_a_page(visitor: Visitor):
     assert "<p>There is no such address here.</p>" in answer.text
 
 
-def test_the_access_log_tells_nothing_of_anybody(door: Door, visitor: Visitor):
+def test_the_access_log_tells_nothing_of_anybody(gateway: Gateway, visitor: Visitor):
     visitor.ask(
         "GET",
         "/?utm_source=jane.doe",
         headers={"User-Agent": "Secret/1", "Cookie": "c=Secret", "Authorization": "Secret"},
     )
-    text = door.protected.access_log.read_text()
+    text = gateway.protected.access_log.read_text()
     assert "jane" not in text
     assert "Secret" not in text
     last = json.loads(text.splitlines()[-1])
@@ -280,6 +284,6 @@ def test_the_access_log_tells_nothing_of_anybody(door: Door, visitor: Visitor):
     assert last["network"] == "127.0.0.0/24"
 
 
-def test_the_certificate_key_is_nobody_elses(door: Door):
-    key = door.protected.service.folder / "certificate.key"
+def test_the_certificate_key_is_nobody_elses(gateway: Gateway):
+    key = gateway.protected.service.folder / "certificate.key"
     assert key.stat().st_mode & 0o077 == 0

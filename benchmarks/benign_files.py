@@ -9,9 +9,9 @@ from random import Random
 from urllib.parse import quote
 
 import pandas as pd
-from lawful_numbers import table
+from benign_numbers import table
 
-TEXTS = Path(__file__).parent / "lawful"
+TEXTS = Path(__file__).parent / "benign"
 
 ENCODINGS = ("utf-8", "utf-8-sig", "cp1252", "utf-16", "latin-1", "utf-8", "utf-16-le", "shift_jis")
 ENDINGS = (".csv", ".CSV", ".txt", ".tsv", "", ".csv.csv", ".parquet", ".xlsx", ".json", ".dat")
@@ -31,9 +31,9 @@ def files(dice: Random, largest: int) -> Iterator[tuple[str, bytes]]:
     for at in range(330):
         stem = lines("files")[at % len(lines("files"))]
         hours = dice.choice((48, 60, 200, 336))
-        stamps = [START + timedelta(hours=at + hour) for hour in range(hours)]
+        timestamps = [START + timedelta(hours=at + hour) for hour in range(hours)]
         values = [round(dice.uniform(-5, 900), 1) for _ in range(hours)]
-        text = table(at, dice, names[at % len(names)], stamps, values)
+        text = table(at, dice, names[at % len(names)], timestamps, values)
         content = text.encode(ENCODINGS[at % len(ENCODINGS)], errors="replace")
         yield f"{stem}{ENDINGS[at % len(ENDINGS)] if at % 2 else '.csv'}", content
     for at, sentence in enumerate(lines("sentences")):

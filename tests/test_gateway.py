@@ -1,4 +1,4 @@
-"""The door's configuration: one set of files, filled in for each place."""
+"""The gateway's configuration: one set of files, filled in for each place."""
 
 import json
 import math
@@ -11,13 +11,13 @@ import pytest
 
 STEP = Path(__file__).parent.parent / "cluster-setup" / "6-protection"
 sys.path.append(str(STEP))
-from door import REFUSALS, Door, DoorError, Limits, files, write  # noqa: E402
+from gateway import REFUSALS, Gateway, GatewayError, Limits, files, write  # noqa: E402
 
 
 def test_every_value_is_filled_in_and_every_included_file_is_there():
     found = files(
-        Door(
-            folder="/run/door",
+        Gateway(
+            folder="/run/gateway",
             certificate="c.pem",
             certificate_key="c.key",
             sign_in="127.0.0.1:4180",
@@ -26,7 +26,7 @@ def test_every_value_is_filled_in_and_every_included_file_is_there():
     whole = "\n".join(found.values())
     assert not re.search(r"@[a-z_]+@", whole)
     included = set(re.findall(r"^\s*include ([^;]+);", whole, re.MULTILINE))
-    rules = set(re.findall(r"^Include /run/door/(\S+)$", whole, re.MULTILINE))
+    rules = set(re.findall(r"^Include /run/gateway/(\S+)$", whole, re.MULTILINE))
     assert included | rules <= found.keys()
     assert found.keys() - included - rules == {
         "nginx.conf",
@@ -37,10 +37,10 @@ def test_every_value_is_filled_in_and_every_included_file_is_there():
 
 
 def test_rules_are_the_same_in_every_place():
-    here = files(Door(folder="/run/door", certificate="c.pem", certificate_key="c.key"))
+    here = files(Gateway(folder="/run/gateway", certificate="c.pem", certificate_key="c.key"))
     there = files(
-        Door(
-            folder="/run/door",
+        Gateway(
+            folder="/run/gateway",
             names=("app.example.org",),
             host="0.0.0.0",
             pages=("kalecast-page:80",),
@@ -53,9 +53,9 @@ def test_rules_are_the_same_in_every_place():
 
 
 def test_expressions_are_anchored_to_whole_values():
-    """The engine sees ^ and $ at each line: an attack on a second line would be lawful."""
-    for name, text in files(Door(folder="/run/door")).items():
-        if not name.startswith("rules/lawful"):
+    """The engine sees ^ and $ at each line: an attack on a second line would be benign."""
+    for name, text in files(Gateway(folder="/run/gateway")).items():
+        if not name.startswith("rules/benign"):
             continue
         for expression in re.findall(r'"!?@rx ((?:[^"\\]|\\.)*)"', text):
             assert expression.startswith(r"\A"), (name, expression)
@@ -63,25 +63,25 @@ def test_expressions_are_anchored_to_whole_values():
 
 
 def test_numbers_of_rules_are_used_once():
-    whole = "\n".join(t for n, t in files(Door(folder="/run/door")).items() if "rules/" in n)
+    whole = "\n".join(t for n, t in files(Gateway(folder="/run/gateway")).items() if "rules/" in n)
     numbers = re.findall(r"\bid:(\d+)", whole)
     assert len(numbers) == len(set(numbers))
     # The range that is left to sites.
     assert all(10_000 <= int(number) < 100_000 for number in numbers)
 
 
-def test_tls_ends_before_the_door_where_it_has_no_certificate():
-    plain = files(Door(folder="/run/door", trusted=("10.0.0.0/8",)))
+def test_tls_ends_before_the_gateway_where_it_has_no_certificate():
+    plain = files(Gateway(folder="/run/gateway", trusted=("10.0.0.0/8",)))
     assert "ssl" not in plain["front.conf"]
     assert "set_real_ip_from 10.0.0.0/8;" in plain["front.conf"]
     assert "Strict-Transport-Security" in plain["headers.conf"]
     assert "X-Forwarded-Proto https" in plain["told.conf"]
 
 
-def test_the_door_is_the_edge_where_no_proxy_stands_before_it():
+def test_the_gateway_is_the_edge_where_no_proxy_stands_before_it():
     certificate = {"certificate": "c.pem", "certificate_key": "c.key", "plain_port": 8080}
-    edge = files(Door(folder="/run/door", **certificate))
-    behind = files(Door(folder="/run/door", trusted=("10.0.0.0/8",), **certificate))
+    edge = files(Gateway(folder="/run/gateway", **certificate))
+    behind = files(Gateway(folder="/run/gateway", trusted=("10.0.0.0/8",), **certificate))
 
     assert "listen 127.0.0.1:8443 " in edge["edge.conf"]
     assert "listen 127.0.0.1:8080;" in edge["edge.conf"]
@@ -105,23 +105,23 @@ def test_the_door_is_the_edge_where_no_proxy_stands_before_it():
     ],
 )
 def test_the_page_is_told_the_port_that_customers_type(place: dict, port: str):
-    told = files(Door(folder="/run/door", **place))["told.conf"]
+    told = files(Gateway(folder="/run/gateway", **place))["told.conf"]
     assert f"Host $host{port};" in told
     assert "$http_host" not in told
 
 
-def test_a_door_that_was_killed_leaves_nothing_in_the_way(tmp_path: Path):
-    door = Door(folder=str(tmp_path), certificate="c.pem", certificate_key="c.key")
-    write(door, tmp_path)
+def test_a_gateway_that_was_killed_leaves_nothing_in_the_way(tmp_path: Path):
+    gateway = Gateway(folder=str(tmp_path), certificate="c.pem", certificate_key="c.key")
+    write(gateway, tmp_path)
     for name in re.findall(r"(\w+\.sock);", (tmp_path / "edge.conf").read_text()):
         (tmp_path / name).touch()
-    write(door, tmp_path)
+    write(gateway, tmp_path)
     assert not list(tmp_path.glob("*.sock"))
 
 
 def mapped(file: str, source: str, value: str) -> str:
     """What a map of nginx by regular expressions makes of a value; nothing where none holds."""
-    text = files(Door(folder="/run/door"))[file]
+    text = files(Gateway(folder="/run/gateway"))[file]
     block = re.search(rf"^map \{source} \S+ {{\n(.*?)^}}", text, re.MULTILINE | re.DOTALL)
     assert block
     for pattern, result in re.findall(r'"~(\^[^"]+)" (\S+);', block[1]):
@@ -159,7 +159,7 @@ def test_logs_have_networks_and_no_addresses(address: str, told: str):
 
 
 def test_a_limit_is_where_it_was_set():
-    text = files(Door(folder="/run/door", limits=Limits(forecast_rate=7)))["limits.conf"]
+    text = files(Gateway(folder="/run/gateway", limits=Limits(forecast_rate=7)))["limits.conf"]
     assert re.search(r"zone=forecasts:\w+ rate=7r/s", text)
 
 
@@ -177,12 +177,12 @@ def test_a_limit_is_where_it_was_set():
     ],
 )
 def test_what_cannot_be_is_said(wrong: dict, told: str):
-    with pytest.raises(DoorError, match=re.escape(told)):
-        Door(**{"folder": "/run/door", **wrong})
+    with pytest.raises(GatewayError, match=re.escape(told)):
+        Gateway(**{"folder": "/run/gateway", **wrong})
 
 
 def test_every_refusal_is_a_sentence_in_json():
-    told = files(Door(folder="/run/door"))["refusals-told.conf"]
+    told = files(Gateway(folder="/run/gateway"))["refusals-told.conf"]
     bodies = [json.loads(body) for body in re.findall(r"default '(\{.*\})';", told)]
     assert [body["detail"] for body in bodies] == [REFUSALS[code] for code in sorted(REFUSALS)]
     # Gradio's frontend shows what is called an error.
@@ -206,16 +206,16 @@ def test_what_was_typed_wrong_is_said(options: list[str], told: str, tmp_path: P
     assert "Traceback" not in done.stderr
 
 
-def test_the_page_has_the_sources_that_the_door_knows():
+def test_the_page_has_the_sources_that_the_gateway_knows():
     event = (STEP.parent.parent / "gradio_app" / "request_bodies.py").read_text()
     (names,) = re.findall(r"^SAMPLE, FILE, PASTE = (.+)$", event, re.MULTILINE)
     known = "|".join(name.strip('"') for name in names.split(", "))
-    assert rf"\A(?:{known})\z" in files(Door(folder="/run/door"))["rules/lawful-bodies.conf"]
+    assert rf"\A(?:{known})\z" in files(Gateway(folder="/run/gateway"))["rules/benign-bodies.conf"]
 
 
-def test_the_door_lets_in_what_the_page_takes_and_no_more():
+def test_the_gateway_lets_in_what_the_page_takes_and_no_more():
     app = STEP.parent.parent / "gradio_app"
-    front = files(Door(folder="/run/door"))["front.conf"]
+    front = files(Gateway(folder="/run/gateway"))["front.conf"]
     told = "".join((app / name).read_text() for name in ("upload_token.py", "request_bodies.py"))
     sizes = dict(re.findall(r"^(LARGEST_\w+) = ([\w +*]+)$", told, re.MULTILINE))
     token = math.prod(map(int, sizes["LARGEST_TOKEN"].split(" * ")))

@@ -1,4 +1,4 @@
-"""The page in a browser behind the door: all of it works, nothing is complained about, and who is
+"""The page in a browser behind the gateway: all of it works without a complaint, and who is
 refused is told so in words.
 """
 
@@ -12,13 +12,13 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
-import door_process
+import gateway_process
 import page_process
 import pytest
 from chromium import PHONE
-from door_process import Door
+from gateway_process import Gateway
 from model_files import contract
-from page_process import Page, stamp, value
+from page_process import Page, timestamp, value
 from playwright.sync_api import Browser, expect
 from stand_in_server import StandInServer, standing_in
 from visits import Visit, no_sideways_scroll, rows_of, table_of
@@ -41,19 +41,19 @@ def page(model_server: StandInServer, tmp_path_factory: pytest.TempPathFactory) 
 
 
 @pytest.fixture(scope="module")
-def door(page: Page) -> Iterator[Door]:
-    with door_process.opened(page.url) as door:
-        yield door
+def gateway(page: Page) -> Iterator[Gateway]:
+    with gateway_process.opened(page.url) as gateway:
+        yield gateway
 
 
-def behind(browser: Browser, door: Door, **options: object) -> Visit:
-    """A visit through the door, whose certificate no browser knows."""
-    return Visit(browser, door.url, ignore_https_errors=True, **options)
+def behind(browser: Browser, gateway: Gateway, **options: object) -> Visit:
+    """A visit through the gateway, whose certificate no browser knows."""
+    return Visit(browser, gateway.url, ignore_https_errors=True, **options)
 
 
 @pytest.fixture
-def visit(browser: Browser, door: Door) -> Iterator[Visit]:
-    visit = behind(browser, door)
+def visit(browser: Browser, gateway: Gateway) -> Iterator[Visit]:
+    visit = behind(browser, gateway)
     yield visit
     visit.close()
 
@@ -98,19 +98,21 @@ def test_pasted_numbers_and_rows(visit: Visit) -> None:
     visit.tab.locator("#kc-start input, #kc-start textarea").first.fill("2026-03-01 00:00")
     visit.forecast()
     expect(visit.sentence).to_contain_text("around Wednesday 4 March, 23:00")
-    rows = "\n".join(f"{stamp(hour)};{value(hour, 50)}".replace(".", ",") for hour in range(100))
+    rows = "\n".join(
+        f"{timestamp(hour)};{value(hour, 50)}".replace(".", ",") for hour in range(100)
+    )
     visit.paste(f"ds;y\n{rows}\n")
     visit.forecast()
     expect(visit.tab.locator(".kc-when")).to_contain_text("after Monday 5 January 2026, 03:00")
-    # The page's own sentence, and not the door's: a typing mistake is no attack.
+    # The page's own sentence, and not the gateway's: a typing mistake is no attack.
     visit.paste("310, 295.5, three hundred")
     visit.forecast()
     expect(visit.banner).to_contain_text("'three' at place 3")
 
 
-def test_dark_phone(browser: Browser, door: Door) -> None:
+def test_dark_phone(browser: Browser, gateway: Gateway) -> None:
     phone = {"viewport": PHONE, "is_mobile": True, "has_touch": True, "color_scheme": "dark"}
-    visit = behind(browser, door, **phone)
+    visit = behind(browser, gateway, **phone)
     no_sideways_scroll(visit)
     visit.source("Your numbers")
     visit.paste("5, 6 " * 40)
@@ -121,17 +123,17 @@ def test_dark_phone(browser: Browser, door: Door) -> None:
     visit.close()
 
 
-def test_a_theme_by_its_address(browser: Browser, door: Door) -> None:
-    visit = behind(browser, door)
-    visit.tab.goto(f"{door.url}/?__theme=dark&utm_source=news")
+def test_a_theme_by_its_address(browser: Browser, gateway: Gateway) -> None:
+    visit = behind(browser, gateway)
+    visit.tab.goto(f"{gateway.url}/?__theme=dark&utm_source=news")
     expect(visit.figure).to_be_visible()
     expect(visit.tab.locator("body.dark")).to_be_visible()
     visit.close()
 
 
 def test_who_is_refused_is_told_in_words(browser: Browser, page: Page) -> None:
-    with door_process.opened(page.url, FEW) as door:
-        visit = behind(browser, door)
+    with gateway_process.opened(page.url, FEW) as gateway:
+        visit = behind(browser, gateway)
         visit.source("Your numbers")
         _attack_is_told(visit)
         _haste_is_told(visit)
@@ -140,7 +142,7 @@ def test_who_is_refused_is_told_in_words(browser: Browser, page: Page) -> None:
             visit.upload(f"{name}.csv", table_of(*rows_of(name, 99)))
             expect(visit.tab.locator("#kc-file").get_by_label("Clear")).to_be_visible()
         expect(visit.banner).to_contain_text("You are asking faster")
-        _a_lost_door_is_told(visit, door)
+        _a_lost_gateway_is_told(visit, gateway)
         visit.context.close()
         assert visit.elsewhere == []
 
@@ -165,22 +167,22 @@ def _haste_is_told(visit: Visit) -> None:
     expect(visit.banner).to_contain_text("You are asking faster than this service answers")
 
 
-def _a_lost_door_is_told(visit: Visit, door: Door) -> None:
-    door.protected.service.end()
+def _a_lost_gateway_is_told(visit: Visit, gateway: Gateway) -> None:
+    gateway.protected.service.end()
     visit.source("Sample")
     visit.forecast()
     expect(visit.banner).to_contain_text("The page cannot be reached")
-    door.protected.service.start()
-    door.protected.service.wait()
+    gateway.protected.service.start()
+    gateway.protected.service.wait()
     visit.forecast()
     expect(visit.sentence).to_contain_text("Peak")
 
 
-def ask(door: Door, method: str, path: str, **headers: str) -> http.client.HTTPResponse:
+def ask(gateway: Gateway, method: str, path: str, **headers: str) -> http.client.HTTPResponse:
     """One request over a connection of its own; the body is read already."""
-    trust = ssl.create_default_context(cafile=door.certificate)
+    trust = ssl.create_default_context(cafile=gateway.certificate)
     connection = http.client.HTTPSConnection(
-        "localhost", door.protected.port, timeout=30, context=trust
+        "localhost", gateway.protected.port, timeout=30, context=trust
     )
     sent = {name.replace("_", "-"): text for name, text in headers.items()}
     connection.request(method, path, headers=sent)
@@ -207,10 +209,10 @@ ANSWERS = [
 
 @pytest.mark.parametrize(("method", "path", "status"), ANSWERS)
 def test_every_answer_tells_browsers_what_not_to_do(
-    door: Door, method: str, path: str, status: int
+    gateway: Gateway, method: str, path: str, status: int
 ) -> None:
     headers = {403: {"X_Note": "${jndi:ldap://127.0.0.1/a}"}, 413: {"Content_Length": "600000"}}
-    answer = ask(door, method, path, **headers.get(status, {}))
+    answer = ask(gateway, method, path, **headers.get(status, {}))
     assert answer.status == status
     told = {name.lower(): text for name, text in answer.getheaders()}
     assert told["strict-transport-security"] == "max-age=63072000"
@@ -224,39 +226,46 @@ def test_every_answer_tells_browsers_what_not_to_do(
         assert told["content-type"] == "application/json"
 
 
-def test_refusals_are_pages_to_people_and_json_to_programs(door: Door) -> None:
-    page = ask(door, "GET", "/secret", Accept="text/html,application/xhtml+xml,*/*;q=0.8")
+def test_refusals_are_pages_to_people_and_json_to_programs(gateway: Gateway) -> None:
+    page = ask(gateway, "GET", "/secret", Accept="text/html,application/xhtml+xml,*/*;q=0.8")
     assert page.getheader("Content-Type") == "text/html; charset=utf-8"
-    program = ask(door, "GET", "/secret", Accept="*/*")
+    program = ask(gateway, "GET", "/secret", Accept="*/*")
     assert program.getheader("Content-Type") == "application/json"
     for answer in (page, program):
         assert "There is no such address here." in answer.said  # type: ignore[attr-defined]
 
 
-def test_the_number_of_a_refusal_is_in_the_logs(door: Door) -> None:
-    answer = ask(door, "GET", "/api/model", X_Note="${jndi:ldap://127.0.0.1/b}")
+def test_the_number_of_a_refusal_is_in_the_logs(gateway: Gateway) -> None:
+    answer = ask(gateway, "GET", "/api/model", X_Note="${jndi:ldap://127.0.0.1/b}")
     (number,) = re.findall("[0-9a-f]{32}", json.loads(answer.said)["detail"])  # type: ignore[attr-defined]
-    assert f'[unique_id "{number}"]' in door.log
+    assert f'[unique_id "{number}"]' in gateway.log
 
 
 @pytest.mark.filterwarnings("ignore:ssl.TLSVersion:DeprecationWarning")
-def test_old_versions_of_tls_are_refused(door: Door) -> None:
+def test_old_versions_of_tls_are_refused(gateway: Gateway) -> None:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-    # This side would rather not, either: whoever refuses must be the door.
+    # This side would rather not, either: whoever refuses must be the gateway.
     context.set_ciphers("ALL:@SECLEVEL=0")
     context.minimum_version, context.maximum_version = ssl.TLSVersion.TLSv1, ssl.TLSVersion.TLSv1_1
     with pytest.raises(ssl.SSLError, match="ALERT_PROTOCOL_VERSION"):
-        door.connect(context)
+        gateway.connect(context)
     context.maximum_version = ssl.TLSVersion.TLSv1_2
     context.minimum_version = ssl.TLSVersion.TLSv1_2
-    with door.connect(context) as connection:
+    with gateway.connect(context) as connection:
         assert connection.version() == "TLSv1.2"
 
 
-def test_http_2(door: Door) -> None:
-    command = ["curl", "--silent", "--cacert", door.certificate, "--write-out", "%{http_version}"]
+def test_http_2(gateway: Gateway) -> None:
+    command = [
+        "curl",
+        "--silent",
+        "--cacert",
+        gateway.certificate,
+        "--write-out",
+        "%{http_version}",
+    ]
     told = subprocess.run(
-        [*command, f"{door.url}/api/model"], capture_output=True, text=True, check=True
+        [*command, f"{gateway.url}/api/model"], capture_output=True, text=True, check=True
     )
     assert told.stdout.endswith("}2")

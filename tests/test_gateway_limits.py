@@ -1,4 +1,4 @@
-"""What the door does with clients who ask too often, too much, too slowly or too strangely.
+"""What the gateway does with clients who ask too often, too much, too slowly or too strangely.
 
 The page behind it is a stand-in that notes each request that reaches it.
 """
@@ -20,7 +20,7 @@ from typing import Any
 
 import psutil
 import pytest
-from door_process import BENCHMARKS, Door, opened
+from gateway_process import BENCHMARKS, Gateway, opened
 from ports import free_ports
 
 sys.path.append(str(BENCHMARKS))
@@ -90,21 +90,21 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 @pytest.fixture(scope="module")
-def place() -> Iterator[tuple[Door, Page]]:
-    """A door with small limits and short times, and the page behind it."""
+def place() -> Iterator[tuple[Gateway, Page]]:
+    """A gateway with small limits and short times, and the page behind it."""
     page = Page()
-    with opened(page.url, OPTIONS) as door:
-        yield door, page
+    with opened(page.url, OPTIONS) as gateway:
+        yield gateway, page
     page.server.shutdown()
 
 
 @pytest.fixture
-def door(place: tuple[Door, Page]) -> Door:
+def gateway(place: tuple[Gateway, Page]) -> Gateway:
     return place[0]
 
 
 @pytest.fixture
-def page(place: tuple[Door, Page]) -> Iterator[Page]:
+def page(place: tuple[Gateway, Page]) -> Iterator[Page]:
     """The page, before anything was asked."""
     place[1].seen.clear()
     yield place[1]
@@ -126,7 +126,7 @@ def new_client() -> str:
 
 
 def ask(  # noqa: PLR0913, PLR0917 - what a request is
-    door: Door,
+    gateway: Gateway,
     client: str,
     path: str = "/api/forecast",
     body: bytes | None = HISTORY,
@@ -136,37 +136,37 @@ def ask(  # noqa: PLR0913, PLR0917 - what a request is
     """One request over a connection of its own; returns status and body."""
     connection = http.client.HTTPSConnection(
         "localhost",
-        door.protected.port,
+        gateway.protected.port,
         timeout=PATIENCE,
         source_address=(client, 0),
-        context=ssl.create_default_context(cafile=door.certificate),
+        context=ssl.create_default_context(cafile=gateway.certificate),
     )
     with contextlib.closing(connection):
         about = {**(JSON if body else {}), **(headers or {})}
         with contextlib.suppress(OSError):
-            # A door that refuses a body need not have read it.
+            # A gateway that refuses a body need not have read it.
             connection.request(method or ("POST" if body else "GET"), path, body, about)
         answer = connection.getresponse()
         return answer.status, answer.read()
 
 
-def statuses(door: Door, client: str, count: int, **request: Any) -> list[int]:
-    return [ask(door, client, **request)[0] for _ in range(count)]
+def statuses(gateway: Gateway, client: str, count: int, **request: Any) -> list[int]:
+    return [ask(gateway, client, **request)[0] for _ in range(count)]
 
 
 @contextmanager
-def connected(door: Door, client: str, protocol: str = "http/1.1") -> Iterator[ssl.SSLSocket]:
-    context = ssl.create_default_context(cafile=door.certificate)
+def connected(gateway: Gateway, client: str, protocol: str = "http/1.1") -> Iterator[ssl.SSLSocket]:
+    context = ssl.create_default_context(cafile=gateway.certificate)
     context.set_alpn_protocols([protocol])
     plain = socket.create_connection(
-        ("127.0.0.1", door.protected.port), timeout=PATIENCE, source_address=(client, 0)
+        ("127.0.0.1", gateway.protected.port), timeout=PATIENCE, source_address=(client, 0)
     )
     with context.wrap_socket(plain, server_hostname="localhost") as secure:
         yield secure
 
 
 def all_of(connection: socket.socket) -> bytes:
-    """What comes until the door closes its side."""
+    """What comes until the gateway closes its side."""
     got = b""
     with contextlib.suppress(ConnectionResetError, ssl.SSLError):
         while data := connection.recv(65536):
@@ -182,35 +182,35 @@ def until(holds: Callable[[], bool]) -> None:
 
 
 def key(letter: str) -> dict[str, str]:
-    """A key of the right form, which the door cannot check."""
+    """A key of the right form, which the gateway cannot check."""
     return {"Authorization": f"Bearer kalecast_k1_{letter * 43}"}
 
 
-def memory(door: Door) -> int:
+def memory(gateway: Gateway) -> int:
     """Of all its processes, in bytes."""
-    process = door.protected.service.process
+    process = gateway.protected.service.process
     assert process is not None
     first = psutil.Process(process.pid)
     return sum(one.memory_info().rss for one in (first, *first.children(recursive=True)))
 
 
-def test_who_asks_too_often_is_told_so_and_others_are_served(door: Door, client: str) -> None:
+def test_who_asks_too_often_is_told_so_and_others_are_served(gateway: Gateway, client: str) -> None:
     began = time.monotonic()
-    assert statuses(door, client, 12).count(200) <= forecasts_since(began)
+    assert statuses(gateway, client, 12).count(200) <= forecasts_since(began)
 
-    status, said = ask(door, client)
+    status, said = ask(gateway, client)
     assert (status, list(json.loads(said))) == (429, ["detail", "error"])
-    assert ask(door, new_client())[0] == 200
+    assert ask(gateway, new_client())[0] == 200
 
 
 @pytest.fixture(scope="module")
-def keyed(place: tuple[Door, Page]) -> Iterator[Door]:
-    """Such a door before a page that asks for keys."""
-    with opened(place[1].url, [*OPTIONS, "--keys"]) as door:
-        yield door
+def keyed(place: tuple[Gateway, Page]) -> Iterator[Gateway]:
+    """Such a gateway before a page that asks for keys."""
+    with opened(place[1].url, [*OPTIONS, "--keys"]) as gateway:
+        yield gateway
 
 
-def test_a_key_has_one_limit_wherever_it_is_used(keyed: Door) -> None:
+def test_a_key_has_one_limit_wherever_it_is_used(keyed: Gateway) -> None:
     got = [ask(keyed, new_client(), headers=key("a"))[0] for _ in range(16)]
 
     assert got.count(200) >= LIMITS["key_burst"]
@@ -218,14 +218,14 @@ def test_a_key_has_one_limit_wherever_it_is_used(keyed: Door) -> None:
     assert ask(keyed, new_client(), headers=key("b"))[0] == 200
 
 
-def test_many_keys_of_one_client_have_the_limit_of_one(keyed: Door, client: str) -> None:
+def test_many_keys_of_one_client_have_the_limit_of_one(keyed: Gateway, client: str) -> None:
     assert asked_with_made_up_keys(keyed, client).count(429) >= 4
     assert ask(keyed, new_client(), headers=key("Z"))[0] == 200
 
 
-def test_made_up_keys_do_not_lift_a_clients_limit(door: Door, client: str) -> None:
+def test_made_up_keys_do_not_lift_a_clients_limit(gateway: Gateway, client: str) -> None:
     began = time.monotonic()
-    got = asked_with_made_up_keys(door, client)
+    got = asked_with_made_up_keys(gateway, client)
 
     assert 200 in got
     assert got.count(200) <= forecasts_since(began)
@@ -237,13 +237,13 @@ def forecasts_since(began: float) -> float:
     return LIMITS["forecast_burst"] + 2 + LIMITS["forecast_rate"] * seconds
 
 
-def asked_with_made_up_keys(door: Door, client: str) -> list[int]:
+def asked_with_made_up_keys(gateway: Gateway, client: str) -> list[int]:
     letters = [chr(ord("A") + number) for number in range(24)]
-    return [ask(door, client, headers=key(letter))[0] for letter in letters]
+    return [ask(gateway, client, headers=key(letter))[0] for letter in letters]
 
 
-def test_a_head_that_comes_slowly_is_given_up(door: Door, client: str, page: Page) -> None:
-    with connected(door, client) as connection:
+def test_a_head_that_comes_slowly_is_given_up(gateway: Gateway, client: str, page: Page) -> None:
+    with connected(gateway, client) as connection:
         connection.sendall(b"POST /api/forecast HTTP/1.1\r\nHost: localhost\r\n")
         # The time is for the whole head: a line now and then does not lengthen it.
         for _ in range(60):
@@ -255,34 +255,34 @@ def test_a_head_that_comes_slowly_is_given_up(door: Door, client: str, page: Pag
                 if not connection.recv(4096):
                     break
         else:
-            pytest.fail("The door goes on waiting.")
+            pytest.fail("The gateway goes on waiting.")
     assert page.seen == []
 
 
-def test_a_silent_connection_is_given_up(door: Door, client: str) -> None:
-    with connected(door, client) as connection:
+def test_a_silent_connection_is_given_up(gateway: Gateway, client: str) -> None:
+    with connected(gateway, client) as connection:
         all_of(connection)
-    plain = socket.create_connection(("127.0.0.1", door.protected.port), PATIENCE, (client, 0))
+    plain = socket.create_connection(("127.0.0.1", gateway.protected.port), PATIENCE, (client, 0))
     with plain:
         all_of(plain)
 
 
 def test_more_connections_than_a_client_may_hold_are_closed_and_others_served(
-    door: Door, client: str
+    gateway: Gateway, client: str
 ) -> None:
     def held() -> ssl.SSLSocket:
-        connection = stack.enter_context(connected(door, client))
+        connection = stack.enter_context(connected(gateway, client))
         connection.sendall(b"GET /nothing HTTP/1.1\r\nHost: localhost\r\n\r\n")
         assert connection.recv(4096)
         return connection
 
     with contextlib.ExitStack() as stack:
         first, *_ = [held() for _ in range(LIMITS["connections_of_one"])]
-        with pytest.raises(OSError), connected(door, client):
+        with pytest.raises(OSError), connected(gateway, client):
             pass
-        assert ask(door, new_client())[0] == 200
+        assert ask(gateway, new_client())[0] == 200
         first.close()
-        until(lambda: statuses(door, client, 1) == [200])
+        until(lambda: statuses(gateway, client, 1) == [200])
 
 
 def test_unencrypted_requests_are_sent_on(page: Page) -> None:
@@ -301,9 +301,9 @@ def test_unencrypted_requests_are_sent_on(page: Page) -> None:
     assert answer.headers["Location"].endswith("/?a=b")
 
 
-def test_a_second_door_leaves_the_first_ones_folder_alone(door: Door) -> None:
+def test_a_second_gateway_leaves_the_first_ones_folder_alone(gateway: Gateway) -> None:
     protect = BENCHMARKS.parent / "cluster-setup" / "6-protection" / "protect.py"
-    folder = door.protected.service.folder
+    folder = gateway.protected.service.folder
     ports = [str(port) for port in free_ports(4)]
     options = ["--port", "--operators-port", "--signatures-port", "--list-port"]
     command = [sys.executable, str(protect), "--folder", str(folder)]
@@ -313,35 +313,35 @@ def test_a_second_door_leaves_the_first_ones_folder_alone(door: Door) -> None:
 
     assert second.returncode == 1
     assert second.stderr == (
-        f"Another door uses {folder}. End it, or choose another folder with --folder.\n"
+        f"Another gateway uses {folder}. End it, or choose another folder with --folder.\n"
     )
-    assert ask(door, new_client())[0] == 200
+    assert ask(gateway, new_client())[0] == 200
 
 
-def test_the_page_never_sees_part_of_a_body(door: Door, client: str, page: Page) -> None:
+def test_the_page_never_sees_part_of_a_body(gateway: Gateway, client: str, page: Page) -> None:
     head = b"POST /api/forecast HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
-    with connected(door, client) as connection:
+    with connected(gateway, client) as connection:
         connection.sendall(head + b"Content-Length: 400\r\n\r\n" + HISTORY)
         assert all_of(connection)[9:12] in {b"408", b""}
-    with connected(door, client) as connection:
+    with connected(gateway, client) as connection:
         connection.sendall(head + b"Content-Length: 400\r\n\r\n" + HISTORY)
 
-    assert ask(door, new_client())[0] == 200
+    assert ask(gateway, new_client())[0] == 200
     assert page.seen == [("/api/forecast", HISTORY)]
 
 
 class Slow:
     """A body that is sent for as long as the block runs, a byte now and then."""
 
-    def __init__(self, door: Door, client: str, path: str, kind: str, size: int) -> None:
-        self._door, self._client = door, client
+    def __init__(self, gateway: Gateway, client: str, path: str, kind: str, size: int) -> None:
+        self._gateway, self._client = gateway, client
         self._head = f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: {kind}\r\n"
         self._head += f"Content-Length: {size}\r\n\r\n"
         self._ended = threading.Event()
 
     def __enter__(self) -> ssl.SSLSocket:
         self._stack = contextlib.ExitStack()
-        connection = self._stack.enter_context(connected(self._door, self._client))
+        connection = self._stack.enter_context(connected(self._gateway, self._client))
         connection.sendall(self._head.encode())
         self._thread = threading.Thread(target=self._send, args=(connection,))
         self._thread.start()
@@ -359,7 +359,7 @@ class Slow:
 
 
 def is_held(connection: ssl.SSLSocket) -> bool:
-    """Whether the door still waits for a body, and has not refused it."""
+    """Whether the gateway still waits for a body, and has not refused it."""
     connection.settimeout(0.5)
     try:
         return not connection.recv(64)
@@ -378,68 +378,72 @@ FILE = (
 )
 
 
-def test_a_client_has_few_large_bodies_under_way(door: Door, client: str, page: Page) -> None:
+def test_a_client_has_few_large_bodies_under_way(gateway: Gateway, client: str, page: Page) -> None:
     large = json.dumps({"history": "1," * 60_000}).encode()
 
     def slow() -> Slow:
-        return Slow(door, client, EVENT, "application/json", 200_000)
+        return Slow(gateway, client, EVENT, "application/json", 200_000)
 
     with slow() as first, slow() as second, slow() as third:
         assert b" 429 " in third.recv(4096)
         assert is_held(first)
         assert is_held(second)
-        assert ask(door, client, body=large)[0] == 429
-        assert ask(door, client)[0] == 200
-        assert ask(door, new_client(), body=large)[0] == 200
+        assert ask(gateway, client, body=large)[0] == 429
+        assert ask(gateway, client)[0] == 200
+        assert ask(gateway, new_client(), body=large)[0] == 200
 
 
-def test_slow_uploads_do_not_take_the_turns_of_others(door: Door, client: str, page: Page) -> None:
+def test_slow_uploads_do_not_take_the_turns_of_others(
+    gateway: Gateway, client: str, page: Page
+) -> None:
     upload = {"path": UPLOAD, "body": FILE, "headers": {"Content-Type": FORM}}
 
-    with Slow(door, client, UPLOAD, FORM, 5000) as first:
-        until(lambda: ask(door, client, **upload)[0] == 429)
-        assert ask(door, new_client(), **upload)[0] == 200
-        with Slow(door, new_client(), UPLOAD, FORM, 5000) as second:
+    with Slow(gateway, client, UPLOAD, FORM, 5000) as first:
+        until(lambda: ask(gateway, client, **upload)[0] == 429)
+        assert ask(gateway, new_client(), **upload)[0] == 200
+        with Slow(gateway, new_client(), UPLOAD, FORM, 5000) as second:
             assert is_held(first)
             assert is_held(second)
             # As many as there is room for on the disk.
-            assert ask(door, new_client(), **upload)[0] == 429
-            assert ask(door, new_client())[0] == 200
+            assert ask(gateway, new_client(), **upload)[0] == 429
+            assert ask(gateway, new_client())[0] == 200
 
 
-def test_whole_uploads_are_read_one_after_another(door: Door, client: str, page: Page) -> None:
+def test_whole_uploads_are_read_one_after_another(
+    gateway: Gateway, client: str, page: Page
+) -> None:
     upload = {"path": UPLOAD, "body": FILE, "headers": {"Content-Type": FORM}}
     page.may_answer.clear()
-    reading = threading.Thread(target=ask, args=(door, client), kwargs=upload)
+    reading = threading.Thread(target=ask, args=(gateway, client), kwargs=upload)
     reading.start()
     until(lambda: bool(page.seen))
 
-    refused = ask(door, new_client(), **upload)[0]
+    refused = ask(gateway, new_client(), **upload)[0]
     page.may_answer.set()
     reading.join()
 
     assert refused == 429
-    assert ask(door, new_client(), **upload)[0] == 200
+    assert ask(gateway, new_client(), **upload)[0] == 200
 
 
 @pytest.mark.parametrize("protocol", ["http/1.1", "h2"])
 def test_an_answer_that_nobody_reads_is_given_up(
-    door: Door, client: str, page: Page, protocol: str
+    gateway: Gateway, client: str, page: Page, protocol: str
 ) -> None:
     page.answer = b"x" * 8_000_000
     path = f"/assets/large-{protocol[-1]}.js"
-    context = ssl.create_default_context(cafile=door.certificate)
+    context = ssl.create_default_context(cafile=gateway.certificate)
     context.set_alpn_protocols([protocol])
-    before = len(door.protected.access_log.read_text())
+    before = len(gateway.protected.access_log.read_text())
 
     def logged() -> str:
-        return door.protected.access_log.read_text()[before:]
+        return gateway.protected.access_log.read_text()[before:]
 
     with socket.socket() as plain:
         plain.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         plain.settimeout(PATIENCE)
         plain.bind((client, 0))
-        plain.connect(("127.0.0.1", door.protected.port))
+        plain.connect(("127.0.0.1", gateway.protected.port))
         with context.wrap_socket(plain, server_hostname="localhost") as connection:
             if protocol == "h2":
                 connection.sendall(h2.OPENING + h2.opened(1, h2.head("GET", path, "localhost")))
@@ -450,12 +454,14 @@ def test_an_answer_that_nobody_reads_is_given_up(
     assert json.loads(logged())["sent"] < 1_000_000
 
 
-def test_more_at_a_time_than_is_allowed_is_refused(door: Door, client: str, page: Page) -> None:
+def test_more_at_a_time_than_is_allowed_is_refused(
+    gateway: Gateway, client: str, page: Page
+) -> None:
     page.may_answer.clear()
     got: list[int] = []
 
     def ask_for_key(letter: str) -> None:
-        got.append(ask(door, client, path="/favicon.ico", body=None)[0])
+        got.append(ask(gateway, client, path="/favicon.ico", body=None)[0])
 
     threads = [threading.Thread(target=ask_for_key, args=(letter,)) for letter in "abcdefghijkl"]
     for thread in threads:
@@ -482,9 +488,9 @@ def test_more_at_a_time_than_is_allowed_is_refused(door: Door, client: str, page
     ],
 )
 def test_what_is_too_much_is_refused_in_one_form(
-    door: Door, client: str, page: Page, status: int, request_: dict[str, Any]
+    gateway: Gateway, client: str, page: Page, status: int, request_: dict[str, Any]
 ) -> None:
-    got, said = ask(door, client, **request_)
+    got, said = ask(gateway, client, **request_)
 
     assert got == status
     assert list(json.loads(said)) == ["detail", "error"]
@@ -503,28 +509,28 @@ WAYS = [
 
 
 @pytest.fixture(scope="module")
-def replicas() -> Iterator[tuple[Door, list[Page]]]:
+def replicas() -> Iterator[tuple[Gateway, list[Page]]]:
     pages = [Page(), Page()]
-    with opened(pages[0].url, ["--page", pages[1].url.removeprefix("http://")]) as door:
-        yield door, pages
+    with opened(pages[0].url, ["--page", pages[1].url.removeprefix("http://")]) as gateway:
+        yield gateway, pages
     for page in pages:
         page.server.shutdown()
 
 
 @pytest.mark.parametrize("way", WAYS)
 def test_what_broke_one_replica_reaches_no_other(
-    replicas: tuple[Door, list[Page]], client: str, way: dict[str, Any]
+    replicas: tuple[Gateway, list[Page]], client: str, way: dict[str, Any]
 ) -> None:
-    door, pages = replicas
+    gateway, pages = replicas
     for page in pages:
         page.breaks = False
     # Connections that were kept open, too, end without an answer.
-    assert statuses(door, client, 4, **way) == [200] * 4
+    assert statuses(gateway, client, 4, **way) == [200] * 4
     for page in pages:
         page.seen.clear()
         page.breaks = True
 
-    status, said = ask(door, client, **way)
+    status, said = ask(gateway, client, **way)
 
     assert (status, list(json.loads(said))) == (503, ["detail", "error"])
     assert sum(len(page.seen) for page in pages) == 1
@@ -532,60 +538,60 @@ def test_what_broke_one_replica_reaches_no_other(
 
 @pytest.mark.parametrize("way", WAYS)
 def test_a_replica_that_is_gone_is_passed_over(
-    page: Page, client: str, way: dict[str, Any], gone: Door
+    page: Page, client: str, way: dict[str, Any], gone: Gateway
 ) -> None:
     assert statuses(gone, client, 8, **way) == [200] * 8
 
 
 @pytest.fixture(scope="module")
-def gone(place: tuple[Door, Page]) -> Iterator[Door]:
+def gone(place: tuple[Gateway, Page]) -> Iterator[Gateway]:
     (port,) = free_ports(1)
-    with opened(place[1].url, ["--page", f"127.0.0.1:{port}"]) as door:
-        yield door
+    with opened(place[1].url, ["--page", f"127.0.0.1:{port}"]) as gateway:
+        yield gateway
 
 
-def test_streams_opened_and_reset_end_the_connection_and_not_the_door(
-    door: Door, client: str, page: Page
+def test_streams_opened_and_reset_end_the_connection_and_not_the_gateway(
+    gateway: Gateway, client: str, page: Page
 ) -> None:
     block = h2.head("GET", "/favicon.ico", "localhost")
-    with connected(door, client, "h2") as connection, contextlib.suppress(OSError):
+    with connected(gateway, client, "h2") as connection, contextlib.suppress(OSError):
         connection.sendall(h2.OPENING)
         for number in range(0, 6000, 50):
             streams = range(2 * number + 1, 2 * number + 101, 2)
             connection.sendall(b"".join(h2.opened(at, block) + h2.reset(at) for at in streams))
         all_of(connection)
 
-    assert ask(door, new_client())[0] == 200
+    assert ask(gateway, new_client())[0] == 200
     assert len(page.seen) < 1000
 
 
-def test_a_head_without_an_end_is_given_up(door: Door, client: str) -> None:
+def test_a_head_without_an_end_is_given_up(gateway: Gateway, client: str) -> None:
     block = h2.head("GET", "/", "localhost")
     more = h2.continued(1, h2.field("x-a", "b" * 4000))
-    with connected(door, client, "h2") as connection:
+    with connected(gateway, client, "h2") as connection:
         connection.sendall(h2.OPENING + h2.opened(1, block, whole=False))
         with contextlib.suppress(OSError):
             for _ in range(1000):
                 connection.sendall(more)
         all_of(connection)
 
-    assert ask(door, new_client())[0] == 200
+    assert ask(gateway, new_client())[0] == 200
 
 
-def test_floods_do_not_fill_the_doors_memory(door: Door, client: str) -> None:
+def test_floods_do_not_fill_the_gateways_memory(gateway: Gateway, client: str) -> None:
     large = b"x" * 500_000
 
     def flood() -> None:
         for _ in range(30):
             with contextlib.suppress(OSError):
-                ask(door, client, body=large, headers={f"X-{at}": "a" * 2000 for at in range(9)})
+                ask(gateway, client, body=large, headers={f"X-{at}": "a" * 2000 for at in range(9)})
 
     flood()
-    before = memory(door)
+    before = memory(gateway)
     threads = [threading.Thread(target=flood) for _ in range(6)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
 
-    assert memory(door) - before < 64 * 2**20
+    assert memory(gateway) - before < 64 * 2**20

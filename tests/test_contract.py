@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from model_files import contract, seasonal_naive_bytes
 
-from kalecast.bundle import BundleError, Contract, open_session, read_contract, write_contract
+from kalecast.contract import Contract, ContractError, open_session, read_contract, write_contract
 
 
 def test_the_contract_survives_the_file():
@@ -36,7 +36,7 @@ def test_fields_of_a_newer_library_are_ignored():
     ],
 )
 def test_a_broken_contract_is_said_to_be_one(text: str, part: str):
-    with pytest.raises(BundleError, match=part):
+    with pytest.raises(ContractError, match=part):
         Contract.from_json(text)
 
 
@@ -78,13 +78,13 @@ def test_a_broken_contract_is_said_to_be_one(text: str, part: str):
     ],
 )
 def test_a_contract_that_cannot_hold_is_refused(changes: dict):
-    with pytest.raises(BundleError, match="Expected"):
+    with pytest.raises(ContractError, match="Expected"):
         contract(**changes)
 
 
 def test_a_contract_that_contradicts_the_network_is_refused():
     wrong = write_contract(seasonal_naive_bytes(), contract(horizon=48))
-    with pytest.raises(BundleError, match="forecast"):
+    with pytest.raises(ContractError, match="forecast"):
         read_contract(open_session(wrong))
 
 
@@ -93,7 +93,7 @@ def test_an_onnx_file_without_contract_is_refused():
 
     model = onnx.load_from_string(seasonal_naive_bytes())
     del model.metadata_props[:]
-    with pytest.raises(BundleError, match="Kalecast model file"):
+    with pytest.raises(ContractError, match="Kalecast model file"):
         read_contract(open_session(model.SerializeToString()))
 
 
@@ -102,7 +102,7 @@ def test_what_is_no_onnx_is_refused(content: bytes, tmp_path):
     path = tmp_path / "model.onnx"
     path.write_bytes(content)
     for source in (content, path):
-        with pytest.raises(BundleError, match="Expected an ONNX model file"):
+        with pytest.raises(ContractError, match="Expected an ONNX model file"):
             open_session(source)
 
 
@@ -114,7 +114,7 @@ def test_contracts_are_frozen():
 def test_a_light_image_carries_no_heavy_library():
     heavy = ["pandas", "keras", "tensorflow", "onnx", "kfp", "matplotlib"]
     script = (
-        "import sys, kalecast.bundle, kalecast.runtime, kalecast.store\n"
+        "import sys, kalecast.contract, kalecast.runtime, kalecast.store\n"
         f"print([name for name in {heavy} if name in sys.modules])"
     )
     done = subprocess.run(
@@ -131,7 +131,7 @@ def test_opening_a_model_reports_to_nobody(tmp_path: Path):
     home.mkdir()
     silent = {"CI", "ORT_DISABLE_TELEMETRY", "XDG_CACHE_HOME"}
     environment = {k: v for k, v in os.environ.items() if k not in silent} | {"HOME": str(home)}
-    code = f"from kalecast.bundle import open_session; open_session({str(model)!r})"
+    code = f"from kalecast.contract import open_session; open_session({str(model)!r})"
     subprocess.run([sys.executable, "-c", code], check=True, env=environment, cwd=tmp_path)
     assert list(home.iterdir()) == []
 
@@ -143,7 +143,7 @@ def test_a_field_of_another_type_is_refused_wherever_it_is_read():
             changed = {**content, name: value if value is not object else {"a": {"b": []}}}
             try:
                 read = Contract.from_json(json.dumps(changed))
-            except BundleError as error:
+            except ContractError as error:
                 assert str(error)
             else:
                 assert Contract.from_json(read.to_json()) == read

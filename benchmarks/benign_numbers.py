@@ -1,4 +1,4 @@
-"""Numbers, stamps and pasted rows in all notations that the page understands."""
+"""Numbers, timestamps and pasted rows in all notations that the page understands."""
 
 from collections.abc import Callable, Sequence
 from datetime import datetime
@@ -43,7 +43,7 @@ NOTATIONS: tuple[Notation, ...] = (
 )
 
 STARTS: tuple[Callable[[datetime], str], ...] = (
-    *(lambda stamp, form=form: stamp.strftime(form) for form in (  # type: ignore[misc]
+    *(lambda timestamp, form=form: timestamp.strftime(form) for form in (  # type: ignore[misc]
         "%Y-%m-%d %H:%M", "%Y-%m-%dT%H:%M", "%Y-%m-%d", "%Y%m%dT%H%M", "%Y-%m-%d %H:%M:%S",
         "%Y-%m-%dT%H:%M:%S.000", "%Y-%m-%dT%H:%M:%SZ", "%Y-%m-%dT%H:%M+02:00", "%G-W%V-%u",
         "%Y-%m-%d %H:%M:%S-05:30", "%Y-%m-%dT%H:%M:%S.000000+00:00", "%Y%m%dT%H%M%SZ", "%Y%m%d",
@@ -66,13 +66,18 @@ WRONG_STARTS = (
 
 
 def table(
-    at: int, dice: Random, name: str, stamps: Sequence[datetime], values: Sequence[float]
+    at: int, dice: Random, name: str, timestamps: Sequence[datetime], values: Sequence[float]
 ) -> str:
-    """Rows of stamps and numbers as somebody pastes them, each time in another form."""
+    """Rows of timestamps and numbers as somebody pastes them, each time in another form."""
     separator = (",", ";", "\t", ", ", ";")[at % 5]
-    stamp = ("%Y-%m-%d %H:%M", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%d %H:%M:%S+00:00", "%Y-%m-%dT%H:%MZ")
-    rows = [(moment.strftime(stamp[at % 4]), f"{value:.1f}") for moment, value in
-            zip(stamps, values, strict=True)]  # fmt: skip
+    timestamp = (
+        "%Y-%m-%d %H:%M",
+        "%Y-%m-%dT%H:%M:%S",
+        "%Y-%m-%d %H:%M:%S+00:00",
+        "%Y-%m-%dT%H:%MZ",
+    )
+    rows = [(moment.strftime(timestamp[at % 4]), f"{value:.1f}") for moment, value in
+            zip(timestamps, values, strict=True)]  # fmt: skip
     if separator == ";":
         rows = [(moment, value.replace(".", ",")) for moment, value in rows]
     rows = [(moment, dice.choice(UNKNOWN) if dice.random() < 0.03 else v) for moment, v in rows]

@@ -1,8 +1,8 @@
-"""No false alarm: thousands of lawful requests, through the door and past it.
+"""No false alarm: thousands of benign requests, through the gateway and past it.
 
-    python benchmarks/lawful_traffic.py [--paranoia 2]
+    python benchmarks/benign_traffic.py [--paranoia 2]
 
-Each request is sent to the app itself and through the door, and both answers are compared. Sent
+Each request is sent to the app itself and through the gateway, and both answers are compared. Sent
 by itself it tells for another paranoia level which rules would have raised an alarm.
 """
 
@@ -21,9 +21,9 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from lawful_requests import KINDS, Lawful, Request
+from benign_requests import KINDS, Benign, Request
 from local_service import Service
-from protected import NAME, Protected, door
+from protected import NAME, Protected, gateway
 from protection_scene import Answer, Part, Scene
 from stack import app, model_server
 
@@ -35,7 +35,7 @@ SECONDS = 120.0
 REFUSED = 403
 SHOWN = 12
 
-SAME, TOLD, ALARM, OTHER = "same", "told by the door", "false positive", "another answer"
+SAME, TOLD, ALARM, OTHER = "same", "told by the gateway", "false positive", "another answer"
 
 
 @dataclass(frozen=True)
@@ -44,19 +44,19 @@ class Compared:
 
     request: Request
     app: Answer
-    door: Answer
+    gateway: Answer
 
     @property
     def outcome(self) -> str:
-        """Whether the door let it through, and what it said if not."""
-        if self.door.status == self.app.status and self._said_the_same():
+        """Whether the gateway let it through, and what it said if not."""
+        if self.gateway.status == self.app.status and self._said_the_same():
             return SAME
-        if self.door.status == REFUSED or self.app.status < 400 <= self.door.status:
+        if self.gateway.status == REFUSED or self.app.status < 400 <= self.gateway.status:
             return ALARM
-        return TOLD if 400 <= self.app.status < 500 and self.door.status == 400 else OTHER
+        return TOLD if 400 <= self.app.status < 500 and self.gateway.status == 400 else OTHER
 
     def _said_the_same(self) -> bool:
-        return _plain(self.app) == _plain(self.door)
+        return _plain(self.app) == _plain(self.gateway)
 
 
 @dataclass
@@ -79,30 +79,30 @@ class Found:
 
 
 def measure(scene: Scene) -> Part:
-    """Send all of them through the door as it is shipped."""
+    """Send all of them through the gateway as it is shipped."""
     found = compare(scene.app, scene.protected)
     alarms, others = found.of(ALARM), found.of(OTHER)
     return Part(
-        "Lawful requests",
+        "Benign requests",
         _table(found),
         {
-            "lawful": len(found.compared),
+            "benign": len(found.compared),
             "false_positives": len(alarms),
-            "lawful_answered_otherwise": len(others),
-            "lawful_told_by_door": found.count(TOLD),
+            "benign_answered_otherwise": len(others),
+            "benign_told_by_gateway": found.count(TOLD),
         },
         [
             "Each was sent to the app itself, too: the same is the same status and the same body.",
-            "Told by the door are mistakes that the app, too, answers with 400, in other words.",
+            "Told by the gateway are mistakes that the app, too, answers with 400, in other words.",
             *(_told(one) for one in (*alarms, *others)[:SHOWN]),
         ],
     )
 
 
 def compare(page: Service, protected: Protected, share: float = 1.0) -> Found:
-    """Send a share of all requests to the app and through a door, and keep both answers."""
+    """Send a share of all requests to the app and through a gateway, and keep both answers."""
     home = f"https://{NAME}:{protected.port}"
-    requests = list(Lawful(page, home, share).requests())
+    requests = list(Benign(page, home, share).requests())
     direct = _directly(page, home, requests)
     plain = [request for request in requests if not request.is_http2]
     through = dict(zip(map(id, plain), _through(protected, plain), strict=True))
@@ -115,7 +115,7 @@ def compare(page: Service, protected: Protected, share: float = 1.0) -> Found:
 
 
 def _directly(page: Service, home: str, requests: Sequence[Request]) -> Iterator[Answer]:
-    """As the door would ask, which tells the page by which name customers call it."""
+    """As the gateway would ask, which tells the page by which name customers call it."""
     host = home.removeprefix("https://")
     named = {"X-Forwarded-Proto": "https", "X-Forwarded-Host": host}
     connection = http.client.HTTPConnection("127.0.0.1", page.port, timeout=SECONDS)
@@ -221,7 +221,7 @@ def _received(stem: Path) -> Answer:
 
 
 def _plain(answer: Answer) -> bytes:
-    """What it says, without what the door adds to a document."""
+    """What it says, without what the gateway adds to a document."""
     body = answer.body
     if answer.headers.get("content-encoding") == "gzip" and body:
         body = gzip.decompress(body)
@@ -239,7 +239,7 @@ def _table(found: Found) -> list[list[str]]:
 def _told(one: Compared) -> str:
     request, body = one.request, one.request.body[-200:].decode(errors="replace")
     return (
-        f"{one.outcome}: {request.method} {request.path} ({one.app.status}, {one.door.status}) "
+        f"{one.outcome}: {request.method} {request.path} ({one.app.status}, {one.gateway.status}) "
         f"{json.dumps(request.headers)} {body!r}"
     )
 
@@ -268,14 +268,14 @@ def main() -> int:
     end_in_order()
     level = str(arguments.paranoia)
     options = ["--paranoia", level, "--executing-paranoia", level, "--log-level", "info"]
-    with tempfile.TemporaryDirectory(prefix="kalecast-lawful-") as name:
+    with tempfile.TemporaryDirectory(prefix="kalecast-benign-") as name:
         folder = Path(name)
         folder.chmod(0o755)  # nginx's workers may run as another user
         with (
             model_server(arguments.model.resolve(), folder / "server") as server,
             app([server], folder / "app") as page,
         ):
-            protected = door(page, folder / "door", options)
+            protected = gateway(page, folder / "gateway", options)
             with protected.service:
                 found = compare(page, protected, arguments.share)
                 log = protected.error_log.read_text(errors="replace")

@@ -1,4 +1,4 @@
-"""No false alarm: a selection of what customers lawfully send passes the door as it is shipped.
+"""No false alarm: a selection of what customers send passes the gateway as it is shipped.
 
 All of it is sent by `make benchmark-protection`.
 """
@@ -8,14 +8,14 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
-import door_process
+import gateway_process
 import page_process
 import pytest
 from model_files import contract
 from stand_in_server import standing_in
 
 sys.path.append(str(Path(__file__).parent.parent / "benchmarks"))
-from lawful_traffic import ALARM, OTHER, SAME, Found, compare
+from benign_traffic import ALARM, OTHER, SAME, Found, compare
 
 pytestmark = pytest.mark.slow
 
@@ -27,23 +27,23 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Found]:
     with (
         standing_in(contract(input_length=336, horizon=48), offset=20.0) as model_server,
         page_process.running(tmp_path_factory.mktemp("page"), model_server.url) as page,
-        door_process.opened(page.url) as door,
+        gateway_process.opened(page.url) as gateway,
     ):
-        yield compare(door.page, door.protected, SHARE)
+        yield compare(gateway.page, gateway.protected, SHARE)
 
 
 def told(found: Found, outcome: str) -> list[tuple[str, str, int, int, str]]:
     return [
-        (one.request.method, one.request.path, one.app.status, one.door.status, str(one.request))
+        (one.request.method, one.request.path, one.app.status, one.gateway.status, str(one.request))
         for one in found.of(outcome)
     ]
 
 
-def test_nothing_lawful_is_refused(found: Found) -> None:
+def test_nothing_benign_is_refused(found: Found) -> None:
     assert told(found, ALARM) == []
 
 
-def test_the_page_answers_as_without_the_door(found: Found) -> None:
+def test_the_page_answers_as_without_the_gateway(found: Found) -> None:
     assert told(found, OTHER) == []
     assert found.count(SAME) > 0.9 * len(found.compared)
 

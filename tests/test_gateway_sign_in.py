@@ -1,6 +1,6 @@
-"""Signing in at the door: who has not signed in gets no further, and nobody can say who he is.
+"""Signing in at the gateway: who has not signed in gets no further, and nobody can say who he is.
 
-The door is the real one. Behind it stand an echo for the page, and for oauth2-proxy what its
+The gateway is the real one. Behind it stand an echo for the page, and for oauth2-proxy what its
 manual says of its four addresses.
 """
 
@@ -11,7 +11,7 @@ from contextlib import ExitStack, contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-import door_process
+import gateway_process
 import pytest
 import requests
 
@@ -80,23 +80,23 @@ def answering(handler: type[BaseHTTPRequestHandler]) -> Iterator[str]:
 
 
 @pytest.fixture(scope="module")
-def door() -> Iterator[door_process.Door]:
+def gateway() -> Iterator[gateway_process.Gateway]:
     with ExitStack() as stack:
         page, sign_in = (stack.enter_context(answering(one)) for one in (Page, SignIn))
-        yield stack.enter_context(door_process.opened(f"http://{page}", ["--sign-in", sign_in]))
+        yield stack.enter_context(gateway_process.opened(f"http://{page}", ["--sign-in", sign_in]))
 
 
 def ask(
-    door: door_process.Door, method: str, path: str, cookie: str = "", **options: Any
+    gateway: gateway_process.Gateway, method: str, path: str, cookie: str = "", **options: Any
 ) -> requests.Response:
     headers = {"User-Agent": "curl/8.5.0", **options.pop("headers", {})}
     if cookie:
         headers["Cookie"] = cookie
     return requests.request(
         method,
-        door.url + path,
+        gateway.url + path,
         headers=headers,
-        verify=door.certificate,
+        verify=gateway.certificate,
         allow_redirects=False,
         timeout=30,
         **options,
@@ -113,8 +113,8 @@ def values(answer: requests.Response, name: str) -> list[str]:
     return [value for found, value in told(answer) if found == name.lower()]
 
 
-def test_who_opens_the_page_without_a_session_is_led_to_the_login(door: door_process.Door):
-    answer = ask(door, "GET", "/", headers=BROWSER)
+def test_who_opens_the_page_without_a_session_is_led_to_the_login(gateway: gateway_process.Gateway):
+    answer = ask(gateway, "GET", "/", headers=BROWSER)
     assert answer.status_code == 302
     assert answer.headers["Location"] == "/oauth2/start?rd=%2F"
 
@@ -127,8 +127,10 @@ def test_who_opens_the_page_without_a_session_is_led_to_the_login(door: door_pro
         ("GET", "/gradio_api/upload_progress?upload_id=abc"),
     ],
 )
-def test_the_pages_scripts_are_told_in_json(door: door_process.Door, method: str, path: str):
-    answer = ask(door, method, path, json={} if method == "POST" else None)
+def test_the_pages_scripts_are_told_in_json(
+    gateway: gateway_process.Gateway, method: str, path: str
+):
+    answer = ask(gateway, method, path, json={} if method == "POST" else None)
     assert answer.status_code == 401
     assert "sign in" in answer.json()["detail"]
 
@@ -142,14 +144,14 @@ def test_the_pages_scripts_are_told_in_json(door: door_process.Door, method: str
         f"other={SESSION.partition('=')[2]}",
     ],
 )
-def test_another_cookie_is_no_session(door: door_process.Door, cookie: str):
-    assert ask(door, "GET", "/", cookie, headers=BROWSER).status_code == 302
+def test_another_cookie_is_no_session(gateway: gateway_process.Gateway, cookie: str):
+    assert ask(gateway, "GET", "/", cookie, headers=BROWSER).status_code == 302
 
 
-def test_the_page_learns_who_has_signed_in(door: door_process.Door):
-    opened = ask(door, "GET", "/", SESSION, headers=BROWSER)
+def test_the_page_learns_who_has_signed_in(gateway: gateway_process.Gateway):
+    opened = ask(gateway, "GET", "/", SESSION, headers=BROWSER)
     assert values(opened, HEADER) == ["jo"]
-    event = ask(door, "POST", EVENT, SESSION, json={"data": []})
+    event = ask(gateway, "POST", EVENT, SESSION, json={"data": []})
     assert values(event, HEADER) == ["jo"]
     assert event.json()["read"] == len('{"data": []}')
 
@@ -157,23 +159,23 @@ def test_the_page_learns_who_has_signed_in(door: door_process.Door):
 @pytest.mark.parametrize(
     "name", [HEADER, "X_Auth_Request_User", "x-auth-request_user", "x-auth-request-email"]
 )
-def test_nobody_can_say_himself_who_he_is(door: door_process.Door, name: str):
+def test_nobody_can_say_himself_who_he_is(gateway: gateway_process.Gateway, name: str):
     claim = {name: "root"}
-    assert ask(door, "GET", "/", headers={**BROWSER, **claim}).status_code == 302
-    signed_in = ask(door, "GET", "/", SESSION, headers={**BROWSER, **claim})
+    assert ask(gateway, "GET", "/", headers={**BROWSER, **claim}).status_code == 302
+    signed_in = ask(gateway, "GET", "/", SESSION, headers={**BROWSER, **claim})
     assert values(signed_in, HEADER) == ["jo"]
     # Programs come with a key and without a session.
-    program = ask(door, "POST", FORECAST, headers=claim, json={"history": "1,2,3"})
+    program = ask(gateway, "POST", FORECAST, headers=claim, json={"history": "1,2,3"})
     assert "root" not in [value for _, value in told(program)]
     assert values(program, HEADER) == []
 
 
-def test_the_sessions_cookie_reaches_oauth2_proxy_alone(door: door_process.Door):
-    signed_in = ask(door, "GET", "/", SESSION, headers=BROWSER)
+def test_the_sessions_cookie_reaches_oauth2_proxy_alone(gateway: gateway_process.Gateway):
+    signed_in = ask(gateway, "GET", "/", SESSION, headers=BROWSER)
     assert values(signed_in, "Cookie") == []
     assert SESSION not in signed_in.text
     # Nothing in it is for signatures; what comes with it is.
-    attack = ask(door, "GET", "/", f"{SESSION}; a=' or 1=1 -- ", headers=BROWSER)
+    attack = ask(gateway, "GET", "/", f"{SESSION}; a=' or 1=1 -- ", headers=BROWSER)
     assert attack.status_code == 403
 
 
@@ -186,8 +188,12 @@ def test_the_sessions_cookie_reaches_oauth2_proxy_alone(door: door_process.Door)
         "/oauth2/sign_out",
     ],
 )
-def test_the_addresses_of_the_login_lead_to_oauth2_proxy(door: door_process.Door, path: str):
-    answer = ask(door, "GET", path, SESSION, headers={"X-Evil": "1", "Authorization": "Bearer x"})
+def test_the_addresses_of_the_login_lead_to_oauth2_proxy(
+    gateway: gateway_process.Gateway, path: str
+):
+    answer = ask(
+        gateway, "GET", path, SESSION, headers={"X-Evil": "1", "Authorization": "Bearer x"}
+    )
     assert answer.status_code == 302
     seen = json.loads(answer.text)
     assert seen["path"] == path
@@ -215,17 +221,17 @@ def test_the_addresses_of_the_login_lead_to_oauth2_proxy(door: door_process.Door
     ],
 )
 def test_nothing_else_of_oauth2_proxy_can_be_reached(
-    door: door_process.Door, method: str, path: str, status: int
+    gateway: gateway_process.Gateway, method: str, path: str, status: int
 ):
-    answer = ask(door, method, path, SESSION)
+    answer = ask(gateway, method, path, SESSION)
     assert answer.status_code == status
     assert "login.example.org" not in answer.headers.get("Location", "")
 
 
-def test_programs_need_a_key_and_no_session(door: door_process.Door):
-    assert told(ask(door, "POST", FORECAST, json={"history": "1,2,3"}))
-    assert told(ask(door, "GET", "/api/model"))
+def test_programs_need_a_key_and_no_session(gateway: gateway_process.Gateway):
+    assert told(ask(gateway, "POST", FORECAST, json={"history": "1,2,3"}))
+    assert told(ask(gateway, "GET", "/api/model"))
 
 
-def test_assets_are_everybodys(door: door_process.Door):
-    assert told(ask(door, "GET", "/theme.css"))
+def test_assets_are_everybodys(gateway: gateway_process.Gateway):
+    assert told(ask(gateway, "GET", "/theme.css"))
