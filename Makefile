@@ -168,7 +168,7 @@ cluster-run: install-workbench  ## Run the pipeline on KFP_HOST (NOTEBOOK=, PARA
 		$(if $(filter-out file,$(origin DATA)),--param "data=$(DATA)") $(with_params)
 
 .PHONY: cluster-query
-cluster-query: install-workbench install-kubectl  ## Ask the cluster's model server (NAMESPACE=, DATA=, SERIES=, URL=, PROTOCOL=rest)
+cluster-query: install-workbench install-kubectl  ## Query the cluster's model server (NAMESPACE=, DATA=, SERIES=, URL=, PROTOCOL=rest)
 	@PATH="$$PATH:$(CURDIR)/.venv/kubectl" exec $(workbench) cluster-setup/query.py --data "$(DATA)" $(if $(NAMESPACE),--namespace "$(NAMESPACE)") \
 		$(if $(SERIES),--series "$(SERIES)") $(if $(URL),--url "$(URL)") $(if $(PROTOCOL),--protocol $(PROTOCOL))
 
@@ -178,7 +178,7 @@ cluster-test: install-workbench  ## Test an overlay on the cluster of KUBECONFIG
 		$(if $(OVERLAY),--overlay "$(OVERLAY)") $(if $(NAMESPACE),--namespace "$(NAMESPACE)") \
 		$(if $(SERVER_IMAGE),--server-image "$(SERVER_IMAGE)") $(if $(PAGE_IMAGE),--page-image "$(PAGE_IMAGE)") \
 		$(if $(PULL_SECRET),--pull-secret "$(PULL_SECRET)") $(if $(MODEL),--model "$(MODEL)") \
-		$(if $(PODS),--pods "$(PODS)") $(if $(QUIET),--quiet "$(QUIET)") $(if $(PATIENCE),--patience "$(PATIENCE)") \
+		$(if $(PODS),--pods "$(PODS)") $(if $(QUIET),--quiet "$(QUIET)") $(if $(TIMEOUT)$(PATIENCE),--timeout "$(or $(TIMEOUT),$(PATIENCE))") \
 		$(if $(REQUIRE),--require "$(REQUIRE)") $(if $(ONLY),--only "$(ONLY)") \
 		$(if $(KEEP),--keep) $(if $(DRY_RUN),--dry-run)
 

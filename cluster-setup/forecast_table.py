@@ -32,7 +32,7 @@ def table(
 
 
 def sparkline(values: Floats) -> str:
-    """Values as a line of bars; a space where one is unknown."""
+    """Values as a line of bars; a space where one is missing."""
     low, high = np.nanmin(values), np.nanmax(values)
     scaled = (values - low) / ((high - low) or 1.0) * (len(BARS) - 1)
     return "".join(" " if np.isnan(value) else BARS[round(value)] for value in scaled)

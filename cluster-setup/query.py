@@ -1,13 +1,13 @@
-"""Ask the model server on a cluster for a forecast, from this machine.
+"""Query the model server on a cluster for a forecast, from this machine.
 
     python cluster-setup/query.py [--namespace NS] [--data my.csv] [--series NAME]
     python cluster-setup/query.py --url https://models.example.org/seldon/NS/NAME
 
-Without a URL the server's Service is found on the cluster that KUBECONFIG names, and brought here
-with kubectl for as long as this lasts. A URL is that of the server at an ingress, or the page's.
+Without a URL the server's Service is found on the cluster that KUBECONFIG names, and reached
+through `kubectl port-forward`. A URL is that of the server at an ingress, or the page's.
 `KALECAST_TOKEN` is sent there as a bearer token, `KALECAST_CA` is a file with certificate
-authorities. The exit code is 0 for a forecast, and where two protocols are asked for the same one
-twice; else 1 and the reason, 2 for a wrong argument.
+authorities. The exit code is 0 for a forecast, and with two protocols for the same one from
+both; else 1 and the reason, 2 for a wrong argument.
 """
 
 import argparse
@@ -21,8 +21,8 @@ from urllib.parse import urlsplit
 import numpy as np
 import pandas as pd
 from forecast_table import sparkline, table
-from grpc_question import GrpcAddress, forecast_over_grpc
-from page_question import forecast_of_page, page_contract
+from grpc_client import GrpcAddress, forecast_over_grpc
+from page_client import forecast_of_page, page_contract
 
 from kalecast.asking import Address, AskError, Floats, GoneError, forecast_over_http, read_contract
 from kalecast.cluster_service import SERVICE, ClusterError
@@ -37,30 +37,30 @@ PAUSE_SECONDS = 0.5
 ALIKE = 1e-6
 """Relative difference up to which two forecasts are the same: JSON and gRPC round differently."""
 
-Ask = Callable[[Floats], tuple[Floats, str]]
+Predict = Callable[[Floats], tuple[Floats, str]]
 
 
 def query_cluster(options: argparse.Namespace) -> bool:
-    """Ask through a port that kubectl forwards; whether the protocols agree."""
+    """Query through a port that kubectl forwards; whether the protocols agree."""
     began = time.monotonic()
-    with PortForward(options.namespace, options.service) as way:
+    with PortForward(options.namespace, options.service) as forward:
         print(
-            f"server     Service {way.service} in namespace {way.namespace}, "
-            f"brought here in {time.monotonic() - began:.1f} s"
+            f"server     Service {forward.service} in namespace {forward.namespace}, "
+            f"port-forward ready in {time.monotonic() - began:.1f} s"
         )
-        address = Address(f"http://{way.http}")
-        contract = _patiently(lambda: read_contract(address))
-        ways: dict[str, Ask] = {
-            "rest": lambda window: _patiently(lambda: forecast_over_http(address, window)),
-            "grpc": lambda window: _patiently(
-                lambda: forecast_over_grpc(GrpcAddress(way.grpc), window)
+        address = Address(f"http://{forward.http}")
+        contract = _with_retries(lambda: read_contract(address))
+        protocols: dict[str, Predict] = {
+            "rest": lambda window: _with_retries(lambda: forecast_over_http(address, window)),
+            "grpc": lambda window: _with_retries(
+                lambda: forecast_over_grpc(GrpcAddress(forward.grpc), window)
             ),
         }
-        return query(options, contract, _chosen(ways, options.protocol or "both"))
+        return query(options, contract, _chosen(protocols, options.protocol or "both"))
 
 
 def query_url(options: argparse.Namespace) -> bool:
-    """Ask at an ingress; whether the protocols agree."""
+    """Query an ingress; whether the protocols agree."""
     address = _address(options.url)
     if (contract := page_contract(address)) is not None:
         if options.protocol not in (None, "rest"):
@@ -70,27 +70,27 @@ def query_url(options: argparse.Namespace) -> bool:
         return query(options, contract, {"page": start})
     contract = read_contract(address)
     print(f"server     {options.url}")
-    ways: dict[str, Ask] = {
+    protocols: dict[str, Predict] = {
         "rest": lambda window: forecast_over_http(address, window),
         "grpc": lambda window: forecast_over_grpc(_grpc_address(address), window),
     }
-    return query(options, contract, _chosen(ways, options.protocol or "rest"))
+    return query(options, contract, _chosen(protocols, options.protocol or "rest"))
 
 
-def query(options: argparse.Namespace, contract: Contract, ways: dict[str, Ask]) -> bool:
-    """Send the newest window of a series each way, and print what comes; whether it agrees."""
+def query(options: argparse.Namespace, contract: Contract, protocols: dict[str, Predict]) -> bool:
+    """Send a series' newest window by each protocol, print the forecast; whether they agree."""
     print(f"model      {contract.name}, version {contract.version}")
     history = pick(tidy(load_series(options.data), contract.frequency), options.series)
     window = history["y"].tail(contract.input_length).to_numpy()
-    unknown = int(np.isnan(window).sum())
+    missing = int(np.isnan(window).sum())
     print(
         f"history    {window.size} values of '{history['unique_id'][0]}' up to "
-        f"{history['ds'].iloc[-1]:%Y-%m-%d %H:%M}, {unknown} of them unknown"
+        f"{history['ds'].iloc[-1]:%Y-%m-%d %H:%M}, {missing} of them missing"
     )
     forecasts: dict[str, Floats] = {}
-    for name, ask in ways.items():
+    for name, predict in protocols.items():
         began = time.monotonic()
-        forecasts[name], version = ask(window)
+        forecasts[name], version = predict(window)
         seconds = time.monotonic() - began
         print(f"{name:<10} {1000 * seconds:.0f} ms, answered by version {version}")
     first = next(iter(forecasts.values()))
@@ -121,16 +121,16 @@ def _agree(forecasts: dict[str, Floats]) -> bool:
     return same
 
 
-def _chosen(ways: dict[str, Ask], protocol: str) -> dict[str, Ask]:
-    return ways if protocol == "both" else {protocol: ways[protocol]}
+def _chosen(protocols: dict[str, Predict], protocol: str) -> dict[str, Predict]:
+    return protocols if protocol == "both" else {protocol: protocols[protocol]}
 
 
-def _patiently[Answer](question: Callable[[], Answer]) -> Answer:
-    """Ask again while the pod behind the way goes and another takes its place."""
+def _with_retries[Answer](request: Callable[[], Answer]) -> Answer:
+    """Retry while the pod behind the port-forward is replaced by another."""
     deadline = time.monotonic() + RECONNECT_SECONDS
     while True:
         try:
-            return question()
+            return request()
         except GoneError:
             if time.monotonic() > deadline:
                 raise
@@ -160,10 +160,10 @@ def _grpc_address(address: Address) -> GrpcAddress:
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command."""
-    parser = argparse.ArgumentParser(description="Ask the model server on a cluster.")
+    parser = argparse.ArgumentParser(description="Query the model server on a cluster.")
     parser.add_argument("--namespace", default="", help="its namespace, else the one that has one")
     parser.add_argument("--service", default=SERVICE)
-    parser.add_argument("--url", help="of an ingress, in place of a way through kubectl")
+    parser.add_argument("--url", help="of an ingress, in place of a port-forward")
     parser.add_argument("--protocol", choices=("rest", "grpc", "both"))
     parser.add_argument("--data", default=SAMPLE, help="CSV or Parquet, or its s3: URI")
     parser.add_argument("--series", default="", help="name of the series, else the first")

@@ -29,7 +29,7 @@ from seldon_server import PYTHON, ROOT, Server, serving
 
 sys.path.insert(0, str(ROOT / "cluster-setup"))
 
-import grpc_question
+import grpc_client
 import query
 from forecast_table import sparkline
 
@@ -76,7 +76,7 @@ def server(model_file: Path) -> Iterator[Server]:
 def cluster(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Cluster:
     kubectl = tmp_path / "bin" / "kubectl"
     kubectl.parent.mkdir()
-    # In place: who is told the process of a forwarding must be told the right one.
+    # In place: the process id of a port-forward must be the right one.
     command = shlex.join([sys.executable, str(STAND_IN)])
     kubectl.write_text(f'#!/bin/sh\nexec {command} "$@"\n')
     kubectl.chmod(0o755)
@@ -90,7 +90,7 @@ def cluster(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
 @pytest.fixture
 def data(tmp_path: Path) -> Path:
-    """Two series; of the second some hours are unknown."""
+    """Two series; the second has missing values."""
     frame = hourly_series(2, 400)
     frame.loc[frame.index[-5:-2], "y"] = np.nan
     path = tmp_path / "hours.csv"
@@ -105,14 +105,16 @@ def test_rest_and_grpc_give_the_same_forecast(
     cluster: Cluster, data: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert query.main(["--data", str(data), "--series", "series_1"]) == 0
-    told = capsys.readouterr().out
-    assert "server     Service kalecast-model-server in namespace team" in told
-    assert "model      forecaster, version 20260102-030405-abcdef" in told
-    assert "history    168 values of 'series_1' up to 2026-01-17 15:00, 3 of them unknown" in told
-    assert re.search(r"2\.5 % +10 % +median +90 % +97\.5 %", told)
-    assert told.count("2026-01-17 ") == 1 + 8
-    assert "and 12 more" in told
-    assert re.search(r"rest and grpc agree \(at most \S+ apart\)", told.splitlines()[-1])
+    printed = capsys.readouterr().out
+    assert "server     Service kalecast-model-server in namespace team" in printed
+    assert "model      forecaster, version 20260102-030405-abcdef" in printed
+    assert (
+        "history    168 values of 'series_1' up to 2026-01-17 15:00, 3 of them missing" in printed
+    )
+    assert re.search(r"2\.5 % +10 % +median +90 % +97\.5 %", printed)
+    assert printed.count("2026-01-17 ") == 1 + 8
+    assert "and 12 more" in printed
+    assert re.search(r"rest and grpc agree \(at most \S+ apart\)", printed.splitlines()[-1])
     (process,) = cluster.forwards()
     assert not psutil.pid_exists(process)
 
@@ -122,9 +124,9 @@ def test_one_protocol_is_enough(
     protocol: str, cluster: Cluster, data: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert query.main(["--data", str(data), "--namespace", "team", "--protocol", protocol]) == 0
-    told = capsys.readouterr().out
-    assert re.search(rf"^{protocol} +\d+ ms, answered by version 2026", told, re.MULTILINE)
-    assert "agree" not in told
+    printed = capsys.readouterr().out
+    assert re.search(rf"^{protocol} +\d+ ms, answered by version 2026", printed, re.MULTILINE)
+    assert "agree" not in printed
 
 
 POD = {"metadata": {"name": "pod-1"}, "status": {"phase": "Pending"}}
@@ -163,9 +165,9 @@ def test_what_is_missing_is_said_in_a_sentence(
     state, arguments, words = missing
     cluster.set(**state)
     assert query.main(["--data", str(data), *arguments]) == 1
-    told = capsys.readouterr().err
-    assert re.search(words, told), told
-    assert "Traceback" not in told
+    printed = capsys.readouterr().err
+    assert re.search(words, printed), printed
+    assert "Traceback" not in printed
     assert not any(psutil.pid_exists(process) for process in cluster.forwards())
 
 
@@ -175,21 +177,21 @@ def test_without_kubectl(data: Path, monkeypatch: pytest.MonkeyPatch, capsys: An
     assert "Expected 'kubectl' on the PATH" in capsys.readouterr().err
 
 
-def test_a_way_leads_to_the_next_pod_at_the_same_ports(cluster: Cluster) -> None:
-    with PortForward("team") as way:
-        address = Address(f"http://{way.http}")
+def test_a_port_forward_leads_to_the_next_pod_at_the_same_ports(cluster: Cluster) -> None:
+    with PortForward("team") as forward:
+        address = Address(f"http://{forward.http}")
         version = read_contract(address).version
         os.kill(cluster.forwards()[0], signal.SIGKILL)
         # The next one is another process at the same ports.
-        assert query._patiently(lambda: read_contract(address)).version == version
-        assert f"http://{way.http}" == address.url
+        assert query._with_retries(lambda: read_contract(address)).version == version
+        assert f"http://{forward.http}" == address.url
     assert len(cluster.forwards()) == 2
     assert not any(psutil.pid_exists(process) for process in cluster.forwards())
 
 
-def test_a_way_ends_with_the_process_that_opened_it(cluster: Cluster) -> None:
-    code = "from kalecast.port_forward import PortForward; way = PortForward('team'); "
-    code += "print(way.http, flush=True); input()"
+def test_a_port_forward_ends_with_the_process_that_opened_it(cluster: Cluster) -> None:
+    code = "from kalecast.port_forward import PortForward; forward = PortForward('team'); "
+    code += "print(forward.http, flush=True); input()"
     process = subprocess.Popen(
         [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE
     )
@@ -259,30 +261,30 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return file
 
 
-def test_an_ingress_is_asked_with_token_and_authority(
+def test_an_ingress_is_queried_with_token_and_authority(
     server: Server,
     certificate: Path,
     data: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    def told(url: str, code: int) -> str:
+    def message(url: str, code: int) -> str:
         assert query.main(["--data", str(data), "--url", url]) == code
         captured = capsys.readouterr()
         return captured.out + captured.err
 
     with ingress(server, certificate) as host:
         url = f"{host}/seldon/team/kalecast"
-        assert "is not one that is trusted here" in told(url, 1)
+        assert "is not one that is trusted here" in message(url, 1)
         for file in (data, data.parent / "none.pem"):
             monkeypatch.setenv("KALECAST_CA", str(file))
             words = f"Expected a file with certificates in KALECAST_CA, received: {file}."
-            assert words in told(url, 1)
+            assert words in message(url, 1)
         monkeypatch.setenv("KALECAST_CA", str(certificate))
-        assert "does not let you in (HTTP 403): is KALECAST_TOKEN set" in told(url, 1)
+        assert "does not let you in (HTTP 403): is KALECAST_TOKEN set" in message(url, 1)
         monkeypatch.setenv("KALECAST_TOKEN", "secret")
-        assert "rest " in told(url, 0)
-        assert "has no model server (HTTP 404)" in told(f"{host}/elsewhere", 1)
+        assert "rest " in message(url, 0)
+        assert "has no model server (HTTP 404)" in message(f"{host}/elsewhere", 1)
 
 
 def test_istio_finds_the_server_over_grpc_by_headers() -> None:
@@ -292,7 +294,7 @@ def test_istio_finds_the_server_over_grpc_by_headers() -> None:
     assert found.headers == {"authorization": "Bearer t", "namespace": "team", "seldon": "kalecast"}
 
 
-def test_the_page_is_asked_too(
+def test_the_page_is_queried_too(
     server: Server, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with page_process.running(tmp_path / "page", server.url) as page:
@@ -308,21 +310,23 @@ def test_the_page_is_asked_too(
 def test_wrong_ports_are_named(
     server: Server, data: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def told(url: str, protocol: str) -> str:
+    def message(url: str, protocol: str) -> str:
         assert query.main(["--data", str(data), "--url", url, "--protocol", protocol]) == 1
         return capsys.readouterr().err
 
     grpc = f"http://127.0.0.1:{server.ports.grpc}"
-    assert "speaks gRPC, not HTTP" in told(grpc, "rest")
-    assert "speaks HTTP, not gRPC" in told(server.url, "grpc")
-    assert "does not speak TLS: is it http://" in told(server.url.replace("http", "https"), "rest")
+    assert "speaks gRPC, not HTTP" in message(grpc, "rest")
+    assert "speaks HTTP, not gRPC" in message(server.url, "grpc")
+    assert "does not speak TLS: is it http://" in message(
+        server.url.replace("http", "https"), "rest"
+    )
     metrics = f"http://127.0.0.1:{server.ports.metrics}"
-    assert "has no model server (HTTP 404)" in told(metrics, "rest")
-    assert "No model server answers at http://127.0.0.1:1" in told("http://127.0.0.1:1", "rest")
-    assert "Expected URL=https://…" in told("models.example.org", "rest")
+    assert "has no model server (HTTP 404)" in message(metrics, "rest")
+    assert "No model server answers at http://127.0.0.1:1" in message("http://127.0.0.1:1", "rest")
+    assert "Expected URL=https://…" in message("models.example.org", "rest")
 
 
-def test_a_refused_history_is_told_in_the_servers_words(server: Server) -> None:
+def test_a_refused_history_is_reported_in_the_servers_words(server: Server) -> None:
     short = np.ones(2)
     with pytest.raises(AskError, match=r"refuses this history: .*too short"):
         forecast_over_http(Address(server.url), short)
@@ -377,7 +381,7 @@ def test_a_page_that_answers_with_something_else(body: bytes, server: Server) ->
 
 def test_a_grpc_answer_without_a_forecast() -> None:
     """Seldon's messages are lenient: what holds no tensor reads as an empty one."""
-    answer = grpc_question.seldon.SeldonMessage()
+    answer = grpc_client.seldon.SeldonMessage()
     handler = grpc.unary_unary_rpc_method_handler(lambda *_: answer.SerializeToString())
     methods = grpc.method_handlers_generic_handler("seldon.protos.Seldon", {"Predict": handler})
     other = grpc.server(ThreadPoolExecutor(1), handlers=[methods])

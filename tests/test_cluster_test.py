@@ -24,7 +24,7 @@ from test_load_driver import reply, serving
 from kalecast.runtime import Forecaster
 from kalecast.store import StoreError, fetch, state
 
-from cluster_test import checks, helpers, network, rendering, scaling, scene  # isort: skip
+from cluster_test import checks, helpers, network, rendering, scaling, context  # isort: skip
 from cluster_test.__main__ import main  # isort: skip
 from cluster_test.in_pod import store  # isort: skip
 from cluster_test.loads import Totals  # isort: skip
@@ -37,7 +37,7 @@ from cluster_test.outcomes import (  # isort: skip
     counts,
     table,
 )
-from cluster_test.parameters import ALWAYS_REQUIRED, ParameterError, Parameters, read  # isort: skip
+from cluster_test.parameters import ALWAYS_REQUIRED, OptionError, Parameters, read  # isort: skip
 from cluster_test.working import too_much  # isort: skip
 
 OVERLAYS = ("kind", "production", "production-keda", "standalone")
@@ -51,11 +51,11 @@ def parameters(*arguments: str, model: str = __file__) -> Parameters:
     return read(["--model", model, *arguments], OVERLAYS, checks.NAMES)
 
 
-def test_what_is_asked_for_is_what_is_done():
-    asked = parameters("--overlay=kind", "--pods=3-9", "--quiet=overlay", "--require=network")
-    assert (asked.overlay, asked.pods, asked.quiet) == ("kind", (3, 9), None)
-    assert asked.required == (*ALWAYS_REQUIRED, "network")
-    assert asked.namespace.startswith("kalecast-test-")
+def test_options_are_what_is_done():
+    options = parameters("--overlay=kind", "--pods=3-9", "--quiet=overlay", "--require=network")
+    assert (options.overlay, options.pods, options.quiet) == ("kind", (3, 9), None)
+    assert options.required == (*ALWAYS_REQUIRED, "network")
+    assert options.namespace.startswith("kalecast-test-")
     assert parameters().namespace != parameters().namespace
     assert parameters("--require=all").required == checks.NAMES
 
@@ -69,7 +69,8 @@ def test_what_is_asked_for_is_what_is_done():
         (("--pods=1-3",), "where one is killed another must answer"),
         (("--pods=4-4",), "Expected --pods such as 2-4"),
         (("--quiet=soon",), "Expected --quiet to be seconds"),
-        (("--patience=overlay",), "Expected --patience to be seconds"),
+        (("--timeout=overlay",), "Expected --timeout to be seconds"),
+        (("--patience=overlay",), "Expected --timeout to be seconds"),
         (("--require=hpa",), "received: 'hpa'"),
         (("--only=everything",), "Expected --only among objects"),
         (("--pull-secret=/nowhere",), "cannot be read"),
@@ -77,7 +78,7 @@ def test_what_is_asked_for_is_what_is_done():
     ],
 )
 def test_what_cannot_be_done_is_said_first(arguments: tuple[str, ...], reason: str):
-    with pytest.raises(ParameterError, match=reason):
+    with pytest.raises(OptionError, match=reason):
         parameters(*arguments)
 
 
@@ -112,7 +113,7 @@ def test_the_overlay_itself_stays_as_it_is():
 
 
 @pytest.mark.parametrize("overlay", OVERLAYS)
-def test_images_and_login_are_those_asked_for(overlay: str):
+def test_images_and_login_are_those_requested(overlay: str):
     made = for_test(overlay, server_image="x.io:5/s@sha256:0", page_image="p:2", pull_secret="{}")
     assert rendering.images(made.objects) == {"forecaster": "x.io:5/s@sha256:0", "page": "p:2"}
     specs = [spec for one in made.objects for spec in rendering.pod_specs(one)]
@@ -120,9 +121,9 @@ def test_images_and_login_are_those_asked_for(overlay: str):
 
 
 @pytest.mark.parametrize("overlay", OVERLAYS)
-def test_autoscalers_keep_so_many_pods_as_asked(overlay: str):
+def test_autoscalers_keep_as_many_pods_as_requested(overlay: str):
     made = for_test(overlay, pods=(3, 5))
-    deployments = {workload.deployment for workload in scene.WORKLOADS}
+    deployments = {workload.deployment for workload in context.WORKLOADS}
     assert rendering.least_pods(made.objects) == dict.fromkeys(deployments, 3)
     assert "autoscalers keep 3 to 5 pods (--pods)" in made.changes
     assert set(rendering.least_pods(for_test(overlay, pods=None).objects)) == deployments
@@ -164,8 +165,8 @@ def work() -> helpers.Loads:
 
 
 def own_objects(work: helpers.Loads, model: bytes = b"m" * 1_500_000) -> list[Object]:
-    asked = replace(HERE, pull_secret='{"auths": {}}')
-    return [*helpers.objects("s:1", model, work, asked), *helpers.closed("s:1", asked)]
+    options = replace(HERE, pull_secret='{"auths": {}}')
+    return [*helpers.objects("s:1", model, work, options), *helpers.closed("s:1", options)]
 
 
 def test_the_tests_own_objects_are_valid_and_small_enough(work: helpers.Loads):
@@ -236,23 +237,23 @@ def a_load(work: helpers.Loads, address: str, folder: Path) -> str:
     return replace(work.page, **load, **changes).to_json()
 
 
-def test_the_load_goes_on_until_it_is_told_to_end(work: helpers.Loads, tmp_path: Path, driver):
+def test_the_load_goes_on_until_it_is_stopped(work: helpers.Loads, tmp_path: Path, driver):
     totals = Totals()
-    with serving(lambda number, _: reply() if number % 5 else reply(status=503)) as told:
-        job = a_load(work, told.address.replace("127.0.0.1", "localhost"), tmp_path)
+    with serving(lambda number, _: reply() if number % 5 else reply(status=503)) as server:
+        job = a_load(work, server.address.replace("127.0.0.1", "localhost"), tmp_path)
         for _ in range(2):  # the second time, as after a lost answer, nothing more is started
             assert driver("start", job).returncode == 0
         ended = driver("end")
         assert driver("end").stdout == ended.stdout
     for line in ended.stdout.splitlines():
         totals.add(json.loads(line))
-    assert totals.ok + totals.failed == len(told.bodies)
+    assert totals.ok + totals.failed == len(server.bodies)
     assert totals.kinds == Counter({"503": totals.failed})
     with pytest.raises(CheckFailed, match="503"):
         totals.judge()
 
 
-def test_a_load_that_cannot_be_is_told(work: helpers.Loads, tmp_path: Path, driver):
+def test_a_load_that_cannot_be_is_reported(work: helpers.Loads, tmp_path: Path, driver):
     begun = driver("start", a_load(work, "no.such.host.invalid:1", tmp_path))
     assert begun.returncode == 1
     assert "it did not start: socket.gaierror" in begun.stderr
@@ -270,25 +271,25 @@ def run_in_pod(script: str, *arguments: str) -> Any:
     return json.loads(done.stdout)
 
 
-def test_what_can_be_reached_is_told():
+def test_what_can_be_reached_is_reported():
     with socket.create_server(("127.0.0.1", 0)) as listener:
         to = f"127.0.0.1:{listener.getsockname()[1]}"
         assert run_in_pod("reach.py", to) == {to: True}
     assert run_in_pod("reach.py", to, "no.such.host.invalid:1")[to] is not True
 
 
-def test_what_a_process_may_do_is_told_from_inside():
+def test_what_a_process_may_do_is_reported_from_inside():
     assert set(run_in_pod("inside.py")) == set(HARMLESS)
 
 
 @pytest.mark.slow
-def test_each_protocol_is_asked_and_what_fails_is_told(model_file: Path):
+def test_each_protocol_is_queried_and_what_fails_is_reported(model_file: Path):
     nowhere = "127.0.0.1:9"
     with seldon_server.serving(model_file) as server:
         addresses = (nowhere, f"127.0.0.1:{server.ports.http}", f"127.0.0.1:{server.ports.grpc}")
         done = subprocess.run(
             [seldon_server.PYTHON, "-", *addresses, "forecaster", "168"],
-            input=helpers.script("ask.py"),
+            input=helpers.script("query.py"),
             env={**os.environ, "PYTHONPATH": str(seldon_server.ROOT / "seldon")},
             capture_output=True,
             text=True,
@@ -312,7 +313,7 @@ HARMLESS = {
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "report"),
     [
         ({"user": 0}, "runs as user 0"),
         ({"writable": ["/", "/app"]}, "can write to /, /app"),
@@ -324,33 +325,35 @@ HARMLESS = {
         ({"neighbours": ["KALECAST_PAGE"]}, "variables of KALECAST_PAGE"),
     ],
 )
-def test_each_right_too_much_is_named(change: dict[str, Any], told: str):
+def test_each_right_too_much_is_named(change: dict[str, Any], report: str):
     assert too_much(HARMLESS) == []
     (found,) = too_much(HARMLESS | change)
-    assert told in found
+    assert report in found
 
 
 ##### What is concluded #####
 
 
 def test_a_network_is_held_against_the_policies():
-    open_way = network.Way("a", "b:1", "a to b", True)
-    closed_way = network.Way("c", "b:1", "c to b", False)
-    ways = [open_way, closed_way]
-    assert network.judge(ways, {open_way: True, closed_way: "timed out"}) == network.Verdict([], [])
-    assert network.judge(ways, {open_way: "timed out", closed_way: True}) == network.Verdict(
+    open_path = network.NetworkPath("a", "b:1", "a to b", True)
+    denied_path = network.NetworkPath("c", "b:1", "c to b", False)
+    paths = [open_path, denied_path]
+    assert network.judge(paths, {open_path: True, denied_path: "timed out"}) == network.Verdict(
+        [], []
+    )
+    assert network.judge(paths, {open_path: "timed out", denied_path: True}) == network.Verdict(
         ["a to b (timed out)"], ["c to b"]
     )
 
 
-def test_where_nobody_gets_a_refusal_proves_nothing():
-    control = network.Way("s", "api:1", "a stranger to the API", True, True)
-    closed_way = network.Way("c", "api:1", "c to the API", False)
-    open_way = network.Way("c", "b:1", "c to b", True)
-    ways = [control, closed_way, open_way]
-    reached: dict[network.Way, bool | str] = dict.fromkeys(ways, True)
-    assert network.judged(ways, reached) == [closed_way, open_way]
-    assert network.judged(ways, {**reached, control: "timed out"}) == [open_way]
+def test_where_nothing_gets_a_denial_proves_nothing():
+    control = network.NetworkPath("s", "api:1", "a stranger to the API", True, True)
+    denied_path = network.NetworkPath("c", "api:1", "c to the API", False)
+    open_path = network.NetworkPath("c", "b:1", "c to b", True)
+    paths = [control, denied_path, open_path]
+    reached: dict[network.NetworkPath, bool | str] = dict.fromkeys(paths, True)
+    assert network.judged(paths, reached) == [denied_path, open_path]
+    assert network.judged(paths, {**reached, control: "timed out"}) == [open_path]
 
 
 def test_an_autoscaler_is_read():
@@ -359,18 +362,18 @@ def test_an_autoscaler_is_read():
     blind = {"type": "ScalingActive", "status": "False", "message": "no metrics"}
     status = {"desiredReplicas": 4, "currentMetrics": [{"type": "Resource", "resource": resource}]}
     one = {"spec": {"metrics": [{"type": "Resource", "resource": target}]}, "status": status}
-    assert scaling.look(one) == scaling.Autoscaler(4, "cpu 180 % of 70 %", "", 180 / 70)
+    assert scaling.look(one) == scaling.AutoscalerStatus(4, "cpu 180 % of 70 %", "", 180 / 70)
     assert scaling.look({"spec": {}, "status": {"conditions": [blind]}}).problem == "no metrics"
 
 
 def deployment(**status: int) -> Object:
     counted = {"replicas": 2, "updatedReplicas": 2, "readyReplicas": 2, "availableReplicas": 2}
-    told = {"observedGeneration": 3, **counted, **status}
-    return {"metadata": {"generation": 3}, "spec": {"replicas": 2}, "status": told}
+    described = {"observedGeneration": 3, **counted, **status}
+    return {"metadata": {"generation": 3}, "spec": {"replicas": 2}, "status": described}
 
 
 @pytest.mark.parametrize(
-    ("status", "least", "told"),
+    ("status", "least", "report"),
     [
         ({}, 2, ""),
         ({}, 3, "2 pods wanted, 3 expected"),
@@ -380,12 +383,12 @@ def deployment(**status: int) -> Object:
         ({"readyReplicas": 1}, 2, "1 ready"),
     ],
 )
-def test_a_deployment_is_done_when_all_of_it_is(status: dict[str, int], least: int, told: str):
-    found = scene.lacks(deployment(**status), least)
-    assert found == told if not told else told in found
+def test_a_deployment_is_done_when_all_of_it_is(status: dict[str, int], least: int, report: str):
+    found = context.lacks(deployment(**status), least)
+    assert found == report if not report else report in found
 
 
-def test_why_a_pod_is_not_ready_is_told_in_the_clusters_words():
+def test_why_a_pod_is_not_ready_is_reported_in_the_clusters_words():
     def pod(**status: Any) -> Object:
         return {"metadata": {"name": "p"}, "status": status}
 
@@ -395,12 +398,12 @@ def test_why_a_pod_is_not_ready_is_told_in_the_clusters_words():
     pulling = {"waiting": {"reason": "ImagePullBackOff", "message": "no such tag"}}
     creating = {"waiting": {"reason": "ContainerCreating"}}
     full = {"type": "PodScheduled", "status": "False", "message": "0/1 nodes: Insufficient cpu"}
-    assert scene.trouble(pod()) == ""
-    assert scene.trouble(pod(conditions=[full])) == f"no node has room: {full['message']}"
-    assert scene.trouble(pod(containerStatuses=container(state=creating))) == ""
-    told = scene.trouble(pod(containerStatuses=container(state=pulling)))
-    assert told == "ImagePullBackOff: no such tag"
-    assert "ended 2 times" in scene.trouble(pod(containerStatuses=container(restartCount=2)))
+    assert context.trouble(pod()) == ""
+    assert context.trouble(pod(conditions=[full])) == f"no node has room: {full['message']}"
+    assert context.trouble(pod(containerStatuses=container(state=creating))) == ""
+    problem = context.trouble(pod(containerStatuses=container(state=pulling)))
+    assert problem == "ImagePullBackOff: no such tag"
+    assert "ended 2 times" in context.trouble(pod(containerStatuses=container(restartCount=2)))
 
 
 def test_hardly_any_load_proves_nothing():
@@ -431,9 +434,14 @@ def test_the_table_has_a_row_a_check_within_a_terminals_width():
 
 
 def test_the_json_says_the_same():
-    told = as_json(RESULTS, ("ready",))
-    assert (told["ok"], told["passed"], told["failed"], told["not_checked"]) == (False, 1, 1, 1)
-    assert json.loads(json.dumps(told))["checks"]["kill"] == {
+    summary = as_json(RESULTS, ("ready",))
+    assert (summary["ok"], summary["passed"], summary["failed"], summary["not_checked"]) == (
+        False,
+        1,
+        1,
+        1,
+    )
+    assert json.loads(json.dumps(summary))["checks"]["kill"] == {
         **{"result": "failed", "seen": "3 failed", "seconds": 40.0}
     }
 
@@ -448,7 +456,7 @@ def test_a_check_whose_need_has_not_passed_is_not_made():
     def breaks(_: Any) -> str:
         raise KeyError("x")
 
-    quiet: Any = type("Quiet", (), {"tell": print, "settle": lambda self: 0})()
+    quiet: Any = type("Quiet", (), {"log": print, "settle": lambda self: 0})()
     several = [
         checks.Check("a", lambda _: "seen", "", needs=""),
         checks.Check("b", fails, "", needs="a"),
@@ -482,8 +490,8 @@ def run(kubectl: NamespacedKubectl, *more: str) -> int:
 
 
 def last_line(capsys: pytest.CaptureFixture[str]) -> dict[str, Any]:
-    told: dict[str, Any] = json.loads(capsys.readouterr().out.splitlines()[-1])
-    return told
+    summary: dict[str, Any] = json.loads(capsys.readouterr().out.splitlines()[-1])
+    return summary
 
 
 @pytest.mark.parametrize("fault", ["refuse", "no-apply", "stop"])
@@ -492,12 +500,12 @@ def test_the_namespace_is_removed_whatever_happens(
 ):
     monkeypatch.setenv("FAULTS", fault)
     code = run(kubectl)
-    told = last_line(capsys)
+    summary = last_line(capsys)
     assert not kubectl.namespace.exists()
-    assert not told["ok"]
+    assert not summary["ok"]
     assert code == {"refuse": 1, "no-apply": 1, "stop": 143}[fault]
     reason = {"refuse": "", "no-apply": "unknown field spec.portz", "stop": "stopped by SIGTERM"}
-    assert reason[fault] in told["error"]
+    assert reason[fault] in summary["error"]
 
 
 def test_what_is_refused_is_named_and_the_rest_is_not_checked(
@@ -505,10 +513,10 @@ def test_what_is_refused_is_named_and_the_rest_is_not_checked(
 ):
     monkeypatch.setenv("FAULTS", "refuse")
     assert run(kubectl) == 1
-    told = last_line(capsys)
-    assert told["checks"]["objects"]["result"] == "failed"
-    assert "Service/kalecast-page: Error" in told["checks"]["objects"]["seen"]
-    assert told["not_checked"] == len(checks.CHECKS) - 1
+    summary = last_line(capsys)
+    assert summary["checks"]["objects"]["result"] == "failed"
+    assert "Service/kalecast-page: Error" in summary["checks"]["objects"]["seen"]
+    assert summary["not_checked"] == len(checks.CHECKS) - 1
     assert not kubectl.namespace.exists()
 
 
@@ -528,7 +536,7 @@ def test_a_namespace_of_others_is_never_touched(kubectl: NamespacedKubectl, caps
     assert not any("apply" in call or "delete" in call for call in kubectl.calls)
 
 
-def test_what_could_not_be_removed_is_told(kubectl: NamespacedKubectl, monkeypatch, capsys):
+def test_what_could_not_be_removed_is_reported(kubectl: NamespacedKubectl, monkeypatch, capsys):
     monkeypatch.setenv("FAULTS", "no-apply no-delete")
     assert run(kubectl) == 1
     assert "To do: kubectl delete namespace it" in last_line(capsys)["error"]
@@ -542,7 +550,7 @@ def test_without_a_cluster_it_does_not_begin(kubectl: NamespacedKubectl, monkeyp
 
 def test_a_dry_run_asks_no_cluster(kubectl: NamespacedKubectl, capsys):
     assert run(kubectl, "--dry-run", "--overlay=production", "--page-image=p:9") == 0
-    told = capsys.readouterr().out
-    assert "Makes the namespace it, which is removed at the end" in told
-    assert "the page's image is p:9" in told
+    printed = capsys.readouterr().out
+    assert "Makes the namespace it, which is removed at the end" in printed
+    assert "the page's image is p:9" in printed
     assert {call[0] for call in kubectl.calls} == {"version"}

@@ -15,18 +15,18 @@ from kalecast.runtime import Forecaster
 
 from . import helpers, parameters, rendering
 from .checks import NAMES, Check, chosen, make
+from .context import Context, is_ready, trouble
 from .kube import Kube, KubeError, call
 from .outcomes import CheckFailed, Result, as_json, counts, table
 from .own_namespace import (
     Ends,
     NamespaceLeftError,
     NamespaceNotOursError,
-    Stopped,
+    StoppedBySignal,
     own_namespace,
 )
-from .parameters import ParameterError, Parameters
+from .parameters import OptionError, Parameters
 from .rendering import Rendered
-from .scene import Scene, is_ready, trouble
 
 PERMANENT = (helpers.STORE, helpers.CLIENT, helpers.STRANGER)
 """The test's own pods."""
@@ -40,38 +40,38 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Test; 0: all as it should be, 1: not, 2: it could not begin, more: stopped by a signal."""
     began = time.monotonic()
 
-    def tell(line: str) -> None:
+    def log(line: str) -> None:
         # A closed terminal must not keep the namespace from being removed.
         with contextlib.suppress(OSError):
             print(f"[{time.monotonic() - began:5.0f} s] {line}", file=sys.stderr, flush=True)
 
     try:
-        asked, kube, rendered = _prepared(arguments)
-        work, model = _model(asked)
-        print(plan(asked, rendered, _cluster(kube, asked)), flush=True)
-    except (ParameterError, CannotStartError, helpers.ModelTooLargeError) as error:
+        options, kube, rendered = _prepared(arguments)
+        work, model = _model(options)
+        print(plan(options, rendered, _cluster(kube, options)), flush=True)
+    except (OptionError, CannotStartError, helpers.ModelTooLargeError) as error:
         print(f"cluster_test: {error}", file=sys.stderr)
         return 2
-    if asked.dry_run or work is None:
+    if options.dry_run or work is None:
         return 0
-    scene = Scene(kube, asked, rendered, work, rendering.least_pods(rendered.objects), tell)
-    return _run(scene, model, tell, began)
+    context = Context(kube, options, rendered, work, rendering.least_pods(rendered.objects), log)
+    return _run(context, model, log, began)
 
 
-def plan(asked: Parameters, rendered: Rendered, cluster: str) -> str:
+def plan(options: Parameters, rendered: Rendered, cluster: str) -> str:
     """What is going to happen, in words."""
     listed = "\n".join(f"  - {line}" for line in (*rendered.changes, *helpers.CHANGES))
     left_out = "".join(f"\n  - not applied: {one}" for one in rendered.left_out)
-    checks = "\n".join(f"  {check.name:<10} {check.told}" for check in _chosen(asked))
+    checks = "\n".join(f"  {check.name:<10} {check.description}" for check in _chosen(options))
     images = "".join(
         f"\n  {name}: {image}" for name, image in rendering.images(rendered.objects).items()
     )
-    after = "is left there (--keep)" if asked.keep else "is removed at the end, whatever happens"
+    after = "is left there (--keep)" if options.keep else "is removed at the end, whatever happens"
     return (
         f"Cluster: {cluster}\n"
-        f"Makes the namespace {asked.namespace}, which {after}; no other is touched. Should this "
-        f"be killed: kubectl delete namespace {asked.namespace}\n"
-        f"Applies there the {len(rendered.objects)} objects of the overlay {asked.overlay}, with "
+        f"Makes the namespace {options.namespace}, which {after}; no other is touched. Should this "
+        f"be killed: kubectl delete namespace {options.namespace}\n"
+        f"Applies there the {len(rendered.objects)} objects of the overlay {options.overlay}, with "
         f"the images{images}\nDifferent from the overlay:\n{listed}{left_out}\n"
         f"Looks at:\n{checks}\n"
     )
@@ -83,34 +83,34 @@ def _prepared(arguments: Sequence[str] | None) -> tuple[Parameters, Kube, Render
         for name, folder in manifests.overlays().items()
         if folder.parent == manifests.STEP / "overlays"
     }
-    asked = parameters.read(arguments, tuple(overlays), NAMES)
+    options = parameters.read(arguments, tuple(overlays), NAMES)
     try:
         command = manifests.kubectl()
-        built = manifests.build(overlays[asked.overlay], command)
+        built = manifests.build(overlays[options.overlay], command)
     except (manifests.NoKubectlError, RuntimeError) as error:
         raise CannotStartError(str(error)) from error
-    rendered = rendering.render(list(yaml.safe_load_all(built)), asked)
-    return asked, Kube(command, asked.namespace), rendered
+    rendered = rendering.render(list(yaml.safe_load_all(built)), options)
+    return options, Kube(command, options.namespace), rendered
 
 
-def _model(asked: Parameters) -> tuple[helpers.Loads | None, bytes]:
-    if asked.dry_run:
+def _model(options: Parameters) -> tuple[helpers.Loads | None, bytes]:
+    if options.dry_run:
         return None, b""
-    model = asked.model.read_bytes()
+    model = options.model.read_bytes()
     try:
         return helpers.loads(Forecaster(model)), model
     except ContractError as error:
-        raise CannotStartError(f"{asked.model}: {error}") from error
+        raise CannotStartError(f"{options.model}: {error}") from error
 
 
-def _cluster(kube: Kube, asked: Parameters) -> str:
+def _cluster(kube: Kube, options: Parameters) -> str:
     """The server's name and version.
 
     Raises:
         CannotStartError: none answers.
     """
-    if asked.dry_run:
-        return "none is asked (--dry-run)"
+    if options.dry_run:
+        return "none is contacted (--dry-run)"
     try:
         version = json.loads(call(kube.command, "version", "--output=json"))["serverVersion"]
     except (KubeError, KeyError) as error:
@@ -121,65 +121,67 @@ def _cluster(kube: Kube, asked: Parameters) -> str:
 
 
 def _address(kube: Kube) -> str:
-    """Of the API, for whoever wants to be sure that it is the right one."""
+    """Of the API, to be sure that it is the right one."""
     with contextlib.suppress(KubeError, IndexError, TypeError):
         config = call(kube.command, "config", "view", "--minify", "--output=json")
         return str(json.loads(config)["clusters"][0]["cluster"]["server"])
     return "the one that this pod runs on"
 
 
-def _run(scene: Scene, model: bytes, tell: Callable[[str], None], began: float) -> int:
-    asked, results, trouble_told, code = scene.parameters, [], "", 0
-    made = helpers.namespace(asked.namespace, scene.rendered.namespace_labels, secrets.token_hex(8))
+def _run(context: Context, model: bytes, log: Callable[[str], None], began: float) -> int:
+    options, results, problem, code = context.parameters, [], "", 0
+    made = helpers.namespace(
+        options.namespace, context.rendered.namespace_labels, secrets.token_hex(8)
+    )
     try:
-        with Ends(tell) as ends, own_namespace(scene.kube, made, ends, asked.keep, tell):
-            _set_up(scene, model)
-            # One by one: those before a failure or a signal are told, too.
-            for result in make(_chosen(asked), scene, tell):
+        with Ends(log) as ends, own_namespace(context.kube, made, ends, options.keep, log):
+            _set_up(context, model)
+            # One by one: those before a failure or a signal are reported, too.
+            for result in make(_chosen(options), context, log):
                 results += [result]
-    except Stopped as stopped:
-        trouble_told, code = f"stopped by {stopped}", stopped.exit_code
+    except StoppedBySignal as stopped:
+        problem, code = f"stopped by {stopped}", stopped.exit_code
     except (NamespaceNotOursError, NamespaceLeftError, CheckFailed, KubeError) as error:
-        trouble_told, code = str(error), 1
-    _print(results, asked, trouble_told, time.monotonic() - began)
-    return code or int(bool(counts(results, asked.required)))
+        problem, code = str(error), 1
+    _print(results, options, problem, time.monotonic() - began)
+    return code or int(bool(counts(results, options.required)))
 
 
-def _set_up(scene: Scene, model: bytes) -> None:
+def _set_up(context: Context, model: bytes) -> None:
     """The test's own pods, ready."""
-    image = rendering.images(scene.rendered.objects)[rendering.SERVER]
-    for one in helpers.objects(image, model, scene.work, scene.parameters):
-        scene.kube.apply([one])
+    image = rendering.images(context.rendered.objects)[rendering.SERVER]
+    for one in helpers.objects(image, model, context.work, context.parameters):
+        context.kube.apply([one])
 
     def missing() -> str:
-        pods = {pod["metadata"]["name"]: pod for pod in scene.kube.items("pods")}
+        pods = {pod["metadata"]["name"]: pod for pod in context.kube.items("pods")}
         waiting = [name for name in PERMANENT if name not in pods or not is_ready(pods[name])]
         why = next(filter(None, (trouble(pods[name]) for name in waiting if name in pods)), "")
         return f"{', '.join(waiting)} {why}".strip() if waiting else ""
 
-    scene.wait("the test's own pods", missing)
+    context.wait("the test's own pods", missing)
 
 
-def _print(results: list[Result], asked: Parameters, trouble_told: str, seconds: float) -> None:
+def _print(results: list[Result], options: Parameters, problem: str, seconds: float) -> None:
     print(f"\n{table(results)}\n")
-    wrong = [one.check for one in counts(results, asked.required)]
+    wrong = [one.check for one in counts(results, options.required)]
     if wrong:
         print(f"Not as it should be: {', '.join(wrong)}")
-    if trouble_told:
-        print(trouble_told)
+    if problem:
+        print(problem)
     summary = {
-        "overlay": asked.overlay,
-        "namespace": asked.namespace,
+        "overlay": options.overlay,
+        "namespace": options.namespace,
         "seconds": round(seconds, 1),
-        "error": trouble_told,
-        **as_json(results, asked.required),
+        "error": problem,
+        **as_json(results, options.required),
     }
-    summary["ok"] = summary["ok"] and not trouble_told
+    summary["ok"] = summary["ok"] and not problem
     print(json.dumps(summary), flush=True)
 
 
-def _chosen(asked: Parameters) -> list[Check]:
-    return chosen(asked.only)
+def _chosen(options: Parameters) -> list[Check]:
+    return chosen(options.only)
 
 
 if __name__ == "__main__":

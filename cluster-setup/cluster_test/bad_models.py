@@ -7,10 +7,10 @@ from kalecast.deployment import DeploymentError
 from kalecast.pods import VERSION_ANNOTATION, Cluster
 from kalecast.rollout import Patience, roll_out
 
+from .context import MODEL_SERVER, Context, ends, is_ready
 from .kube import Object
 from .loads import light, under_load
 from .outcomes import CheckFailed
-from .scene import MODEL_SERVER, Scene, ends, is_ready
 
 BAD = {
     "no-model": "s3://kalecast/models/no-model.onnx",
@@ -19,21 +19,21 @@ BAD = {
 """Versions and their URIs, in the test's store."""
 
 
-def bad_model(scene: Scene) -> str:
-    """Roll out each under load: no forecast may fail, and the way back must work."""
-    told = []
-    page, server = light(scene.work.page, False), light(scene.work.server, False)
-    roll = _with_operator if scene.rendered.has_seldon else _without_operator
-    with under_load(scene.kube, page, server) as (through, direct):
+def bad_model(context: Context) -> str:
+    """Roll out each under load: no forecast may fail, and the rollback must work."""
+    results = []
+    page, server = light(context.work.page, False), light(context.work.server, False)
+    roll = _with_operator if context.rendered.has_seldon else _without_operator
+    with under_load(context.kube, page, server) as (through, direct):
         for version, uri in BAD.items():
-            told.append(f"{version}: {roll(scene, version, uri)}")
-            scene.settle()
+            results.append(f"{version}: {roll(context, version, uri)}")
+            context.settle()
     for totals in (through, direct):
         totals.judge()
-    return f"{'; '.join(told)}; page {through}; model server {direct}"
+    return f"{'; '.join(results)}; page {through}; model server {direct}"
 
 
-def _without_operator(scene: Scene, version: str, uri: str) -> str:
+def _without_operator(context: Context, version: str, uri: str) -> str:
     """A rollout of the Deployment: it must get stuck at its first pod, and can be undone."""
     deployment = f"deployment/{MODEL_SERVER.deployment}"
     change = {
@@ -45,22 +45,22 @@ def _without_operator(scene: Scene, version: str, uri: str) -> str:
         },
     }
     patch = json.dumps({"spec": {"template": change}})
-    scene.kube.do("patch", deployment, "--type=strategic", f"--patch={patch}")
+    context.kube.do("patch", deployment, "--type=strategic", f"--patch={patch}")
     try:
-        scene.wait("a pod with it to end", lambda: _still_runs(scene, version))
-        bad = _of_version(scene, version)[0]["metadata"]["name"]
-        words = scene.last_words(bad, MODEL_SERVER.container)
-        serving = [one for one in scene.ready_pods(MODEL_SERVER) if _version(one) != version]
-        if len(serving) < scene.least[MODEL_SERVER.deployment]:
+        context.wait("a pod with it to end", lambda: _still_runs(context, version))
+        bad = _of_version(context, version)[0]["metadata"]["name"]
+        log_line = context.last_log_line(bad, MODEL_SERVER.container)
+        serving = [one for one in context.ready_pods(MODEL_SERVER) if _version(one) != version]
+        if len(serving) < context.least[MODEL_SERVER.deployment]:
             raise CheckFailed(f"only {len(serving)} pods with the model before are left")
     finally:
-        scene.kube.do("rollout", "undo", deployment)
-    return f"its pod ended with '{words}', {len(serving)} pods went on serving, undone"
+        context.kube.do("rollout", "undo", deployment)
+    return f"its pod ended with '{log_line}', {len(serving)} pods went on serving, undone"
 
 
-def _with_operator(scene: Scene, version: str, uri: str) -> str:
+def _with_operator(context: Context, version: str, uri: str) -> str:
     """As the pipeline's step `deploy` does it."""
-    (manifest,) = copy.deepcopy(scene.rendered.of_kind("SeldonDeployment"))
+    (manifest,) = copy.deepcopy(context.rendered.of_kind("SeldonDeployment"))
     (predictor,) = manifest["spec"]["predictors"]
     for parameter in predictor["graph"]["parameters"]:
         if parameter["name"] == "model_uri":
@@ -68,7 +68,7 @@ def _with_operator(scene: Scene, version: str, uri: str) -> str:
     (component,) = predictor["componentSpecs"]
     component["metadata"]["annotations"][VERSION_ANNOTATION] = version
     try:
-        roll_out(manifest, _cluster(), scene.tell, Patience(total=scene.parameters.patience))
+        roll_out(manifest, _cluster(), context.log, Patience(total=context.parameters.timeout))
     except DeploymentError as error:
         if "serves again" not in str(error):
             raise CheckFailed(str(error)) from error
@@ -77,15 +77,15 @@ def _with_operator(scene: Scene, version: str, uri: str) -> str:
 
 
 def _cluster() -> Cluster:
-    """What the rollout asks, by the same KUBECONFIG."""
+    """The client that the rollout uses, by the same KUBECONFIG."""
     from kubernetes import client, config
 
     api = config.new_client_from_config()
     return Cluster(client.CustomObjectsApi(api), client.CoreV1Api(api))
 
 
-def _still_runs(scene: Scene, version: str) -> str:
-    pods = _of_version(scene, version)
+def _still_runs(context: Context, version: str) -> str:
+    pods = _of_version(context, version)
     if any(map(is_ready, pods)):
         raise CheckFailed(f"a pod with the bad model ({version}) takes requests")
     if any(map(ends, pods)):
@@ -93,8 +93,8 @@ def _still_runs(scene: Scene, version: str) -> str:
     return "no pod with the bad model yet" if not pods else "it has not ended yet"
 
 
-def _of_version(scene: Scene, version: str) -> list[Object]:
-    return [pod for pod in scene.pods(MODEL_SERVER) if _version(pod) == version]
+def _of_version(context: Context, version: str) -> list[Object]:
+    return [pod for pod in context.pods(MODEL_SERVER) if _version(pod) == version]
 
 
 def _version(pod: Object) -> str:

@@ -6,12 +6,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from .bad_models import bad_model
+from .context import Context
 from .disturbances import evict, kill, restart
 from .network import network
 from .outcomes import CheckFailed, NotChecked, Result, State
 from .parameters import ALWAYS_REQUIRED
 from .scaling import scale_in, scale_out
-from .scene import Scene
 from .working import forecast, objects, pods, ready
 
 
@@ -20,8 +20,8 @@ class Check:
     """A thing to look at; it returns what was seen."""
 
     name: str
-    look: Callable[[Scene], str]
-    told: str
+    look: Callable[[Context], str]
+    description: str
     """What it does, for the plan."""
     needs: str = "forecast"
     """The check without which it makes no sense."""
@@ -32,7 +32,7 @@ CHECKS = (
     Check("ready", ready, "apply; pods and Services become ready", needs="objects"),
     Check("forecast", forecast, "a forecast through each Service and protocol", needs="ready"),
     Check("pods", pods, "what the pods' processes may do"),
-    Check("network", network, "what NetworkPolicies let through and refuse"),
+    Check("network", network, "what NetworkPolicies allow and deny"),
     Check("scale-out", scale_out, "load until both autoscalers have added pods"),
     Check("scale-in", scale_in, "quiet until they have removed them", needs="scale-out"),
     Check("kill", kill, "a pod of each killed under load"),
@@ -52,31 +52,31 @@ def chosen(only: tuple[str, ...]) -> list[Check]:
     return [check for check in CHECKS if check.name in wanted]
 
 
-def make(checks: list[Check], scene: Scene, tell: Callable[[str], None]) -> Iterator[Result]:
+def make(checks: list[Check], context: Context, log: Callable[[str], None]) -> Iterator[Result]:
     """One result after another; a check whose need has not passed is not made."""
     passed = {""}
     for check in checks:
-        tell(f"{check.name}: {check.told}")
+        log(f"{check.name}: {check.description}")
         began = time.monotonic()
-        state, seen = _made(check, scene, passed)
+        state, seen = _made(check, context, passed)
         result = Result(check.name, state, " ".join(seen.split()), time.monotonic() - began)
-        tell(f"{check.name}: {result.line}")
+        log(f"{check.name}: {result.line}")
         if state is State.PASSED:
             passed.add(check.name)
         yield result
 
 
-def _made(check: Check, scene: Scene, passed: set[str]) -> tuple[State, str]:
+def _made(check: Check, context: Context, passed: set[str]) -> tuple[State, str]:
     if check.needs not in passed:
         return State.NOT_CHECKED, f"'{check.needs}' has not passed"
     try:
         if check.needs == "forecast":
-            scene.settle()
-        return State.PASSED, check.look(scene)
+            context.settle()
+        return State.PASSED, check.look(context)
     except NotChecked as reason:
         return State.NOT_CHECKED, str(reason)
     except CheckFailed as failure:
         return State.FAILED, str(failure)
     except Exception as error:  # the other checks and the table are still worth having
-        scene.tell(traceback.format_exc())
+        context.log(traceback.format_exc())
         return State.FAILED, f"{type(error).__name__}: {error}"

@@ -74,7 +74,7 @@ class Loads:
 
 
 def loads(forecaster: Forecaster) -> Loads:
-    """Forecasts to ask for through both Services."""
+    """Forecasts to request through both Services."""
     length = forecaster.contract.input_length
     windows = routes.histories(max(4, min(64, BODIES_BYTES // (10 * length))), length)
     with tempfile.TemporaryDirectory() as name:
@@ -105,7 +105,7 @@ def objects(image: str, model: bytes, work: Loads, parameters: Parameters) -> li
     Args:
         image: the model server's, which all of the test's own pods run.
         model: the file's bytes.
-        work: what the client asks.
+        work: what the client requests.
         parameters: of the test.
 
     Raises:
@@ -134,7 +134,7 @@ def objects(image: str, model: bytes, work: Loads, parameters: Parameters) -> li
 
 
 def closed(image: str, parameters: Parameters) -> list[Object]:
-    """A pod that listens, and a policy that lets nobody in: is it enforced?"""
+    """A pod that listens, and a policy that denies all ingress: is it enforced?"""
     serve = ["python", "-m", "http.server", str(STORE_PORT), "--directory", "/tmp"]
     policy = _policy(CLOSED, {LABEL: CLOSED}, {"policyTypes": ["Ingress"]})
     pod = _pod(CLOSED, image, serve, [])

@@ -14,7 +14,7 @@ CALL_SECONDS = 90.0
 """After which a call that should be short is given up."""
 
 TRIES = 3
-"""Of a question: a busy control plane drops one now and then."""
+"""Of a request: a busy control plane drops one now and then."""
 
 
 class KubeError(RuntimeError):

@@ -25,7 +25,7 @@ CLIENTS, THINK = 40, 0.4
 """While something is broken: about a hundred forecasts a second."""
 
 HEAVY_CLIENTS = 64
-"""Each asking again as soon as it is answered."""
+"""Each sends its next request as soon as it is answered."""
 
 BEFORE, AFTER = 3.0, 3.0
 """Seconds of load before something is broken, and when all is as before."""
@@ -96,7 +96,7 @@ class Totals:
 
 @contextmanager
 def under_load(kube: Kube, *jobs: Job) -> Iterator[list[Totals]]:
-    """Have clients ask, before, while and after something happens.
+    """Have clients send requests, before, while and after something happens.
 
     The totals are complete when the context has ended.
 
@@ -114,7 +114,7 @@ def under_load(kube: Kube, *jobs: Job) -> Iterator[list[Totals]]:
         time.sleep(AFTER)
     except Exception:
         for name in begun:
-            with suppress(CheckFailed):  # what went wrong before is what is to be told
+            with suppress(CheckFailed):  # the earlier error is the one to report
                 _call(kube, "end", name)
         raise
     for name, totals in begun.items():

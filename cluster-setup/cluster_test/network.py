@@ -1,8 +1,9 @@
-"""NetworkPolicies: what they must let through, what they must refuse, and whether anybody obeys."""
+"""NetworkPolicies: what they must allow, what they must deny, and whether they are enforced."""
 
 import json
 from dataclasses import dataclass
 
+from .context import FORECAST_PAGE, MODEL_SERVER, Context, is_ready
 from .helpers import (
     CLIENT,
     CLOSED,
@@ -19,7 +20,6 @@ from .helpers import (
 )
 from .outcomes import CheckFailed, NotChecked
 from .rendering import SERVER, images
-from .scene import FORECAST_PAGE, MODEL_SERVER, Scene, is_ready
 
 API = "kubernetes.default.svc:443"
 """The cluster's own API: outside both policies, and always there."""
@@ -29,16 +29,16 @@ SETTLING = 20.0
 
 
 @dataclass(frozen=True)
-class Way:
+class NetworkPath:
     """A connection from one to another."""
 
     who: str
     to: str
     """host:port"""
-    called: str
+    description: str
     allowed: bool
     control: bool = False
-    """Whether it only shows that there is something to reach, for the closed ways to it."""
+    """Whether it only shows that there is something to reach, for the denied paths to it."""
 
 
 @dataclass(frozen=True)
@@ -46,48 +46,50 @@ class Verdict:
     """What is not as the policies say."""
 
     refused: list[str]
-    """What should have passed."""
+    """What should have been allowed."""
     passed: list[str]
-    """What should have been refused."""
+    """What should have been denied."""
 
 
-def network(scene: Scene) -> str:
-    """Try all ways, from the pods themselves."""
-    tried = _ways(scene)
-    reached = _try(scene, tried)
-    ways = judged(tried, reached)
-    verdict = judge(ways, reached)
+def network(context: Context) -> str:
+    """Try all paths, from the pods themselves."""
+    tried = _paths(context)
+    reached = _try(context, tried)
+    paths = judged(tried, reached)
+    verdict = judge(paths, reached)
     if verdict.refused:
-        raise CheckFailed(f"refused what must pass: {'; '.join(verdict.refused)}")
-    if verdict.passed and not _is_enforced(scene):
+        raise CheckFailed(f"denied, expected allowed: {'; '.join(verdict.refused)}")
+    if verdict.passed and not _is_enforced(context):
         raise NotChecked(
             "this network enforces no NetworkPolicies: a pod that a policy closes for all was "
-            f"reached, and so were {len(verdict.passed)} ways that ours refuse"
+            f"reached, and so were {len(verdict.passed)} connections that ours deny"
         )
     if verdict.passed:
-        raise CheckFailed(f"let through what must be refused: {'; '.join(verdict.passed)}")
-    refused = sum(not way.allowed for way in ways)
-    return f"{refused} ways refused, as they must be, {len(ways) - refused} ways open"
+        raise CheckFailed(f"allowed, expected denied: {'; '.join(verdict.passed)}")
+    refused = sum(not path.allowed for path in paths)
+    return f"{refused} connections denied, as expected, {len(paths) - refused} allowed"
 
 
-def judged(ways: list[Way], reached: dict[Way, bool | str]) -> list[Way]:
-    """Without the controls, and without closed ways to where nobody gets in this cluster."""
-    nowhere = {way.to for way in ways if way.control and reached[way] is not True}
-    return [way for way in ways if not way.control and (way.allowed or way.to not in nowhere)]
+def judged(paths: list[NetworkPath], reached: dict[NetworkPath, bool | str]) -> list[NetworkPath]:
+    """Without the controls, and without denied paths to what nothing reaches in this cluster."""
+    nowhere = {path.to for path in paths if path.control and reached[path] is not True}
+    return [path for path in paths if not path.control and (path.allowed or path.to not in nowhere)]
 
 
-def judge(ways: list[Way], reached: dict[Way, bool | str]) -> Verdict:
+def judge(paths: list[NetworkPath], reached: dict[NetworkPath, bool | str]) -> Verdict:
     """Hold what was reached against what should be."""
     refused = [
-        f"{way.called} ({reached[way]})" for way in ways if way.allowed and reached[way] is not True
+        f"{path.description} ({reached[path]})"
+        for path in paths
+        if path.allowed and reached[path] is not True
     ]
-    passed = [way.called for way in ways if not way.allowed and reached[way] is True]
+    passed = [path.description for path in paths if not path.allowed and reached[path] is True]
     return Verdict(refused, passed)
 
 
-def _ways(scene: Scene) -> list[Way]:
-    """Each closed way leads to where another pod gets to, so that it is the policy that refuses."""
-    page, server = (scene.ready_pods(workload)[0] for workload in (FORECAST_PAGE, MODEL_SERVER))
+def _paths(context: Context) -> list[NetworkPath]:
+    """Each denied path leads to what another pod reaches, so that it is the policy that denies."""
+    page, server = (context.ready_pods(workload)[0] for workload in (FORECAST_PAGE, MODEL_SERVER))
     from_page, from_server = (pod["metadata"]["name"] for pod in (page, server))
     page_metrics, server_metrics = (
         f"{_host(pod['status']['podIP'])}:{workload.metrics_port}"
@@ -96,54 +98,54 @@ def _ways(scene: Scene) -> list[Way]:
     to_page, to_server = f"{PAGE_SERVICE}:{PAGE_PORT}", f"{SERVER_SERVICE}:{SERVER_PORT}"
     to_grpc, to_store = f"{SERVER_SERVICE}:{GRPC_PORT}", f"{STORE}:{STORE_PORT}"
     return [
-        Way(CLIENT, to_page, "a client to the page", True),
-        Way(CLIENT, to_server, "one of the team's programs to the model server", True),
-        Way(CLIENT, to_grpc, "one of the team's programs to the model server's gRPC", True),
-        Way(from_page, to_server, "the page to the model server", True),
-        Way(from_page, page_metrics, "the page to its own metrics", True, True),
-        Way(from_server, to_store, "the model server to its store", True),
-        Way(from_server, server_metrics, "the model server to its own metrics", True, True),
-        Way(STRANGER, to_store, "a stranger to the store", True, True),
-        Way(STRANGER, API, "a stranger to the Kubernetes API", True, True),
-        Way(STRANGER, to_page, "a stranger to the page", False),
-        Way(STRANGER, to_server, "a stranger to the model server", False),
-        Way(STRANGER, to_grpc, "a stranger to the model server's gRPC", False),
-        Way(CLIENT, page_metrics, "a client to the page's metrics", False),
-        Way(CLIENT, server_metrics, "a client to the model server's metrics", False),
-        Way(from_page, to_store, "the page to the store", False),
-        Way(from_page, API, "the page to the Kubernetes API", False),
-        Way(from_page, to_grpc, "the page to the model server's gRPC", False),
-        Way(from_server, to_page, "the model server to the page", False),
+        NetworkPath(CLIENT, to_page, "a client to the page", True),
+        NetworkPath(CLIENT, to_server, "one of the team's programs to the model server", True),
+        NetworkPath(CLIENT, to_grpc, "one of the team's programs to the model server's gRPC", True),
+        NetworkPath(from_page, to_server, "the page to the model server", True),
+        NetworkPath(from_page, page_metrics, "the page to its own metrics", True, True),
+        NetworkPath(from_server, to_store, "the model server to its store", True),
+        NetworkPath(from_server, server_metrics, "the model server to its own metrics", True, True),
+        NetworkPath(STRANGER, to_store, "a stranger to the store", True, True),
+        NetworkPath(STRANGER, API, "a stranger to the Kubernetes API", True, True),
+        NetworkPath(STRANGER, to_page, "a stranger to the page", False),
+        NetworkPath(STRANGER, to_server, "a stranger to the model server", False),
+        NetworkPath(STRANGER, to_grpc, "a stranger to the model server's gRPC", False),
+        NetworkPath(CLIENT, page_metrics, "a client to the page's metrics", False),
+        NetworkPath(CLIENT, server_metrics, "a client to the model server's metrics", False),
+        NetworkPath(from_page, to_store, "the page to the store", False),
+        NetworkPath(from_page, API, "the page to the Kubernetes API", False),
+        NetworkPath(from_page, to_grpc, "the page to the model server's gRPC", False),
+        NetworkPath(from_server, to_page, "the model server to the page", False),
     ]
 
 
-def _try(scene: Scene, ways: list[Way]) -> dict[Way, bool | str]:
-    reached: dict[Way, bool | str] = {}
-    for who in dict.fromkeys(way.who for way in ways):
-        ours = [way for way in ways if way.who == who]
-        found = json.loads(scene.kube.run(who, script("reach.py"), *(way.to for way in ours)))
-        reached |= {way: found[way.to] for way in ours}
+def _try(context: Context, paths: list[NetworkPath]) -> dict[NetworkPath, bool | str]:
+    reached: dict[NetworkPath, bool | str] = {}
+    for who in dict.fromkeys(path.who for path in paths):
+        ours = [path for path in paths if path.who == who]
+        found = json.loads(context.kube.run(who, script("reach.py"), *(path.to for path in ours)))
+        reached |= {path: found[path.to] for path in ours}
     return reached
 
 
-def _is_enforced(scene: Scene) -> bool:
-    """Whether a pod that a policy closes for everybody is closed."""
-    scene.kube.apply(closed(images(scene.rendered.objects)[SERVER], scene.parameters))
+def _is_enforced(context: Context) -> bool:
+    """Whether a pod that a policy closes for all is closed."""
+    context.kube.apply(closed(images(context.rendered.objects)[SERVER], context.parameters))
     pod = {}
 
     def missing() -> str:
-        pod.update(scene.kube.get("pod", CLOSED))
+        pod.update(context.kube.get("pod", CLOSED))
         return "" if is_ready(pod) else "the pod that is closed for all is not ready"
 
-    scene.wait(CLOSED, missing)
+    context.wait(CLOSED, missing)
     address = f"{_host(pod['status']['podIP'])}:{STORE_PORT}"
 
     def still_open() -> str:
-        found = json.loads(scene.kube.run(STRANGER, script("reach.py"), address))
+        found = json.loads(context.kube.run(STRANGER, script("reach.py"), address))
         return "a pod that a policy closes for all is reached" if found[address] is True else ""
 
     try:
-        scene.wait("the policy", still_open, SETTLING)
+        context.wait("the policy", still_open, SETTLING)
     except CheckFailed:
         return False
     return True

@@ -1,4 +1,4 @@
-"""What whoever starts the test may choose, checked before anything is made."""
+"""The options of the test, checked before anything is made."""
 
 import argparse
 import json
@@ -17,7 +17,7 @@ ALWAYS_REQUIRED = ("objects", "ready", "forecast")
 NAME = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 
 
-class ParameterError(ValueError):
+class OptionError(ValueError):
     """A parameter holds what it must not."""
 
 
@@ -37,8 +37,8 @@ class Parameters:
     """Least and most pods of each autoscaler; none for the overlay's own."""
     quiet: int | None = 30
     """Seconds that an autoscaler waits before it scales in; none for the overlay's own."""
-    patience: float = 300.0
-    """Seconds within which anything that is waited for should come."""
+    timeout: float = 300.0
+    """Seconds after which a wait has failed."""
     required: tuple[str, ...] = ALWAYS_REQUIRED
     only: tuple[str, ...] = ()
     """Checks to make beside those that are always required; empty for all."""
@@ -57,20 +57,18 @@ def read(
         checks: names of those that there are.
 
     Raises:
-        ParameterError: says what was expected and what received.
+        OptionError: says what was expected and what received.
     """
     given = _parser(overlays, checks).parse_args(arguments)
     if given.overlay not in overlays:
-        raise ParameterError(
+        raise OptionError(
             f"Expected one of the overlays {_listed(overlays)}, received: '{given.overlay}'"
         )
     namespace = given.namespace or f"kalecast-test-{secrets.token_hex(3)}"
     if not NAME.fullmatch(namespace):
-        raise ParameterError(
-            f"Expected a namespace such as kalecast-test-1, received: '{namespace}'"
-        )
+        raise OptionError(f"Expected a namespace such as kalecast-test-1, received: '{namespace}'")
     if not given.dry_run and not Path(given.model).is_file():
-        raise ParameterError(
+        raise OptionError(
             f"Expected a model file, received: '{given.model}', which is none. "
             "`make pipeline` makes models/forecaster.onnx"
         )
@@ -83,7 +81,7 @@ def read(
         pull_secret=_login(given.pull_secret),
         pods=_range(given.pods),
         quiet=_seconds("--quiet", given.quiet),
-        patience=float(_seconds("--patience", given.patience) or 0),
+        timeout=float(_seconds("--timeout", given.timeout) or 0),
         required=_required(given.require, checks),
         only=_named("--only", given.only, checks),
         keep=given.keep,
@@ -105,7 +103,7 @@ def _parser(overlays: Sequence[str], checks: Sequence[str]) -> argparse.Argument
     add("--pull-secret", default="", metavar="FILE", help="a Docker config.json with a login")
     add("--pods", default="2-4", help="MIN-MAX of each autoscaler, or 'overlay' (default: 2-4)")
     add("--quiet", default="30", help="seconds before scaling in, or 'overlay' (default: 30)")
-    add("--patience", default="300", help="seconds for anything to come (default: 300)")
+    add("--timeout", "--patience", default="300", help="seconds for each wait (default: 300)")
     add("--require", default="", help="checks that must not be left out, by commas, or 'all'")
     add("--only", default="", help=f"of the checks {_listed(checks)} only these")
     add("--keep", action="store_true", help="leave the namespace, to look at it")
@@ -119,7 +117,7 @@ def _range(text: str) -> tuple[int, int] | None:
     found = re.fullmatch(r"(\d{1,3})-(\d{1,3})", text)
     least, most = map(int, found.groups()) if found else (0, 0)
     if not 2 <= least < most:
-        raise ParameterError(
+        raise OptionError(
             "Expected --pods such as 2-4, from 2 upward: where one is killed another must answer. "
             f"Received: '{text}'"
         )
@@ -130,7 +128,7 @@ def _seconds(option: str, text: str) -> int | None:
     if text == OVERLAYS and option == "--quiet":
         return None
     if not re.fullmatch(r"\d{1,4}", text) or not 0 <= int(text) <= 3600:
-        raise ParameterError(f"Expected {option} to be seconds from 0 to 3600, received: '{text}'")
+        raise OptionError(f"Expected {option} to be seconds from 0 to 3600, received: '{text}'")
     return int(text)
 
 
@@ -142,8 +140,8 @@ def _login(file: str) -> str:
         if "auths" in json.loads(content):
             return content
     except (OSError, ValueError) as error:
-        raise ParameterError(f"--pull-secret {file} cannot be read: {error}") from error
-    raise ParameterError(f"Expected 'auths' in {file}, as `docker login` writes it")
+        raise OptionError(f"--pull-secret {file} cannot be read: {error}") from error
+    raise OptionError(f"Expected 'auths' in {file}, as `docker login` writes it")
 
 
 def _required(text: str, checks: Sequence[str]) -> tuple[str, ...]:
@@ -155,7 +153,7 @@ def _named(option: str, text: str, checks: Sequence[str]) -> tuple[str, ...]:
     names = tuple(filter(None, re.split(r"[,\s]+", text)))
     for name in names:
         if name not in checks:
-            raise ParameterError(f"Expected {option} among {_listed(checks)}, received: '{name}'")
+            raise OptionError(f"Expected {option} among {_listed(checks)}, received: '{name}'")
     return names
 
 

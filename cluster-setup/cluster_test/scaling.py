@@ -5,10 +5,10 @@ from dataclasses import dataclass
 
 from job import Job
 
+from .context import FORECAST_PAGE, MODEL_SERVER, WORKLOADS, Context, Workload
 from .kube import KubeError, Object
 from .loads import heavy, under_load
 from .outcomes import CheckFailed, NotChecked
-from .scene import FORECAST_PAGE, MODEL_SERVER, WORKLOADS, Scene, Workload
 
 TOLERANCE = 1.1
 """Up to so many times its target an autoscaler leaves a metric alone: Kubernetes' default."""
@@ -18,7 +18,7 @@ DEFAULT_QUIET = 300
 
 
 @dataclass(frozen=True)
-class Autoscaler:
+class AutoscalerStatus:
     """What an autoscaler sees and wants."""
 
     wanted: int
@@ -30,77 +30,80 @@ class Autoscaler:
     """The highest of the metrics against its target; 0 where none is in per cent."""
 
 
-def scale_out(scene: Scene) -> str:
+def scale_out(context: Context) -> str:
     """Load until both autoscalers have added pods, the page's first: it moves both."""
-    _need_metrics(scene)
-    _wait_for_least(scene)
+    _need_metrics(context)
+    _wait_for_least(context)
     return "; ".join(
-        _scale_out(scene, workload, job)
-        for workload, job in ((FORECAST_PAGE, scene.work.page), (MODEL_SERVER, scene.work.server))
+        _scale_out(context, workload, job)
+        for workload, job in (
+            (FORECAST_PAGE, context.work.page),
+            (MODEL_SERVER, context.work.server),
+        )
     )
 
 
-def scale_in(scene: Scene) -> str:
+def scale_in(context: Context) -> str:
     """Quiet until both are back at their least."""
-    seconds = _wait_for_least(scene)
-    counts = ", ".join(f"{one.name} at {scene.least[one.deployment]} pods" for one in WORKLOADS)
+    seconds = _wait_for_least(context)
+    counts = ", ".join(f"{one.name} at {context.least[one.deployment]} pods" for one in WORKLOADS)
     return f"{counts} again after {seconds:.0f} quiet seconds"
 
 
-def _scale_out(scene: Scene, workload: Workload, job: Job) -> str:
+def _scale_out(context: Context, workload: Workload, job: Job) -> str:
     """Load one workload until it has more pods than at rest."""
-    least = scene.least[workload.deployment]
+    least = context.least[workload.deployment]
     strain = 0.0
 
     def missing() -> str:
         nonlocal strain
-        autoscaler = autoscaler_of(scene, workload)
+        autoscaler = autoscaler_of(context, workload)
         strain = max(strain, autoscaler.strain)
-        count = len(scene.ready_pods(workload))
-        return "" if count > least else _told(scene, workload, count, autoscaler)
+        count = len(context.ready_pods(workload))
+        return "" if count > least else _report(context, workload, count, autoscaler)
 
     began = time.monotonic()
     if not missing():
-        count = len(scene.ready_pods(workload))
+        count = len(context.ready_pods(workload))
         return f"{workload.name} from {least} to {count} pods with the page's load"
-    with under_load(scene.kube, heavy(job)) as (totals,):
+    with under_load(context.kube, heavy(job)) as (totals,):
         try:
-            scene.wait(f"more pods of the {workload.name} under load", missing)
+            context.wait(f"more pods of the {workload.name} under load", missing)
         except CheckFailed as failure:
-            _tell_why_not(scene, workload, strain, failure)
+            _raise_if_not_checked(context, workload, strain, failure)
             raise
-        took, count = time.monotonic() - began, len(scene.ready_pods(workload))
+        took, count = time.monotonic() - began, len(context.ready_pods(workload))
     return f"{workload.name} from {least} to {count} pods after {took:.0f} s ({totals})"
 
 
-def _wait_for_least(scene: Scene) -> float:
+def _wait_for_least(context: Context) -> float:
     """Wait until both have as few pods as they may; returns the seconds that it took."""
-    quiet = scene.parameters.quiet
+    quiet = context.parameters.quiet
     # The autoscaler that Seldon's operator makes has no `behavior` of ours.
-    longest = DEFAULT_QUIET if quiet is None or scene.rendered.has_seldon else quiet
+    longest = DEFAULT_QUIET if quiet is None or context.rendered.has_seldon else quiet
 
     def missing() -> str:
-        told = []
+        results = []
         for workload in WORKLOADS:
-            least, count = scene.least[workload.deployment], len(scene.pods(workload))
+            least, count = context.least[workload.deployment], len(context.pods(workload))
             if count > least:
-                told.append(_told(scene, workload, count, autoscaler_of(scene, workload)))
-        return "; ".join(told)
+                results.append(_report(context, workload, count, autoscaler_of(context, workload)))
+        return "; ".join(results)
 
-    seconds = scene.wait("fewer pods when quiet", missing, scene.parameters.patience + longest)
-    scene.settle()
+    seconds = context.wait("fewer pods when quiet", missing, context.parameters.timeout + longest)
+    context.settle()
     return seconds
 
 
-def autoscaler_of(scene: Scene, workload: Workload) -> Autoscaler:
+def autoscaler_of(context: Context, workload: Workload) -> AutoscalerStatus:
     """The one autoscaler of a workload.
 
     Raises:
-        CheckFailed: there is none, or several, which would pull both ways.
+        CheckFailed: there is none, or several, which would work against each other.
     """
     found = [
         one
-        for one in scene.kube.items("horizontalpodautoscalers")
+        for one in context.kube.items("horizontalpodautoscalers")
         if one["spec"]["scaleTargetRef"]["name"] == workload.deployment
     ]
     if len(found) != 1:
@@ -108,8 +111,8 @@ def autoscaler_of(scene: Scene, workload: Workload) -> Autoscaler:
     return look(found[0])
 
 
-def look(autoscaler: Object) -> Autoscaler:
-    """What a HorizontalPodAutoscaler tells of itself."""
+def look(autoscaler: Object) -> AutoscalerStatus:
+    """A HorizontalPodAutoscaler's status."""
     status = autoscaler.get("status", {})
     targets = {_key(one): _amount(one, "target") for one in autoscaler["spec"].get("metrics", [])}
     current = {
@@ -122,7 +125,7 @@ def look(autoscaler: Object) -> Autoscaler:
         for one in status.get("conditions", [])
         if one["type"] == "ScalingActive" and one["status"] == "False"
     ]
-    return Autoscaler(
+    return AutoscalerStatus(
         wanted=status.get("desiredReplicas", 0),
         seen=", ".join(
             f"{name} {now} of {targets.get(name, '?')}" for name, now in current.items()
@@ -153,18 +156,18 @@ def _amount(metric: Object, at: str) -> str:
     return str(part.get("averageValue") or part.get("value") or "?")
 
 
-def _told(scene: Scene, workload: Workload, count: int, autoscaler: Autoscaler) -> str:
-    """One line of what is going on, with what stands in the way."""
+def _report(context: Context, workload: Workload, count: int, autoscaler: AutoscalerStatus) -> str:
+    """The state in one line, with what prevents more."""
     words = [f"{workload.name} {count} pods, {autoscaler.wanted} wanted"]
     words += [autoscaler.seen] if autoscaler.seen else []
     words += [autoscaler.problem] if autoscaler.problem else []
-    return ": ".join(words) + "".join(f" ({one})" for one in scene.troubles(workload))
+    return ": ".join(words) + "".join(f" ({one})" for one in context.troubles(workload))
 
 
-def _need_metrics(scene: Scene) -> None:
-    """Raise `NotChecked` where nothing tells the autoscalers what pods use."""
+def _need_metrics(context: Context) -> None:
+    """Raise `NotChecked` where the autoscalers get no metrics."""
     try:
-        scene.kube.raw(f"/apis/metrics.k8s.io/v1beta1/namespaces/{scene.kube.namespace}/pods")
+        context.kube.raw(f"/apis/metrics.k8s.io/v1beta1/namespaces/{context.kube.namespace}/pods")
     except KubeError as error:
         raise NotChecked(
             "this cluster has no metrics API, so autoscalers are blind (metrics-server brings it): "
@@ -172,11 +175,13 @@ def _need_metrics(scene: Scene) -> None:
         ) from error
 
 
-def _tell_why_not(scene: Scene, workload: Workload, strain: float, failure: CheckFailed) -> None:
+def _raise_if_not_checked(
+    context: Context, workload: Workload, strain: float, failure: CheckFailed
+) -> None:
     """Raise `NotChecked` where it is not the autoscaler that failed."""
-    wanted = autoscaler_of(scene, workload).wanted
-    full = any("no node has room" in one for one in scene.troubles(workload))
-    if full and wanted > len(scene.ready_pods(workload)):
+    wanted = autoscaler_of(context, workload).wanted
+    full = any("no node has room" in one for one in context.troubles(workload))
+    if full and wanted > len(context.ready_pods(workload)):
         raise NotChecked(f"the nodes have no room for more pods: {failure}")
     if 0 < strain <= TOLERANCE:
         raise NotChecked(

@@ -1,4 +1,4 @@
-"""Does it work at all: objects, readiness, a forecast by every way, pods without rights."""
+"""Does it work at all: objects, readiness, a forecast by each protocol, pods without rights."""
 
 import json
 from concurrent.futures import ThreadPoolExecutor
@@ -7,11 +7,11 @@ from typing import Any
 
 from kalecast.deployment import USER
 
+from .context import FORECAST_PAGE, MODEL_SERVER, WORKLOADS, Context, Workload, addresses
 from .helpers import CLIENT, script
 from .kube import KubeError, Object
 from .outcomes import CheckFailed, NotChecked
 from .rendering import title
-from .scene import FORECAST_PAGE, MODEL_SERVER, WORKLOADS, Scene, Workload, addresses
 
 AT_ONCE = 4
 """Calls to the API at the same time."""
@@ -20,54 +20,54 @@ OPERATOR_SECONDS = 60.0
 """After which an operator should have said something of a new object."""
 
 
-def objects(scene: Scene) -> str:
+def objects(context: Context) -> str:
     """Server-side dry run of every object, strictly."""
 
     def refusal(one: Object) -> str:
         try:
-            scene.kube.apply([one], dry_run=True)
+            context.kube.apply([one], dry_run=True)
         except KubeError as error:
             return f"{title(one)}: {error}"
         return ""
 
     with ThreadPoolExecutor(AT_ONCE) as pool:
-        refused = list(filter(None, pool.map(refusal, scene.rendered.objects)))
+        refused = list(filter(None, pool.map(refusal, context.rendered.objects)))
     if refused:
         raise CheckFailed(f"refused: {' | '.join(refused)}")
-    kinds = sorted({one["kind"] for one in scene.rendered.objects})
-    return f"{len(scene.rendered.objects)} objects accepted ({', '.join(kinds)})"
+    kinds = sorted({one["kind"] for one in context.rendered.objects})
+    return f"{len(context.rendered.objects)} objects accepted ({', '.join(kinds)})"
 
 
-def ready(scene: Scene) -> str:
+def ready(context: Context) -> str:
     """Apply, and wait until all pods answer and the Services lead to them."""
-    scene.kube.apply(scene.rendered.objects)
-    if scene.rendered.has_seldon:
-        _wait_for_operator(scene)
-    took = scene.settle()
+    context.kube.apply(context.rendered.objects)
+    if context.rendered.has_seldon:
+        _wait_for_operator(context)
+    took = context.settle()
     counted = []
     for workload in WORKLOADS:
-        took += scene.wait(
-            f"endpoints of {workload.service}", partial(_no_endpoints, scene, workload)
+        took += context.wait(
+            f"endpoints of {workload.service}", partial(_no_endpoints, context, workload)
         )
-        counted.append(f"{workload.name} {len(scene.ready_pods(workload))} pods")
+        counted.append(f"{workload.name} {len(context.ready_pods(workload))} pods")
     return f"ready after {took:.0f} s: {', '.join(counted)}"
 
 
-def _wait_for_operator(scene: Scene) -> None:
+def _wait_for_operator(context: Context) -> None:
     def missing() -> str:
-        status = scene.kube.get("seldondeployment", "kalecast").get("status", {})
+        status = context.kube.get("seldondeployment", "kalecast").get("status", {})
         return "" if status.get("state") else "Seldon's operator has not looked at it"
 
     try:
-        scene.wait("SeldonDeployment", missing, min(OPERATOR_SECONDS, scene.parameters.patience))
-    except CheckFailed as nobody:
+        context.wait("SeldonDeployment", missing, min(OPERATOR_SECONDS, context.parameters.timeout))
+    except CheckFailed as failure:
         raise NotChecked(
-            f"no operator of Seldon's works here (the overlay standalone needs none): {nobody}"
-        ) from nobody
+            f"no operator of Seldon's works here (the overlay standalone needs none): {failure}"
+        ) from failure
 
 
-def _no_endpoints(scene: Scene, workload: Workload) -> str:
-    slices = scene.kube.items(
+def _no_endpoints(context: Context, workload: Workload) -> str:
+    slices = context.kube.items(
         "endpointslices", f"--selector=kubernetes.io/service-name={workload.service}"
     )
     found = sum(
@@ -75,47 +75,48 @@ def _no_endpoints(scene: Scene, workload: Workload) -> str:
         for one in slices
         for endpoint in one.get("endpoints") or []
     )
-    wanted = len(scene.ready_pods(workload))
+    wanted = len(context.ready_pods(workload))
     return "" if found == wanted else f"{workload.service} leads to {found} of {wanted} pods"
 
 
-def forecast(scene: Scene) -> str:
+def forecast(context: Context) -> str:
     """One through each Service and protocol."""
     to = addresses()
-    asked = (to["page"], to["server"], to["grpc"], scene.work.model, str(scene.work.hours))
-    answers = json.loads(scene.kube.run(CLIENT, script("ask.py"), *asked, seconds=200))
-    failed = [f"{way}: {one['error']}" for way, one in answers.items() if "error" in one]
+    arguments = (to["page"], to["server"], to["grpc"], context.work.model, str(context.work.hours))
+    answers = json.loads(context.kube.run(CLIENT, script("query.py"), *arguments, seconds=200))
+    failed = [f"{name}: {one['error']}" for name, one in answers.items() if "error" in one]
     if failed:
         raise CheckFailed("; ".join(failed))
     return "; ".join(
-        f"{way}: {one['numbers']} numbers in {one['seconds']:.2f} s" for way, one in answers.items()
+        f"{name}: {one['numbers']} numbers in {one['seconds']:.2f} s"
+        for name, one in answers.items()
     )
 
 
-def pods(scene: Scene) -> str:
+def pods(context: Context) -> str:
     """What a process in each of the two may do."""
     seen = {}
     for workload in (MODEL_SERVER, FORECAST_PAGE):
-        (pod, *_) = scene.ready_pods(workload)
+        (pod, *_) = context.ready_pods(workload)
         arguments = (
             "exec",
             "--stdin",
             pod["metadata"]["name"],
             f"--container={workload.container}",
         )
-        told = scene.kube.again(*arguments, "--", "python", "-", content=script("inside.py"))
-        seen[workload.name] = json.loads(told)
+        output = context.kube.again(*arguments, "--", "python", "-", content=script("inside.py"))
+        seen[workload.name] = json.loads(output)
     wrong = [f"{name}: {one}" for name, found in seen.items() for one in too_much(found)]
     if wrong:
         raise CheckFailed("; ".join(wrong))
     return (
         f"both run as user {USER}, write to /tmp alone, have no token of the API, no capabilities, "
-        "no way to new privileges, the runtime's seccomp profile, no variables of Services"
+        "no new privileges, the runtime's seccomp profile, no variables of Services"
     )
 
 
 def too_much(found: dict[str, Any]) -> list[str]:
-    """What a pod has that it should not, of what `inside.py` tells."""
+    """What a pod has that it should not, of what `inside.py` reports."""
     wrong = {
         f"runs as user {found['user']}": found["user"] != USER,
         f"can write to {', '.join(found['writable'])}": bool(found["writable"]),

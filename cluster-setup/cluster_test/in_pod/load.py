@@ -1,9 +1,9 @@
-"""Ask for forecasts until told to end: the load driver's job, again and again, in the background.
+"""Request forecasts until stopped: the load driver's job, again and again, in the background.
 
     python load.py start NAME    # a Job in JSON on standard input; waits for its connections
     python load.py end NAME      # prints a line of JSON a round, what came of it
 
-Nothing hangs on the connection by which it was started, which may break on the way to a pod; both
+Nothing depends on the connection by which it was started, since connections to pods break; both
 calls may be made again. After each round clients connect anew, so that new pods get some of them.
 """
 
@@ -20,7 +20,7 @@ from job import Job
 
 FOLDER = Path("/tmp")
 
-TOLD = ("ok", "errors", "kinds", "retried", "p99")
+REPORTED = ("ok", "errors", "kinds", "retried", "p99")
 
 STARTING = 60.0
 """Seconds within which clients should be connected."""
@@ -29,11 +29,11 @@ ENDING = 100.0
 """Seconds within which the last round should have ended."""
 
 LONGEST = 3600.0
-"""Seconds after which nobody is going to end it any more."""
+"""Seconds after which it ends by itself."""
 
 
 def main() -> int:
-    """Do what is asked; the exit code says whether it could be done."""
+    """Do what was requested; the exit code says whether it could be done."""
     called, name = sys.argv[1:]
     return {"start": start, "run": run, "end": end}[called](FOLDER / name)
 
@@ -67,18 +67,18 @@ def run(base: Path) -> int:
         deadline = time.monotonic() + LONGEST
         while not base.with_suffix(".end").exists() and time.monotonic() < deadline:
             (summary,) = driver.run(driver.do(job, requests))
-            print(json.dumps({name: summary[name] for name in TOLD}), flush=True)
+            print(json.dumps({name: summary[name] for name in REPORTED}), flush=True)
     finally:
         base.with_suffix(".ended").touch()
     return 0
 
 
 def end(base: Path) -> int:
-    """End it after the round that is under way, and tell of all rounds."""
-    asked, ended = base.with_suffix(".end"), base.with_suffix(".ended")
-    if ended.exists() and not asked.exists():
+    """End it after the current round, and report all rounds."""
+    stop, ended = base.with_suffix(".end"), base.with_suffix(".ended")
+    if ended.exists() and not stop.exists():
         return failed("it ended by itself", base.with_suffix(".err"))
-    asked.touch()
+    stop.touch()
     deadline = time.monotonic() + ENDING
     while not ended.exists():
         if time.monotonic() > deadline:

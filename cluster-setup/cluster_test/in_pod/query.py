@@ -1,9 +1,9 @@
 """A forecast through each Service and protocol, from a pod with the model server's image.
 
-    python - PAGE SERVER GRPC MODEL HOURS < ask.py
+    python - PAGE SERVER GRPC MODEL HOURS < query.py
 
-Addresses are host:port, HOURS is the length of the history to ask with. Prints a JSON object:
-what came by each way, or why nothing did.
+Addresses are host:port, HOURS is the length of the history to send. Prints a JSON object:
+what each call returned, or why it failed.
 """
 
 import json
@@ -17,24 +17,24 @@ SECONDS = 30
 
 
 def main() -> None:
-    """Ask all of them."""
+    """Query all of them."""
     page, server, grpc_server, model, hours = sys.argv[1:]
     history = [300.0 + hour % 24 for hour in range(int(hours))]
-    ways = {
-        "page": lambda: ask_page(page, history),
-        "server by Seldon's protocol": lambda: ask_seldon(server, history),
-        "server by Open Inference": lambda: ask_open_inference(server, model, history),
-        "server by gRPC": lambda: ask_grpc(grpc_server, history),
+    calls = {
+        "page": lambda: query_page(page, history),
+        "server by Seldon's protocol": lambda: query_seldon(server, history),
+        "server by Open Inference": lambda: query_open_inference(server, model, history),
+        "server by gRPC": lambda: query_grpc(grpc_server, history),
     }
-    print(json.dumps({name: told(way) for name, way in ways.items()}))
+    print(json.dumps({name: outcome(call) for name, call in calls.items()}))
 
 
-def told(way: Callable[[], int]) -> dict[str, object]:
+def outcome(call: Callable[[], int]) -> dict[str, object]:
     """How many numbers came, after how long; or what went wrong."""
     began = time.monotonic()
     try:
-        count = way()
-    except Exception as error:  # whatever it is, it is what is to be told
+        count = call()
+    except Exception as error:  # whatever it is, it is the outcome
         words = getattr(error, "read", lambda: b"")().decode(errors="replace")
         return {"error": f"{type(error).__name__}: {error} {words}".strip()[:300]}
     if not count:
@@ -53,19 +53,19 @@ def post(address: str, path: str, content: object) -> Any:
         return json.load(answer)
 
 
-def ask_page(address: str, history: list[float]) -> int:
+def query_page(address: str, history: list[float]) -> int:
     """The page's plain route."""
     answer = post(address, "/api/forecast", {"history": ",".join(map(str, history))})
     return len(answer["forecast"]["0.5"])
 
 
-def ask_seldon(address: str, history: list[float]) -> int:
+def query_seldon(address: str, history: list[float]) -> int:
     """Seldon's protocol over HTTP."""
     answer = post(address, "/api/v1.0/predictions", {"data": {"ndarray": [history]}})
     return sum(len(row) for row in answer["data"]["ndarray"][0])
 
 
-def ask_open_inference(address: str, model: str, history: list[float]) -> int:
+def query_open_inference(address: str, model: str, history: list[float]) -> int:
     """The Open Inference Protocol over HTTP."""
     shape = [1, len(history)]
     one = {"name": "history", "shape": shape, "datatype": "FP64", "data": history}
@@ -73,7 +73,7 @@ def ask_open_inference(address: str, model: str, history: list[float]) -> int:
     return len(answer["outputs"][0]["data"])
 
 
-def ask_grpc(address: str, history: list[float]) -> int:
+def query_grpc(address: str, history: list[float]) -> int:
     """Seldon's protocol over gRPC, with the image's own messages."""
     sys.path.append("/app/seldon")
     import grpc

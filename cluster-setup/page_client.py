@@ -12,7 +12,7 @@ def page_contract(address: Address) -> Contract | None:
     """The contract of the model behind a page; None where the address is no page's.
 
     Raises:
-        AskError: nobody answers.
+        AskError: no answer comes.
     """
     try:
         return Contract(**ask_json(address, "/api/model"))
@@ -31,8 +31,8 @@ def forecast_of_page(address: Address, window: Floats, contract: Contract) -> tu
         AskError: the page refuses the history, or does not answer.
     """
     numbers = ",".join("nan" if np.isnan(value) else repr(float(value)) for value in window)
-    question = {"history": numbers, "horizon": contract.horizon}
-    answer = ask_json(address, "/api/forecast", question)
+    request = {"history": numbers, "horizon": contract.horizon}
+    answer = ask_json(address, "/api/forecast", request)
     try:
         columns = [answer["forecast"][f"{quantile:g}"] for quantile in contract.quantiles]
         return np.array(columns, dtype=np.float64).T, str(answer["model"]["version"])

@@ -43,7 +43,7 @@ def forecast_over_grpc(address: GrpcAddress, window: Floats) -> tuple[Floats, st
         AskError: the server refuses the history, or does not answer.
     """
     tensor = seldon.Tensor(shape=[1, window.size], values=window)
-    question = seldon.SeldonMessage(data=seldon.DefaultData(tensor=tensor))
+    request = seldon.SeldonMessage(data=seldon.DefaultData(tensor=tensor))
     with _channel(address) as channel:
         predict = channel.unary_unary(
             PREDICT,
@@ -51,7 +51,7 @@ def forecast_over_grpc(address: GrpcAddress, window: Floats) -> tuple[Floats, st
             response_deserializer=seldon.SeldonMessage.FromString,
         )
         try:
-            answer = predict(question, timeout=SECONDS, metadata=list(address.headers.items()))
+            answer = predict(request, timeout=SECONDS, metadata=list(address.headers.items()))
         except grpc.RpcError as error:
             if error.code() is grpc.StatusCode.INVALID_ARGUMENT:
                 raise AskError(

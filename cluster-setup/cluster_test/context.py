@@ -53,8 +53,8 @@ MODEL_SERVER, FORECAST_PAGE = WORKLOADS
 
 
 @dataclass
-class Scene:
-    """A run: the cluster, what was asked for, and whom to tell."""
+class Context:
+    """A run: the cluster, the parameters, and where messages go."""
 
     kube: Kube
     parameters: Parameters
@@ -62,8 +62,8 @@ class Scene:
     work: Loads
     least: dict[str, int]
     """Pods at rest, by Deployment."""
-    tell: Callable[[str], None]
-    told: list[str] = field(default_factory=list)
+    log: Callable[[str], None]
+    messages: list[str] = field(default_factory=list)
 
     def wait(self, what: str, missing: Callable[[], str], seconds: float | None = None) -> float:
         """Wait until nothing is missing any more; returns the seconds that it took.
@@ -71,16 +71,16 @@ class Scene:
         Args:
             what: for the error.
             missing: says what is, or nothing.
-            seconds: longer or shorter than the parameter `patience`.
+            seconds: longer or shorter than the parameter `timeout`.
 
         Raises:
             CheckFailed: it took too long; says what was missing in the end.
         """
-        seconds = self.parameters.patience if seconds is None else seconds
+        seconds = self.parameters.timeout if seconds is None else seconds
         began, last = time.monotonic(), ""
         while now := missing():
             if now != last:
-                self.tell(f"waiting: {now}")
+                self.log(f"waiting: {now}")
                 last = now
             if time.monotonic() - began > seconds:
                 raise CheckFailed(f"{what}: not within {seconds:.0f} s: {now}")
@@ -88,7 +88,7 @@ class Scene:
         return time.monotonic() - began
 
     def pods(self, workload: Workload) -> list[Object]:
-        """All of a workload's pods, those on their way out too."""
+        """All of a workload's pods, those being deleted too."""
         return self.kube.items("pods", "--selector", workload.labels)
 
     def ready_pods(self, workload: Workload) -> list[Object]:
@@ -96,7 +96,7 @@ class Scene:
         return [pod for pod in self.pods(workload) if is_ready(pod) and not is_leaving(pod)]
 
     def settle(self) -> float:
-        """Wait until both workloads are as they are to be, and nothing is under way."""
+        """Wait until both workloads are as they are to be, and no change is in progress."""
         return self.wait("settled", lambda: next(filter(None, map(self.unsettled, WORKLOADS)), ""))
 
     def unsettled(self, workload: Workload) -> str:
@@ -109,7 +109,7 @@ class Scene:
             return f"{workload.name}: there is no Deployment {workload.deployment} yet"
         lacking = lacks(deployment, self.least.get(workload.deployment, 1))
         if not lacking and any(map(is_leaving, self.pods(workload))):
-            lacking = "pods are on their way out"
+            lacking = "pods are being deleted"
         if not lacking:
             return ""
         return f"{workload.name}: {'; '.join([lacking, *self.troubles(workload)])}"
@@ -118,10 +118,11 @@ class Scene:
         """What keeps its pods from being ready, or from being there, each kind once."""
         found = []
         for pod in self.pods(workload):
-            told = "" if is_leaving(pod) else trouble(pod)
-            if "CrashLoopBackOff" in told:
-                told = f"ends with '{self.last_words(pod['metadata']['name'], workload.container)}'"
-            found.append(told)
+            problem = "" if is_leaving(pod) else trouble(pod)
+            if "CrashLoopBackOff" in problem:
+                name = pod["metadata"]["name"]
+                problem = f"ends with '{self.last_log_line(name, workload.container)}'"
+            found.append(problem)
         return list(dict.fromkeys(filter(None, found or self._not_created())))[:3]
 
     def _not_created(self) -> list[str]:
@@ -129,7 +130,7 @@ class Scene:
         selected = "--field-selector=type=Warning,involvedObject.kind=ReplicaSet"
         return [event.get("message", "") for event in self.kube.items("events", selected)]
 
-    def last_words(self, pod: str, container: str) -> str:
+    def last_log_line(self, pod: str, container: str) -> str:
         """The end of what a container printed before it ended, or now."""
         for previous in (["--previous"], []):
             try:
@@ -137,7 +138,7 @@ class Scene:
             except KubeError:
                 continue
             lines = [line.strip() for line in log.splitlines() if line.strip()]
-            # The kubelet's own words, where the container's log is gone already.
+            # The kubelet's own message, where the container's log is gone already.
             lines = [line for line in lines if not line.startswith("unable to retrieve container")]
             if lines:
                 return lines[-1]
@@ -154,8 +155,8 @@ def lacks(deployment: Object, least: int) -> str:
     if wanted < least:
         return f"{wanted} pods wanted, {least} expected"
     if status.get("replicas", 0) != wanted or set(counted.values()) != {wanted}:
-        told = ", ".join(f"{number} {name}" for name, number in counted.items())
-        return f"of {wanted} pods {told}"
+        counts = ", ".join(f"{number} {name}" for name, number in counted.items())
+        return f"of {wanted} pods {counts}"
     return ""
 
 
@@ -166,7 +167,7 @@ def is_ready(pod: Object) -> bool:
 
 
 def is_leaving(pod: Object) -> bool:
-    """Whether it is on its way out."""
+    """Whether it is being deleted."""
     return "deletionTimestamp" in pod["metadata"]
 
 
@@ -177,7 +178,7 @@ def ends(pod: Object) -> int:
 
 
 def trouble(pod: Object) -> str:
-    """What keeps a pod from being ready, as the cluster tells it; nothing where it is."""
+    """What keeps a pod from being ready, as the cluster reports it; nothing where it is."""
     status = pod.get("status", {})
     for one in status.get("conditions", []):
         if one["type"] == "PodScheduled" and one["status"] == "False":
