@@ -17,7 +17,7 @@ dry_run=''
 # shellcheck source=cluster-setup/versions.env
 source "$setup/versions.env"
 
-##### Telling #####
+##### Messages #####
 
 say() {
     printf '%s\n' "$*" >&2
@@ -209,7 +209,7 @@ check_pods() {
     passed "namespace $namespace: $(wc -l <<<"$workloads") workloads are ready"
 }
 
-# A way to a port of a Service for as long as the script runs, through the kubelet, which no network
+# A port-forward to a Service for as long as the script runs, through the kubelet, which no network
 # policy keeps out; `forwarded` is its address then: forward NAMESPACE SERVICE PORT
 forward() {
     local log port=''
@@ -222,7 +222,7 @@ forward() {
         [[ -z $port ]] || break
         sleep 0.2
     done
-    [[ -n $port ]] || failed "no way to port $3 of Service $2 in namespace $1: $(cat "$log"; rm "$log")"
+    [[ -n $port ]] || failed "no port-forward to port $3 of Service $2 in namespace $1: $(cat "$log"; rm "$log")"
     rm "$log"
     # shellcheck disable=SC2034 # read by the scripts
     forwarded=http://127.0.0.1:$port

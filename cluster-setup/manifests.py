@@ -55,7 +55,7 @@ MODEL_URI = "s3://kalecast/models/forecaster.onnx"
 """Stands in the manifests until `apply.sh` puts the real one there."""
 
 PROMETHEUS = "http://prometheus-operated.monitoring.svc:9090"
-"""Where KEDA asks: the Service that the Prometheus operator makes beside each Prometheus."""
+"""For KEDA's queries: the Service that the Prometheus operator makes beside each Prometheus."""
 
 PUBLIC_NAME = "forecast.example.com"
 """Stands in the manifests of step 6 until `apply.sh` puts the real one there."""
@@ -97,9 +97,9 @@ def kubectl() -> str:
 
 
 def _version(command: str) -> tuple[int, int]:
-    told = _run(command, "version", "--client", "--output=json")
+    done = _run(command, "version", "--client", "--output=json")
     try:
-        version = json.loads(told.stdout)["clientVersion"]
+        version = json.loads(done.stdout)["clientVersion"]
         return int(version["major"]), int(version["minor"].rstrip("+"))
     except (ValueError, KeyError):
         return (0, 0)
@@ -322,10 +322,10 @@ def main() -> int:
     """Write what is written, render what is rendered."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--kubectl", action="store_true", help="only see that there is a kubectl")
-    asked = parser.parse_args()
+    options = parser.parse_args()
     try:
         command = kubectl()
-        if asked.kubectl:
+        if options.kubectl:
             return 0
         for path, content in written().items():
             path.write_text(content)

@@ -28,7 +28,7 @@ EXCEPTIONS = ROOT / "cluster-setup" / "policy-exceptions.yaml"
 
 ELSEWHERE = "CKV2_K8S_6"
 """Whether each pod has a network policy. It takes one overlay's for another's, and is content with
-any; tests/test_manifests.py looks for one in each that denies both ways."""
+any; tests/test_manifests.py looks for one in each that denies both directions."""
 
 PARTS = ("base", "components", "overlays")
 """Folders of step 6 whose objects are looked at as kustomize renders them."""
@@ -46,7 +46,7 @@ class Finding:
     """Its kind and name."""
     check: str
     name: str
-    """What the policy asks for, in checkov's words."""
+    """What the policy requires, in checkov's words."""
 
     def __str__(self) -> str:
         return f"{self.group}: {self.title}: {self.check} {self.name}"

@@ -57,7 +57,7 @@ class ClusterDouble:
     stale_looks: int = 0
     """So many times the operator still talks of the pods before a change."""
     leftover_pods: list[str] = field(default_factory=list)
-    """Versions of pods that are on their way out, or will not go."""
+    """Versions of pods that are being deleted, or will not go."""
     log_before: str = "loading\nthe model file is no ONNX file\n"
     """What a container printed before it ended."""
     log: str = "loading\n"
@@ -87,7 +87,7 @@ class ClusterDouble:
             for predictor in self.objects[name]["spec"]["predictors"]
         ]
 
-    ##### What the handler asks for #####
+    ##### What the handler requests #####
 
     def write(self, name: str, content: dict[str, Any]) -> tuple[int, dict[str, Any]]:
         if self.refusals:
@@ -121,15 +121,15 @@ class ClusterDouble:
         return {"items": pods}
 
     def _pod(self, name: str, version: str, fate: str) -> dict[str, Any]:
-        told = FATES[fate]
-        ready = {"type": "Ready", "status": str(told.get("ready", False))}
+        state = FATES[fate]
+        ready = {"type": "Ready", "status": str(state.get("ready", False))}
         conditions, statuses = [ready], []
-        if "unschedulable" in told:
+        if "unschedulable" in state:
             conditions.append(
-                {"type": "PodScheduled", "status": "False", "message": told["unschedulable"]}
+                {"type": "PodScheduled", "status": "False", "message": state["unschedulable"]}
             )
         else:
-            container = {"name": "forecaster", "image": "an/image:1", "imageID": "", **told}
+            container = {"name": "forecaster", "image": "an/image:1", "imageID": "", **state}
             again = self.started_again.get(version, 0)
             statuses = [{"restartCount": again, "lastState": {}, **container}]
         metadata = {"name": name, "namespace": "team", "annotations": {VERSION_ANNOTATION: version}}

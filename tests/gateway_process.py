@@ -28,7 +28,7 @@ class Gateway:
 
     protected: protected.Protected
     page: Service
-    """What it stands before, started by somebody else."""
+    """What it stands before, started elsewhere."""
 
     @property
     def url(self) -> str:
@@ -36,7 +36,7 @@ class Gateway:
 
     @property
     def certificate(self) -> str:
-        """For clients that ask whom to trust."""
+        """For clients that need an authority to trust."""
         return str(self.protected.certificate)
 
     @property
@@ -54,8 +54,8 @@ class Gateway:
 def opened(page: str, options: Sequence[str] = ()) -> Iterator[Gateway]:
     """A gateway before the page at such an address, ended afterwards whatever happened.
 
-    Started by root, nginx's workers are somebody else, who may not enter pytest's folders: this
-    one is everybody's to enter.
+    Started by root, nginx's workers are another user, who may not enter pytest's folders: this
+    one may be entered by every user.
     """
     if not MODULE.is_file() or shutil.which("nginx", path="/usr/sbin:/usr/bin") is None:
         missing("nginx with ModSecurity", f"apt-get install -y --no-install-recommends {PACKAGES}")

@@ -70,7 +70,7 @@ class Connection:
             self.listen(0.001)
 
     def listen(self, seconds: float) -> None:
-        """Take what the server sends in that time, and answer as HTTP/2 asks."""
+        """Take what the server sends in that time, and answer as HTTP/2 requires."""
         with suppress(TimeoutError):
             while not self.is_closed:
                 self._socket.settimeout(seconds)

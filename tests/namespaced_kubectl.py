@@ -1,7 +1,7 @@
-"""A stand-in for kubectl that keeps one namespace in a file, and misbehaves as it is told.
+"""A stand-in for kubectl that keeps one namespace in a file, and misbehaves as configured.
 
 It renders with the real one. Faults, in the variable `FAULTS`: `no-cluster`, `refuse` (dry runs of
-Services), `no-apply`, `stop` (a SIGTERM to whoever calls it, in place of applying), `no-delete`.
+Services), `no-apply`, `stop` (a SIGTERM to its caller, in place of applying), `no-delete`.
 """
 
 import json

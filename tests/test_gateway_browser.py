@@ -1,5 +1,5 @@
-"""The page in a browser behind the gateway: all of it works without a complaint, and who is
-refused is told so in words.
+"""The page in a browser behind the gateway: all of it works without a complaint, and
+refusals are shown in words.
 """
 
 import csv
@@ -131,23 +131,23 @@ def test_a_theme_by_its_address(browser: Browser, gateway: Gateway) -> None:
     visit.close()
 
 
-def test_who_is_refused_is_told_in_words(browser: Browser, page: Page) -> None:
+def test_refusals_are_shown_in_words(browser: Browser, page: Page) -> None:
     with gateway_process.opened(page.url, FEW) as gateway:
         visit = behind(browser, gateway)
         visit.source("Your numbers")
-        _attack_is_told(visit)
-        _haste_is_told(visit)
+        _attack_is_shown(visit)
+        _haste_is_shown(visit)
         visit.source("Your file")
         for name in ("one", "two", "three"):
             visit.upload(f"{name}.csv", table_of(*rows_of(name, 99)))
             expect(visit.tab.locator("#kc-file").get_by_label("Clear")).to_be_visible()
         expect(visit.banner).to_contain_text("You are asking faster")
-        _a_lost_gateway_is_told(visit, gateway)
+        _a_lost_gateway_is_shown(visit, gateway)
         visit.context.close()
         assert visit.elsewhere == []
 
 
-def _attack_is_told(visit: Visit) -> None:
+def _attack_is_shown(visit: Visit) -> None:
     visit.paste("1 <script>alert(1)</script>")
     visit.forecast()
     expect(visit.banner).to_contain_text("looks like an attack")
@@ -158,7 +158,7 @@ def _attack_is_told(visit: Visit) -> None:
     visit.paste("1, 2, 3 " * 40)
 
 
-def _haste_is_told(visit: Visit) -> None:
+def _haste_is_shown(visit: Visit) -> None:
     for _ in range(40):
         visit.forecast()
         visit.tab.wait_for_timeout(50)
@@ -167,7 +167,7 @@ def _haste_is_told(visit: Visit) -> None:
     expect(visit.banner).to_contain_text("You are asking faster than this service answers")
 
 
-def _a_lost_gateway_is_told(visit: Visit, gateway: Gateway) -> None:
+def _a_lost_gateway_is_shown(visit: Visit, gateway: Gateway) -> None:
     gateway.protected.service.end()
     visit.source("Sample")
     visit.forecast()
@@ -178,7 +178,7 @@ def _a_lost_gateway_is_told(visit: Visit, gateway: Gateway) -> None:
     expect(visit.sentence).to_contain_text("Peak")
 
 
-def ask(gateway: Gateway, method: str, path: str, **headers: str) -> http.client.HTTPResponse:
+def send(gateway: Gateway, method: str, path: str, **headers: str) -> http.client.HTTPResponse:
     """One request over a connection of its own; the body is read already."""
     trust = ssl.create_default_context(cafile=gateway.certificate)
     connection = http.client.HTTPSConnection(
@@ -208,35 +208,35 @@ ANSWERS = [
 
 
 @pytest.mark.parametrize(("method", "path", "status"), ANSWERS)
-def test_every_answer_tells_browsers_what_not_to_do(
+def test_every_answer_has_headers_of_what_browsers_must_not_do(
     gateway: Gateway, method: str, path: str, status: int
 ) -> None:
     headers = {403: {"X_Note": "${jndi:ldap://127.0.0.1/a}"}, 413: {"Content_Length": "600000"}}
-    answer = ask(gateway, method, path, **headers.get(status, {}))
+    answer = send(gateway, method, path, **headers.get(status, {}))
     assert answer.status == status
-    told = {name.lower(): text for name, text in answer.getheaders()}
-    assert told["strict-transport-security"] == "max-age=63072000"
-    assert told["x-content-type-options"] == "nosniff"
-    assert told["x-frame-options"] == "DENY"
-    assert "'unsafe-eval'" not in told["content-security-policy"]
-    assert "default-src 'none'; script-src 'self' 'nonce-" in told["content-security-policy"]
-    assert len(answer.getheaders()) == len(told), "a header twice"
-    assert "nginx/" not in told["server"]
+    received = {name.lower(): text for name, text in answer.getheaders()}
+    assert received["strict-transport-security"] == "max-age=63072000"
+    assert received["x-content-type-options"] == "nosniff"
+    assert received["x-frame-options"] == "DENY"
+    assert "'unsafe-eval'" not in received["content-security-policy"]
+    assert "default-src 'none'; script-src 'self' 'nonce-" in received["content-security-policy"]
+    assert len(answer.getheaders()) == len(received), "a header twice"
+    assert "nginx/" not in received["server"]
     if status >= 400:
-        assert told["content-type"] == "application/json"
+        assert received["content-type"] == "application/json"
 
 
 def test_refusals_are_pages_to_people_and_json_to_programs(gateway: Gateway) -> None:
-    page = ask(gateway, "GET", "/secret", Accept="text/html,application/xhtml+xml,*/*;q=0.8")
+    page = send(gateway, "GET", "/secret", Accept="text/html,application/xhtml+xml,*/*;q=0.8")
     assert page.getheader("Content-Type") == "text/html; charset=utf-8"
-    program = ask(gateway, "GET", "/secret", Accept="*/*")
+    program = send(gateway, "GET", "/secret", Accept="*/*")
     assert program.getheader("Content-Type") == "application/json"
     for answer in (page, program):
         assert "There is no such address here." in answer.said  # type: ignore[attr-defined]
 
 
 def test_the_number_of_a_refusal_is_in_the_logs(gateway: Gateway) -> None:
-    answer = ask(gateway, "GET", "/api/model", X_Note="${jndi:ldap://127.0.0.1/b}")
+    answer = send(gateway, "GET", "/api/model", X_Note="${jndi:ldap://127.0.0.1/b}")
     (number,) = re.findall("[0-9a-f]{32}", json.loads(answer.said)["detail"])  # type: ignore[attr-defined]
     assert f'[unique_id "{number}"]' in gateway.log
 
@@ -245,7 +245,7 @@ def test_the_number_of_a_refusal_is_in_the_logs(gateway: Gateway) -> None:
 def test_old_versions_of_tls_are_refused(gateway: Gateway) -> None:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-    # This side would rather not, either: whoever refuses must be the gateway.
+    # This side would rather not, either: it is the gateway that must refuse.
     context.set_ciphers("ALL:@SECLEVEL=0")
     context.minimum_version, context.maximum_version = ssl.TLSVersion.TLSv1, ssl.TLSVersion.TLSv1_1
     with pytest.raises(ssl.SSLError, match="ALERT_PROTOCOL_VERSION"):
@@ -265,7 +265,7 @@ def test_http_2(gateway: Gateway) -> None:
         "--write-out",
         "%{http_version}",
     ]
-    told = subprocess.run(
+    done = subprocess.run(
         [*command, f"{gateway.url}/api/model"], capture_output=True, text=True, check=True
     )
-    assert told.stdout.endswith("}2")
+    assert done.stdout.endswith("}2")

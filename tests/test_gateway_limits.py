@@ -1,4 +1,4 @@
-"""What the gateway does with clients who ask too often, too much, too slowly or too strangely.
+"""What the gateway does with clients that are too fast, too slow, too large or too strange.
 
 The page behind it is a stand-in that notes each request that reaches it.
 """
@@ -37,12 +37,12 @@ LIMITS = {
 OPTIONS = [part for name, value in LIMITS.items() for part in ("--limit", f"{name}={value}")]
 HISTORY = json.dumps({"history": "1,2,3"}).encode()
 JSON = {"Content-Type": "application/json"}
-PATIENCE = 30.0
+TIMEOUT = 30.0
 """Seconds that anything may take; nothing here needs one of them on an idle machine."""
 
 
 class Page:
-    """Stands in for the page: answers everything, and waits before it does where told to.
+    """Stands in for the page: answers everything, and waits first if requested.
 
     Where it breaks it ends the connection instead, once it has read a request.
     """
@@ -72,7 +72,7 @@ class _Handler(BaseHTTPRequestHandler):
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         if self.path != "/ready":
             self.page.seen.append((self.path, body))
-            self.page.may_answer.wait(PATIENCE)
+            self.page.may_answer.wait(TIMEOUT)
             if self.page.breaks:
                 self.close_connection = True
                 return
@@ -105,7 +105,7 @@ def gateway(place: tuple[Gateway, Page]) -> Gateway:
 
 @pytest.fixture
 def page(place: tuple[Gateway, Page]) -> Iterator[Page]:
-    """The page, before anything was asked."""
+    """The page, before any request."""
     place[1].seen.clear()
     yield place[1]
     place[1].may_answer.set()
@@ -117,7 +117,7 @@ _addresses = iter(range(1, 250))
 
 @pytest.fixture
 def client() -> str:
-    """An address from which nobody has asked."""
+    """An address from which no request has come."""
     return new_client()
 
 
@@ -125,7 +125,7 @@ def new_client() -> str:
     return f"127.40.0.{next(_addresses)}"
 
 
-def ask(  # noqa: PLR0913, PLR0917 - what a request is
+def send(  # noqa: PLR0913, PLR0917 - what a request is
     gateway: Gateway,
     client: str,
     path: str = "/api/forecast",
@@ -137,7 +137,7 @@ def ask(  # noqa: PLR0913, PLR0917 - what a request is
     connection = http.client.HTTPSConnection(
         "localhost",
         gateway.protected.port,
-        timeout=PATIENCE,
+        timeout=TIMEOUT,
         source_address=(client, 0),
         context=ssl.create_default_context(cafile=gateway.certificate),
     )
@@ -151,7 +151,7 @@ def ask(  # noqa: PLR0913, PLR0917 - what a request is
 
 
 def statuses(gateway: Gateway, client: str, count: int, **request: Any) -> list[int]:
-    return [ask(gateway, client, **request)[0] for _ in range(count)]
+    return [send(gateway, client, **request)[0] for _ in range(count)]
 
 
 @contextmanager
@@ -159,7 +159,7 @@ def connected(gateway: Gateway, client: str, protocol: str = "http/1.1") -> Iter
     context = ssl.create_default_context(cafile=gateway.certificate)
     context.set_alpn_protocols([protocol])
     plain = socket.create_connection(
-        ("127.0.0.1", gateway.protected.port), timeout=PATIENCE, source_address=(client, 0)
+        ("127.0.0.1", gateway.protected.port), timeout=TIMEOUT, source_address=(client, 0)
     )
     with context.wrap_socket(plain, server_hostname="localhost") as secure:
         yield secure
@@ -175,7 +175,7 @@ def all_of(connection: socket.socket) -> bytes:
 
 
 def until(holds: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + PATIENCE
+    deadline = time.monotonic() + TIMEOUT
     while not holds():
         assert time.monotonic() < deadline
         time.sleep(0.05)
@@ -194,33 +194,35 @@ def memory(gateway: Gateway) -> int:
     return sum(one.memory_info().rss for one in (first, *first.children(recursive=True)))
 
 
-def test_who_asks_too_often_is_told_so_and_others_are_served(gateway: Gateway, client: str) -> None:
+def test_too_many_requests_get_a_message_and_others_are_served(
+    gateway: Gateway, client: str
+) -> None:
     began = time.monotonic()
     assert statuses(gateway, client, 12).count(200) <= forecasts_since(began)
 
-    status, said = ask(gateway, client)
+    status, said = send(gateway, client)
     assert (status, list(json.loads(said))) == (429, ["detail", "error"])
-    assert ask(gateway, new_client())[0] == 200
+    assert send(gateway, new_client())[0] == 200
 
 
 @pytest.fixture(scope="module")
 def keyed(place: tuple[Gateway, Page]) -> Iterator[Gateway]:
-    """Such a gateway before a page that asks for keys."""
+    """Such a gateway before a page that requires keys."""
     with opened(place[1].url, [*OPTIONS, "--keys"]) as gateway:
         yield gateway
 
 
 def test_a_key_has_one_limit_wherever_it_is_used(keyed: Gateway) -> None:
-    got = [ask(keyed, new_client(), headers=key("a"))[0] for _ in range(16)]
+    got = [send(keyed, new_client(), headers=key("a"))[0] for _ in range(16)]
 
     assert got.count(200) >= LIMITS["key_burst"]
     assert 429 in got
-    assert ask(keyed, new_client(), headers=key("b"))[0] == 200
+    assert send(keyed, new_client(), headers=key("b"))[0] == 200
 
 
 def test_many_keys_of_one_client_have_the_limit_of_one(keyed: Gateway, client: str) -> None:
     assert asked_with_made_up_keys(keyed, client).count(429) >= 4
-    assert ask(keyed, new_client(), headers=key("Z"))[0] == 200
+    assert send(keyed, new_client(), headers=key("Z"))[0] == 200
 
 
 def test_made_up_keys_do_not_lift_a_clients_limit(gateway: Gateway, client: str) -> None:
@@ -239,7 +241,7 @@ def forecasts_since(began: float) -> float:
 
 def asked_with_made_up_keys(gateway: Gateway, client: str) -> list[int]:
     letters = [chr(ord("A") + number) for number in range(24)]
-    return [ask(gateway, client, headers=key(letter))[0] for letter in letters]
+    return [send(gateway, client, headers=key(letter))[0] for letter in letters]
 
 
 def test_a_head_that_comes_slowly_is_given_up(gateway: Gateway, client: str, page: Page) -> None:
@@ -262,7 +264,7 @@ def test_a_head_that_comes_slowly_is_given_up(gateway: Gateway, client: str, pag
 def test_a_silent_connection_is_given_up(gateway: Gateway, client: str) -> None:
     with connected(gateway, client) as connection:
         all_of(connection)
-    plain = socket.create_connection(("127.0.0.1", gateway.protected.port), PATIENCE, (client, 0))
+    plain = socket.create_connection(("127.0.0.1", gateway.protected.port), TIMEOUT, (client, 0))
     with plain:
         all_of(plain)
 
@@ -280,7 +282,7 @@ def test_more_connections_than_a_client_may_hold_are_closed_and_others_served(
         first, *_ = [held() for _ in range(LIMITS["connections_of_one"])]
         with pytest.raises(OSError), connected(gateway, client):
             pass
-        assert ask(gateway, new_client())[0] == 200
+        assert send(gateway, new_client())[0] == 200
         first.close()
         until(lambda: statuses(gateway, client, 1) == [200])
 
@@ -288,12 +290,12 @@ def test_more_connections_than_a_client_may_hold_are_closed_and_others_served(
 def test_unencrypted_requests_are_sent_on(page: Page) -> None:
     (port,) = free_ports(1)
     with opened(page.url, ["--plain-port", str(port)]):
-        plain = http.client.HTTPConnection("localhost", port, timeout=PATIENCE)
+        plain = http.client.HTTPConnection("localhost", port, timeout=TIMEOUT)
         with contextlib.closing(plain):
             plain.request("GET", "/?a=b")
             answer = plain.getresponse()
             answer.read()
-            # Only to where this service is: a name that somebody else chose leads nowhere.
+            # Only to where this service is: a name that a client chose leads nowhere.
             plain.request("GET", "/", headers={"Host": "elsewhere.example"})
             assert plain.getresponse().status == 421
     assert answer.status == 308
@@ -309,13 +311,13 @@ def test_a_second_gateway_leaves_the_first_ones_folder_alone(gateway: Gateway) -
     command = [sys.executable, str(protect), "--folder", str(folder)]
     command += [part for pair in zip(options, ports, strict=True) for part in pair]
 
-    second = subprocess.run(command, capture_output=True, text=True, check=False, timeout=PATIENCE)
+    second = subprocess.run(command, capture_output=True, text=True, check=False, timeout=TIMEOUT)
 
     assert second.returncode == 1
     assert second.stderr == (
         f"Another gateway uses {folder}. End it, or choose another folder with --folder.\n"
     )
-    assert ask(gateway, new_client())[0] == 200
+    assert send(gateway, new_client())[0] == 200
 
 
 def test_the_page_never_sees_part_of_a_body(gateway: Gateway, client: str, page: Page) -> None:
@@ -326,7 +328,7 @@ def test_the_page_never_sees_part_of_a_body(gateway: Gateway, client: str, page:
     with connected(gateway, client) as connection:
         connection.sendall(head + b"Content-Length: 400\r\n\r\n" + HISTORY)
 
-    assert ask(gateway, new_client())[0] == 200
+    assert send(gateway, new_client())[0] == 200
     assert page.seen == [("/api/forecast", HISTORY)]
 
 
@@ -378,7 +380,9 @@ FILE = (
 )
 
 
-def test_a_client_has_few_large_bodies_under_way(gateway: Gateway, client: str, page: Page) -> None:
+def test_a_client_has_few_large_bodies_in_progress(
+    gateway: Gateway, client: str, page: Page
+) -> None:
     large = json.dumps({"history": "1," * 60_000}).encode()
 
     def slow() -> Slow:
@@ -388,9 +392,9 @@ def test_a_client_has_few_large_bodies_under_way(gateway: Gateway, client: str, 
         assert b" 429 " in third.recv(4096)
         assert is_held(first)
         assert is_held(second)
-        assert ask(gateway, client, body=large)[0] == 429
-        assert ask(gateway, client)[0] == 200
-        assert ask(gateway, new_client(), body=large)[0] == 200
+        assert send(gateway, client, body=large)[0] == 429
+        assert send(gateway, client)[0] == 200
+        assert send(gateway, new_client(), body=large)[0] == 200
 
 
 def test_slow_uploads_do_not_take_the_turns_of_others(
@@ -399,14 +403,14 @@ def test_slow_uploads_do_not_take_the_turns_of_others(
     upload = {"path": UPLOAD, "body": FILE, "headers": {"Content-Type": FORM}}
 
     with Slow(gateway, client, UPLOAD, FORM, 5000) as first:
-        until(lambda: ask(gateway, client, **upload)[0] == 429)
-        assert ask(gateway, new_client(), **upload)[0] == 200
+        until(lambda: send(gateway, client, **upload)[0] == 429)
+        assert send(gateway, new_client(), **upload)[0] == 200
         with Slow(gateway, new_client(), UPLOAD, FORM, 5000) as second:
             assert is_held(first)
             assert is_held(second)
             # As many as there is room for on the disk.
-            assert ask(gateway, new_client(), **upload)[0] == 429
-            assert ask(gateway, new_client())[0] == 200
+            assert send(gateway, new_client(), **upload)[0] == 429
+            assert send(gateway, new_client())[0] == 200
 
 
 def test_whole_uploads_are_read_one_after_another(
@@ -414,20 +418,20 @@ def test_whole_uploads_are_read_one_after_another(
 ) -> None:
     upload = {"path": UPLOAD, "body": FILE, "headers": {"Content-Type": FORM}}
     page.may_answer.clear()
-    reading = threading.Thread(target=ask, args=(gateway, client), kwargs=upload)
+    reading = threading.Thread(target=send, args=(gateway, client), kwargs=upload)
     reading.start()
     until(lambda: bool(page.seen))
 
-    refused = ask(gateway, new_client(), **upload)[0]
+    refused = send(gateway, new_client(), **upload)[0]
     page.may_answer.set()
     reading.join()
 
     assert refused == 429
-    assert ask(gateway, new_client(), **upload)[0] == 200
+    assert send(gateway, new_client(), **upload)[0] == 200
 
 
 @pytest.mark.parametrize("protocol", ["http/1.1", "h2"])
-def test_an_answer_that_nobody_reads_is_given_up(
+def test_an_answer_that_is_not_read_is_given_up(
     gateway: Gateway, client: str, page: Page, protocol: str
 ) -> None:
     page.answer = b"x" * 8_000_000
@@ -441,7 +445,7 @@ def test_an_answer_that_nobody_reads_is_given_up(
 
     with socket.socket() as plain:
         plain.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-        plain.settimeout(PATIENCE)
+        plain.settimeout(TIMEOUT)
         plain.bind((client, 0))
         plain.connect(("127.0.0.1", gateway.protected.port))
         with context.wrap_socket(plain, server_hostname="localhost") as connection:
@@ -461,7 +465,7 @@ def test_more_at_a_time_than_is_allowed_is_refused(
     got: list[int] = []
 
     def ask_for_key(letter: str) -> None:
-        got.append(ask(gateway, client, path="/favicon.ico", body=None)[0])
+        got.append(send(gateway, client, path="/favicon.ico", body=None)[0])
 
     threads = [threading.Thread(target=ask_for_key, args=(letter,)) for letter in "abcdefghijkl"]
     for thread in threads:
@@ -490,14 +494,14 @@ def test_more_at_a_time_than_is_allowed_is_refused(
 def test_what_is_too_much_is_refused_in_one_form(
     gateway: Gateway, client: str, page: Page, status: int, request_: dict[str, Any]
 ) -> None:
-    got, said = ask(gateway, client, **request_)
+    got, said = send(gateway, client, **request_)
 
     assert got == status
     assert list(json.loads(said)) == ["detail", "error"]
     assert page.seen == []
 
 
-WAYS = [
+ROUTES = [
     {},
     {"path": "/gradio_api/run/predict", "body": json.dumps({"fn_index": 0, "data": []}).encode()},
     {"headers": {"X-Unlisted": "for signatures"}},
@@ -505,7 +509,7 @@ WAYS = [
     {"path": "/", "body": None},
     {"path": "/", "body": None, "headers": {"X-Unlisted": "for signatures"}},
 ]
-"""Requests that come to the page by each of the ways that lead there."""
+"""Requests that come to the page by each of the routes that lead there."""
 
 
 @pytest.fixture(scope="module")
@@ -517,30 +521,30 @@ def replicas() -> Iterator[tuple[Gateway, list[Page]]]:
         page.server.shutdown()
 
 
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("route", ROUTES)
 def test_what_broke_one_replica_reaches_no_other(
-    replicas: tuple[Gateway, list[Page]], client: str, way: dict[str, Any]
+    replicas: tuple[Gateway, list[Page]], client: str, route: dict[str, Any]
 ) -> None:
     gateway, pages = replicas
     for page in pages:
         page.breaks = False
     # Connections that were kept open, too, end without an answer.
-    assert statuses(gateway, client, 4, **way) == [200] * 4
+    assert statuses(gateway, client, 4, **route) == [200] * 4
     for page in pages:
         page.seen.clear()
         page.breaks = True
 
-    status, said = ask(gateway, client, **way)
+    status, said = send(gateway, client, **route)
 
     assert (status, list(json.loads(said))) == (503, ["detail", "error"])
     assert sum(len(page.seen) for page in pages) == 1
 
 
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("route", ROUTES)
 def test_a_replica_that_is_gone_is_passed_over(
-    page: Page, client: str, way: dict[str, Any], gone: Gateway
+    page: Page, client: str, route: dict[str, Any], gone: Gateway
 ) -> None:
-    assert statuses(gone, client, 8, **way) == [200] * 8
+    assert statuses(gone, client, 8, **route) == [200] * 8
 
 
 @pytest.fixture(scope="module")
@@ -561,7 +565,7 @@ def test_streams_opened_and_reset_end_the_connection_and_not_the_gateway(
             connection.sendall(b"".join(h2.opened(at, block) + h2.reset(at) for at in streams))
         all_of(connection)
 
-    assert ask(gateway, new_client())[0] == 200
+    assert send(gateway, new_client())[0] == 200
     assert len(page.seen) < 1000
 
 
@@ -575,7 +579,7 @@ def test_a_head_without_an_end_is_given_up(gateway: Gateway, client: str) -> Non
                 connection.sendall(more)
         all_of(connection)
 
-    assert ask(gateway, new_client())[0] == 200
+    assert send(gateway, new_client())[0] == 200
 
 
 def test_floods_do_not_fill_the_gateways_memory(gateway: Gateway, client: str) -> None:
@@ -584,7 +588,9 @@ def test_floods_do_not_fill_the_gateways_memory(gateway: Gateway, client: str) -
     def flood() -> None:
         for _ in range(30):
             with contextlib.suppress(OSError):
-                ask(gateway, client, body=large, headers={f"X-{at}": "a" * 2000 for at in range(9)})
+                send(
+                    gateway, client, body=large, headers={f"X-{at}": "a" * 2000 for at in range(9)}
+                )
 
     flood()
     before = memory(gateway)

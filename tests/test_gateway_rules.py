@@ -54,13 +54,13 @@ def gateway(page: page_process.Page) -> Iterator[Gateway]:
 
 
 class Visitor:
-    """Asks through the gateway, and reads what its log says of that."""
+    """Sends requests through the gateway, and reads its log of them."""
 
     def __init__(self, gateway: Gateway) -> None:
         self._gateway = gateway
         self._read = len(gateway.log)
 
-    def ask(self, method: str, path: str, **options: object) -> requests.Response:
+    def send(self, method: str, path: str, **options: object) -> requests.Response:
         return requests.request(
             method,
             self._gateway.url + path,
@@ -70,11 +70,11 @@ class Visitor:
         )
 
     def forecast(self, headers: dict | None = None, **fields: object) -> requests.Response:
-        return self.ask("POST", "/api/forecast", json=fields, headers=headers)
+        return self.send("POST", "/api/forecast", json=fields, headers=headers)
 
     @property
     def left_to_signatures(self) -> bool:
-        """Whether the requests since the last question were."""
+        """Whether the requests since the last call were."""
         log = self._gateway.log
         new, self._read = log[self._read :], len(log)
         return 'id "10251"' in new
@@ -174,7 +174,7 @@ def test_lists_and_objects_without_anything_in_them_are_seen(
 ):
     def sent(count: int) -> requests.Response:
         more = f',"x":[{",".join([empty] * count)}]'
-        return visitor.ask("POST", path, data=form % more, headers=JSON)
+        return visitor.send("POST", path, data=form % more, headers=JSON)
 
     few, left = sent(2), visitor.left_to_signatures
     many = sent(5000)
@@ -188,7 +188,7 @@ def test_brackets_in_a_text_are_none_of_the_form(visitor: Visitor):
     names = 'a "b" [1] {2} \\ [[[' + "[" * 50
     upload = {"path": "kalecast-table-1.", "orig_name": names, "meta": {"_type": "x"}}
     event = {"fn_index": 0, "data": ["Your file", None, upload, names, names, None, 6]}
-    answer = visitor.ask("POST", "/gradio_api/run/predict", json=event)
+    answer = visitor.send("POST", "/gradio_api/run/predict", json=event)
     assert answer.status_code == 200
 
 
@@ -201,7 +201,7 @@ def test_what_is_read_as_json_is_looked_at_as_json(
 ):
     attack = r""","x":"\u0027 or 1=1 -- \u003cscript\u003ealert(1)\u003c/script\u003e" """
     headers = {"Content-Type": kind} if kind else {}
-    answer = visitor.ask("POST", path, data=(form % attack).encode(), headers=headers)
+    answer = visitor.send("POST", path, data=(form % attack).encode(), headers=headers)
     assert answer.status_code == 403
 
 
@@ -236,7 +236,7 @@ def test_only_what_customers_need_is_there(visitor: Visitor, method: str, path: 
 
 
 def test_another_name_is_refused(visitor: Visitor):
-    answer = visitor.ask("GET", "/", headers={"Host": "elsewhere.example"})
+    answer = visitor.send("GET", "/", headers={"Host": "elsewhere.example"})
     assert (answer.status_code, answer.json()["detail"]) == (
         421,
         "This service is known by another name.",
@@ -244,7 +244,7 @@ def test_another_name_is_refused(visitor: Visitor):
 
 
 @pytest.mark.parametrize(
-    ("asked", "host"),
+    ("target", "host"),
     [
         ("https://localhost/", "elsewhere.example"),
         ("https://LOCALHOST:1/", "elsewhere.example:2"),
@@ -252,10 +252,10 @@ def test_another_name_is_refused(visitor: Visitor):
         ("/", "localhost."),
     ],
 )
-def test_the_page_is_named_as_the_gateway_is(gateway: Gateway, asked: str, host: str):
+def test_the_page_is_named_as_the_gateway_is(gateway: Gateway, target: str, host: str):
     context = ssl.create_default_context(cafile=gateway.certificate)
     with gateway.connect(context) as connection:
-        head = f"GET {asked} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n"
+        head = f"GET {target} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n"
         connection.sendall(head.encode())
         answer = b"".join(iter(lambda: connection.recv(65536), b"")).decode()
     assert answer.startswith("HTTP/1.1 200 ")
@@ -265,13 +265,13 @@ def test_the_page_is_named_as_the_gateway_is(gateway: Gateway, asked: str, host:
 
 
 def test_people_read_a_refusal_as_a_page(visitor: Visitor):
-    answer = visitor.ask("GET", "/nowhere", headers={"Accept": "text/html"})
+    answer = visitor.send("GET", "/nowhere", headers={"Accept": "text/html"})
     assert answer.headers["Content-Type"].startswith("text/html")
     assert "<p>There is no such address here.</p>" in answer.text
 
 
-def test_the_access_log_tells_nothing_of_anybody(gateway: Gateway, visitor: Visitor):
-    visitor.ask(
+def test_the_access_log_has_no_personal_data(gateway: Gateway, visitor: Visitor):
+    visitor.send(
         "GET",
         "/?utm_source=jane.doe",
         headers={"User-Agent": "Secret/1", "Cookie": "c=Secret", "Authorization": "Secret"},
@@ -284,6 +284,6 @@ def test_the_access_log_tells_nothing_of_anybody(gateway: Gateway, visitor: Visi
     assert last["network"] == "127.0.0.0/24"
 
 
-def test_the_certificate_key_is_nobody_elses(gateway: Gateway):
+def test_no_other_user_reads_the_certificate_key(gateway: Gateway):
     key = gateway.protected.service.folder / "certificate.key"
     assert key.stat().st_mode & 0o077 == 0

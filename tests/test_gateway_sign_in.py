@@ -1,4 +1,4 @@
-"""Signing in at the gateway: who has not signed in gets no further, and nobody can say who he is.
+"""Signing in at the gateway: no one gets further without it, and no client can say who it is.
 
 The gateway is the real one. Behind it stand an echo for the page, and for oauth2-proxy what its
 manual says of its four addresses.
@@ -24,7 +24,7 @@ HEADER = "X-Auth-Request-User"
 
 
 class Quiet(BaseHTTPRequestHandler):
-    """Tells what it was asked."""
+    """Answers with the request that it received."""
 
     protocol_version = "HTTP/1.1"
 
@@ -45,9 +45,9 @@ class Page(Quiet):
 
     def do_GET(self) -> None:
         length = int(self.headers.get("Content-Length", 0))
-        told = {"path": self.path, "headers": self.headers.items(), "read": length}
+        seen = {"path": self.path, "headers": self.headers.items(), "read": length}
         self.rfile.read(length)
-        self.answer(200, json.dumps(told).encode(), Content_Type="application/json")
+        self.answer(200, json.dumps(seen).encode(), Content_Type="application/json")
 
     do_POST = do_GET
 
@@ -62,8 +62,8 @@ class SignIn(Quiet):
             else:
                 self.answer(401, b"Unauthorized")
         else:
-            told = {"path": self.path, "headers": self.headers.items()}
-            self.answer(302, json.dumps(told).encode(), Location="https://login.example.org/auth")
+            seen = {"path": self.path, "headers": self.headers.items()}
+            self.answer(302, json.dumps(seen).encode(), Location="https://login.example.org/auth")
 
 
 @contextmanager
@@ -86,7 +86,7 @@ def gateway() -> Iterator[gateway_process.Gateway]:
         yield stack.enter_context(gateway_process.opened(f"http://{page}", ["--sign-in", sign_in]))
 
 
-def ask(
+def send(
     gateway: gateway_process.Gateway, method: str, path: str, cookie: str = "", **options: Any
 ) -> requests.Response:
     headers = {"User-Agent": "curl/8.5.0", **options.pop("headers", {})}
@@ -103,18 +103,18 @@ def ask(
     )
 
 
-def told(answer: requests.Response) -> list[tuple[str, str]]:
+def headers_seen(answer: requests.Response) -> list[tuple[str, str]]:
     """The headers that the page has seen."""
     assert answer.status_code == 200, answer.text
     return [(name.lower(), value) for name, value in answer.json()["headers"]]
 
 
 def values(answer: requests.Response, name: str) -> list[str]:
-    return [value for found, value in told(answer) if found == name.lower()]
+    return [value for found, value in headers_seen(answer) if found == name.lower()]
 
 
 def test_who_opens_the_page_without_a_session_is_led_to_the_login(gateway: gateway_process.Gateway):
-    answer = ask(gateway, "GET", "/", headers=BROWSER)
+    answer = send(gateway, "GET", "/", headers=BROWSER)
     assert answer.status_code == 302
     assert answer.headers["Location"] == "/oauth2/start?rd=%2F"
 
@@ -127,10 +127,8 @@ def test_who_opens_the_page_without_a_session_is_led_to_the_login(gateway: gatew
         ("GET", "/gradio_api/upload_progress?upload_id=abc"),
     ],
 )
-def test_the_pages_scripts_are_told_in_json(
-    gateway: gateway_process.Gateway, method: str, path: str
-):
-    answer = ask(gateway, method, path, json={} if method == "POST" else None)
+def test_the_pages_scripts_get_json(gateway: gateway_process.Gateway, method: str, path: str):
+    answer = send(gateway, method, path, json={} if method == "POST" else None)
     assert answer.status_code == 401
     assert "sign in" in answer.json()["detail"]
 
@@ -145,13 +143,13 @@ def test_the_pages_scripts_are_told_in_json(
     ],
 )
 def test_another_cookie_is_no_session(gateway: gateway_process.Gateway, cookie: str):
-    assert ask(gateway, "GET", "/", cookie, headers=BROWSER).status_code == 302
+    assert send(gateway, "GET", "/", cookie, headers=BROWSER).status_code == 302
 
 
 def test_the_page_learns_who_has_signed_in(gateway: gateway_process.Gateway):
-    opened = ask(gateway, "GET", "/", SESSION, headers=BROWSER)
+    opened = send(gateway, "GET", "/", SESSION, headers=BROWSER)
     assert values(opened, HEADER) == ["jo"]
-    event = ask(gateway, "POST", EVENT, SESSION, json={"data": []})
+    event = send(gateway, "POST", EVENT, SESSION, json={"data": []})
     assert values(event, HEADER) == ["jo"]
     assert event.json()["read"] == len('{"data": []}')
 
@@ -159,23 +157,23 @@ def test_the_page_learns_who_has_signed_in(gateway: gateway_process.Gateway):
 @pytest.mark.parametrize(
     "name", [HEADER, "X_Auth_Request_User", "x-auth-request_user", "x-auth-request-email"]
 )
-def test_nobody_can_say_himself_who_he_is(gateway: gateway_process.Gateway, name: str):
+def test_no_client_can_say_itself_who_it_is(gateway: gateway_process.Gateway, name: str):
     claim = {name: "root"}
-    assert ask(gateway, "GET", "/", headers={**BROWSER, **claim}).status_code == 302
-    signed_in = ask(gateway, "GET", "/", SESSION, headers={**BROWSER, **claim})
+    assert send(gateway, "GET", "/", headers={**BROWSER, **claim}).status_code == 302
+    signed_in = send(gateway, "GET", "/", SESSION, headers={**BROWSER, **claim})
     assert values(signed_in, HEADER) == ["jo"]
     # Programs come with a key and without a session.
-    program = ask(gateway, "POST", FORECAST, headers=claim, json={"history": "1,2,3"})
-    assert "root" not in [value for _, value in told(program)]
+    program = send(gateway, "POST", FORECAST, headers=claim, json={"history": "1,2,3"})
+    assert "root" not in [value for _, value in headers_seen(program)]
     assert values(program, HEADER) == []
 
 
 def test_the_sessions_cookie_reaches_oauth2_proxy_alone(gateway: gateway_process.Gateway):
-    signed_in = ask(gateway, "GET", "/", SESSION, headers=BROWSER)
+    signed_in = send(gateway, "GET", "/", SESSION, headers=BROWSER)
     assert values(signed_in, "Cookie") == []
     assert SESSION not in signed_in.text
     # Nothing in it is for signatures; what comes with it is.
-    attack = ask(gateway, "GET", "/", f"{SESSION}; a=' or 1=1 -- ", headers=BROWSER)
+    attack = send(gateway, "GET", "/", f"{SESSION}; a=' or 1=1 -- ", headers=BROWSER)
     assert attack.status_code == 403
 
 
@@ -191,7 +189,7 @@ def test_the_sessions_cookie_reaches_oauth2_proxy_alone(gateway: gateway_process
 def test_the_addresses_of_the_login_lead_to_oauth2_proxy(
     gateway: gateway_process.Gateway, path: str
 ):
-    answer = ask(
+    answer = send(
         gateway, "GET", path, SESSION, headers={"X-Evil": "1", "Authorization": "Bearer x"}
     )
     assert answer.status_code == 302
@@ -223,15 +221,15 @@ def test_the_addresses_of_the_login_lead_to_oauth2_proxy(
 def test_nothing_else_of_oauth2_proxy_can_be_reached(
     gateway: gateway_process.Gateway, method: str, path: str, status: int
 ):
-    answer = ask(gateway, method, path, SESSION)
+    answer = send(gateway, method, path, SESSION)
     assert answer.status_code == status
     assert "login.example.org" not in answer.headers.get("Location", "")
 
 
 def test_programs_need_a_key_and_no_session(gateway: gateway_process.Gateway):
-    assert told(ask(gateway, "POST", FORECAST, json={"history": "1,2,3"}))
-    assert told(ask(gateway, "GET", "/api/model"))
+    assert headers_seen(send(gateway, "POST", FORECAST, json={"history": "1,2,3"}))
+    assert headers_seen(send(gateway, "GET", "/api/model"))
 
 
-def test_assets_are_everybodys(gateway: gateway_process.Gateway):
-    assert told(ask(gateway, "GET", "/theme.css"))
+def test_assets_are_public(gateway: gateway_process.Gateway):
+    assert headers_seen(send(gateway, "GET", "/theme.css"))

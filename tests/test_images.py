@@ -131,9 +131,9 @@ def test_bytecode_is_compiled_once_so_that_no_files_date_counts(folder: str):
 
 @all_images
 def test_an_image_says_what_it_is(folder: str):
-    (told,) = (rest for word, rest in last_stage(folder) if word == "LABEL")
+    (labels,) = (rest for word, rest in last_stage(folder) if word == "LABEL")
     for label in ("title", "description", "licenses"):
-        assert f'org.opencontainers.image.{label}="' in told
+        assert f'org.opencontainers.image.{label}="' in labels
 
 
 @all_images
@@ -143,7 +143,7 @@ def test_no_image_runs_as_root(folder: str):
 
 
 @pytest.mark.parametrize("folder", ["seldon", "kale"])
-def test_onnx_runtime_reports_to_nobody(folder: str):
+def test_onnx_runtime_sends_no_telemetry(folder: str):
     assert environment(folder)["ORT_DISABLE_TELEMETRY"] == "1"
 
 
@@ -160,14 +160,14 @@ def test_what_the_servers_image_drops_of_the_s3_client_is_not_missed(tmp_path: P
         check=True,
     )
     assert sum(1 for _ in (tmp_path / "botocore" / "data").iterdir()) < before / 10
-    asked = (
+    code = (
         "import boto3, botocore; print(botocore.__file__)\n"
         "store = boto3.client('s3', endpoint_url='http://127.0.0.1:1', region_name='eu-west-1')\n"
         "print(store.generate_presigned_url('get_object', Params={'Bucket': 'b', 'Key': 'k'}))\n"
         "for keys in ('sts', 'sso', 'sso-oidc'): boto3.client(keys, region_name='eu-west-1')\n"
     )
     done = subprocess.run(
-        [ROOT / ".venv" / "server" / "bin" / "python", "-c", asked],
+        [ROOT / ".venv" / "server" / "bin" / "python", "-c", code],
         env={
             "PYTHONPATH": str(tmp_path),
             "AWS_ACCESS_KEY_ID": "any",
@@ -212,8 +212,8 @@ def test_server_and_page_run_from_the_files_that_their_images_hold(
         assert requests.get(f"{server.url}/openapi.json", timeout=10).ok
         assert requests.get(f"{page.url}/api/example.csv", timeout=10).ok
         assert requests.get(page.url, timeout=30).ok
-        asked = {"history": ",".join(map(str, history)), "horizon": 24}
-        answer = requests.post(f"{page.url}/api/forecast", json=asked, timeout=30)
+        query = {"history": ",".join(map(str, history)), "horizon": 24}
+        answer = requests.post(f"{page.url}/api/forecast", json=query, timeout=30)
     assert len(answer.json()["forecast"]["step"]) == 24
 
 
@@ -240,12 +240,12 @@ def test_a_layer_hides_what_it_removes(tmp_path: Path):
 
 
 def test_nothing_is_amiss_with_an_image_as_it_must_be(tmp_path: Path):
-    rules = findings.Rules(350, images.LIGHT)
+    rules = findings.ImageRules(350, images.LIGHT)
     assert findings.findings(image(tmp_path), rules) == []
 
 
 @pytest.mark.parametrize(
-    ("layer", "told"),
+    ("layer", "finding"),
     [
         ({"usr/bin/x86_64-linux-gnu-gcc-14": ""}, "carries a compiler's program: /usr/bin/x86_64"),
         ({"usr/bin/make": ""}, "carries a compiler's program: /usr/bin/make"),
@@ -259,20 +259,20 @@ def test_nothing_is_amiss_with_an_image_as_it_must_be(tmp_path: Path):
         ),
     ],
 )
-def test_what_must_not_be_in_an_image_is_found(tmp_path: Path, layer: dict[str, str], told: str):
-    (found,) = findings.findings(image(tmp_path, layer), findings.Rules(350, images.LIGHT))
-    assert found.startswith(told)
+def test_what_must_not_be_in_an_image_is_found(tmp_path: Path, layer: dict[str, str], finding: str):
+    (found,) = findings.findings(image(tmp_path, layer), findings.ImageRules(350, images.LIGHT))
+    assert found.startswith(finding)
 
 
 @pytest.mark.parametrize("user", ["", "root", "0", "0:0", "kalecast"])
 def test_an_image_that_runs_as_root_or_as_a_name_is_found(tmp_path: Path, user: str):
-    (found,) = findings.findings(image(tmp_path, User=user), findings.Rules())
+    (found,) = findings.findings(image(tmp_path, User=user), findings.ImageRules())
     assert "expected a number other than 0" in found
 
 
 def test_an_image_without_labels_or_beyond_its_limit_is_found(tmp_path: Path):
     large = dataclasses.replace(image(tmp_path, Labels=None), size=350_600_000)
-    sizes, *labels = findings.findings(large, findings.Rules(350))
+    sizes, *labels = findings.findings(large, findings.ImageRules(350))
     assert sizes == "is of 351 MB, expected at most 350"
     assert len(labels) == len(findings.LABELS)
 
@@ -288,7 +288,7 @@ def test_bytecode_that_a_builders_date_would_undo_is_found(tmp_path: Path, mode:
         invalidation_mode=py_compile.PycInvalidationMode[mode.replace("-", "_").upper()],
     )
     layer = {"app/__pycache__/serve.cpython-312.pyc": Path(compiled).read_bytes()}
-    found = findings.findings(image(tmp_path, layer), findings.Rules())
+    found = findings.findings(image(tmp_path, layer), findings.ImageRules())
     assert bool(found) is stale
     assert all(one.startswith("carries 1 files of dated bytecode, such as /app/") for one in found)
 
@@ -296,23 +296,23 @@ def test_bytecode_that_a_builders_date_would_undo_is_found(tmp_path: Path, mode:
 def test_ordinary_programs_are_no_compilers(tmp_path: Path):
     names = ["as-needed", "gcov.py", "python3.12", "basename", "ldconfig", "cat", "gold", "which"]
     ordinary = image(tmp_path, {f"usr/bin/{name}": "" for name in names})
-    assert findings.findings(ordinary, findings.Rules()) == []
+    assert findings.findings(ordinary, findings.ImageRules()) == []
 
 
 ##### Bills of materials #####
 
 
 def test_a_bill_lists_what_pip_and_debian_installed(tmp_path: Path):
-    told = json.loads(bill.write(image(tmp_path), "docker.io/kalecast/page:1"))
-    assert {one["purl"] for one in told["components"]} == {
+    written = json.loads(bill.write(image(tmp_path), "docker.io/kalecast/page:1"))
+    assert {one["purl"] for one in written["components"]} == {
         "pkg:generic/python@3.12.14",
         "pkg:pypi/numpy@2.5.5",
         "pkg:deb/debian/libc6@2.41-12%2Bdeb13u1?arch=amd64&distro=trixie",
     }
-    (numpy,) = (one for one in told["components"] if one["name"] == "numpy")
+    (numpy,) = (one for one in written["components"] if one["name"] == "numpy")
     assert numpy["licenses"] == [{"expression": "BSD-3-Clause AND MIT"}]
-    assert told["metadata"]["component"]["name"] == "docker.io/kalecast/page"
-    assert told["metadata"]["timestamp"].startswith("2026-01-02T03:04:05")
+    assert written["metadata"]["component"]["name"] == "docker.io/kalecast/page"
+    assert written["metadata"]["timestamp"].startswith("2026-01-02T03:04:05")
 
 
 @pytest.mark.parametrize("name", ["server", "page"])
@@ -338,7 +338,7 @@ def test_a_real_environments_bill_is_valid_and_is_its_lock(tmp_path: Path, name:
 
 ##### make images #####
 
-# Stands for docker, podman and buildah: tells what it was asked, and makes a small image.
+# Stands for docker, podman and buildah: records its calls, and makes a small image.
 STAND_IN = f"""\
 #!{sys.executable}
 import json, os, sys
@@ -351,8 +351,8 @@ if words[0] in ("info", "version"):
     if name in os.environ.get("AWAY", "").split():
         sys.exit("Cannot connect to " + name)
     sys.exit()
-with (folder / "asked").open("a") as asked:
-    print(name, *words, file=asked)
+with (folder / "calls").open("a") as calls:
+    print(name, *words, file=calls)
 def after(option):
     return [words[at + 1] for at, word in enumerate(words) if word == option]
 if words[0] == "build":
@@ -416,12 +416,12 @@ class Machine:
         return Done(code, out.getvalue(), err.getvalue())
 
     @property
-    def asked(self) -> list[str]:
-        file = self.folder / "asked"
+    def calls(self) -> list[str]:
+        file = self.folder / "calls"
         return file.read_text().splitlines() if file.exists() else []
 
 
-def told(done: Done) -> dict[str, Any]:
+def report(done: Done) -> dict[str, Any]:
     assert done.returncode == 0, done.stderr
     result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return result
@@ -441,8 +441,8 @@ def test_the_first_builder_that_works_is_taken(
 ):
     machine = Machine(tmp_path, *there.split())
     done = machine.images("page", "--builder", wanted, AWAY=away)
-    assert told(done)["builder"] == taken
-    assert {line.split()[0] for line in machine.asked} == {taken}
+    assert report(done)["builder"] == taken
+    assert {line.split()[0] for line in machine.calls} == {taken}
 
 
 @pytest.mark.parametrize(
@@ -464,8 +464,8 @@ def test_without_a_builder_it_is_said_why(tmp_path: Path, wanted: str, said: str
 
 def test_an_image_is_built_of_the_fixed_base_and_dated_by_the_commit(tmp_path: Path):
     machine = Machine(tmp_path, "podman")
-    made = told(machine.images("model-server"))
-    build, save = machine.asked
+    made = report(machine.images("model-server"))
+    build, save = machine.calls
     reference = f"docker.io/kalecast/model-server:{VERSION}"
     assert build.startswith(f"podman build --file seldon/Dockerfile --tag {reference} ")
     base = provenance.pinned_base("PYTHON_IMAGE")
@@ -496,20 +496,20 @@ def test_an_image_is_built_of_the_fixed_base_and_dated_by_the_commit(tmp_path: P
 )
 def test_each_builder_is_asked_in_its_own_words(tmp_path: Path, builder: str, words: str):
     machine = Machine(tmp_path, builder)
-    told(machine.images("page"))
+    report(machine.images("page"))
     pattern = re.escape(words).replace(r"\*", ".*")
-    assert any(re.fullmatch(pattern, line) for line in machine.asked), machine.asked
+    assert any(re.fullmatch(pattern, line) for line in machine.calls), machine.calls
 
 
 def test_without_names_all_are_built_in_order(tmp_path: Path):
     machine = Machine(tmp_path, "podman")
-    assert list(told(machine.images())["images"]) == [
+    assert list(report(machine.images())["images"]) == [
         "model-server",
         "page",
         "workbench",
         "gateway",
     ]
-    files = [line.split()[3] for line in machine.asked if " build " in line]
+    files = [line.split()[3] for line in machine.calls if " build " in line]
     assert files == [f"{folder}/Dockerfile" for folder in ("seldon", "gradio_app", "kale", GATEWAY)]
 
 
@@ -517,22 +517,22 @@ def test_the_gateway_has_a_base_of_its_own_and_no_package_index(tmp_path: Path):
     machine = Machine(tmp_path, "podman")
     debian = "registry.example.com/debian:bookworm-slim"
     done = machine.images("gateway", "--debian", debian, PIP_INDEX_URL="https://any.example.com")
-    assert told(done)["images"]["gateway"]["base"] == debian
-    build, _ = machine.asked
+    assert report(done)["images"]["gateway"]["base"] == debian
+    build, _ = machine.calls
     assert f"--build-arg DEBIAN_IMAGE={debian} " in build
     assert "PYTHON_IMAGE" not in build and "PIP_INDEX_URL" not in build
 
 
 @pytest.mark.parametrize("builder", ["docker", "podman", "buildah"])
-def test_what_is_pushed_is_told_by_its_digest(tmp_path: Path, builder: str):
+def test_what_is_pushed_is_reported_by_its_digest(tmp_path: Path, builder: str):
     machine = Machine(tmp_path, builder)
     done = machine.images("page", "--registry", "registry.example.com", "--push")
     name = "registry.example.com/kalecast/page"
     digest = "sha256:" + "d" * 64
-    assert told(done)["images"]["page"]["digest"] == digest
+    assert report(done)["images"]["page"]["digest"] == digest
     entry = f"  - name: kalecast/page\n    newName: {name}\n    digest: {digest}\n"
     assert entry in done.stdout
-    assert any(f"{name}:{VERSION}" in line for line in machine.asked if " push " in line)
+    assert any(f"{name}:{VERSION}" in line for line in machine.calls if " push " in line)
 
 
 def test_nothing_is_pushed_while_one_image_is_not_as_it_must_be(tmp_path: Path):
@@ -544,7 +544,7 @@ def test_nothing_is_pushed_while_one_image_is_not_as_it_must_be(tmp_path: Path):
     assert done.returncode == 1
     for name in ("model-server", "page"):
         assert f"{name} carries a compiler's program: /usr/bin/gcc" in done.stderr
-    assert not any(" push " in line for line in machine.asked)
+    assert not any(" push " in line for line in machine.calls)
 
 
 def test_a_build_that_fails_ends_it(tmp_path: Path):
@@ -552,7 +552,7 @@ def test_a_build_that_fails_ends_it(tmp_path: Path):
     done = machine.images("page", "workbench", FAILS="gradio_app/Dockerfile")
     assert (done.returncode, done.stdout) == (1, "")
     assert "podman build ended with 1" in done.stderr
-    assert len(machine.asked) == 1
+    assert len(machine.calls) == 1
 
 
 @pytest.mark.parametrize(
@@ -570,13 +570,13 @@ def test_a_releases_name_is_not_given_to_what_cannot_be_built_again(
     done = machine.images("page", "--push", *arguments, CHANGED=changed)
     assert done.returncode == 2
     assert said in done.stderr
-    assert machine.asked == []
+    assert machine.calls == []
 
 
 def test_a_trial_may_be_pushed_as_it_is(tmp_path: Path):
     machine = Machine(tmp_path, "podman")
-    asked = ["--registry", "r", "--base", "python:3.12", "--tag", "trial", "--push"]
-    made = told(machine.images("page", *asked, CHANGED=" M seldon/serve.py"))
+    options = ["--registry", "r", "--base", "python:3.12", "--tag", "trial", "--push"]
+    made = report(machine.images("page", *options, CHANGED=" M seldon/serve.py"))
     assert made["images"]["page"]["reference"] == "r/kalecast/page:trial"
     labels = json.loads((tmp_path / "labels").read_text())
     assert labels["org.opencontainers.image.revision"].endswith("-changed")
@@ -593,9 +593,9 @@ def test_an_unknown_image_is_refused(tmp_path: Path):
 def test_an_index_of_ones_own_reaches_the_build_unseen(tmp_path: Path, builder: str):
     machine = Machine(tmp_path, builder)
     done = machine.images("page", PIP_INDEX_URL="https://me:secret@mirror.example.com/simple")
-    told(done)
-    assert " --build-arg PIP_INDEX_URL --label " in machine.asked[0]
-    assert "secret" not in done.stdout + done.stderr + "".join(machine.asked)
+    report(done)
+    assert " --build-arg PIP_INDEX_URL --label " in machine.calls[0]
+    assert "secret" not in done.stdout + done.stderr + "".join(machine.calls)
 
 
 def test_the_images_are_the_dockerfiles():

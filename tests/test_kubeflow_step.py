@@ -553,7 +553,7 @@ def test_the_check_passes_what_is_healthy(healthy: Cluster):
     assert done.returncode == 0, done.stderr
     assert all(line.startswith("ok ") for line in done.stdout.splitlines())
     assert "1 webhooks have a certificate" in done.stdout
-    assert "the dashboard asks for a login" in done.stdout
+    assert "the dashboard requires a login" in done.stdout
     alone = healthy.run("check.sh", "pipelines-only")
     assert alone.returncode == 0, alone.stderr
     assert "dashboard" not in alone.stdout
@@ -586,7 +586,7 @@ def _no_login_asked(_: Cluster) -> None:
         (_no_certificate, "webhooks of katib have no certificate yet"),
         (_no_webhook_pod, "a webhook of katib leads to no ready pod of Service kubeflow/"),
         (_open_database, "databases may go without a password: mysql"),
-        (_no_login_asked, "the dashboard answers 200 to somebody who is not logged in"),
+        (_no_login_asked, "the dashboard answers 200 without a login"),
     ],
 )
 def test_the_check_says_what_is_wrong(

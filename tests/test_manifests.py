@@ -72,9 +72,9 @@ def test_every_object_has_the_fields_of_its_kind_and_no_others(overlay: str):
 )
 def test_a_field_that_no_schema_knows_is_noticed(overlay: str, kind: str, path: str):
     (one, *_) = of_kind(copy.deepcopy(rendered()[overlay]), kind)
-    *way, last = path.split(".")
+    *parents, last = path.split(".")
     inner: Any = one
-    for step in way:
+    for step in parents:
         inner = inner[int(step) if step.isdigit() else step]
     inner[last] = {}
     with pytest.raises(Exception, match=last):
@@ -108,7 +108,7 @@ def tag(image: str) -> str:
 
 @overlays
 def test_pods_have_no_disk_of_the_node_and_no_variables_of_other_services(overlay: str):
-    # What checkov does not ask; for all else see test_policies.py.
+    # What checkov does not check; for all else see test_policies.py.
     for template in templates(overlay):
         volumes = template.spec.get("volumes", [])
         assert not any("hostPath" in volume for volume in volumes), template.owner
@@ -230,8 +230,8 @@ def test_network_policies_name_pods_and_ports_that_are_there(overlay: str):
             for peer in rule["to"]:
                 if set(peer) == {"podSelector"}:
                     met = [t for t in known if selects(peer["podSelector"], t.labels)]
-                    asked = {port["port"] for port in rule["ports"]}
-                    assert met and all(asked <= set(t.ports.values()) for t in met), title(one)
+                    requested = {port["port"] for port in rule["ports"]}
+                    assert met and all(requested <= set(t.ports.values()) for t in met), title(one)
 
 
 def from_namespace(peer: Object, namespace: str | None) -> bool:
@@ -337,9 +337,9 @@ def test_probes_ask_for_addresses_that_are_served(overlay: str):
     for name, served in routes.items():
         (container,) = pods(overlay, name).spec["containers"]
         for probe in ("startupProbe", "readinessProbe", "livenessProbe"):
-            asked = container[probe]["httpGet"]
-            assert asked["port"] == "http"
-            assert asked["path"] in served
+            target = container[probe]["httpGet"]
+            assert target["port"] == "http"
+            assert target["path"] in served
 
 
 @service_overlays
@@ -359,12 +359,12 @@ def test_queries_ask_for_metrics_that_are_exposed(overlay: str):
 @pytest.mark.parametrize(("folder", "name"), [("seldon", MODEL_SERVER), ("gradio_app", PAGE)])
 @service_overlays
 def test_images_and_manifests_agree_on_user_and_ports(overlay: str, folder: str, name: str):
-    told = (ROOT / folder / "Dockerfile").read_text()
+    dockerfile = (ROOT / folder / "Dockerfile").read_text()
     template = pods(overlay, name)
-    (exposed,) = re.findall(r"^EXPOSE (.*)$", told, re.MULTILINE)
+    (exposed,) = re.findall(r"^EXPOSE (.*)$", dockerfile, re.MULTILINE)
     assert {int(port) for port in exposed.split()} == set(template.ports.values())
     context = template.spec["securityContext"]
-    assert re.findall(r"^USER (\d+)$", told, re.MULTILINE) == [str(context["runAsUser"])]
+    assert re.findall(r"^USER (\d+)$", dockerfile, re.MULTILINE) == [str(context["runAsUser"])]
 
 
 def test_the_renderers_ports_are_the_servers():
@@ -384,7 +384,7 @@ def test_every_image_is_of_this_version(overlay: str):
                 assert tag(container["image"]) == VERSION, template.owner
 
 
-def test_whoever_else_names_an_image_names_this_version():
+def test_other_files_that_name_an_image_name_this_version():
     files = [
         *("seldon/Dockerfile", "gradio_app/Dockerfile", "gradio_app/README.md", "kale/Dockerfile"),
         *("kale/README.md", "kale/forecast-pipeline.kale.py", "src/kalecast/tuning.py"),
@@ -442,11 +442,11 @@ def test_with_keda_the_operator_scales_nothing():
 
 
 def test_standalone_stands_for_what_the_operator_makes():
-    def told(overlay: str) -> dict[str, Object]:
+    def by_title(overlay: str) -> dict[str, Object]:
         objects = of_kind(expanded()[overlay], "Deployment", "Service", "PodDisruptionBudget")
         return copy.deepcopy({title(one): one["spec"] for one in objects if PAGE not in title(one)})
 
-    made, alone = told("production"), told("standalone")
+    made, alone = by_title("production"), by_title("standalone")
     assert set(made) == set(alone)
     for container in (made, alone):
         deployed = container["Deployment/kalecast-default-0-forecaster"]

@@ -16,6 +16,25 @@ import prometheus_process
 import pytest
 import requests
 import yaml
+from alert_cases import (
+    CIRCUIT,
+    CREATED,
+    LOOK_AGE,
+    NAMESPACE,
+    REFUSED_MODEL,
+    RESTARTS,
+    AlertCase,
+    bucket,
+    deployment,
+    drifts,
+    flat,
+    grows,
+    request_count,
+    scaler,
+    series,
+    values,
+    version,
+)
 from kubernetes_objects import (
     ROOT,
     Object,
@@ -29,25 +48,6 @@ from kubernetes_objects import (
 from metrics import SECONDS
 from ports import free_ports
 from prometheus_process import Prometheus, program, promtool
-from scenes import (
-    CIRCUIT,
-    CREATED,
-    LOOK_AGE,
-    NAMESPACE,
-    REFUSED_MODEL,
-    RESTARTS,
-    Scene,
-    asked,
-    bucket,
-    deployment,
-    drifts,
-    flat,
-    grows,
-    scaler,
-    series,
-    values,
-    version,
-)
 from seldon_server import serving
 
 STEP = ROOT / "cluster-setup" / "5-observability"
@@ -135,7 +135,7 @@ def test_rules_name_the_deployments_and_autoscalers_that_there_are(overlay: str)
 
 def test_keda_asks_where_prometheus_is_and_is_let_in() -> None:
     assert manifests.PROMETHEUS == "http://prometheus-operated.monitoring.svc:9090"
-    policy = yaml.safe_load((STEP / "base" / "keda-may-ask.yaml").read_text())
+    policy = yaml.safe_load((STEP / "base" / "keda-access.yaml").read_text())
     assert policy["metadata"]["namespace"] == "monitoring"
     (rule,) = policy["spec"]["ingress"]
     assert [port["port"] for port in rule["ports"]] == [9090]
@@ -201,7 +201,7 @@ def test_what_is_recorded_and_shown_is_recorded() -> None:
     alerts = [rule["expr"] for group in rules.groups() for rule in group["rules"]]
     read |= set(re.findall(r"kalecast:[\w:]+", " ".join(alerts)))
     assert read <= recorded
-    # Traffic is for whoever asks Prometheus; the dashboard splits it further.
+    # Traffic is for queries of Prometheus; the dashboard splits it further.
     assert recorded - read == {"kalecast:requests:rate1m"}
 
 
@@ -209,53 +209,55 @@ def test_what_is_recorded_and_shown_is_recorded() -> None:
 
 PAGE_ERRORS = "KalecastPageErrors"
 PROMISES = [
-    Scene("all is well", {}, ()),
-    Scene(
-        "nobody asks",
+    AlertCase("all is well", {}, ()),
+    AlertCase(
+        "no requests",
         {
             name: None
             for part in ("page", "server")
             for name in (
-                asked(part, "200"),
-                asked(part, "503"),
+                request_count(part, "200"),
+                request_count(part, "503"),
                 *(bucket(part, b) for b in ("2.0", "1.0", "+Inf", "count")),
             )
         },
         (),
     ),
-    Scene(
+    AlertCase(
         "pages fail",
-        {asked("page", "503"): grows(30)},
+        {request_count("page", "503"): grows(30)},
         ((PAGE_ERRORS, "critical"), (PAGE_ERRORS, "warning")),
     ),
-    Scene(
+    AlertCase(
         "pages failed for an hour, and are well again",
-        {asked("page", "503"): "0x40 0+30x20 600+0x20"},
+        {request_count("page", "503"): "0x40 0+30x20 600+0x20"},
         ((PAGE_ERRORS, "warning"),),
     ),
-    Scene("a few errors are within the budget", {asked("page", "503"): grows(0.3)}, ()),
-    Scene(
+    AlertCase("a few errors are within the budget", {request_count("page", "503"): grows(0.3)}, ()),
+    AlertCase(
         "a slow leak is for working hours",
-        {asked("page", "500"): grows(2.4)},
+        {request_count("page", "500"): grows(2.4)},
         ((PAGE_ERRORS, "warning"),),
     ),
-    Scene(
-        "one of ten at night wakes nobody",
-        {asked("page", "200"): grows(0.9), asked("page", "500"): grows(0.1)},
+    AlertCase(
+        "one of ten at night pages no person",
+        {request_count("page", "200"): grows(0.9), request_count("page", "500"): grows(0.1)},
         ((PAGE_ERRORS, "warning"),),
     ),
-    Scene(
+    AlertCase(
         "pages are slow",
         {bucket("page", "2.0"): grows(480)},
         (("KalecastPageSlow", "critical"), ("KalecastPageSlow", "warning")),
     ),
-    Scene(
+    AlertCase(
         "the model server fails",
-        {asked("server", "INTERNAL"): grows(30)},
+        {request_count("server", "INTERNAL"): grows(30)},
         (("KalecastModelServerErrors", "critical"), ("KalecastModelServerErrors", "warning")),
     ),
-    Scene("customers' own mistakes are no errors", {asked("server", "400"): grows(60)}, ()),
-    Scene(
+    AlertCase(
+        "customers' own mistakes are no errors", {request_count("server", "400"): grows(60)}, ()
+    ),
+    AlertCase(
         "the model server is slow",
         {bucket("server", "1.0"): grows(480)},
         (("KalecastModelServerSlow", "critical"), ("KalecastModelServerSlow", "warning")),
@@ -263,64 +265,64 @@ PROMISES = [
 ]
 
 CAUSES = [
-    Scene("all is well", {}, ()),
-    Scene(
+    AlertCase("all is well", {}, ()),
+    AlertCase(
         "no page",
         {deployment(f"status_replicas_{what}", "page"): flat(0) for what in ("available", "ready")},
         (("KalecastNoPods", "critical"), ("KalecastTooFewPods", "warning")),
     ),
-    Scene(
+    AlertCase(
         "a pod finds no node",
         {deployment("spec_replicas", "server"): flat(3)},
         (("KalecastTooFewPods", "warning"),),
     ),
-    Scene("a pod crashes", {RESTARTS: grows(1)}, (("KalecastPodsCrash", "warning"),)),
-    Scene("a pod has started anew once", {RESTARTS: "1x70 2x20"}, ()),
-    Scene(
+    AlertCase("a pod crashes", {RESTARTS: grows(1)}, (("KalecastPodsCrash", "warning"),)),
+    AlertCase("a pod has started anew once", {RESTARTS: "1x70 2x20"}, ()),
+    AlertCase(
         "no more pods may come",
         {scaler("status_current_replicas", "page"): flat(4)},
         (("KalecastAtMostReplicas", "warning"),),
     ),
-    Scene(
+    AlertCase(
         "an autoscaler gets no metrics",
         {scaler("status_condition", "server", condition="ScalingActive", status="false"): flat(1)},
         (("KalecastAutoscalerBlind", "warning"),),
     ),
-    Scene(
+    AlertCase(
         "a pod is not reached",
         {series("up", job="kalecast-page", pod="1"): None},
         (("KalecastNotScraped", "warning"),),
     ),
-    Scene(
+    AlertCase(
         "no pod is reached",
         {series("up", job="kalecast-model-server", pod=pod): None for pod in ("0", "1")},
         (("KalecastNotScraped", "warning"),),
     ),
-    Scene(
+    AlertCase(
         "a pod stays with the old model",
         {version("s1", "1"): None, version("s1", "2"): flat(1)},
         (("KalecastModelVersionsDiffer", "warning"),),
     ),
-    Scene(
+    AlertCase(
         "a canary is tried",
         {version("s2", "2"): "_x70 1x20"},
         (),
     ),
-    Scene(
+    AlertCase(
         "a model file is no good",
         {REFUSED_MODEL: "0x76 1x20"},
         (("KalecastModelRefused", "warning"),),
     ),
-    Scene(
-        "nobody looks for a new model",
+    AlertCase(
+        "no process looks for a new model",
         {LOOK_AGE: "4x60 60+60x40"},
         (("KalecastModelNotWatched", "warning"),),
     ),
-    Scene(
+    AlertCase(
         "no new model for weeks", {CREATED: flat(-15 * 86400)}, (("KalecastModelOld", "warning"),)
     ),
-    Scene("circuits are open", {CIRCUIT: flat(1)}, (("KalecastCircuitOpen", "warning"),)),
-    Scene("a circuit was open for a moment", {CIRCUIT: "0x76 1 0x20"}, ()),
+    AlertCase("circuits are open", {CIRCUIT: flat(1)}, (("KalecastCircuitOpen", "warning"),)),
+    AlertCase("a circuit was open for a moment", {CIRCUIT: "0x76 1 0x20"}, ()),
 ]
 
 DAYS = {"hours": 192, "minutes_a_step": 30}
@@ -334,32 +336,32 @@ def since_yesterday(usual: float, now: float) -> str:
 
 
 DRIFTS = [
-    Scene("a week like the other", {CREATED: flat(0)}, (), **DAYS),
-    Scene(
+    AlertCase("a week like the other", {CREATED: flat(0)}, (), **DAYS),
+    AlertCase(
         "forecasts are further off",
         {drifts("departure", "1.0"): since_yesterday(600, 100)},
         (("KalecastForecastsDrift", "warning"),),
         **DAYS,
     ),
-    Scene(
+    AlertCase(
         "forecasts are wider",
         {drifts("width", "1.0"): since_yesterday(600, 100)},
         (("KalecastForecastsDrift", "warning"),),
         **DAYS,
     ),
-    Scene(
+    AlertCase(
         "histories run high",
         {drifts("change", "0.2"): since_yesterday(600, 50)},
         (("KalecastHistoriesDrift", "warning"),),
         **DAYS,
     ),
-    Scene(
+    AlertCase(
         "values are missing",
         {values("no"): since_yesterday(100, 400)},
         (("KalecastHistoriesDrift", "warning"),),
         **DAYS,
     ),
-    Scene(
+    AlertCase(
         "a first day has no week before it",
         {values("no"): "0+100x24 2400+400x24"},
         (),
@@ -379,20 +381,20 @@ TRIED = [
 
 @pytest.mark.slow
 def test_each_alert_fires_when_it_should_and_not_otherwise(tmp_path: Path) -> None:
-    fires = {name for _, scenes in TRIED for scene in scenes for name, _ in scene.fires}
+    fires = {name for _, cases in TRIED for case in cases for name, _ in case.fires}
     assert fires == set(ALERTS)
     everything = tmp_path / "rules.yml"
     everything.write_text(yaml.safe_dump({"groups": rules.groups()}))
     assert "SUCCESS" in promtool("check", "rules", everything)
-    for at, (tried, scenes) in enumerate(TRIED):
+    for at, (tried, cases) in enumerate(TRIED):
         some, tests = tmp_path / f"{at}.yml", tmp_path / f"{at}-tests.yml"
         some.write_text(yaml.safe_dump({"groups": [{"name": "tried", "rules": tried}]}))
-        told = {
+        suite = {
             "rule_files": [some.name],
-            "evaluation_interval": f"{scenes[0].minutes_a_step}m",
-            "tests": [scene.as_promtool() for scene in scenes],
+            "evaluation_interval": f"{cases[0].minutes_a_step}m",
+            "tests": [case.as_promtool() for case in cases],
         }
-        tests.write_text(yaml.safe_dump(told))
+        tests.write_text(yaml.safe_dump(suite))
         promtool("test", "rules", tests)
 
 
@@ -426,7 +428,7 @@ def watched(model_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Itera
         ) as prometheus,
     ):
 
-        def ask() -> None:
+        def send() -> None:
             history = ", ".join(map(str, WEEK))
             answer = requests.post(
                 page.url + "/api/forecast", json={"history": history}, timeout=30
@@ -434,9 +436,9 @@ def watched(model_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Itera
             assert answer.ok, answer.text
             assert server.ask({"data": {"ndarray": [WEEK]}}).ok
 
-        # A counter's first value is no growth: it is asked until all is recorded.
+        # A counter's first value is no growth: requests go on until all is recorded.
         for _ in range(60):
-            ask()
+            send()
             if not not_recorded(prometheus):
                 break
             time.sleep(0.5)
@@ -474,10 +476,10 @@ def test_everything_is_recorded_of_a_service_that_runs(watched: Prometheus) -> N
 @pytest.mark.slow
 def test_every_panel_of_the_dashboard_has_something_to_show(watched: Prometheus) -> None:
     for expression in expressions():
-        asked = expression.replace("$namespace", NAMESPACE).replace("$__rate_interval", "1m")
-        found = watched.query(asked)
-        if not any(word in asked for word in (*OF_KUBERNETES, *WHEN_SOMETHING_FAILS)):
-            assert found, asked
+        query = expression.replace("$namespace", NAMESPACE).replace("$__rate_interval", "1m")
+        found = watched.query(query)
+        if not any(word in query for word in (*OF_KUBERNETES, *WHEN_SOMETHING_FAILS)):
+            assert found, query
     (chosen,) = [one for one in dashboard.variables() if one["name"] == "namespace"]
     metric, label = re.fullmatch(r"label_values\((\w+), (\w+)\)", chosen["query"]["query"]).groups()
     assert watched.get(f"label/{label}/values", **{"match[]": metric}) == [NAMESPACE]

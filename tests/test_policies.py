@@ -88,7 +88,7 @@ def test_an_exception_that_is_taken_away_is_missed():
         assert {finding.check for finding in policies.unexplained(found(), others)} == {one.check}
 
 
-def test_an_exception_that_nobody_needs_is_noticed():
+def test_an_exception_that_is_not_needed_is_noticed():
     accepted = policies.exceptions()
     idle = policies.Accepted("CKV_K8S_16", "any", ".*", "any")
     elsewhere = policies.Accepted("CKV_K8S_11", "any", "Deployment/other", "any")
@@ -116,7 +116,7 @@ def test_other_steps_are_checked_without_patches_and_settings():
     assert not of_kind(groups()["3-seldon-core"], "Deployment", "Kustomization")
 
 
-def test_what_checkov_cannot_read_is_told(tmp_path, monkeypatch: pytest.MonkeyPatch):
+def test_what_checkov_cannot_read_is_reported(tmp_path, monkeypatch: pytest.MonkeyPatch):
     program = tmp_path / "checkov"
     program.write_text("#!/bin/sh\necho out of order >&2\nexit 2\n")
     program.chmod(0o755)

@@ -79,7 +79,7 @@ def scene(model_file: Path) -> Iterator[Scene]:
         missing("nginx with ModSecurity", f"apt-get install -y --no-install-recommends {PACKAGES}")
     with TemporaryDirectory(prefix="kalecast-attacks-") as name:
         folder = Path(name)
-        folder.chmod(0o755)  # nginx's workers may be somebody else
+        folder.chmod(0o755)  # nginx's workers may be another user
         with standing(model_file, folder) as scene:
             yield scene
 
@@ -96,7 +96,7 @@ def test_cases_of_both_generations_are_judged(scene: Scene, tmp_path: Path) -> N
         "942100-3": (False, True),  # nothing in it for the rule, and no address of ours
         "941100-4": (True, True),
         "999999-1": (None, True),
-        "999999-2": (None, False),  # it passes, and gets the page as everybody does
+        "999999-2": (None, False),  # it passes, and gets the page as every client does
         "999999-3": (None, True),
     }
     part = crs_replay.as_part(outcomes, {"942100-3": "ours"})

@@ -1,4 +1,4 @@
-"""Step 6, protection: what it sends, who may reach whom, and that its rules are everybody's.
+"""Step 6, protection: what it sends, who may reach whom, and that its rules are all the same.
 
 No cluster is here: `kubectl`, `helm` and `git` are stand-ins, kustomize and nginx the real ones.
 """
@@ -125,7 +125,12 @@ def test_the_rest_differs_in_places_and_in_sign_in_alone(overlay: str):
     different = {name for name, text in top.items() if text != here[name]}
     signs_in = {*gateway.SIGN_IN, "limits.conf"} if overlay == SIGN_IN else set()
     places = {"common.conf", "front.conf", "headers.conf", "list.conf", "nginx.conf"}
-    places |= {"operators.conf", "signatures.conf", "signatures-nginx.conf", "told.conf"}
+    places |= {
+        "operators.conf",
+        "signatures.conf",
+        "signatures-nginx.conf",
+        "forwarded-headers.conf",
+    }
     assert signs_in <= different <= signs_in | places
 
 
@@ -144,13 +149,13 @@ def test_nginx_takes_the_configuration(overlay: str, tmp_path: Path):
             (tmp_path / folder / file).write_text(here.replace("/run/gateway", f"{tmp_path}/run"))
     for name in ("nginx.conf", "signatures-nginx.conf"):
         file = tmp_path / "etc" / name
-        told = subprocess.run(
+        done = subprocess.run(
             [nginx, "-t", "-e", "stderr", "-p", tmp_path / "run", "-c", file],
             capture_output=True,
             text=True,
             check=False,
         )
-        assert told.returncode == 0, told.stderr
+        assert done.returncode == 0, done.stderr
 
 
 ##### Of one mind #####
@@ -192,9 +197,9 @@ def test_probes_ask_what_customers_do_not_reach(overlay: str):
     ports = {"operators", pod.ports["operators"]}
     for container in pod.spec["containers"]:
         for probe in ("startupProbe", "readinessProbe", "livenessProbe"):
-            asked = container[probe]["httpGet"]
-            assert asked["port"] in ports
-            assert f"location = {asked['path']} " in operators
+            target = container[probe]["httpGet"]
+            assert target["port"] in ports
+            assert f"location = {target['path']} " in operators
     service = only(overlay, "Service", "kalecast-gateway")
     assert [port["targetPort"] for port in service["spec"]["ports"]] == ["http"]
 
@@ -257,7 +262,7 @@ def test_each_address_has_its_largest_body_at_the_edge_too(overlay: str):
     largest = largest_bodies(overlay)
     assert routes.keys() == largest.keys()
     for path, upstream in routes.items():
-        # Wider, so that the gateway tells who sends a little too much.
+        # Wider, so that the gateway answers clients that send a little too much.
         assert 1 < in_bytes(upstream["client-max-body-size"]) / largest[path] <= 2
         # Of a POST alone nginx repeats nothing but what was never sent.
         assert (upstream["next-upstream"] == "off") is (path == "/")
@@ -298,8 +303,8 @@ def test_nginx_takes_the_controllers_snippets(tmp_path: Path):
     (tmp_path / "nginx.conf").write_text(f"events {{}}\nhttp {{\n{snippets()}\n}}\n")
     command = [nginx, "-t", "-e", "stderr", "-p", str(tmp_path), "-c", "nginx.conf"]
     command += ["-g", f"pid {tmp_path}/pid;"]
-    told = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert told.returncode == 0, told.stderr
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
 
 
 @overlays
@@ -312,8 +317,8 @@ def test_the_edge_is_wider_than_the_gateway(overlay: str):
 @overlays
 def test_headers_of_the_controller_leave_the_head_of_a_request_known(overlay: str):
     for route in only(overlay, "VirtualServer", "kalecast")["spec"]["routes"]:
-        told = route["action"]["proxy"]["requestHeaders"]["set"]
-        taken = {one["name"]: one["value"] for one in told}
+        headers = route["action"]["proxy"]["requestHeaders"]["set"]
+        taken = {one["name"]: one["value"] for one in headers}
         assert taken == {"X-Real-IP": "", "X-Forwarded-Port": ""}
     heads = (STEP / "gateway" / "rules" / "benign-heads.conf").read_text()
     for added in ("x-forwarded-for", "x-forwarded-host", "x-forwarded-proto"):
@@ -330,20 +335,20 @@ def test_ciphers_and_protocols_are_the_gateways():
 def test_oauth2_proxy_and_the_gateway_agree():
     (made,) = (one for name, one in objects(SIGN_IN, "ConfigMap").items() if "sign-in" in name)
     text = made["data"]["oauth2-proxy.cfg"]
-    told = dict(re.findall(r'^(\w+) = "?([^"\n]*)"?$', text, re.MULTILINE))
+    options = dict(re.findall(r'^(\w+) = "?([^"\n]*)"?$', text, re.MULTILINE))
     maps = only(SIGN_IN, "ConfigMap", "kalecast-gateway")["data"]["sign-in-maps.conf"]
-    assert f"(?:{told['cookie_name']}[" in maps
+    assert f"(?:{options['cookie_name']}[" in maps
     (service,) = re.findall(r"server ([\w-]+):(\d+) ", maps)
-    assert service[1] == told["http_address"].rpartition(":")[2]
+    assert service[1] == options["http_address"].rpartition(":")[2]
     assert service[0] in objects(SIGN_IN, "Service")
-    assert told["redirect_url"] == f"https://{manifests.PUBLIC_NAME}/oauth2/callback"
+    assert options["redirect_url"] == f"https://{manifests.PUBLIC_NAME}/oauth2/callback"
     for off in ("request_logging", "auth_logging"):
-        assert told[off] == "false", "it would name people"
-    assert told["cookie_secure"] == told["cookie_httponly"] == "true"
+        assert options[off] == "false", "it would name people"
+    assert options["cookie_secure"] == options["cookie_httponly"] == "true"
     (pod,) = (one for one in templates(SIGN_IN) if "sign-in" in one.owner)
     (container,) = pod.spec["containers"]
     folders = [mount["mountPath"] for mount in container["volumeMounts"]]
-    for file in (told["client_secret_file"], told["cookie_secret_file"]):
+    for file in (options["client_secret_file"], options["cookie_secret_file"]):
         assert str(Path(file).parent) in folders
 
 
@@ -354,7 +359,7 @@ def matches(selector: Object | None, labels: dict[str, str]) -> bool:
     return selector is not None and selector.get("matchLabels", {}).items() <= labels.items()
 
 
-def ways(overlay: str, direction: str, pod: dict[str, str]) -> list[tuple[Object, set[int]]]:
+def peers(overlay: str, direction: str, pod: dict[str, str]) -> list[tuple[Object, set[int]]]:
     """The peers of a pod, each with its ports, of all policies that select it."""
     return [
         (peer, {port["port"] for port in rule["ports"]})
@@ -381,7 +386,7 @@ def namespace(peer: Object) -> str | None:
 
 @overlays
 def test_the_ingress_controller_alone_reaches_the_gateway(overlay: str):
-    ((peer, ports),) = ways(overlay, "Ingress", GATEWAY)
+    ((peer, ports),) = peers(overlay, "Ingress", GATEWAY)
     assert namespace(peer) == "nginx-ingress"
     assert matches(peer["podSelector"], CONTROLLER)
     assert ports == {8080}
@@ -391,7 +396,7 @@ def test_the_ingress_controller_alone_reaches_the_gateway(overlay: str):
 def test_the_gateway_reaches_the_page_names_and_who_signs_in(overlay: str):
     reached = {
         (namespace(peer), *peer["podSelector"]["matchLabels"].values(), *sorted(ports))
-        for peer, ports in ways(overlay, "Egress", GATEWAY)
+        for peer, ports in peers(overlay, "Egress", GATEWAY)
     }
     wanted = {(None, "kalecast-page", 7860), ("kube-system", "kube-dns", 53)}
     if overlay == SIGN_IN:
@@ -403,17 +408,17 @@ def test_the_gateway_reaches_the_page_names_and_who_signs_in(overlay: str):
 def test_the_page_admits_the_gateway_and_prometheus_alone(overlay: str):
     admitted = {
         (namespace(peer), *peer["podSelector"]["matchLabels"].values())
-        for peer, ports in ways(overlay, "Ingress", PAGE)
+        for peer, ports in peers(overlay, "Ingress", PAGE)
     }
     assert admitted == {(None, "kalecast-gateway"), ("monitoring", "prometheus")}
 
 
-def test_who_signs_in_is_asked_by_the_gateway_and_asks_dex():
+def test_the_gateway_queries_oauth2_proxy_which_queries_dex():
     pod = {"app.kubernetes.io/name": "kalecast-sign-in"}
-    ((peer, ports),) = ways(SIGN_IN, "Ingress", pod)
+    ((peer, ports),) = peers(SIGN_IN, "Ingress", pod)
     assert namespace(peer) is None and matches(peer["podSelector"], GATEWAY)
     assert ports == {4180}
-    reached = {namespace(peer) for peer, _ in ways(SIGN_IN, "Egress", pod)}
+    reached = {namespace(peer) for peer, _ in peers(SIGN_IN, "Egress", pod)}
     assert reached == {"auth", "kube-system"}
     (dex,) = yaml.safe_load_all((STEP / "ingress" / "dex.yaml").read_text())
     (rule,) = dex["spec"]["ingress"]
@@ -437,9 +442,9 @@ def test_settings_are_those_of_the_chart_and_of_the_controller():
 
 
 def test_the_edges_log_has_no_persons_data():
-    told = values()["controller"]["config"]["entries"]["log-format"]
+    log_format = values()["controller"]["config"]["entries"]["log-format"]
     personal = ("remote_addr", "$request ", "request_uri", "args", "http_", "remote_user", "cookie")
-    assert not [word for word in personal if word in told]
+    assert not [word for word in personal if word in log_format]
 
 
 @pytest.mark.parametrize("path", sorted(STEP.glob("ingress/**/*.yaml")), ids=lambda p: p.name)
@@ -467,7 +472,7 @@ def test_the_alert_on_certificates_fires_in_time(tmp_path: Path):
         ]
         return {"eval_time": after, "alertname": alert, "exp_alerts": found}
 
-    told = {
+    tests = {
         "rule_files": ["rules.yml"],
         "evaluation_interval": "1h",
         "tests": [
@@ -483,7 +488,7 @@ def test_the_alert_on_certificates_fires_in_time(tmp_path: Path):
             }
         ],
     }
-    for test in told["tests"][0]["alert_rule_test"]:
+    for test in tests["tests"][0]["alert_rule_test"]:
         for one in test["exp_alerts"]:
             (text,) = (
                 found["annotations"]
@@ -497,7 +502,7 @@ def test_the_alert_on_certificates_fires_in_time(tmp_path: Path):
                 )
                 for key, value in text.items()
             }
-    (tmp_path / "tests.yml").write_text(yaml.safe_dump(told))
+    (tmp_path / "tests.yml").write_text(yaml.safe_dump(tests))
     promtool("test", "rules", tmp_path / "tests.yml")
 
 

@@ -1,4 +1,4 @@
-"""Step 3, Seldon Core: what it sends, whom it lets do what, and what its check and removal ask.
+"""Step 3, Seldon Core: what it sends, whom it lets do what, and what its check and removal query.
 
 The chart is not here and no cluster either: `helm` and `git` are stand-ins that give the objects of
 the chart that the step touches, `kubectl` one that keeps what is sent; kustomize is the real one.
@@ -169,8 +169,8 @@ def step(tmp_path: Path) -> Step:
 def sent(tmp_path_factory: pytest.TempPathFactory) -> list[Object]:
     """What apply.sh sends."""
     step = Step(tmp_path_factory.mktemp("step"))
-    told = step.call("apply")
-    assert told.returncode == 0, told.stderr
+    done = step.call("apply")
+    assert done.returncode == 0, done.stderr
     return step.objects("sent")
 
 
@@ -202,7 +202,7 @@ def test_the_definition_is_no_namespaces_own(sent: list[Object]):
 def test_the_operator_keeps_the_policies(sent: list[Object]):
     found = policies.findings({"3-seldon-core": sent})
     explained = {
-        "CKV_K8S_15": "no need to ask the registry anew for a version",
+        "CKV_K8S_15": "no need to pull a version anew",
         "CKV_K8S_38": "it speaks to the Kubernetes API",
         "CKV_K8S_40": "8888, the image's user",
         "CKV_K8S_43": "no digest could be had; SELDON_CORE_DIGEST takes one",
@@ -259,7 +259,7 @@ def test_settings_are_those_of_the_chart():
     assert settings["usageMetrics"]["enabled"] is False
 
 
-def test_helm_is_told_versions_and_namespace(step: Step):
+def test_helm_gets_versions_and_namespace(step: Step):
     step.call("apply")
     calls = [
         line for line in (step.folder / "calls").read_text().splitlines() if "template" in line
@@ -276,9 +276,9 @@ def test_without_a_namespace_nothing_is_sent(step: Step):
     kubectl.write_text(
         kubectl.read_text().replace('case "$*" in', 'case "$*" in\n  get*namespace*) exit 1 ;;', 1)
     )
-    told = step.call("apply")
-    assert told.returncode == 1
-    assert f"there is no namespace '{TEAM}'" in told.stderr
+    done = step.call("apply")
+    assert done.returncode == 1
+    assert f"there is no namespace '{TEAM}'" in done.stderr
     assert not (step.folder / "sent").exists()
 
 
@@ -298,7 +298,7 @@ BY_HAND = {(deployment.GROUP, deployment.PLURAL, verb) for verb in ("list", "pat
 
 
 def called() -> set[str]:
-    """What the library asks of the Kubernetes API."""
+    """What the library requests of the Kubernetes API."""
     return {
         node.attr
         for path in (ROOT / "src" / "kalecast").glob("*.py")
@@ -342,19 +342,19 @@ def test_the_account_that_is_named_gets_them(
 
 @pytest.mark.parametrize("account", ["kubeflow:", ":runner", "a:b:c", "Team"])
 def test_an_account_that_is_none_is_refused(step: Step, account: str):
-    told = step.call("apply", "--account", account)
-    assert told.returncode == 2
-    assert "Expected an account such as kubeflow:pipeline-runner" in told.stderr
+    done = step.call("apply", "--account", account)
+    assert done.returncode == 2
+    assert "Expected an account such as kubeflow:pipeline-runner" in done.stderr
 
 
 ##### Check and removal #####
 
 
 def test_the_check_passes_where_all_is_well(step: Step):
-    told = step.call("check")
-    assert told.returncode == 0, told.stderr
-    assert all(line.startswith("ok ") for line in told.stdout.splitlines())
-    assert len(told.stdout.splitlines()) == 7
+    done = step.call("check")
+    assert done.returncode == 0, done.stderr
+    assert all(line.startswith("ok ") for line in done.stdout.splitlines())
+    assert len(done.stdout.splitlines()) == 7
 
 
 @pytest.mark.parametrize(
@@ -365,16 +365,16 @@ def test_the_check_passes_where_all_is_well(step: Step):
         ("REFUSAL", "connection refused", "does not say why it refuses: connection refused"),
     ],
 )
-def test_the_check_tells_what_is_amiss(step: Step, variable: str, value: str, reason: str):
+def test_the_check_reports_what_is_amiss(step: Step, variable: str, value: str, reason: str):
     step.environment[variable] = value
-    told = step.call("check")
-    assert told.returncode == 1
-    assert reason in told.stderr
+    done = step.call("check")
+    assert done.returncode == 1
+    assert reason in done.stderr
 
 
 def test_what_was_sent_is_taken_away_but_the_definition(step: Step, sent: list[Object]):
-    told = step.call("remove")
-    assert told.returncode == 0, told.stderr
+    done = step.call("remove")
+    assert done.returncode == 0, done.stderr
     definition, *others = map(title, sent)
     assert sorted(map(title, step.objects("taken"))) == sorted(others)
     assert definition.startswith("CustomResourceDefinition/")
@@ -389,7 +389,7 @@ def test_the_definition_goes_on_demand(step: Step):
 
 def test_nothing_is_taken_from_under_a_seldon_deployment(step: Step):
     step.environment["LEFT"] = f"{TEAM}/kalecast"
-    told = step.call("remove")
-    assert told.returncode == 1
-    assert f"SeldonDeployments are left in namespace '{TEAM}', delete them first" in told.stderr
+    done = step.call("remove")
+    assert done.returncode == 1
+    assert f"SeldonDeployments are left in namespace '{TEAM}', delete them first" in done.stderr
     assert not (step.folder / "taken").exists()

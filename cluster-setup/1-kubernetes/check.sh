@@ -9,7 +9,7 @@
 # --any-version takes another minor of Kubernetes, too, as managed clusters may have it.
 source "$(dirname "${BASH_SOURCE[0]}")/../lib.sh"
 
-image=$BUSYBOX_IMAGE any_version='' patience=${PATIENCE:-30} # seconds until a network does as it is told
+image=$BUSYBOX_IMAGE any_version='' timeout=${TIMEOUT:-${PATIENCE:-30}} # seconds for a network to apply a policy
 while (($#)); do
     case $1 in
     --image) image=${2:?--image needs an image} && shift ;;
@@ -133,7 +133,7 @@ unreached() {
     ! reached
 }
 
-within "$patience" reached || failed "a pod does not reach another by its Service's name: $(kube exec client -- wget -T 3 -O - http://server/ 2>&1 | tail -n 1)"
+within "$timeout" reached || failed "a pod does not reach another by its Service's name: $(kube exec client -- wget -T 3 -O - http://server/ 2>&1 | tail -n 1)"
 passed "a pod reaches another by its Service's name"
 
 # policy NAME RULES-OF-INGRESS
@@ -149,7 +149,7 @@ spec:
 YAML
 }
 policy nobody "[]"
-within "$patience" unreached || failed "NetworkPolicies are not enforced: a pod is reached that must not be. Calico, Cilium and kindnet do; others store them only"
+within "$timeout" unreached || failed "NetworkPolicies are not enforced: a pod is reached that must not be. Calico, Cilium and kindnet do; others store them only"
 policy client "[{ from: [{ podSelector: { matchLabels: { app: client } } }] }]"
-within "$patience" reached || failed "a NetworkPolicy that lets a pod through does not"
+within "$timeout" reached || failed "a connection is denied that a NetworkPolicy allows"
 passed "NetworkPolicies are enforced"

@@ -52,7 +52,7 @@ if [[ -z $dry_run ]]; then
         fail "the cluster has no default StorageClass, which the databases' volumes need: see step 1"
     published=$(published_in_cluster)
     [[ -z $published ]] ||
-        fail "passwords that everybody knows are in use, in the Secrets $(xargs <<<"$published"): README.md says what to do"
+        fail "published passwords are in use, in the Secrets $(xargs <<<"$published"): README.md says what to do"
     [[ $variant != full ]] || bcrypt_hash <<<any >/dev/null
 fi
 
@@ -62,7 +62,7 @@ render_all "$work" "$variant" "$namespace" "$owner"
 ##### Doing #####
 
 # Webhooks answer some seconds after their pods are ready, so objects may be refused at first.
-send_patiently() {
+send_with_retries() {
     for _ in {1..10}; do
         send <"$1" && return
         sleep 10
@@ -80,7 +80,7 @@ send_component() {
         run kubectl wait --for=condition=Established --timeout=120s --filename "$work/definitions" >&2
     fi
     only CustomResourceDefinition without <"$file" >"$work/rest"
-    [[ -z $dry_run && ! -s $work/rest ]] || send_patiently "$work/rest"
+    [[ -z $dry_run && ! -s $work/rest ]] || send_with_retries "$work/rest"
 }
 
 # The profile controller makes the namespace and its accounts, Pipelines' the key to the object store.

@@ -36,7 +36,7 @@ fi
 ##### Passwords #####
 
 published=$(published_in_cluster)
-[[ -z $published ]] || failed "passwords that everybody knows are in use, in the Secrets $(xargs <<<"$published")"
+[[ -z $published ]] || failed "published passwords are in use, in the Secrets $(xargs <<<"$published")"
 open=$(open_databases)
 [[ -z $open ]] || failed "databases may go without a password: ${open% }"
 passed "no published password is in use"
@@ -103,10 +103,10 @@ if [[ $variant == full ]]; then
     forward istio-system istio-ingressgateway 80
     code=$(status / '%{http_code}') || failed "the gateway does not answer"
     [[ $code =~ ^(302|401|403)$ ]] ||
-        failed "the dashboard answers $code to somebody who is not logged in: expected 302, 401 or 403"
+        failed "the dashboard answers $code without a login: expected 302, 401 or 403"
     target=$(status '/oauth2/start?rd=/' '%{http_code} %{redirect_url}')
     [[ $target == 302\ */dex/auth* ]] || failed "expected to be led to Dex's login, received: $target"
     code=$(status /dex/.well-known/openid-configuration '%{http_code}')
     [[ $code == 200 ]] || failed "Dex answers $code through the gateway: look at the log of deployment/dex in namespace auth"
-    passed "the dashboard asks for a login, and Dex answers"
+    passed "the dashboard requires a login, and Dex answers"
 fi

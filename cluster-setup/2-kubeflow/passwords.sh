@@ -118,7 +118,7 @@ keep_database_secret() {
     keep_secret kubeflow "$@"
 }
 
-# The login of Dex; the password is told this once, on standard output: keep_login EMAIL
+# The login of Dex; the password is printed this once, on standard output: keep_login EMAIL
 keep_login() {
     local password hash
     if [[ -n $dry_run ]]; then

@@ -3,8 +3,8 @@
 #
 #     check.sh [--namespace NAMESPACE] [--account NAMESPACE:NAME]
 #
-# Prints a line a check, and exits with 1 and the reason at the first that fails. Whoever calls it
-# must be allowed to speak for service accounts (impersonate), as the cluster's administrator is.
+# Prints a line a check, and exits with 1 and the reason at the first that fails. Its user must be
+# allowed to speak for service accounts (impersonate), as the cluster's administrator is.
 source "$(dirname "${BASH_SOURCE[0]}")/operator.sh"
 
 kube() {

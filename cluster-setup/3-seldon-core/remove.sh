@@ -3,7 +3,7 @@
 #
 #     remove.sh [--namespace NAMESPACE] [--with-definition] [--dry-run]
 #
-# SeldonDeployments must be gone before: nobody would look after them. The definition of their kind
+# SeldonDeployments must be gone before: nothing would manage them. The definition of their kind
 # stays, which other namespaces may use; --with-definition takes it away where none is left.
 source "$(dirname "${BASH_SOURCE[0]}")/operator.sh"
 

@@ -4,8 +4,8 @@
 #     apply.sh OVERLAY [--model-uri URI [--model-version VERSION]] [--without-model-server] [--dry-run]
 #
 # Without --model-uri the model that is served stays; --without-model-server leaves the model
-# server to the pipeline's step `deploy`. --dry-run asks the cluster what it would say; where none
-# answers it prints the objects that would be sent.
+# server to the pipeline's step `deploy`. --dry-run has the cluster validate; where
+# none answers it prints the objects that would be sent.
 source "$(dirname "${BASH_SOURCE[0]}")/../lib.sh"
 
 # As the manifests have them: manifests.py.
@@ -30,7 +30,7 @@ if [[ -z $overlay || ! -f $folder/kustomization.yaml ]]; then
 fi
 
 if [[ -n $dry_run ]] && ! cluster_answers; then
-    say "no cluster answers: nothing is asked of it"
+    say "no cluster answers: no request is sent to it"
     rendered_only=yes
 fi
 manifests=$(kubectl kustomize "$folder")
@@ -47,7 +47,7 @@ without() {
         ("\n" $0) !~ "\nkind: " kind "\n" || (name != "" && $0 !~ "\n  name: " name "\n")'
 }
 
-# The key of the page's tokens is made once. It comes by a pipe: arguments are everybody's to see.
+# The key of the page's tokens is made once. It comes by a pipe: every user sees arguments.
 keep_token_key() {
     local secret=kalecast-page-token-key
     say "+ kubectl --namespace $namespace create secret generic $secret  # where there is none"

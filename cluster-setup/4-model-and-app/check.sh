@@ -6,7 +6,7 @@
 # Prints a line a check, and exits with 1 and the reason at the first that fails.
 source "$(dirname "${BASH_SOURCE[0]}")/../lib.sh"
 
-patience=${PATIENCE:-120s}
+timeout=${TIMEOUT:-${PATIENCE:-120s}}
 overlay=''
 while (($#)); do
     case $1 in
@@ -30,7 +30,7 @@ if grep -q '^kind: SeldonDeployment' <<<"$manifests"; then
     state=$(kube get seldondeployment kalecast --output 'jsonpath={.status.state}') ||
         failed "no SeldonDeployment 'kalecast': run the pipeline, or apply.sh --model-uri"
     if [[ $state != Available ]]; then
-        kube wait --for=jsonpath='{.status.state}'=Available --timeout="$patience" \
+        kube wait --for=jsonpath='{.status.state}'=Available --timeout="$timeout" \
             seldondeployment/kalecast >/dev/null ||
             failed "SeldonDeployment 'kalecast' is ${state:-new}:" \
                 "$(kube get seldondeployment kalecast --output 'jsonpath={.status.description}')"
@@ -39,7 +39,7 @@ if grep -q '^kind: SeldonDeployment' <<<"$manifests"; then
 fi
 
 for deployment in kalecast-default-0-forecaster kalecast-page; do
-    kube rollout status "deployment/$deployment" --timeout="$patience" >/dev/null ||
+    kube rollout status "deployment/$deployment" --timeout="$timeout" >/dev/null ||
         failed "pods of '$deployment' are not ready: $(last_warnings "$namespace")"
     passed "$deployment: $(kube get "deployment/$deployment" --output 'jsonpath={.status.readyReplicas}') pods are ready"
 done
@@ -76,7 +76,7 @@ for _ in {1..50}; do
     [[ -n $port ]] && break
     sleep 0.2
 done
-[[ -n $port ]] || failed "no way to the page: $(cat "$log")"
+[[ -n $port ]] || failed "no port-forward to the page: $(cat "$log")"
 page=http://127.0.0.1:$port
 curl --fail --silent --show-error --max-time 10 "$page/ready" >/dev/null ||
     failed "the page does not reach the model server: look at network policies, and at the log of deployment/kalecast-page"

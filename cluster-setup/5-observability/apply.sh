@@ -22,7 +22,7 @@ for kind in alertmanagers podmonitors prometheuses prometheusrules servicemonito
     run kubectl wait --for=condition=Established --timeout=60s "crd/$kind.monitoring.coreos.com" >&2
 done
 
-# Grafana's password is made once. It comes by a pipe: arguments are everybody's to see.
+# Grafana's password is made once. It comes by a pipe: every user sees arguments.
 say "+ kubectl --namespace monitoring create secret generic grafana-admin  # where there is none"
 if [[ -z $dry_run ]] && ! kubectl --namespace monitoring get secret grafana-admin >/dev/null 2>&1; then
     head --bytes 24 /dev/urandom | base64 | tr --delete '\n' |

@@ -13,15 +13,15 @@ kube() {
     kubectl --namespace "$namespace" "$@"
 }
 
-# What Prometheus answers at a path; more words are options of curl: ask PATH [OPTIONS...]
-ask() {
+# What Prometheus answers at a path; more words are options of curl: query PATH [OPTIONS...]
+query() {
     curl --fail --silent --show-error --max-time 20 --get "$prometheus/api/v1/$1" "${@:2}"
 }
 
 # The first value of a query, 0 where there is none.
 figure() {
     local answer value
-    answer=$(ask query --data-urlencode "query=$1") || failed "Prometheus does not answer '$1'"
+    answer=$(query query --data-urlencode "query=$1") || failed "Prometheus does not answer '$1'"
     value=$(sed -n 's/.*"value":\[[0-9.e+]*,"\([^"]*\)"\].*/\1/p' <<<"$answer")
     printf '%s\n' "${value:-0}"
 }
@@ -32,7 +32,7 @@ for object in podmonitor/kalecast-page podmonitor/kalecast-model-server promethe
     kube get "$object" >/dev/null 2>&1 || failed "there is no $object in namespace '$namespace': apply.sh brings it"
 done
 kubectl --namespace monitoring get service prometheus-operated >/dev/null 2>&1 ||
-    failed "there is no Service prometheus-operated, where KEDA asks: is the operator well?"
+    failed "there is no Service prometheus-operated, which KEDA queries: is the operator well?"
 passed "what is to be watched is said, in namespace $namespace"
 
 forward monitoring prometheus-k8s 9090
@@ -46,10 +46,10 @@ for part in kalecast-page kalecast-model-server; do
     passed "Prometheus reaches $up pods of $part"
 done
 (($(figure "count(kube_deployment_spec_replicas{namespace=\"$namespace\"})") > 0)) ||
-    failed "kube-state-metrics tells nothing of namespace '$namespace'"
-passed "kube-state-metrics tells of replicas"
+    failed "kube-state-metrics has no metrics of namespace '$namespace'"
+passed "kube-state-metrics counts replicas"
 
-rules=$(ask rules)
+rules=$(query rules)
 for group in signals objectives budgets drift alerts; do
     [[ $rules == *"\"name\":\"kalecast-$group\""* ]] || failed "Prometheus has not loaded the rules kalecast-$group"
 done
@@ -60,13 +60,13 @@ broken=$(figure "sum(increase(prometheus_rule_evaluation_failures_total{rule_gro
 passed "rules are loaded, and record"
 
 forward monitoring grafana 3000
-# The password goes by a pipe: arguments are everybody's to see.
+# The password goes by a pipe: every user sees arguments.
 grafana() {
     curl --silent --max-time 20 --output /dev/null --write-out '%{http_code}' --config - "$forwarded/api/$1" <<<"user = \"admin:$2\""
 }
 password=$(kubectl --namespace monitoring get secret grafana-admin --output 'go-template={{.data.password | base64decode}}') ||
     failed "there is no Secret grafana-admin"
-[[ $(grafana user admin) == 401 ]] || failed "Grafana takes the password that everybody knows"
+[[ $(grafana user admin) == 401 ]] || failed "Grafana takes the published password"
 status=$(grafana dashboards/uid/kalecast "$password")
 [[ $status == 200 ]] || failed "Grafana has no dashboard 'kalecast' (status $status)"
 passed "Grafana shows the dashboard, and has a password of its own"
@@ -82,7 +82,7 @@ if kubectl get namespace keda >/dev/null 2>&1; then
     passed "KEDA is there"
 fi
 
-firing=$(ask query --data-urlencode "query=ALERTS{namespace=\"$namespace\",alertstate=\"firing\",alertname=~\"Kalecast.*\"}" |
+firing=$(query query --data-urlencode "query=ALERTS{namespace=\"$namespace\",alertstate=\"firing\",alertname=~\"Kalecast.*\"}" |
     grep --only-matching '"alertname":"[^"]*"' | cut --delimiter '"' --fields 4 | sort --unique) || true
 [[ -z $firing ]] || failed "alerts fire: $(xargs <<<"$firing"). README.md says what each means"
 passed "no alert of Kalecast fires"

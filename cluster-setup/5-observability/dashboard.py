@@ -43,7 +43,7 @@ class Panel:
     """A panel; rows are laid out from left to right."""
 
     title: str
-    told: str
+    description: str
     queries: tuple[Query, ...]
     unit: str = "short"
     kind: str = "timeseries"
@@ -108,10 +108,10 @@ def promises() -> tuple[Panel, ...]:
     )
 
 
-def signals(part: str, prefix: str, asked: str, by: str) -> tuple[Panel, ...]:
+def signals(part: str, prefix: str, selector: str, by: str) -> tuple[Panel, ...]:
     """Latency, traffic, errors and saturation of a part."""
     of_part = f'{{{HERE},part="{part}"}}'
-    here = asked.removesuffix("}") + f",{HERE}}}"
+    here = selector.removesuffix("}") + f",{HERE}}}"
     cpu = f'{{{HERE},job="{JOBS[part]}"}}'
     return (
         Panel(
@@ -122,7 +122,7 @@ def signals(part: str, prefix: str, asked: str, by: str) -> tuple[Panel, ...]:
         ),
         Panel(
             "Traffic",
-            f"Forecasts asked for a second, by {by}.",
+            f"Forecasts requested a second, by {by}.",
             (Query(f"sum by ({by}) (rate({prefix}_requests_total{here}[1m]))", f"{{{{{by}}}}}"),),
             "reqps",
         ),
@@ -154,7 +154,7 @@ def between() -> tuple[Panel, ...]:
     return (
         Panel(
             "Refused by the page, by reason",
-            "A second. `customer gone` is nobody's loss.",
+            "A second. `customer gone` is no customer's loss.",
             (
                 Query(
                     f"sum by (reason) (rate(kalecast_page_refusals_total{ALL}[5m]))", "{{reason}}"
@@ -209,12 +209,12 @@ def batches() -> tuple[Panel, ...]:
         ),
         Panel(
             "Mean windows a forward pass",
-            "1: everybody is alone; more where they come together.",
+            "1: each is alone; more where they come together.",
             (Query(f"kalecast:batch_windows:mean5m{ALL}", "mean"),),
         ),
         Panel(
             "Replicas",
-            "Asked for, and ready.",
+            "Requested, and ready.",
             (
                 Query(f"kube_deployment_spec_replicas{deployed}", "{{deployment}} wanted"),
                 Query(f"kube_deployment_status_replicas_ready{deployed}", "{{deployment}} ready"),
@@ -333,7 +333,7 @@ def _panel(panel: Panel) -> Json:
     return {
         "type": panel.kind,
         "title": panel.title,
-        "description": panel.told,
+        "description": panel.description,
         "datasource": SOURCE,
         "targets": [_target(query, at) for at, query in enumerate(panel.queries)],
         "fieldConfig": {

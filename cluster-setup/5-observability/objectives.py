@@ -48,7 +48,7 @@ OBJECTIVES = (
         "KalecastModelServerErrors",
         "model-server",
         # As the page's: it retries, so most of this reaches no customer of the page, but steps of
-        # pipelines and notebooks ask directly.
+        # pipelines and notebooks call directly.
         budget=0.001,
         summary="The model server fails or refuses forecasts",
     ),
@@ -82,14 +82,14 @@ BURNS = (
     Burn(1, "3d", "6h", "warning"),
 )
 """Google, The Site Reliability Workbook, chapter 5, «Multiwindow, Multi-Burn-Rate Alerts»: 2 % of
-the budget in an hour and 5 % in six wake somebody, 10 % in a day or three are for working hours.
-The short window, a twelfth of the long one, ends the alert soon after the trouble."""
+the budget in an hour and 5 % in six page the person on call, 10 % in a day or three are for working
+hours. The short window, a twelfth of the long one, ends the alert soon after the trouble."""
 
 WINDOWS = ("5m", "30m", "1h", "2h", "6h", "1d", "3d")
 """All of them."""
 
 FEWEST = 100
-"""Requests of the last hour below which nobody is woken: one of ten is no outage yet."""
+"""Requests of the last hour below which nothing pages: one of ten is no outage yet."""
 
 OLDEST_DAYS = 14
 """Age of a model after which retraining must have failed: two weekly runs."""

@@ -34,7 +34,7 @@ SERVER = '{protocol!="other"}'
 
 REQUESTS = {"page": "kalecast_page_requests_total", "model-server": "kalecast_requests_total"}
 SECONDS = {"page": "kalecast_page_request_seconds", "model-server": "kalecast_request_seconds"}
-ASKED = {"page": PAGE, "model-server": SERVER}
+SELECTORS = {"page": PAGE, "model-server": SERVER}
 IN_FLIGHT = {"page": "kalecast_page_in_flight", "model-server": "kalecast_in_flight"}
 BAD = "5..|INTERNAL|UNAVAILABLE|DEADLINE_EXCEEDED"
 """Statuses of HTTP and gRPC that are the service's fault, refusals for load among them."""
@@ -86,16 +86,16 @@ def signals() -> list[Rule]:
     """Traffic, latency, refusals and load of both parts, and batches."""
     rules = []
     for part in PARTS:
-        asked, seconds = REQUESTS[part] + ASKED[part], SECONDS[part]
+        requests, seconds = REQUESTS[part] + SELECTORS[part], SECONDS[part]
         rules += [
-            record("kalecast:requests:rate1m", rate(asked, "1m"), part=part),
+            record("kalecast:requests:rate1m", rate(requests, "1m"), part=part),
             record("kalecast:in_flight:sum", f"sum by (namespace) ({IN_FLIGHT[part]})", part=part),
             record("kalecast:refusals:ratio_rate5m", _refusals(part), part=part),
         ]
         rules += [
             record(
                 "kalecast:request_seconds:quantile_rate5m",
-                quantile_of(quantile, f"{seconds}_bucket{ASKED[part]}", "5m"),
+                quantile_of(quantile, f"{seconds}_bucket{SELECTORS[part]}", "5m"),
                 part=part,
                 quantile=quantile,
             )
@@ -107,11 +107,11 @@ def signals() -> list[Rule]:
 
 def _refusals(part: str) -> str:
     """The share that was refused for load."""
-    asked = REQUESTS[part] + ASKED[part]
+    requests = REQUESTS[part] + SELECTORS[part]
     if part == "page":
-        return share(rate('kalecast_page_refusals_total{reason!="customer gone"}'), rate(asked))
-    full = REQUESTS[part] + within(ASKED[part], 'code=~"503|UNAVAILABLE"')
-    return share(rate(full), rate(asked))
+        return share(rate('kalecast_page_refusals_total{reason!="customer gone"}'), rate(requests))
+    full = REQUESTS[part] + within(SELECTORS[part], 'code=~"503|UNAVAILABLE"')
+    return share(rate(full), rate(requests))
 
 
 ##### Objectives #####
@@ -156,14 +156,14 @@ def budgets() -> list[Rule]:
 
 def _counted(objective: Objective) -> tuple[str, str]:
     """The rates of all requests and of those that miss."""
-    asked = ASKED[objective.part]
+    selector = SELECTORS[objective.part]
     if objective.within is None:
         metric = REQUESTS[objective.part]
-        requests, bad = metric + asked, metric + within(asked, f'code=~"{BAD}"')
+        requests, bad = metric + selector, metric + within(selector, f'code=~"{BAD}"')
         return rate(requests), f"{rate(bad)} or 0 * {rate(requests)}"
     metric = SECONDS[objective.part]
-    in_time = f"{metric}_bucket" + within(asked, f'le="{float(objective.within)}"')
-    requests = rate(f"{metric}_count{asked}")
+    in_time = f"{metric}_bucket" + within(selector, f'le="{float(objective.within)}"')
+    requests = rate(f"{metric}_count{selector}")
     return requests, f"{requests} - {rate(in_time)}"
 
 
@@ -220,7 +220,7 @@ def alert(name: str, expression: str, wait: str, severity: str, summary: str) ->
 
 
 def burning() -> list[Rule]:
-    """For each objective one alert that wakes somebody, and one for working hours."""
+    """For each objective one alert that pages, and one for working hours."""
     return [
         alert(
             objective.alert,
@@ -252,7 +252,7 @@ def _faster(objective: Objective, window: str, burn: Burn) -> str:
 
 
 def pods() -> list[Rule]:
-    """Pods and their autoscalers, as kube-state-metrics tells."""
+    """Pods and their autoscalers, from kube-state-metrics."""
     deployed = f'{{deployment=~"{"|".join(DEPLOYMENTS.values())}"}}'
     available = f"kube_deployment_status_replicas_available{deployed}"
     scaler = f'horizontalpodautoscaler=~"{OURS}"'
@@ -314,7 +314,7 @@ def _not_scraped(part: str) -> Rule:
 
 
 def model() -> list[Rule]:
-    """The model in service, and the way to it."""
+    """The model in service, and the path to it."""
     departs = [
         f"{_now(name)} > {DEPARTURE:g} * {_before(name)}"
         for name in ("kalecast:drift_departure:median1h", "kalecast:drift_width:median1h")

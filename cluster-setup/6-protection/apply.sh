@@ -14,7 +14,7 @@
 # --dry-run prints what would be done, and needs neither cluster nor network.
 source "$(dirname "${BASH_SOURCE[0]}")/protection.sh"
 
-# oauth2-proxy's secrets are made once. They come by a pipe: arguments are everybody's to see.
+# oauth2-proxy's secrets are made once. They come by a pipe: every user sees arguments.
 keep_sign_in_secret() {
     say "+ kubectl --namespace $namespace create secret generic kalecast-sign-in  # where there is none"
     [[ -z $dry_run ]] || return 0

@@ -8,7 +8,7 @@
 # Controller out. Prints a line a check, and exits with 1 and the reason at the first that fails.
 source "$(dirname "${BASH_SOURCE[0]}")/protection.sh"
 
-patience=${PATIENCE:-60s}
+timeout=${TIMEOUT:-${PATIENCE:-60s}}
 read_call "$@"
 need_cluster
 names_of_now
@@ -33,7 +33,7 @@ expect() {
 
 [[ -n $name ]] || failed "there is no VirtualServer 'kalecast' in namespace '$namespace': apply.sh brings it"
 for deployment in kalecast-gateway $(with_sign_in && echo kalecast-sign-in); do
-    kube rollout status "deployment/$deployment" --timeout="$patience" >/dev/null 2>&1 ||
+    kube rollout status "deployment/$deployment" --timeout="$timeout" >/dev/null 2>&1 ||
         failed "pods of '$deployment' are not ready: $(last_warnings "$namespace")"
     passed "$deployment: $(kube get "deployment/$deployment" --output 'jsonpath={.status.readyReplicas}') pods are ready"
 done
@@ -52,7 +52,7 @@ passed "the certificate of $name is good for a week at least"
 forward "$namespace" kalecast-gateway 8080
 host=elsewhere.example.org expect 421 "another name is refused" /
 expect 404 "the page's own addresses for operators are hidden" /metrics
-expect 405 "a method that nobody needs is refused" / --request DELETE
+expect 405 "a method that is not needed is refused" / --request DELETE
 expect 403 "an attack is refused" '/api/model' --header "Referer: https://example.org/?a='%20or%201=1%20--%20"
 expect 400 "a history that is no numbers is refused" /api/forecast --header 'Content-Type: application/json' \
     --data '{"history": "<script>alert(1)</script>", "horizon": 24}'

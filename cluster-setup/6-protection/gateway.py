@@ -54,7 +54,7 @@ SIGN_IN = (
     "sign-in-addresses.conf",
     "sign-in-passed-on.conf",
 )
-"""Files that say nothing where nobody signs in."""
+"""Files that say nothing where there is no sign-in."""
 
 EDGE = "edge.conf"
 """The file that says nothing where another proxy stands before the gateway."""
@@ -63,7 +63,13 @@ SOCKETS = FRONT_SOCKET, PLAIN_SOCKET = "front.sock", "plain.sock"
 LONGEST_SOCKET = 107
 """Characters in the path of a socket, on Linux."""
 
-TOLD = ("Forwarded-For", "Forwarded-Proto", "Forwarded-Host", "Request-Id", "Auth-Request-User")
+FORWARDED = (
+    "Forwarded-For",
+    "Forwarded-Proto",
+    "Forwarded-Host",
+    "Request-Id",
+    "Auth-Request-User",
+)
 """What only the gateway may say of a customer, in headers that begin with `X-`."""
 
 PAGE = (
@@ -83,7 +89,7 @@ class GatewayError(ValueError):
 
 @dataclass(frozen=True)
 class Limits:
-    """How often one client may ask, a second, and how much more for a moment.
+    """How many requests one client may send, a second, and how much more for a moment.
 
     One client is an address; 5,000 customers at once are 5,000 of them. A page opens with about
     90 requests, nearly all of them for its own files.
@@ -95,7 +101,7 @@ class Limits:
     """Of `/api/`, without a key."""
     forecast_burst: int = 100
     key_rate: int = 100
-    """Of `/api/`, with a customer's key, wherever it is used, where the page asks for keys."""
+    """Of `/api/`, with a customer's key, wherever it is used, where the page requires keys."""
     key_burst: int = 400
     event_rate: int = 5
     """Forecasts on the page."""
@@ -115,17 +121,17 @@ class Limits:
     """Of bodies of 100 KB and more."""
     large_burst: int = 20
     large_connections: int = 4
-    """Of those, how many of one client are under way at the same time."""
+    """Of those, how many of one client are in progress at the same time."""
     large_held: int = 192
     """Of those, how many of all clients together: they wait on the disk until they are whole."""
     open_connections: int = 100
-    """Requests under way at the same time."""
+    """Requests in progress at the same time."""
     connections_of_one: int = 400
     """Open, whatever they do, where the gateway is the edge: an office behind one address."""
     send_rate: int = 8000
     """KB a second over one connection, where the gateway is the edge: a 20 MB file in 2.5 s."""
     uploads_of_one: int = 3
-    """Under way at the same time."""
+    """In progress at the same time."""
     uploads_held: int = 64
     """Of all clients together, on the disk until they are whole."""
     uploads_at_once: int = 8
@@ -163,13 +169,13 @@ class Gateway:
     trusted: tuple[str, ...] = ()
     """Networks of the proxies before the gateway, whose X-Forwarded-For counts."""
     keys: bool = False
-    """Whether the page asks programs for keys: only then do they have limits of their own."""
+    """Whether the page requires keys of programs: only then do they have limits of their own."""
     sign_in: str = ""
     """oauth2-proxy's `host:port`; without one the page needs no account."""
     paranoia: int = 1
     executing_paranoia: int = 1
     engine: str = "On"
-    """Whether rules refuse; `DetectionOnly` has them told alone, for a first look."""
+    """Whether rules refuse; `DetectionOnly` only logs what they match, for a first look."""
     page_requests: int = 10_000
     """After which a connection to the page is opened anew, maybe to a newer replica of it."""
     limits: Limits = field(default_factory=Limits)
@@ -228,11 +234,11 @@ def files(gateway: Gateway) -> dict[str, str]:
         str(path.relative_to(SOURCE)): path.read_text() for path in sorted(SOURCE.rglob("*.conf"))
     }
     if not gateway.sign_in:
-        texts.update(dict.fromkeys(SIGN_IN, "# Nobody signs in here.\n"))
+        texts.update(dict.fromkeys(SIGN_IN, "# No sign-in here.\n"))
     if not gateway.is_edge:
         texts[EDGE] = "# Another proxy is the edge.\n"
     texts["refusal-codes.conf"], texts["refusals.conf"] = _refusal_codes(), _refusals()
-    texts["refusals-told.conf"] = _told()
+    texts["refusal-bodies.conf"] = _refusal_bodies()
     return {name: _filled(name, text, values) for name, text in texts.items()}
 
 
@@ -339,8 +345,8 @@ def _strict_transport(gateway: Gateway) -> str:
 
 
 def _spellings() -> Iterator[str]:
-    """The names of `TOLD` with _ in place of some or all of their -."""
-    for words in (("X", *name.split("-")) for name in TOLD):
+    """The names of `FORWARDED` with _ in place of some or all of their -."""
+    for words in (("X", *name.split("-")) for name in FORWARDED):
         for joints in product("-_", repeat=len(words) - 1):
             if "_" in joints:
                 yield "".join(map(str.__add__, words, (*joints, "")))
@@ -377,7 +383,7 @@ def _location(code: int, form: str, kind: str, body: str) -> list[str]:
     ]
 
 
-def _told() -> str:
+def _refusal_bodies() -> str:
     """The refusals' sentences, as JSON for programs and scripts, as a page for people."""
     lines = [
         "# The number by which the logs know a request: what the front tier gave it.",
@@ -385,21 +391,21 @@ def _told() -> str:
         "    default $request_id;",
         '    "~^[0-9a-f]{32}$" $http_x_request_id;',
         "}",
-        "# Whoever typed the address gets a page; programs and the page's own scripts read JSON.",
+        "# A browser gets a page; programs and the page's own scripts read JSON.",
         "map $http_accept $refusal_form {",
         "    default json;",
         '    "~^text/html" page;',
         "}",
     ]
     for code, sentence in sorted(REFUSALS.items()):
-        told = json.dumps({"detail": sentence, "error": sentence})
-        lines += _constant(f"refused_{code}_json", told)
+        body = json.dumps({"detail": sentence, "error": sentence})
+        lines += _constant(f"refused_{code}_json", body)
         lines += _constant(f"refused_{code}_page", PAGE.replace("SENTENCE", sentence))
     return "\n".join(lines) + "\n"
 
 
 def _constant(name: str, text: str) -> list[str]:
-    # A map, as it is the one way to have a variable for all servers.
+    # A map, as nothing else gives a variable to all servers.
     return [f"map $refusal_form ${name} {{", f"    default '{_quoted(text)}';", "}"]
 
 

@@ -13,7 +13,7 @@ while (($#)); do
     shift
 done
 
-# Whether a package's file is missing; a dry run tells of all.
+# Whether a package's file is missing; a dry run lists all.
 lacks() {
     [[ -n $dry_run || ! -e $1 ]]
 }

@@ -3,7 +3,7 @@
     python cluster-setup/6-protection/protect.py --page 127.0.0.1:7860
 
 The rules are those of the cluster. A certificate is made where none is given: browsers warn of
-it, and programs can be told to trust it. Ctrl-C ends the gateway; the page goes on.
+it, and programs can be configured to trust it. Ctrl-C ends the gateway; the page goes on.
 """
 
 import argparse
@@ -36,7 +36,7 @@ MOST_FILES = 65536
 
 
 def main() -> int:
-    """Stand before the page until told to end; the exit code says how it went."""
+    """Run in front of the page until stopped; the exit code says how it went."""
     arguments = _arguments()
     lifetime.on_end(lambda *_: sys.exit(0))
     try:
@@ -57,7 +57,7 @@ def _stand(nginx: str, here: gateway.Gateway, arguments: argparse.Namespace) -> 
         _running(nginx, configuration) as process,
     ):
         _await(here, process, signatures)
-        _tell(here, arguments)
+        _print_addresses(here, arguments)
         return _first_to_end(process, signatures)
 
 
@@ -169,7 +169,7 @@ def _own_certificate(folder: Path, names: list[str]) -> tuple[Path, Path]:
         "-out",
         str(certificate),
     ]
-    # Nobody else may read the key, from its first byte on.
+    # No other user may read the key, from its first byte on.
     before = os.umask(0o077)
     try:
         made = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -195,7 +195,7 @@ def _open_files() -> int:
 
 
 def _open_to_workers(folder: Path) -> None:
-    """Started by root, nginx's workers are somebody else, and keep parts of uploads here.
+    """Started by root, nginx's workers are another user, and keep parts of uploads here.
 
     Raises:
         GatewayError: they may not enter it.
@@ -205,7 +205,7 @@ def _open_to_workers(folder: Path) -> None:
     for above in (folder, *folder.parents):
         if not above.stat().st_mode & stat.S_IXOTH:
             raise gateway.GatewayError(
-                f"Expected a folder that everybody may enter, as nginx's workers are not root: "
+                f"Expected a folder that every user may enter, as nginx's workers are not root: "
                 f"{above} may not be. Choose another with --folder."
             )
     (folder / "files").chmod(0o1777)
@@ -270,12 +270,12 @@ def _await(here: gateway.Gateway, *processes: subprocess.Popen[bytes]) -> None:
     raise gateway.GatewayError(f"nginx does not answer. What it says is in {here.error_log}.")
 
 
-def _tell(here: gateway.Gateway, arguments: argparse.Namespace) -> None:
+def _print_addresses(here: gateway.Gateway, arguments: argparse.Namespace) -> None:
     address = f"https://{here.names[0]}:{here.port}"
     print(f"\n  The protected page is at {address}, before {', '.join(here.pages)}")
     if not arguments.certificate:
         print(
-            "  Its certificate is this machine's own: a browser asks once whether to go on, and\n"
+            "  Its certificate is this machine's own: a browser warns once, and\n"
             f"  curl takes it with --cacert {_shown(Path(here.certificate))}"
         )
     print(f"  Requests: {_shown(Path(here.access_log))}   refusals: {_shown(Path(here.error_log))}")
@@ -304,11 +304,15 @@ def _arguments() -> argparse.Namespace:
     add("--certificate", type=Path, help="PEM file, with those it needs")
     add("--key", type=Path, help="PEM file of its key")
     add("--trusted", action="append", default=[], help="network of a proxy before the gateway")
-    add("--keys", action="store_true", help="the page asks for keys: each has limits of its own")
+    add("--keys", action="store_true", help="the page requires keys: each has limits of its own")
     add("--sign-in", default="", metavar="HOST:PORT", help="oauth2-proxy, where people sign in")
     add("--paranoia", type=int, default=1, help="level up to which rules block")
-    add("--executing-paranoia", type=int, default=1, help="level up to which rules are told")
-    add("--detect", action="store_true", help="signatures tell what they would refuse, and do not")
+    add("--executing-paranoia", type=int, default=1, help="level up to which rules are logged")
+    add(
+        "--detect",
+        action="store_true",
+        help="signatures log what they would refuse, and refuse nothing",
+    )
     add("--limit", action="append", default=[], metavar="NAME=NUMBER", help="such as key_rate=50")
     add("--log-level", default="error", help="of nginx's error log")
     add("--folder", type=Path, default=ROOT / "build" / "gateway", help="for its files")

@@ -48,7 +48,7 @@ with_sign_in() {
     [[ $overlay == *-sign-in ]]
 }
 
-# Whether step 5 is there to look at certificates, and cert-manager to tell of them.
+# Whether step 5 is there to look at certificates, and cert-manager for their metrics.
 is_watched() {
     [[ -n $dry_run ]] || { [[ -z $own_certificate ]] &&
         kubectl get crd podmonitors.monitoring.coreos.com >/dev/null 2>&1 &&

@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# Take the gateway and what is at the ingress controller of it away: the page is reached by nobody then.
+# Take the gateway and what is at the ingress controller of it away: nothing reaches the page then.
 #
 #     remove.sh OVERLAY [--namespace NAMESPACE] [--kubeflow NAME] [--own-certificate] [--with-controller] [--dry-run]
 #
 # OVERLAY and NAMESPACE are those of apply.sh. --kubeflow takes Kubeflow's public name away, too,
-# --with-controller the controller, where it serves nobody else. Certificates' Secrets, oauth2-proxy's
+# --with-controller the controller, where it serves nothing else. Certificates' Secrets, oauth2-proxy's
 # Secret and the definitions of kinds stay.
 source "$(dirname "${BASH_SOURCE[0]}")/protection.sh"
 

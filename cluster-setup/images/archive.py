@@ -34,7 +34,7 @@ class Image:
         identity: the configuration's sha256, which names the image on this machine.
         size: the sum of its layers, uncompressed, in bytes.
         paths: every file and folder that a container would see, without a leading slash.
-        texts: the content of those that tell of packages, by path.
+        texts: the content of those that list packages, by path.
         dated: bytecode that holds only while its source keeps the date that it had.
     """
 
@@ -85,14 +85,18 @@ def read(archive: Path) -> Image:
         identity="sha256:" + hashlib.sha256(config).hexdigest(),
         size=size,
         paths=frozenset(seen),
-        texts={path: head.decode(errors="replace") for path, head in seen.items() if _tells(path)},
+        texts={
+            path: head.decode(errors="replace")
+            for path, head in seen.items()
+            if _lists_packages(path)
+        },
         dated=frozenset(
             path for path, head in seen.items() if path.endswith(".pyc") and _dated(head)
         ),
     )
 
 
-def _tells(path: str) -> bool:
+def _lists_packages(path: str) -> bool:
     return bool(METADATA.search(path)) or path in (DEBIAN, RELEASE)
 
 
@@ -141,6 +145,6 @@ def _hide(seen: Seen, below: str) -> None:
 
 def _head(file: tarfile.TarFile, member: tarfile.TarInfo, path: str) -> bytes:
     """As much of a file as is of interest."""
-    wanted = -1 if _tells(path) else 8 if path.endswith(".pyc") else 0
+    wanted = -1 if _lists_packages(path) else 8 if path.endswith(".pyc") else 0
     content = file.extractfile(member) if wanted and (member.isreg() or member.islnk()) else None
     return content.read(wanted) if content else b""

@@ -11,7 +11,7 @@ Run = Callable[[list[str]], str]
 
 
 class BuilderError(Exception):
-    """No builder works here, or what it was asked for failed; in words for who called `make`."""
+    """No builder works here, or its command failed; in words for the user of `make`."""
 
 
 @dataclass(frozen=True)
@@ -69,14 +69,14 @@ class Docker:
     def push(self, reference: str) -> str:
         """Bring an image to its registry; returns the digest that it has there."""
         self.run(["docker", "push", reference])
-        told = self.run(
+        output = self.run(
             ["docker", "image", "inspect", "--format", "{{join .RepoDigests `\n`}}", reference]
         )
         repository = reference.rpartition(":")[0].removeprefix("docker.io/")
-        for line in told.split():
+        for line in output.split():
             if line.rpartition("@")[0] == repository:
                 return line.rpartition("@")[2]
-        raise BuilderError(f"docker tells no digest of {reference} after its push: {told!r}")
+        raise BuilderError(f"docker reports no digest of {reference} after its push: {output!r}")
 
 
 @dataclass(frozen=True)
@@ -98,9 +98,9 @@ class Podman:
 
     def push(self, reference: str) -> str:
         """Bring an image to its registry; returns the digest that it has there."""
-        with tempfile.NamedTemporaryFile("r", suffix=".digest") as told:
-            self.run([self.name, "push", "--digestfile", told.name, reference])
-            return told.read().strip()
+        with tempfile.NamedTemporaryFile("r", suffix=".digest") as file:
+            self.run([self.name, "push", "--digestfile", file.name, reference])
+            return file.read().strip()
 
 
 @dataclass(frozen=True)
@@ -129,7 +129,7 @@ def _dated(build: Build) -> list[str]:
 
 
 def choose(run: Run, wanted: str = "") -> Builder:
-    """The builder that was asked for, else the first that works here.
+    """The builder that was requested, else the first that works here.
 
     Raises:
         BuilderError: there is none, and why each does not work.

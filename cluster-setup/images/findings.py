@@ -12,12 +12,12 @@ COMPILER = re.compile(
     r"(.*-)?(gcc|g\+\+|cc|c\+\+|c89|c99|clang|clang\+\+|tcc|cpp|ld|as|make|cmake|rustc|cargo|go)"
     r"(-[\d.]+)?"
 )
-# Of whoever builds, of their repository, or of their way to a package index.
+# Of the user who builds, of a repository, or of the access to a package index.
 PRIVATE = re.compile(r"(\.git|\.env|\.netrc|\.pypirc|\.aws|\.ssh|\.docker|\.kube|pip\.conf|\.venv)")
 
 
 @dataclass(frozen=True)
-class Rules:
+class ImageRules:
     """What an image of ours keeps to.
 
     Attributes:
@@ -29,7 +29,7 @@ class Rules:
     without: frozenset[str] = field(default_factory=frozenset)
 
 
-def findings(image: Image, rules: Rules) -> list[str]:
+def findings(image: Image, rules: ImageRules) -> list[str]:
     """What is amiss with an image, a sentence each."""
     return [*_size(image, rules), *_user(image), *_labels(image), *_contents(image, rules)]
 
@@ -40,7 +40,7 @@ def distributions(image: Image) -> set[str]:
     return {name.split("-")[0].lower().replace("_", "-") for name in paths}
 
 
-def _size(image: Image, rules: Rules) -> Iterator[str]:
+def _size(image: Image, rules: ImageRules) -> Iterator[str]:
     megabytes = image.size / 1e6
     if rules.limit is not None and megabytes > rules.limit:
         yield f"is of {megabytes:.0f} MB, expected at most {rules.limit}"
@@ -58,7 +58,7 @@ def _labels(image: Image) -> Iterator[str]:
             yield f"has no label org.opencontainers.image.{name}"
 
 
-def _contents(image: Image, rules: Rules) -> Iterator[str]:
+def _contents(image: Image, rules: ImageRules) -> Iterator[str]:
     for name in sorted(distributions(image) & rules.without):
         yield f"carries the Python package {name}"
     for path in sorted(image.paths):

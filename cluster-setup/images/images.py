@@ -6,7 +6,7 @@
 
 What is made lies in build/images/: NAME.tar, as `docker save` writes it, and NAME.cdx.json. The
 last line on standard output is one JSON object. Exit code 1: an image is not as it must be, or
-could not be built or pushed; 2: wrongly asked.
+could not be built or pushed; 2: wrong arguments.
 """
 
 import argparse
@@ -26,7 +26,7 @@ import bill
 import findings
 import provenance
 from builders import Build, Builder, BuilderError, choose
-from provenance import ROOT, VERSION, Source
+from provenance import ROOT, VERSION, Checkout
 
 from kalecast.lifetime import bound, end_in_order
 
@@ -42,23 +42,23 @@ class Recipe:
     """An image of ours: from which Dockerfile, and what holds for it."""
 
     dockerfile: str
-    rules: findings.Rules
+    rules: findings.ImageRules
     base: str = "PYTHON_IMAGE"
     """The Dockerfile's ARG that names what it is built on."""
 
 
 RECIPES = {
-    "model-server": Recipe("seldon/Dockerfile", findings.Rules(350, LIGHT | {"pandas"})),
-    "page": Recipe("gradio_app/Dockerfile", findings.Rules(700, LIGHT | {"onnxruntime"})),
-    "workbench": Recipe("kale/Dockerfile", findings.Rules()),
+    "model-server": Recipe("seldon/Dockerfile", findings.ImageRules(350, LIGHT | {"pandas"})),
+    "page": Recipe("gradio_app/Dockerfile", findings.ImageRules(700, LIGHT | {"onnxruntime"})),
+    "workbench": Recipe("kale/Dockerfile", findings.ImageRules()),
     "gateway": Recipe(
-        "cluster-setup/6-protection/Dockerfile", findings.Rules(200, LIGHT), "DEBIAN_IMAGE"
+        "cluster-setup/6-protection/Dockerfile", findings.ImageRules(200, LIGHT), "DEBIAN_IMAGE"
     ),
 }
 
 
 class WrongCallError(Exception):
-    """What was asked for cannot be; the message says why."""
+    """The options cannot be met; the message says why."""
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ class Made:
 
     @property
     def figures(self) -> dict[str, Any]:
-        """What is told of it."""
+        """What is reported of it."""
         return {
             "reference": self.reference,
             "base": self.base,
@@ -93,16 +93,16 @@ class Made:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Build, look, tell, push; returns the exit code."""
+    """Build, look, report, push; returns the exit code."""
     try:
-        told = run(parse(arguments))
+        report = run(parse(arguments))
     except WrongCallError as error:
         say(f"images.py: {error}")
         return 2
     except BuilderError as error:
         say(f"images.py: {error}")
         return 1
-    print(json.dumps(told))
+    print(json.dumps(report))
     return 0
 
 
@@ -118,37 +118,37 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--build-args", default="", help="further options for the builder's build")
     parser.add_argument("--output", default=MADE, type=Path, help="where archives and bills go")
     parser.add_argument("--push", action="store_true", help="push what is as it must be")
-    asked = parser.parse_args(arguments)
-    asked.images = asked.images or list(RECIPES)
-    if unknown := sorted(set(asked.images) - set(RECIPES)):
+    options = parser.parse_args(arguments)
+    options.images = options.images or list(RECIPES)
+    if unknown := sorted(set(options.images) - set(RECIPES)):
         raise WrongCallError(f"Expected images out of {', '.join(RECIPES)}, received: {unknown}")
-    asked.tag = asked.tag or VERSION
-    asked.bases = {
-        "PYTHON_IMAGE": asked.base or provenance.pinned_base("PYTHON_IMAGE"),
-        "DEBIAN_IMAGE": asked.debian or provenance.pinned_base("DEBIAN_IMAGE"),
+    options.tag = options.tag or VERSION
+    options.bases = {
+        "PYTHON_IMAGE": options.base or provenance.pinned_base("PYTHON_IMAGE"),
+        "DEBIAN_IMAGE": options.debian or provenance.pinned_base("DEBIAN_IMAGE"),
     }
-    asked.output = asked.output.resolve()
-    return asked
+    options.output = options.output.resolve()
+    return options
 
 
-def run(asked: argparse.Namespace) -> dict[str, Any]:
-    """Do what was asked for; returns what the last line tells.
+def run(options: argparse.Namespace) -> dict[str, Any]:
+    """Do it; returns what the last line reports.
 
     Raises:
         BuilderError: an image cannot be built or pushed, or is not as it must be.
     """
     began = time.monotonic()
-    source = provenance.find_source()
-    if asked.push:
-        check_push(asked, source)
-    builder = choose(show_and_run, asked.builder)
-    made = [make(name, asked, source, builder) for name in asked.images]
+    checkout = provenance.find_checkout()
+    if options.push:
+        check_push(options, checkout)
+    builder = choose(show_and_run, options.builder)
+    made = [make(name, options, checkout, builder) for name in options.images]
     figures = {one.name: one.figures for one in made}
     print_table(figures)
     if amiss := [sentence for one in made for sentence in one.amiss]:
         raise BuilderError("\n           ".join(amiss))
     for one in made:
-        if asked.push:
+        if options.push:
             figures[one.name]["digest"] = push(one, builder)
         else:
             print(f"kind load image-archive {figures[one.name]['archive']}")
@@ -156,53 +156,53 @@ def run(asked: argparse.Namespace) -> dict[str, Any]:
     return {"builder": builder.name, "images": figures, "seconds": seconds}
 
 
-def check_push(asked: argparse.Namespace, source: Source) -> None:
+def check_push(options: argparse.Namespace, checkout: Checkout) -> None:
     """A release's name is not given to what cannot be built again.
 
     Raises:
         WrongCallError: it would be, or there is nowhere to push to.
     """
-    if not asked.registry:
+    if not options.registry:
         raise WrongCallError("PUSH=1 needs a registry, such as REGISTRY=registry.example.com")
-    bases = dict.fromkeys(asked.bases[RECIPES[name].base] for name in asked.images)
-    why = next(filter(None, (provenance.unrepeatable(source, base) for base in bases)), "")
-    if asked.tag == VERSION and why:
+    bases = dict.fromkeys(options.bases[RECIPES[name].base] for name in options.images)
+    why = next(filter(None, (provenance.unrepeatable(checkout, base) for base in bases)), "")
+    if options.tag == VERSION and why:
         raise WrongCallError(f"{why}: choose another name, such as TAG={VERSION}-trial")
 
 
-def make(name: str, asked: argparse.Namespace, source: Source, builder: Builder) -> Made:
+def make(name: str, options: argparse.Namespace, checkout: Checkout, builder: Builder) -> Made:
     """Build an image, read it, and write its bill of materials."""
-    reference = f"{asked.registry or NO_REGISTRY}/kalecast/{name}:{asked.tag}"
+    reference = f"{options.registry or NO_REGISTRY}/kalecast/{name}:{options.tag}"
     # Its address may hold a password, and commands are printed: the builder looks it up itself.
     index = {"PIP_INDEX_URL": None} if os.environ.get("PIP_INDEX_URL") else {}
     argument = RECIPES[name].base
-    base = asked.bases[argument]
+    base = options.bases[argument]
     builder.build(
         Build(
             dockerfile=RECIPES[name].dockerfile,
             reference=reference,
             arguments={argument: base, **(index if argument == "PYTHON_IMAGE" else {})},
-            labels=provenance.labels(source, base, asked.tag),
-            made=source.made,
-            extra=tuple(shlex.split(asked.build_args)),
+            labels=provenance.labels(checkout, base, options.tag),
+            made=checkout.made,
+            extra=tuple(shlex.split(options.build_args)),
         )
     )
-    asked.output.mkdir(parents=True, exist_ok=True)
-    file = asked.output / f"{name}.tar"
+    options.output.mkdir(parents=True, exist_ok=True)
+    file = options.output / f"{name}.tar"
     file.unlink(missing_ok=True)  # podman and buildah would not write over it
     builder.save(reference, file)
     image = archive.read(file)
-    (asked.output / f"{name}.cdx.json").write_text(bill.write(image, reference))
+    (options.output / f"{name}.cdx.json").write_text(bill.write(image, reference))
     return Made(name, reference, base, file, image)
 
 
 def print_table(figures: dict[str, dict[str, Any]]) -> None:
     """A line an image."""
     print(f"{'image':<14}{'MB':>8}{'limit':>8}{'Python':>8}{'Debian':>8}  id")
-    for name, told in figures.items():
+    for name, figure in figures.items():
         print(
-            f"{name:<14}{told['megabytes']:>8.0f}{told['limit'] or '-':>8}"
-            f"{told['python_packages']:>8}{told['debian_packages']:>8}  {told['id'][7:19]}"
+            f"{name:<14}{figure['megabytes']:>8.0f}{figure['limit'] or '-':>8}"
+            f"{figure['python_packages']:>8}{figure['debian_packages']:>8}  {figure['id'][7:19]}"
         )
 
 
@@ -228,7 +228,7 @@ def show_and_run(command: list[str]) -> str:
 
 
 def say(words: str) -> None:
-    """Tell who watches; standard output is for results."""
+    """Log to standard error; standard output is for results."""
     print(words, file=sys.stderr, flush=True)
 
 

@@ -14,7 +14,7 @@ ANNOTATION = "org.opencontainers.image"
 
 
 @dataclass(frozen=True)
-class Source:
+class Checkout:
     """The project's files.
 
     Attributes:
@@ -28,10 +28,10 @@ class Source:
     made: int | None
 
 
-def find_source() -> Source:
+def find_checkout() -> Checkout:
     """Which commit the project's folder is of, by git."""
     made = os.environ.get("SOURCE_DATE_EPOCH") or _git("show", "--no-patch", "--format=%ct", "HEAD")
-    return Source(
+    return Checkout(
         revision=_git("rev-parse", "HEAD") or None,
         changed=bool(_git("status", "--porcelain")),
         made=int(made) if made else None,
@@ -45,24 +45,26 @@ def pinned_base(argument: str) -> str:
     return str(base)
 
 
-def labels(source: Source, base: str, tag: str) -> dict[str, str]:
+def labels(checkout: Checkout, base: str, tag: str) -> dict[str, str]:
     """What is known only when an image is built; title and description are in the Dockerfiles."""
     name, _, digest = base.partition("@")
-    told = {"version": tag, "base.name": name}
+    values = {"version": tag, "base.name": name}
     if digest:
-        told["base.digest"] = digest
-    if source.revision:
-        told["revision"] = source.revision + ("-changed" if source.changed else "")
-    if source.made is not None:
-        told["created"] = datetime.fromtimestamp(source.made, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-    return {f"{ANNOTATION}.{key}": value for key, value in told.items()}
+        values["base.digest"] = digest
+    if checkout.revision:
+        values["revision"] = checkout.revision + ("-changed" if checkout.changed else "")
+    if checkout.made is not None:
+        values["created"] = datetime.fromtimestamp(checkout.made, UTC).strftime(
+            "%Y-%m-%dT%H:%M:%SZ"
+        )
+    return {f"{ANNOTATION}.{key}": value for key, value in values.items()}
 
 
-def unrepeatable(source: Source, base: str) -> str:
-    """Why nobody could build the same image again; nothing where they could."""
+def unrepeatable(checkout: Checkout, base: str) -> str:
+    """Why the same image could not be built again; nothing where it could."""
     if "@sha256:" not in base:
         return f"the base {base!r} is not named by its digest"
-    if source.revision is None or source.changed:
+    if checkout.revision is None or checkout.changed:
         return "the project's files are those of no commit"
     return ""
 

@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# Approve the certificates that kubelets ask for to serve with, of those that ask for their own
-# node's names and addresses alone. A kubelet asks when it joins, and again before a year is over.
+# Approve the serving certificates that kubelets request, of those that request their own
+# node's names and addresses alone. A kubelet sends a request when it joins, and each year again.
 #
 #     approve-certificates.sh [NODE]... [--dry-run]
 #
-# Waits up to two minutes until each NODE that is named has asked, or has been answered before.
+# Waits up to two minutes until each NODE that is named has sent a request, or has had an answer.
 source "$(dirname "${BASH_SOURCE[0]}")/../../lib.sh"
 
 nodes=()
@@ -29,13 +29,13 @@ requests() {
 }
 
 # What the certificate is to say, in the words of openssl, one name or address a line.
-names_asked_for() {
+requested_names() {
     kubectl get certificatesigningrequest "$1" --output 'jsonpath={.spec.request}' | base64 --decode |
         openssl req -noout -text -nameopt RFC2253 |
         awk '/Subject Alternative Name/ { getline; gsub(/, /, "\n"); gsub(/^ +/, ""); print }'
 }
 
-subject_asked_for() {
+requested_subject() {
     kubectl get certificatesigningrequest "$1" --output 'jsonpath={.spec.request}' | base64 --decode |
         openssl req -noout -subject -nameopt RFC2253
 }
@@ -46,30 +46,30 @@ names_of() {
         awk '$1 ~ /IP$/ { print "IP Address:" $2 } $1 ~ /(Hostname|DNS)$/ { print "DNS:" $2 }'
 }
 
-# Answer a request whose user is the node that it asks for: answer NAME USER
+# Answer a request whose user is the node that it names: answer NAME USER
 answer() {
     local name=$1 user=$2 node=${2#system:node:} foreign
-    if [[ $user != system:node:* || $(subject_asked_for "$name") != "subject=CN=$user,O=system:nodes" ]]; then
-        say "left alone: $name of '$user' asks for $(subject_asked_for "$name")"
+    if [[ $user != system:node:* || $(requested_subject "$name") != "subject=CN=$user,O=system:nodes" ]]; then
+        say "left alone: $name of '$user' requests $(requested_subject "$name")"
         return
     fi
-    foreign=$(comm -23 <(names_asked_for "$name" | sort --unique) <(names_of "$node" | sort --unique) | xargs)
+    foreign=$(comm -23 <(requested_names "$name" | sort --unique) <(names_of "$node" | sort --unique) | xargs)
     if [[ -n $foreign ]]; then
-        say "left alone: $name of node '$node' asks for what is not its own: $foreign"
+        say "left alone: $name of node '$node' requests what is not its own: $foreign"
         return
     fi
     run kubectl certificate approve "$name"
 }
 
-has_asked() {
+has_requested() {
     awk -v user="system:node:$1" '$2 == user { found = 1 } END { exit !found }' <<<"$2"
 }
 
-patience=$((SECONDS + 120))
+deadline=$((SECONDS + 120))
 for node in "${nodes[@]}"; do
-    until has_asked "$node" "$(requests)"; do
+    until has_requested "$node" "$(requests)"; do
         # Requests are forgotten an hour after the answer.
-        ((SECONDS < patience)) || { say "node '$node' asks for nothing" && break; }
+        ((SECONDS < deadline)) || { say "node '$node' requests nothing" && break; }
         sleep 2
     done
 done

@@ -28,7 +28,7 @@ upgrade() {
     if [[ $(kubelet_of "$node") == "v$KUBERNETES_VERSION" ]]; then
         say "$node has $KUBERNETES_VERSION"
         [[ -z $(kubectl get node "$node" --output 'jsonpath={.spec.unschedulable}') ]] ||
-            say "$node takes no new pods; if nobody wants that: kubectl uncordon $node"
+            say "$node takes no new pods; to end that: kubectl uncordon $node"
         return
     fi
     copy_setup "$machine"

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Virtual machines on this one, and a cluster of them: one control plane, two workers. Can be
-# repeated; more workers join when asked for.
+# repeated; more workers join when requested.
 #
 #     apply.sh libvirt | multipass [--workers N] [--cpus N] [--memory GIB] [--disk GB] [--dry-run]
 #

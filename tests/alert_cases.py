@@ -1,4 +1,4 @@
-"""Scenes for alerts: the series of a service that is well, and what is otherwise in each scene."""
+"""Cases for alerts: the series of a service that is well, and what differs in each case."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -19,11 +19,13 @@ def grows(each: float) -> str:
 
 def series(name: str, **labels: str) -> str:
     """A series' name."""
-    told = ",".join(f'{key}="{value}"' for key, value in {"namespace": NAMESPACE, **labels}.items())
-    return f"{name}{{{told}}}"
+    pairs = ",".join(
+        f'{key}="{value}"' for key, value in {"namespace": NAMESPACE, **labels}.items()
+    )
+    return f"{name}{{{pairs}}}"
 
 
-def asked(part: str, code: str) -> str:
+def request_count(part: str, code: str) -> str:
     """Requests of a part by status."""
     if part == "page":
         return series("kalecast_page_requests_total", route="/api/forecast", code=code, pod="p0")
@@ -83,7 +85,7 @@ def well() -> dict[str, str]:
         values("no"): grows(100),
     }
     for part, limit in (("page", "2.0"), ("server", "1.0")):
-        found |= {asked(part, "200"): grows(600), asked(part, "503"): flat(0)}
+        found |= {request_count(part, "200"): grows(600), request_count(part, "503"): flat(0)}
         found |= {bucket(part, bound): grows(600) for bound in (limit, "+Inf", "count")}
         found |= {
             deployment("status_replicas_available", part): flat(2),
@@ -105,7 +107,7 @@ def well() -> dict[str, str]:
 
 
 @dataclass(frozen=True)
-class Scene:
+class AlertCase:
     """What is otherwise, and what of it fires at the end."""
 
     name: str
@@ -124,9 +126,9 @@ class Scene:
             "name": self.name,
             "interval": f"{self.minutes_a_step}m",
             "input_series": [
-                {"series": name, "values": told.replace("xN", f"x{steps}")}
-                for name, told in {**well(), **self.otherwise}.items()
-                if told is not None
+                {"series": name, "values": course.replace("xN", f"x{steps}")}
+                for name, course in {**well(), **self.otherwise}.items()
+                if course is not None
             ],
             "promql_expr_test": [
                 {
