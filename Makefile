@@ -76,7 +76,7 @@ page: .venv/page/.installed  ## Show the page for a server that runs already
 		KALECAST_METRICS_PORT=$(PAGE_METRICS_PORT) SAMPLE_DATA="$(DATA)" exec .venv/page/bin/python gradio_app/app.py
 
 .PHONY: protect
-protect: install-workbench install-gateway  ## Stand nginx and ModSecurity before the page of make run (PROTECT_ARGS=)
+protect: install-workbench install-gateway  ## Run nginx + ModSecurity in front of the page of make run (PROTECT_ARGS=)
 	@exec $(workbench) cluster-setup/6-protection/protect.py --page 127.0.0.1:$(PAGE_PORT) --port $(GATEWAY_PORT) \
 		--operators-port $$(( $(GATEWAY_PORT) + 1 )) --signatures-port $$(( $(GATEWAY_PORT) + 2 )) \
 		--list-port $$(( $(GATEWAY_PORT) + 3 )) $(PROTECT_ARGS)

@@ -268,10 +268,10 @@ def model() -> tuple[Panel, ...]:
         ),
         Panel(
             "Histories",
-            "How far the last season is above its history, and the share of unknown values.",
+            "How far the last season is above its history, and the share of missing values.",
             (
                 Query(f"{drift}change:median1h{ALL}", "change"),
-                Query(f"{drift}unknown:ratio_rate1h{ALL}", "unknown"),
+                Query(f"{drift}unknown:ratio_rate1h{ALL}", "missing"),
             ),
             least=None,
         ),

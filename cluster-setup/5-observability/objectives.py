@@ -101,4 +101,4 @@ CHANGE = 1.0
 """Mean seasonal steps by which histories may run above or below the week before."""
 
 UNKNOWN = 0.1
-"""Share of unknown values that may be added to that of the week before."""
+"""Share of missing values that may be added to that of the week before."""

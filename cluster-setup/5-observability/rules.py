@@ -180,7 +180,7 @@ def _missed(objective: Objective, window: str) -> str:
 
 
 def drift() -> list[Rule]:
-    """Medians of the model server's drift figures over an hour, and the share of unknown values."""
+    """Medians of the model server's drift figures over an hour, and the share of missing values."""
     rules = [
         record(
             f"kalecast:drift_{figure}:median1h",

@@ -1,4 +1,4 @@
-"""The gateway on this machine: nginx with ModSecurity before the page that `make run` shows.
+"""The gateway on this machine: nginx + ModSecurity in front of the page of `make run`.
 
     python cluster-setup/6-protection/protect.py --page 127.0.0.1:7860
 
@@ -42,13 +42,13 @@ def main() -> int:
     try:
         nginx = _nginx()
         with _alone(arguments.folder):
-            return _stand(nginx, _gateway(arguments), arguments)
+            return _serve(nginx, _gateway(arguments), arguments)
     except (gateway.GatewayError, OSError) as error:
         print(error, file=sys.stderr)
         return 1
 
 
-def _stand(nginx: str, here: gateway.Gateway, arguments: argparse.Namespace) -> int:
+def _serve(nginx: str, here: gateway.Gateway, arguments: argparse.Namespace) -> int:
     _check_ports(here)
     configuration = gateway.write(here, arguments.folder)
     _open_to_workers(arguments.folder)
@@ -272,7 +272,7 @@ def _await(here: gateway.Gateway, *processes: subprocess.Popen[bytes]) -> None:
 
 def _print_addresses(here: gateway.Gateway, arguments: argparse.Namespace) -> None:
     address = f"https://{here.names[0]}:{here.port}"
-    print(f"\n  The protected page is at {address}, before {', '.join(here.pages)}")
+    print(f"\n  The protected page is at {address}, in front of {', '.join(here.pages)}")
     if not arguments.certificate:
         print(
             "  Its certificate is this machine's own: a browser warns once, and\n"

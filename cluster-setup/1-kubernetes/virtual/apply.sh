@@ -75,7 +75,7 @@ machine_libvirt() {
         --osinfo linux2022 --graphics none --autostart --noautoconsole
 }
 
-# Who a machine is, in a file; a name alone would stay that of the image.
+# The identity of a machine, in a file; a name alone would stay that of the image.
 meta_data() {
     local file=$secrets/$1.meta-data.yaml
     [[ -n $dry_run ]] || printf 'instance-id: %s\nlocal-hostname: %s\n' "$1" "$1" >"$file"
