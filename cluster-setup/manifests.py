@@ -97,9 +97,9 @@ def kubectl() -> str:
 
 
 def _version(command: str) -> tuple[int, int]:
-    told = _run(command, "version", "--client", "--output=json")
+    done = _run(command, "version", "--client", "--output=json")
     try:
-        version = json.loads(told.stdout)["clientVersion"]
+        version = json.loads(done.stdout)["clientVersion"]
         return int(version["major"]), int(version["minor"].rstrip("+"))
     except (ValueError, KeyError):
         return (0, 0)

@@ -63,8 +63,8 @@ class Admission:
     async def _read(self, request: Request, largest: int, body: "_Body") -> None:
         coding = request.headers.get("content-encoding", "identity").strip().lower()
         if coding not in ("identity", ""):
-            told = f"Expected a body without Content-Encoding, received: {shown(coding)}."
-            raise Unacceptable(415, told)
+            message = f"Expected a body without Content-Encoding, received: {shown(coding)}."
+            raise Unacceptable(415, message)
         try:
             async with asyncio.timeout(self._seconds):
                 async for part in request.stream():

@@ -68,8 +68,8 @@ class PlainRoutes:
         asker = self._admission.asker(request)
         kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
         if kind != "application/json":
-            told = f"Expected the Content-Type application/json, received: {shown(kind)}."
-            raise Unacceptable(415, told)
+            message = f"Expected the Content-Type application/json, received: {shown(kind)}."
+            raise Unacceptable(415, message)
         async with self._admission.body(request, LARGEST_QUESTION) as body:
             history, horizon = await self._reader.question(body, asker)
         return json_response(answer(await forecast(self._server, asker, history, horizon)))
@@ -109,10 +109,10 @@ class PlainRoutes:
 
 def busy() -> Response:
     """The answer where there is too much to do, without a look at the request."""
-    return told(Problem(503, BUSY, BUSY_SECONDS))
+    return problem_response(Problem(503, BUSY, BUSY_SECONDS))
 
 
-def told(problem: Problem) -> Response:
+def problem_response(problem: Problem) -> Response:
     """A problem as JSON."""
     return json_response({"detail": problem.text}, problem.status, problem.headers)
 
@@ -134,6 +134,6 @@ def _guarded(handler: Handler) -> Handler:
             problem = problem_of(error)
             if problem.text == FAULT:
                 logger.exception("%s failed", request.url.path)
-            return told(problem)
+            return problem_response(problem)
 
     return guarded

@@ -142,8 +142,8 @@ def _spend(buckets: Buckets, name: str, quota: Quota) -> None:
     if wait:
         metrics.TURNED_AWAY.labels("quota").inc()
         seconds = math.ceil(wait)
-        told = SPENT.format(_many(quota.per_minute, "forecast"), _many(seconds, "second"))
-        raise TurnedAway(Problem(429, told, seconds))
+        message = SPENT.format(_many(quota.per_minute, "forecast"), _many(seconds, "second"))
+        raise TurnedAway(Problem(429, message, seconds))
 
 
 def _many(count: int, what: str) -> str:
@@ -160,8 +160,8 @@ def _customers_file(path: Path) -> WatchedFile[Keyring]:
     try:
         return WatchedFile(path, lambda text: Keyring(customers.read(text)))
     except OSError as error:
-        told = f"Expected KALECAST_CUSTOMERS to name a file: {path}: {error.strerror}."
-        raise customers.CustomersError(told) from error
+        message = f"Expected KALECAST_CUSTOMERS to name a file: {path}: {error.strerror}."
+        raise customers.CustomersError(message) from error
     except ValueError as error:
         raise customers.CustomersError(f"KALECAST_CUSTOMERS: {path}: {error}") from error
 

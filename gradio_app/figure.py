@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import orjson
 from forecasting import Band, Forecast
-from words import Told, numbers, zone
+from words import Formatted, numbers, zone
 
 PAST = "rgb(71, 85, 105)"
 AHEAD = "rgb(37, 99, 235)"
@@ -37,14 +37,14 @@ DAY_TICKS = [
 ]
 
 
-def figure_json(forecast: Forecast, told: Told) -> str:
+def figure_json(forecast: Forecast, formatted: Formatted) -> str:
     """The figure of a forecast as JSON."""
     axis, past = _axes(forecast)
     figure = {
         "data": [
             *(_band(band, axis, at) for at, band in enumerate(forecast.bands)),
             _past(forecast, past),
-            _median(forecast, axis, told),
+            _median(forecast, axis, formatted),
         ],
         "layout": _layout(forecast, past),
         "config": {
@@ -118,7 +118,7 @@ def _past(forecast: Forecast, axis: Sequence[Any]) -> dict[str, Any]:
     }
 
 
-def _median(forecast: Forecast, axis: Sequence[Any], told: Told) -> dict[str, Any]:
+def _median(forecast: Forecast, axis: Sequence[Any], formatted: Formatted) -> dict[str, Any]:
     percents = [band.percent for band in forecast.bands]
     lines = [
         "<br>".join(
@@ -127,7 +127,7 @@ def _median(forecast: Forecast, axis: Sequence[Any], told: Told) -> dict[str, An
                 *(f"{p} % sure: {r}" for p, r in zip(percents[::-1], ranges[::-1], strict=True)),
             ]
         )
-        for middle, *ranges in zip(told.median, *told.bands, strict=True)
+        for middle, *ranges in zip(formatted.median, *formatted.bands, strict=True)
     ]
     return {
         "name": "Forecast",

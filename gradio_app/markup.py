@@ -15,7 +15,7 @@ from html import escape
 
 import words
 from forecasting import DAY, Forecast, step_of
-from words import Told
+from words import Formatted
 
 from kalecast.contract import Contract
 from kalecast.steps import span_in_words, step_name
@@ -72,28 +72,30 @@ def message(text: str, source: str) -> str:
     return f'<div class="kc-banner" role="alert"{of}>{_text(text)}</div>'
 
 
-def reading(forecast: Forecast, told: Told, source: str) -> str:
+def reading(forecast: Forecast, formatted: Formatted, source: str) -> str:
     """Headline above the figure: which series, in which clock, and the forecast in a sentence.
 
     Where the page is turned to another source than it names, `page.css` hides all of it.
     """
     name = forecast.history.title or forecast.history.name
-    told_notes = [*filter(None, [words.clock(forecast)]), *words.notes(forecast)]
-    notes = "".join(f"<p class='kc-note'>{_text(note)}</p>" for note in told_notes)
+    all_notes = [*filter(None, [words.clock(forecast)]), *words.notes(forecast)]
+    notes = "".join(f"<p class='kc-note'>{_text(note)}</p>" for note in all_notes)
     return (
         f'<section class="kc-reading" aria-live="polite" data-source="{source}">'
         f"<h2>{_text(name)}</h2>"
         f'<p class="kc-when">{_text(words.title(forecast))}</p>'
-        f'<p class="kc-sentence">{_text(words.reading(forecast, told))}</p>{notes}</section>'
+        f'<p class="kc-sentence">{_text(words.reading(forecast, formatted))}</p>{notes}</section>'
     )
 
 
-def table(forecast: Forecast, told: Told) -> str:
+def table(forecast: Forecast, formatted: Formatted) -> str:
     """Table of the forecast, folded, with its download."""
     head = "".join(f"<th>{band.percent} % sure</th>" for band in forecast.bands[::-1])
     rows = "".join(
         f"<tr><th>{label}</th><td><b>{middle}</b></td><td>{'</td><td>'.join(ranges[::-1])}</td></tr>"
-        for label, middle, *ranges in zip(_labels(forecast), told.median, *told.bands, strict=True)
+        for label, middle, *ranges in zip(
+            _labels(forecast), formatted.median, *formatted.bands, strict=True
+        )
     )
     steps = step_name(forecast.contract.frequency).many
     offset = forecast.history.utc_offset

@@ -30,7 +30,7 @@ from request_bodies import (
 from samples import Samples
 from tables import is_table
 from upload_token import Keys, TooLarge
-from words import Told, capital, is_daily
+from words import Formatted, capital, is_daily
 
 from kalecast.contract import Contract
 from kalecast.series import SeriesError
@@ -109,8 +109,8 @@ class PageEvent:
                 if held.source == PASTE and not is_table(held.text):
                     return held, request_bodies.brought(*bounds)  # quicker than a thread's turn
                 return held, await asyncio.to_thread(request_bodies.brought, *bounds)
-        told = self._function, frequency, self._keys
-        return await self._reader.read(SHORT, asker, request_bodies.event, body, *told)
+        arguments = self._function, frequency, self._keys
+        return await self._reader.read(SHORT, asker, request_bodies.event, body, *arguments)
 
     def _known(self, held: Controls, choices: Update, contract: Contract) -> list[Update]:
         """What is shown with and without a forecast: what the model is, choices and range."""
@@ -151,12 +151,12 @@ def banner(text: str, source: str = "") -> list[Update]:
 
 
 def _shown(result: Forecast, source: str) -> list[Update]:
-    told = Told.of(result)
+    formatted = Formatted.of(result)
     return [
         update(visible=False),
-        update(value=markup.reading(result, told, source), visible=True),
-        update(value={"type": "plotly", "plot": figure_json(result, told)}, visible=True),
-        update(value=markup.table(result, told), visible=True),
+        update(value=markup.reading(result, formatted, source), visible=True),
+        update(value={"type": "plotly", "plot": figure_json(result, formatted)}, visible=True),
+        update(value=markup.table(result, formatted), visible=True),
     ]
 
 

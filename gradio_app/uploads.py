@@ -49,8 +49,10 @@ class Uploads:
             asker = self._admission.asker(request)
             async with self._admission.body(request, LARGEST_FORM) as body:
                 lane = LONG if len(body) > SHORT_FILE else SHORT
-                told = request.headers.raw, await self._kept(), self._keys
-                token = await self._reader.read(lane, asker, request_bodies.form_token, body, *told)
+                arguments = request.headers.raw, await self._kept(), self._keys
+                token = await self._reader.read(
+                    lane, asker, request_bodies.form_token, body, *arguments
+                )
         except SeriesError as error:
             token = problem_token(str(error))
         except Overloaded:

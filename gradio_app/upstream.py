@@ -190,17 +190,17 @@ class Upstream:
             raise
         finally:
             metrics.UPSTREAM_ANSWERS.labels(replica.address, str(status)).inc()
-        told = f"{method} {replica.address}{path} was answered with {status}"
+        message = f"{method} {replica.address}{path} was answered with {status}"
         if status == SPARE_ME:
             circuit.left()
             circuit.busy_until = time.monotonic() + _rest(retry_after)
-            raise _Busy(told)
+            raise _Busy(message)
         if status >= 500 and status not in TOO_LATE:
             circuit.failed()
-            raise _Unanswered(told) if status == NOBODY else ServiceDown(told)
+            raise _Unanswered(message) if status == NOBODY else ServiceDown(message)
         circuit.answered()
         if status in TOO_LATE:
-            raise Overloaded(told)
+            raise Overloaded(message)
         return Reply(status, content, replica)
 
     async def _request(

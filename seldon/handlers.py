@@ -179,9 +179,11 @@ class Handlers:
 
     async def _v2_metadata(self, _: Request) -> Answer:
         metadata = self._service.model.metadata
-        told = {key: metadata[key] for key in ("name", "versions", "platform", "inputs", "outputs")}
+        fields = {
+            key: metadata[key] for key in ("name", "versions", "platform", "inputs", "outputs")
+        }
         properties = {"contract": metadata["custom"]["contract"]}
-        return Answer(orjson.dumps({**told, "properties": properties}))
+        return Answer(orjson.dumps({**fields, "properties": properties}))
 
     async def _about(self, _: Request) -> Answer:
         return Answer(orjson.dumps(open_inference.ABOUT))

@@ -121,15 +121,15 @@ class ClusterDouble:
         return {"items": pods}
 
     def _pod(self, name: str, version: str, fate: str) -> dict[str, Any]:
-        told = FATES[fate]
-        ready = {"type": "Ready", "status": str(told.get("ready", False))}
+        text = FATES[fate]
+        ready = {"type": "Ready", "status": str(text.get("ready", False))}
         conditions, statuses = [ready], []
-        if "unschedulable" in told:
+        if "unschedulable" in text:
             conditions.append(
-                {"type": "PodScheduled", "status": "False", "message": told["unschedulable"]}
+                {"type": "PodScheduled", "status": "False", "message": text["unschedulable"]}
             )
         else:
-            container = {"name": "forecaster", "image": "an/image:1", "imageID": "", **told}
+            container = {"name": "forecaster", "image": "an/image:1", "imageID": "", **text}
             again = self.started_again.get(version, 0)
             statuses = [{"restartCount": again, "lastState": {}, **container}]
         metadata = {"name": name, "namespace": "team", "annotations": {VERSION_ANNOTATION: version}}

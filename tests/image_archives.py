@@ -47,14 +47,14 @@ def write(
 ) -> None:
     """Write an image of such layers, each a file's content by its path."""
     whole = {"created": "2026-01-02T03:04:05Z", "config": dict(config)}
-    told = json.dumps(whole).encode()
-    name = hashlib.sha256(told).hexdigest() + ".json"
+    message = json.dumps(whole).encode()
+    name = hashlib.sha256(message).hexdigest() + ".json"
     contents = [_tar(layer) for layer in layers]
     files = {f"{at}/layer.tar": content for at, content in enumerate(contents)}
     if zipped:
         files = {name: gzip.compress(content) for name, content in files.items()}
     manifest = [{"Config": name, "RepoTags": ["any:1"], "Layers": list(files)}]
-    path.write_bytes(_tar({**files, name: told, "manifest.json": json.dumps(manifest).encode()}))
+    path.write_bytes(_tar({**files, name: message, "manifest.json": json.dumps(manifest).encode()}))
 
 
 def layer_sizes(layers: Sequence[Mapping[str, str | bytes]]) -> int:

@@ -19,8 +19,10 @@ def grows(each: float) -> str:
 
 def series(name: str, **labels: str) -> str:
     """A series' name."""
-    told = ",".join(f'{key}="{value}"' for key, value in {"namespace": NAMESPACE, **labels}.items())
-    return f"{name}{{{told}}}"
+    message = ",".join(
+        f'{key}="{value}"' for key, value in {"namespace": NAMESPACE, **labels}.items()
+    )
+    return f"{name}{{{message}}}"
 
 
 def asked(part: str, code: str) -> str:
@@ -124,9 +126,9 @@ class Scene:
             "name": self.name,
             "interval": f"{self.minutes_a_step}m",
             "input_series": [
-                {"series": name, "values": told.replace("xN", f"x{steps}")}
-                for name, told in {**well(), **self.otherwise}.items()
-                if told is not None
+                {"series": name, "values": message.replace("xN", f"x{steps}")}
+                for name, message in {**well(), **self.otherwise}.items()
+                if message is not None
             ],
             "promql_expr_test": [
                 {

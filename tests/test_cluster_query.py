@@ -105,14 +105,16 @@ def test_rest_and_grpc_give_the_same_forecast(
     cluster: Cluster, data: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert query.main(["--data", str(data), "--series", "series_1"]) == 0
-    told = capsys.readouterr().out
-    assert "server     Service kalecast-model-server in namespace team" in told
-    assert "model      forecaster, version 20260102-030405-abcdef" in told
-    assert "history    168 values of 'series_1' up to 2026-01-17 15:00, 3 of them unknown" in told
-    assert re.search(r"2\.5 % +10 % +median +90 % +97\.5 %", told)
-    assert told.count("2026-01-17 ") == 1 + 8
-    assert "and 12 more" in told
-    assert re.search(r"rest and grpc agree \(at most \S+ apart\)", told.splitlines()[-1])
+    message = capsys.readouterr().out
+    assert "server     Service kalecast-model-server in namespace team" in message
+    assert "model      forecaster, version 20260102-030405-abcdef" in message
+    assert (
+        "history    168 values of 'series_1' up to 2026-01-17 15:00, 3 of them unknown" in message
+    )
+    assert re.search(r"2\.5 % +10 % +median +90 % +97\.5 %", message)
+    assert message.count("2026-01-17 ") == 1 + 8
+    assert "and 12 more" in message
+    assert re.search(r"rest and grpc agree \(at most \S+ apart\)", message.splitlines()[-1])
     (process,) = cluster.forwards()
     assert not psutil.pid_exists(process)
 
@@ -122,9 +124,9 @@ def test_one_protocol_is_enough(
     protocol: str, cluster: Cluster, data: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert query.main(["--data", str(data), "--namespace", "team", "--protocol", protocol]) == 0
-    told = capsys.readouterr().out
-    assert re.search(rf"^{protocol} +\d+ ms, answered by version 2026", told, re.MULTILINE)
-    assert "agree" not in told
+    message = capsys.readouterr().out
+    assert re.search(rf"^{protocol} +\d+ ms, answered by version 2026", message, re.MULTILINE)
+    assert "agree" not in message
 
 
 POD = {"metadata": {"name": "pod-1"}, "status": {"phase": "Pending"}}
@@ -163,9 +165,9 @@ def test_what_is_missing_is_said_in_a_sentence(
     state, arguments, words = missing
     cluster.set(**state)
     assert query.main(["--data", str(data), *arguments]) == 1
-    told = capsys.readouterr().err
-    assert re.search(words, told), told
-    assert "Traceback" not in told
+    message = capsys.readouterr().err
+    assert re.search(words, message), message
+    assert "Traceback" not in message
     assert not any(psutil.pid_exists(process) for process in cluster.forwards())
 
 
@@ -266,23 +268,23 @@ def test_an_ingress_is_asked_with_token_and_authority(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    def told(url: str, code: int) -> str:
+    def message(url: str, code: int) -> str:
         assert query.main(["--data", str(data), "--url", url]) == code
         captured = capsys.readouterr()
         return captured.out + captured.err
 
     with ingress(server, certificate) as host:
         url = f"{host}/seldon/team/kalecast"
-        assert "is not one that is trusted here" in told(url, 1)
+        assert "is not one that is trusted here" in message(url, 1)
         for file in (data, data.parent / "none.pem"):
             monkeypatch.setenv("KALECAST_CA", str(file))
             words = f"Expected a file with certificates in KALECAST_CA, received: {file}."
-            assert words in told(url, 1)
+            assert words in message(url, 1)
         monkeypatch.setenv("KALECAST_CA", str(certificate))
-        assert "does not let you in (HTTP 403): is KALECAST_TOKEN set" in told(url, 1)
+        assert "does not let you in (HTTP 403): is KALECAST_TOKEN set" in message(url, 1)
         monkeypatch.setenv("KALECAST_TOKEN", "secret")
-        assert "rest " in told(url, 0)
-        assert "has no model server (HTTP 404)" in told(f"{host}/elsewhere", 1)
+        assert "rest " in message(url, 0)
+        assert "has no model server (HTTP 404)" in message(f"{host}/elsewhere", 1)
 
 
 def test_istio_finds_the_server_over_grpc_by_headers() -> None:
@@ -308,21 +310,23 @@ def test_the_page_is_asked_too(
 def test_wrong_ports_are_named(
     server: Server, data: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def told(url: str, protocol: str) -> str:
+    def message(url: str, protocol: str) -> str:
         assert query.main(["--data", str(data), "--url", url, "--protocol", protocol]) == 1
         return capsys.readouterr().err
 
     grpc = f"http://127.0.0.1:{server.ports.grpc}"
-    assert "speaks gRPC, not HTTP" in told(grpc, "rest")
-    assert "speaks HTTP, not gRPC" in told(server.url, "grpc")
-    assert "does not speak TLS: is it http://" in told(server.url.replace("http", "https"), "rest")
+    assert "speaks gRPC, not HTTP" in message(grpc, "rest")
+    assert "speaks HTTP, not gRPC" in message(server.url, "grpc")
+    assert "does not speak TLS: is it http://" in message(
+        server.url.replace("http", "https"), "rest"
+    )
     metrics = f"http://127.0.0.1:{server.ports.metrics}"
-    assert "has no model server (HTTP 404)" in told(metrics, "rest")
-    assert "No model server answers at http://127.0.0.1:1" in told("http://127.0.0.1:1", "rest")
-    assert "Expected URL=https://…" in told("models.example.org", "rest")
+    assert "has no model server (HTTP 404)" in message(metrics, "rest")
+    assert "No model server answers at http://127.0.0.1:1" in message("http://127.0.0.1:1", "rest")
+    assert "Expected URL=https://…" in message("models.example.org", "rest")
 
 
-def test_a_refused_history_is_told_in_the_servers_words(server: Server) -> None:
+def test_a_refused_history_is_reported_in_the_servers_words(server: Server) -> None:
     short = np.ones(2)
     with pytest.raises(AskError, match=r"refuses this history: .*too short"):
         forecast_over_http(Address(server.url), short)

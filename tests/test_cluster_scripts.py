@@ -83,26 +83,26 @@ def test_shellcheck_finds_nothing():
 
 @commands
 def test_help_is_the_manual(command: Path):
-    told = call(command, "--help")
-    assert told.returncode == 0, told.stderr
-    assert not told.stderr
-    assert f"\n    {command.name}" in told.stdout
+    message = call(command, "--help")
+    assert message.returncode == 0, message.stderr
+    assert not message.stderr
+    assert f"\n    {command.name}" in message.stdout
 
 
 @commands
 def test_an_unknown_option_is_refused_with_the_manual(command: Path):
-    told = call(command, "--no-such-option")
-    assert told.returncode == 2
-    reason, manual = told.stderr.split("\n", 1)
+    message = call(command, "--no-such-option")
+    assert message.returncode == 2
+    reason, manual = message.stderr.split("\n", 1)
     assert re.fullmatch(rf"{command.name}: unknown (option|argument) --no-such-option", reason)
     assert manual == call(command, "--help").stdout
 
 
 @pytest.mark.parametrize("command", [one for one in COMMANDS if one.name == "check.sh"], ids=name)
 def test_a_check_has_no_dry_run(command: Path):
-    told = call(command, "--dry-run")
-    assert told.returncode == 2
-    assert "a check changes nothing" in told.stderr
+    message = call(command, "--dry-run")
+    assert message.returncode == 2
+    assert "a check changes nothing" in message.stderr
 
 
 @pytest.mark.parametrize(
@@ -123,7 +123,7 @@ def test_a_dry_run_tells_what_it_would_do_and_does_nothing(command: Path, tmp_pa
         )
         (tools / tool).chmod(0o755)
     (tmp_path / "tmp").mkdir()
-    told = call(
+    message = call(
         command,
         *ARGUMENTS.get(name(command), []),
         "--dry-run",
@@ -134,22 +134,22 @@ def test_a_dry_run_tells_what_it_would_do_and_does_nothing(command: Path, tmp_pa
         XDG_CACHE_HOME="",
         XDG_DATA_HOME="",
     )
-    assert told.returncode == 0, told.stderr
-    assert "+ " in told.stderr
-    assert not re.search(r"^(applied|removed|there)\b", told.stderr, re.MULTILINE)
+    assert message.returncode == 0, message.stderr
+    assert "+ " in message.stderr
+    assert not re.search(r"^(applied|removed|there)\b", message.stderr, re.MULTILINE)
     assert not started.exists(), started.read_text()
     assert list(home.rglob("*")) == []
 
 
 @pytest.mark.parametrize("readme", READMES, ids=name)
 def test_a_readme_names_what_is_in_its_folder(readme: Path):
-    told = readme.read_text()
+    message = readme.read_text()
     there = {
         one.name
         for one in readme.parent.iterdir()
         if one.name not in ("README.md", "__pycache__") and ".template." not in one.name
     }
-    assert {one for one in there if one not in told} == set()
+    assert {one for one in there if one not in message} == set()
 
 
 ##### Versions #####
@@ -164,9 +164,11 @@ def without_architecture(variable: str) -> str:
 
 
 def test_each_version_is_used():
-    told = "\n".join(file.read_text() for file in [*SCRIPTS, *SETUP.rglob("*.py")])
+    message = "\n".join(file.read_text() for file in [*SCRIPTS, *SETUP.rglob("*.py")])
     assert {
-        one for one in map(without_architecture, versions()) if not re.search(rf"\b{one}\b", told)
+        one
+        for one in map(without_architecture, versions())
+        if not re.search(rf"\b{one}\b", message)
     } == set()
 
 
@@ -190,12 +192,12 @@ def test_nothing_is_pinned_anywhere_else(script: Path):
 
 @pytest.mark.parametrize("script", [one for one in SCRIPTS if one != SETUP / "lib.sh"], ids=name)
 def test_nothing_is_fetched_without_a_checksum(script: Path):
-    told = script.read_text()
-    by_hand = re.findall(r"^[^#\n]*\b(?:wget|git clone)\b.*$", told, flags=re.MULTILINE)
+    message = script.read_text()
+    by_hand = re.findall(r"^[^#\n]*\b(?:wget|git clone)\b.*$", message, flags=re.MULTILINE)
     assert [line for line in by_hand if "kube exec" not in line] == []
-    for checksum in re.findall(r"\bfetch \"[^\n]*?\" (\"[^\n]+?\")(?=[\s)]|$)", told):
+    for checksum in re.findall(r"\bfetch \"[^\n]*?\" (\"[^\n]+?\")(?=[\s)]|$)", message):
         assert re.search(r"_SHA256\b|\$\d", checksum), checksum
-    for commit in re.findall(r"\bcheckout \S+ (\S+)", told):
+    for commit in re.findall(r"\bcheckout \S+ (\S+)", message):
         assert re.search(r"_COMMIT\b", commit), commit
 
 
@@ -323,7 +325,7 @@ def test_send_applies_what_comes_in(library: Library, tmp_path: Path):
     library.kubectl(f'echo "$*" >"{tmp_path}/told"; cat >"{tmp_path}/sent"')
     assert library.run("echo 'kind: A' | send --dry-run=server").returncode == 0
     assert (tmp_path / "sent").read_text() == "kind: A\n"
-    assert (tmp_path / "told").read_text() == (
+    assert (tmp_path / "message").read_text() == (
         "apply --server-side --field-manager=kalecast-setup --force-conflicts "
         "--dry-run=server --filename -\n"
     )

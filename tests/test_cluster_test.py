@@ -236,23 +236,23 @@ def a_load(work: helpers.Loads, address: str, folder: Path) -> str:
     return replace(work.page, **load, **changes).to_json()
 
 
-def test_the_load_goes_on_until_it_is_told_to_end(work: helpers.Loads, tmp_path: Path, driver):
+def test_the_load_goes_on_until_it_is_reported_to_end(work: helpers.Loads, tmp_path: Path, driver):
     totals = Totals()
-    with serving(lambda number, _: reply() if number % 5 else reply(status=503)) as told:
-        job = a_load(work, told.address.replace("127.0.0.1", "localhost"), tmp_path)
+    with serving(lambda number, _: reply() if number % 5 else reply(status=503)) as message:
+        job = a_load(work, message.address.replace("127.0.0.1", "localhost"), tmp_path)
         for _ in range(2):  # the second time, as after a lost answer, nothing more is started
             assert driver("start", job).returncode == 0
         ended = driver("end")
         assert driver("end").stdout == ended.stdout
     for line in ended.stdout.splitlines():
         totals.add(json.loads(line))
-    assert totals.ok + totals.failed == len(told.bodies)
+    assert totals.ok + totals.failed == len(message.bodies)
     assert totals.kinds == Counter({"503": totals.failed})
     with pytest.raises(CheckFailed, match="503"):
         totals.judge()
 
 
-def test_a_load_that_cannot_be_is_told(work: helpers.Loads, tmp_path: Path, driver):
+def test_a_load_that_cannot_be_is_reported(work: helpers.Loads, tmp_path: Path, driver):
     begun = driver("start", a_load(work, "no.such.host.invalid:1", tmp_path))
     assert begun.returncode == 1
     assert "it did not start: socket.gaierror" in begun.stderr
@@ -270,19 +270,19 @@ def run_in_pod(script: str, *arguments: str) -> Any:
     return json.loads(done.stdout)
 
 
-def test_what_can_be_reached_is_told():
+def test_what_can_be_reached_is_reported():
     with socket.create_server(("127.0.0.1", 0)) as listener:
         to = f"127.0.0.1:{listener.getsockname()[1]}"
         assert run_in_pod("reach.py", to) == {to: True}
     assert run_in_pod("reach.py", to, "no.such.host.invalid:1")[to] is not True
 
 
-def test_what_a_process_may_do_is_told_from_inside():
+def test_what_a_process_may_do_is_reported_from_inside():
     assert set(run_in_pod("inside.py")) == set(HARMLESS)
 
 
 @pytest.mark.slow
-def test_each_protocol_is_asked_and_what_fails_is_told(model_file: Path):
+def test_each_protocol_is_asked_and_what_fails_is_reported(model_file: Path):
     nowhere = "127.0.0.1:9"
     with seldon_server.serving(model_file) as server:
         addresses = (nowhere, f"127.0.0.1:{server.ports.http}", f"127.0.0.1:{server.ports.grpc}")
@@ -312,7 +312,7 @@ HARMLESS = {
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "message"),
     [
         ({"user": 0}, "runs as user 0"),
         ({"writable": ["/", "/app"]}, "can write to /, /app"),
@@ -324,10 +324,10 @@ HARMLESS = {
         ({"neighbours": ["KALECAST_PAGE"]}, "variables of KALECAST_PAGE"),
     ],
 )
-def test_each_right_too_much_is_named(change: dict[str, Any], told: str):
+def test_each_right_too_much_is_named(change: dict[str, Any], message: str):
     assert too_much(HARMLESS) == []
     (found,) = too_much(HARMLESS | change)
-    assert told in found
+    assert message in found
 
 
 ##### What is concluded #####
@@ -365,12 +365,12 @@ def test_an_autoscaler_is_read():
 
 def deployment(**status: int) -> Object:
     counted = {"replicas": 2, "updatedReplicas": 2, "readyReplicas": 2, "availableReplicas": 2}
-    told = {"observedGeneration": 3, **counted, **status}
-    return {"metadata": {"generation": 3}, "spec": {"replicas": 2}, "status": told}
+    message = {"observedGeneration": 3, **counted, **status}
+    return {"metadata": {"generation": 3}, "spec": {"replicas": 2}, "status": message}
 
 
 @pytest.mark.parametrize(
-    ("status", "least", "told"),
+    ("status", "least", "message"),
     [
         ({}, 2, ""),
         ({}, 3, "2 pods wanted, 3 expected"),
@@ -380,12 +380,12 @@ def deployment(**status: int) -> Object:
         ({"readyReplicas": 1}, 2, "1 ready"),
     ],
 )
-def test_a_deployment_is_done_when_all_of_it_is(status: dict[str, int], least: int, told: str):
+def test_a_deployment_is_done_when_all_of_it_is(status: dict[str, int], least: int, message: str):
     found = scene.lacks(deployment(**status), least)
-    assert found == told if not told else told in found
+    assert found == message if not message else message in found
 
 
-def test_why_a_pod_is_not_ready_is_told_in_the_clusters_words():
+def test_why_a_pod_is_not_ready_is_reported_in_the_clusters_words():
     def pod(**status: Any) -> Object:
         return {"metadata": {"name": "p"}, "status": status}
 
@@ -398,8 +398,8 @@ def test_why_a_pod_is_not_ready_is_told_in_the_clusters_words():
     assert scene.trouble(pod()) == ""
     assert scene.trouble(pod(conditions=[full])) == f"no node has room: {full['message']}"
     assert scene.trouble(pod(containerStatuses=container(state=creating))) == ""
-    told = scene.trouble(pod(containerStatuses=container(state=pulling)))
-    assert told == "ImagePullBackOff: no such tag"
+    message = scene.trouble(pod(containerStatuses=container(state=pulling)))
+    assert message == "ImagePullBackOff: no such tag"
     assert "ended 2 times" in scene.trouble(pod(containerStatuses=container(restartCount=2)))
 
 
@@ -431,9 +431,14 @@ def test_the_table_has_a_row_a_check_within_a_terminals_width():
 
 
 def test_the_json_says_the_same():
-    told = as_json(RESULTS, ("ready",))
-    assert (told["ok"], told["passed"], told["failed"], told["not_checked"]) == (False, 1, 1, 1)
-    assert json.loads(json.dumps(told))["checks"]["kill"] == {
+    message = as_json(RESULTS, ("ready",))
+    assert (message["ok"], message["passed"], message["failed"], message["not_checked"]) == (
+        False,
+        1,
+        1,
+        1,
+    )
+    assert json.loads(json.dumps(message))["checks"]["kill"] == {
         **{"result": "failed", "seen": "3 failed", "seconds": 40.0}
     }
 
@@ -482,8 +487,8 @@ def run(kubectl: NamespacedKubectl, *more: str) -> int:
 
 
 def last_line(capsys: pytest.CaptureFixture[str]) -> dict[str, Any]:
-    told: dict[str, Any] = json.loads(capsys.readouterr().out.splitlines()[-1])
-    return told
+    message: dict[str, Any] = json.loads(capsys.readouterr().out.splitlines()[-1])
+    return message
 
 
 @pytest.mark.parametrize("fault", ["refuse", "no-apply", "stop"])
@@ -492,12 +497,12 @@ def test_the_namespace_is_removed_whatever_happens(
 ):
     monkeypatch.setenv("FAULTS", fault)
     code = run(kubectl)
-    told = last_line(capsys)
+    message = last_line(capsys)
     assert not kubectl.namespace.exists()
-    assert not told["ok"]
+    assert not message["ok"]
     assert code == {"refuse": 1, "no-apply": 1, "stop": 143}[fault]
     reason = {"refuse": "", "no-apply": "unknown field spec.portz", "stop": "stopped by SIGTERM"}
-    assert reason[fault] in told["error"]
+    assert reason[fault] in message["error"]
 
 
 def test_what_is_refused_is_named_and_the_rest_is_not_checked(
@@ -505,10 +510,10 @@ def test_what_is_refused_is_named_and_the_rest_is_not_checked(
 ):
     monkeypatch.setenv("FAULTS", "refuse")
     assert run(kubectl) == 1
-    told = last_line(capsys)
-    assert told["checks"]["objects"]["result"] == "failed"
-    assert "Service/kalecast-page: Error" in told["checks"]["objects"]["seen"]
-    assert told["not_checked"] == len(checks.CHECKS) - 1
+    message = last_line(capsys)
+    assert message["checks"]["objects"]["result"] == "failed"
+    assert "Service/kalecast-page: Error" in message["checks"]["objects"]["seen"]
+    assert message["not_checked"] == len(checks.CHECKS) - 1
     assert not kubectl.namespace.exists()
 
 
@@ -528,7 +533,7 @@ def test_a_namespace_of_others_is_never_touched(kubectl: NamespacedKubectl, caps
     assert not any("apply" in call or "delete" in call for call in kubectl.calls)
 
 
-def test_what_could_not_be_removed_is_told(kubectl: NamespacedKubectl, monkeypatch, capsys):
+def test_what_could_not_be_removed_is_reported(kubectl: NamespacedKubectl, monkeypatch, capsys):
     monkeypatch.setenv("FAULTS", "no-apply no-delete")
     assert run(kubectl) == 1
     assert "To do: kubectl delete namespace it" in last_line(capsys)["error"]
@@ -542,7 +547,7 @@ def test_without_a_cluster_it_does_not_begin(kubectl: NamespacedKubectl, monkeyp
 
 def test_a_dry_run_asks_no_cluster(kubectl: NamespacedKubectl, capsys):
     assert run(kubectl, "--dry-run", "--overlay=production", "--page-image=p:9") == 0
-    told = capsys.readouterr().out
-    assert "Makes the namespace it, which is removed at the end" in told
-    assert "the page's image is p:9" in told
+    message = capsys.readouterr().out
+    assert "Makes the namespace it, which is removed at the end" in message
+    assert "the page's image is p:9" in message
     assert {call[0] for call in kubectl.calls} == {"version"}

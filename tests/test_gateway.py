@@ -104,10 +104,10 @@ def test_the_gateway_is_the_edge_where_no_proxy_stands_before_it():
         ({"port": 80}, ""),
     ],
 )
-def test_the_page_is_told_the_port_that_customers_type(place: dict, port: str):
-    told = files(Gateway(folder="/run/gateway", **place))["told.conf"]
-    assert f"Host $host{port};" in told
-    assert "$http_host" not in told
+def test_the_page_is_reported_the_port_that_customers_type(place: dict, port: str):
+    message = files(Gateway(folder="/run/gateway", **place))["told.conf"]
+    assert f"Host $host{port};" in message
+    assert "$http_host" not in message
 
 
 def test_a_gateway_that_was_killed_leaves_nothing_in_the_way(tmp_path: Path):
@@ -146,7 +146,7 @@ def test_a_subscriber_of_ipv6_is_one_client(one: str, other: str, same: bool):
 
 
 @pytest.mark.parametrize(
-    ("address", "told"),
+    ("address", "message"),
     [
         ("203.0.113.77", "203.0.113.0/24"),
         ("2a00:1450:1:2:3:4:5:6", "2a00:1450::/32"),
@@ -154,8 +154,8 @@ def test_a_subscriber_of_ipv6_is_one_client(one: str, other: str, same: bool):
         ("unix:", ""),
     ],
 )
-def test_logs_have_networks_and_no_addresses(address: str, told: str):
-    assert mapped("log.conf", "$remote_addr", address) == told
+def test_logs_have_networks_and_no_addresses(address: str, message: str):
+    assert mapped("log.conf", "$remote_addr", address) == message
 
 
 def test_a_limit_is_where_it_was_set():
@@ -164,7 +164,7 @@ def test_a_limit_is_where_it_was_set():
 
 
 @pytest.mark.parametrize(
-    ("wrong", "told"),
+    ("wrong", "message"),
     [
         ({"names": ("a b",)}, "Expected a host's name such as app.example.org, received: 'a b'"),
         ({"names": ("x;}",)}, "received: 'x;}'"),
@@ -176,21 +176,21 @@ def test_a_limit_is_where_it_was_set():
         ({"folder": "/a" * 50, "certificate": "c.pem"}, "Expected a folder with a shorter path"),
     ],
 )
-def test_what_cannot_be_is_said(wrong: dict, told: str):
-    with pytest.raises(GatewayError, match=re.escape(told)):
+def test_what_cannot_be_is_said(wrong: dict, message: str):
+    with pytest.raises(GatewayError, match=re.escape(message)):
         Gateway(**{"folder": "/run/gateway", **wrong})
 
 
 def test_every_refusal_is_a_sentence_in_json():
-    told = files(Gateway(folder="/run/gateway"))["refusals-told.conf"]
-    bodies = [json.loads(body) for body in re.findall(r"default '(\{.*\})';", told)]
+    message = files(Gateway(folder="/run/gateway"))["refusals-told.conf"]
+    bodies = [json.loads(body) for body in re.findall(r"default '(\{.*\})';", message)]
     assert [body["detail"] for body in bodies] == [REFUSALS[code] for code in sorted(REFUSALS)]
     # Gradio's frontend shows what is called an error.
     assert all(body["error"] == body["detail"] for body in bodies)
 
 
 @pytest.mark.parametrize(
-    ("options", "told"),
+    ("options", "message"),
     [
         (["--limit", "forecasts=3"], "Expected a limit such as forecast_rate=50, one of"),
         (["--limit", "forecast_rate=-3"], "received: 'forecast_rate=-3'"),
@@ -198,11 +198,11 @@ def test_every_refusal_is_a_sentence_in_json():
         (["--name", "a b"], "Expected a host's name such as app.example.org, received: 'a b'"),
     ],
 )
-def test_what_was_typed_wrong_is_said(options: list[str], told: str, tmp_path: Path):
+def test_what_was_typed_wrong_is_said(options: list[str], message: str, tmp_path: Path):
     command = [sys.executable, str(STEP / "protect.py"), "--folder", str(tmp_path), *options]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 1
-    assert told in done.stderr
+    assert message in done.stderr
     assert "Traceback" not in done.stderr
 
 
@@ -216,8 +216,8 @@ def test_the_page_has_the_sources_that_the_gateway_knows():
 def test_the_gateway_lets_in_what_the_page_takes_and_no_more():
     app = STEP.parent.parent / "gradio_app"
     front = files(Gateway(folder="/run/gateway"))["front.conf"]
-    told = "".join((app / name).read_text() for name in ("upload_token.py", "request_bodies.py"))
-    sizes = dict(re.findall(r"^(LARGEST_\w+) = ([\w +*]+)$", told, re.MULTILINE))
+    message = "".join((app / name).read_text() for name in ("upload_token.py", "request_bodies.py"))
+    sizes = dict(re.findall(r"^(LARGEST_\w+) = ([\w +*]+)$", message, re.MULTILINE))
     token = math.prod(map(int, sizes["LARGEST_TOKEN"].split(" * ")))
     assert sizes["LARGEST_EVENT"] == "2 * LARGEST_TOKEN + 2 * 1024 * 1024"
     assert f"client_max_body_size {2 * token // 2**20 + 2}m;" in front

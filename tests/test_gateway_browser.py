@@ -131,7 +131,7 @@ def test_a_theme_by_its_address(browser: Browser, gateway: Gateway) -> None:
     visit.close()
 
 
-def test_who_is_refused_is_told_in_words(browser: Browser, page: Page) -> None:
+def test_who_is_refused_is_reported_in_words(browser: Browser, page: Page) -> None:
     with gateway_process.opened(page.url, FEW) as gateway:
         visit = behind(browser, gateway)
         visit.source("Your numbers")
@@ -214,16 +214,16 @@ def test_every_answer_tells_browsers_what_not_to_do(
     headers = {403: {"X_Note": "${jndi:ldap://127.0.0.1/a}"}, 413: {"Content_Length": "600000"}}
     answer = ask(gateway, method, path, **headers.get(status, {}))
     assert answer.status == status
-    told = {name.lower(): text for name, text in answer.getheaders()}
-    assert told["strict-transport-security"] == "max-age=63072000"
-    assert told["x-content-type-options"] == "nosniff"
-    assert told["x-frame-options"] == "DENY"
-    assert "'unsafe-eval'" not in told["content-security-policy"]
-    assert "default-src 'none'; script-src 'self' 'nonce-" in told["content-security-policy"]
-    assert len(answer.getheaders()) == len(told), "a header twice"
-    assert "nginx/" not in told["server"]
+    message = {name.lower(): text for name, text in answer.getheaders()}
+    assert message["strict-transport-security"] == "max-age=63072000"
+    assert message["x-content-type-options"] == "nosniff"
+    assert message["x-frame-options"] == "DENY"
+    assert "'unsafe-eval'" not in message["content-security-policy"]
+    assert "default-src 'none'; script-src 'self' 'nonce-" in message["content-security-policy"]
+    assert len(answer.getheaders()) == len(message), "a header twice"
+    assert "nginx/" not in message["server"]
     if status >= 400:
-        assert told["content-type"] == "application/json"
+        assert message["content-type"] == "application/json"
 
 
 def test_refusals_are_pages_to_people_and_json_to_programs(gateway: Gateway) -> None:
@@ -265,7 +265,7 @@ def test_http_2(gateway: Gateway) -> None:
         "--write-out",
         "%{http_version}",
     ]
-    told = subprocess.run(
+    message = subprocess.run(
         [*command, f"{gateway.url}/api/model"], capture_output=True, text=True, check=True
     )
-    assert told.stdout.endswith("}2")
+    assert message.stdout.endswith("}2")

@@ -194,7 +194,9 @@ def memory(gateway: Gateway) -> int:
     return sum(one.memory_info().rss for one in (first, *first.children(recursive=True)))
 
 
-def test_who_asks_too_often_is_told_so_and_others_are_served(gateway: Gateway, client: str) -> None:
+def test_who_asks_too_often_is_reported_so_and_others_are_served(
+    gateway: Gateway, client: str
+) -> None:
     began = time.monotonic()
     assert statuses(gateway, client, 12).count(200) <= forecasts_since(began)
 

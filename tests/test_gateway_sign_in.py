@@ -45,9 +45,9 @@ class Page(Quiet):
 
     def do_GET(self) -> None:
         length = int(self.headers.get("Content-Length", 0))
-        told = {"path": self.path, "headers": self.headers.items(), "read": length}
+        message = {"path": self.path, "headers": self.headers.items(), "read": length}
         self.rfile.read(length)
-        self.answer(200, json.dumps(told).encode(), Content_Type="application/json")
+        self.answer(200, json.dumps(message).encode(), Content_Type="application/json")
 
     do_POST = do_GET
 
@@ -62,8 +62,10 @@ class SignIn(Quiet):
             else:
                 self.answer(401, b"Unauthorized")
         else:
-            told = {"path": self.path, "headers": self.headers.items()}
-            self.answer(302, json.dumps(told).encode(), Location="https://login.example.org/auth")
+            message = {"path": self.path, "headers": self.headers.items()}
+            self.answer(
+                302, json.dumps(message).encode(), Location="https://login.example.org/auth"
+            )
 
 
 @contextmanager
@@ -103,14 +105,14 @@ def ask(
     )
 
 
-def told(answer: requests.Response) -> list[tuple[str, str]]:
+def message(answer: requests.Response) -> list[tuple[str, str]]:
     """The headers that the page has seen."""
     assert answer.status_code == 200, answer.text
     return [(name.lower(), value) for name, value in answer.json()["headers"]]
 
 
 def values(answer: requests.Response, name: str) -> list[str]:
-    return [value for found, value in told(answer) if found == name.lower()]
+    return [value for found, value in message(answer) if found == name.lower()]
 
 
 def test_who_opens_the_page_without_a_session_is_led_to_the_login(gateway: gateway_process.Gateway):
@@ -127,7 +129,7 @@ def test_who_opens_the_page_without_a_session_is_led_to_the_login(gateway: gatew
         ("GET", "/gradio_api/upload_progress?upload_id=abc"),
     ],
 )
-def test_the_pages_scripts_are_told_in_json(
+def test_the_pages_scripts_are_reported_in_json(
     gateway: gateway_process.Gateway, method: str, path: str
 ):
     answer = ask(gateway, method, path, json={} if method == "POST" else None)
@@ -166,7 +168,7 @@ def test_nobody_can_say_himself_who_he_is(gateway: gateway_process.Gateway, name
     assert values(signed_in, HEADER) == ["jo"]
     # Programs come with a key and without a session.
     program = ask(gateway, "POST", FORECAST, headers=claim, json={"history": "1,2,3"})
-    assert "root" not in [value for _, value in told(program)]
+    assert "root" not in [value for _, value in message(program)]
     assert values(program, HEADER) == []
 
 
@@ -229,9 +231,9 @@ def test_nothing_else_of_oauth2_proxy_can_be_reached(
 
 
 def test_programs_need_a_key_and_no_session(gateway: gateway_process.Gateway):
-    assert told(ask(gateway, "POST", FORECAST, json={"history": "1,2,3"}))
-    assert told(ask(gateway, "GET", "/api/model"))
+    assert message(ask(gateway, "POST", FORECAST, json={"history": "1,2,3"}))
+    assert message(ask(gateway, "GET", "/api/model"))
 
 
 def test_assets_are_everybodys(gateway: gateway_process.Gateway):
-    assert told(ask(gateway, "GET", "/theme.css"))
+    assert message(ask(gateway, "GET", "/theme.css"))

@@ -131,9 +131,9 @@ def test_bytecode_is_compiled_once_so_that_no_files_date_counts(folder: str):
 
 @all_images
 def test_an_image_says_what_it_is(folder: str):
-    (told,) = (rest for word, rest in last_stage(folder) if word == "LABEL")
+    (message,) = (rest for word, rest in last_stage(folder) if word == "LABEL")
     for label in ("title", "description", "licenses"):
-        assert f'org.opencontainers.image.{label}="' in told
+        assert f'org.opencontainers.image.{label}="' in message
 
 
 @all_images
@@ -245,7 +245,7 @@ def test_nothing_is_amiss_with_an_image_as_it_must_be(tmp_path: Path):
 
 
 @pytest.mark.parametrize(
-    ("layer", "told"),
+    ("layer", "message"),
     [
         ({"usr/bin/x86_64-linux-gnu-gcc-14": ""}, "carries a compiler's program: /usr/bin/x86_64"),
         ({"usr/bin/make": ""}, "carries a compiler's program: /usr/bin/make"),
@@ -259,9 +259,9 @@ def test_nothing_is_amiss_with_an_image_as_it_must_be(tmp_path: Path):
         ),
     ],
 )
-def test_what_must_not_be_in_an_image_is_found(tmp_path: Path, layer: dict[str, str], told: str):
+def test_what_must_not_be_in_an_image_is_found(tmp_path: Path, layer: dict[str, str], message: str):
     (found,) = findings.findings(image(tmp_path, layer), findings.Rules(350, images.LIGHT))
-    assert found.startswith(told)
+    assert found.startswith(message)
 
 
 @pytest.mark.parametrize("user", ["", "root", "0", "0:0", "kalecast"])
@@ -303,16 +303,16 @@ def test_ordinary_programs_are_no_compilers(tmp_path: Path):
 
 
 def test_a_bill_lists_what_pip_and_debian_installed(tmp_path: Path):
-    told = json.loads(bill.write(image(tmp_path), "docker.io/kalecast/page:1"))
-    assert {one["purl"] for one in told["components"]} == {
+    message = json.loads(bill.write(image(tmp_path), "docker.io/kalecast/page:1"))
+    assert {one["purl"] for one in message["components"]} == {
         "pkg:generic/python@3.12.14",
         "pkg:pypi/numpy@2.5.5",
         "pkg:deb/debian/libc6@2.41-12%2Bdeb13u1?arch=amd64&distro=trixie",
     }
-    (numpy,) = (one for one in told["components"] if one["name"] == "numpy")
+    (numpy,) = (one for one in message["components"] if one["name"] == "numpy")
     assert numpy["licenses"] == [{"expression": "BSD-3-Clause AND MIT"}]
-    assert told["metadata"]["component"]["name"] == "docker.io/kalecast/page"
-    assert told["metadata"]["timestamp"].startswith("2026-01-02T03:04:05")
+    assert message["metadata"]["component"]["name"] == "docker.io/kalecast/page"
+    assert message["metadata"]["timestamp"].startswith("2026-01-02T03:04:05")
 
 
 @pytest.mark.parametrize("name", ["server", "page"])
@@ -421,7 +421,7 @@ class Machine:
         return file.read_text().splitlines() if file.exists() else []
 
 
-def told(done: Done) -> dict[str, Any]:
+def message(done: Done) -> dict[str, Any]:
     assert done.returncode == 0, done.stderr
     result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return result
@@ -441,7 +441,7 @@ def test_the_first_builder_that_works_is_taken(
 ):
     machine = Machine(tmp_path, *there.split())
     done = machine.images("page", "--builder", wanted, AWAY=away)
-    assert told(done)["builder"] == taken
+    assert message(done)["builder"] == taken
     assert {line.split()[0] for line in machine.asked} == {taken}
 
 
@@ -464,7 +464,7 @@ def test_without_a_builder_it_is_said_why(tmp_path: Path, wanted: str, said: str
 
 def test_an_image_is_built_of_the_fixed_base_and_dated_by_the_commit(tmp_path: Path):
     machine = Machine(tmp_path, "podman")
-    made = told(machine.images("model-server"))
+    made = message(machine.images("model-server"))
     build, save = machine.asked
     reference = f"docker.io/kalecast/model-server:{VERSION}"
     assert build.startswith(f"podman build --file seldon/Dockerfile --tag {reference} ")
@@ -496,14 +496,14 @@ def test_an_image_is_built_of_the_fixed_base_and_dated_by_the_commit(tmp_path: P
 )
 def test_each_builder_is_asked_in_its_own_words(tmp_path: Path, builder: str, words: str):
     machine = Machine(tmp_path, builder)
-    told(machine.images("page"))
+    message(machine.images("page"))
     pattern = re.escape(words).replace(r"\*", ".*")
     assert any(re.fullmatch(pattern, line) for line in machine.asked), machine.asked
 
 
 def test_without_names_all_are_built_in_order(tmp_path: Path):
     machine = Machine(tmp_path, "podman")
-    assert list(told(machine.images())["images"]) == [
+    assert list(message(machine.images())["images"]) == [
         "model-server",
         "page",
         "workbench",
@@ -517,19 +517,19 @@ def test_the_gateway_has_a_base_of_its_own_and_no_package_index(tmp_path: Path):
     machine = Machine(tmp_path, "podman")
     debian = "registry.example.com/debian:bookworm-slim"
     done = machine.images("gateway", "--debian", debian, PIP_INDEX_URL="https://any.example.com")
-    assert told(done)["images"]["gateway"]["base"] == debian
+    assert message(done)["images"]["gateway"]["base"] == debian
     build, _ = machine.asked
     assert f"--build-arg DEBIAN_IMAGE={debian} " in build
     assert "PYTHON_IMAGE" not in build and "PIP_INDEX_URL" not in build
 
 
 @pytest.mark.parametrize("builder", ["docker", "podman", "buildah"])
-def test_what_is_pushed_is_told_by_its_digest(tmp_path: Path, builder: str):
+def test_what_is_pushed_is_reported_by_its_digest(tmp_path: Path, builder: str):
     machine = Machine(tmp_path, builder)
     done = machine.images("page", "--registry", "registry.example.com", "--push")
     name = "registry.example.com/kalecast/page"
     digest = "sha256:" + "d" * 64
-    assert told(done)["images"]["page"]["digest"] == digest
+    assert message(done)["images"]["page"]["digest"] == digest
     entry = f"  - name: kalecast/page\n    newName: {name}\n    digest: {digest}\n"
     assert entry in done.stdout
     assert any(f"{name}:{VERSION}" in line for line in machine.asked if " push " in line)
@@ -576,7 +576,7 @@ def test_a_releases_name_is_not_given_to_what_cannot_be_built_again(
 def test_a_trial_may_be_pushed_as_it_is(tmp_path: Path):
     machine = Machine(tmp_path, "podman")
     asked = ["--registry", "r", "--base", "python:3.12", "--tag", "trial", "--push"]
-    made = told(machine.images("page", *asked, CHANGED=" M seldon/serve.py"))
+    made = message(machine.images("page", *asked, CHANGED=" M seldon/serve.py"))
     assert made["images"]["page"]["reference"] == "r/kalecast/page:trial"
     labels = json.loads((tmp_path / "labels").read_text())
     assert labels["org.opencontainers.image.revision"].endswith("-changed")
@@ -593,7 +593,7 @@ def test_an_unknown_image_is_refused(tmp_path: Path):
 def test_an_index_of_ones_own_reaches_the_build_unseen(tmp_path: Path, builder: str):
     machine = Machine(tmp_path, builder)
     done = machine.images("page", PIP_INDEX_URL="https://me:secret@mirror.example.com/simple")
-    told(done)
+    message(done)
     assert " --build-arg PIP_INDEX_URL --label " in machine.asked[0]
     assert "secret" not in done.stdout + done.stderr + "".join(machine.asked)
 

@@ -19,9 +19,9 @@ STEP = SETUP / "1-kubernetes"
 
 def dry_run(script: str, *arguments: str) -> list[str]:
     """The lines that a script says it would run."""
-    told = call(STEP / script, *arguments, "--dry-run", HOME="/nowhere", XDG_CACHE_HOME="")
-    assert told.returncode == 0, told.stderr
-    return told.stderr.splitlines()
+    message = call(STEP / script, *arguments, "--dry-run", HOME="/nowhere", XDG_CACHE_HOME="")
+    assert message.returncode == 0, message.stderr
+    return message.stderr.splitlines()
 
 
 ##### Versions #####
@@ -51,7 +51,7 @@ def test_kind_makes_one_control_plane_and_two_workers():
             assert port["listenAddress"] == "127.0.0.1"
 
 
-def test_kind_has_a_mirror_before_each_registry_unless_told_otherwise():
+def test_kind_has_a_mirror_before_each_registry_unless_reported_otherwise():
     registries = ("docker.io", "ghcr.io", "quay.io", "registry.k8s.io")
     with_mirrors = "\n".join(dry_run("kind/apply.sh"))
     without = "\n".join(dry_run("kind/apply.sh", "--without-mirrors"))
@@ -74,8 +74,8 @@ def machines(*options: str) -> list[str]:
 
 def test_machines_are_prepared_then_joined_by_invitation():
     lines = machines("--control-plane=cp1", "--worker=w1", "--worker=w2", "--user=admin")
-    told = [re.sub(r"sudo .*/", "", line).rstrip() for line in lines]
-    assert told == [
+    message = [re.sub(r"sudo .*/", "", line).rstrip() for line in lines]
+    assert message == [
         "+ ssh admin@cp1 prepare.sh",
         "+ ssh admin@w1 prepare.sh",
         "+ ssh admin@w2 prepare.sh",
@@ -88,11 +88,11 @@ def test_machines_are_prepared_then_joined_by_invitation():
 
 
 def test_other_control_planes_join_as_such_behind_the_endpoint():
-    told = "\n".join(machines(*THREE, "--worker=w1", "--endpoint=k8s.example.org"))
-    assert "control-plane.sh k8s.example.org" in told
-    assert told.count("invite.sh --control-plane") == 2
-    assert "root@cp1" in told
-    assert "sudo" not in told
+    message = "\n".join(machines(*THREE, "--worker=w1", "--endpoint=k8s.example.org"))
+    assert "control-plane.sh k8s.example.org" in message
+    assert message.count("invite.sh --control-plane") == 2
+    assert "root@cp1" in message
+    assert "sudo" not in message
 
 
 @pytest.mark.parametrize(
@@ -113,19 +113,19 @@ def test_other_control_planes_join_as_such_behind_the_endpoint():
     ],
 )
 def test_what_would_make_no_good_cluster_is_refused(arguments: list[str], reason: str):
-    told = call(STEP / "machines" / "apply.sh", *arguments, "--dry-run")
-    assert told.returncode in (1, 2)
-    assert reason in told.stderr
-    assert "+ " not in told.stderr
+    message = call(STEP / "machines" / "apply.sh", *arguments, "--dry-run")
+    assert message.returncode in (1, 2)
+    assert reason in message.stderr
+    assert "+ " not in message.stderr
 
 
 def test_an_upgrade_goes_from_machine_to_machine_and_drains_each():
     lines = dry_run(
         "machines/upgrade.sh", "--control-plane", "cp1", "--worker", "w1", "--worker", "w2"
     )
-    told = [line for line in lines if "kubectl drain" in line or "upgrade.sh" in line]
+    message = [line for line in lines if "kubectl drain" in line or "upgrade.sh" in line]
     assert [
-        re.sub(r"^\+ (kubectl (drain) (\S+)|ssh root@(\S+)).*", r"\2\3\4", line) for line in told
+        re.sub(r"^\+ (kubectl (drain) (\S+)|ssh root@(\S+)).*", r"\2\3\4", line) for line in message
     ] == [
         "draincp1",
         "cp1",
@@ -134,7 +134,7 @@ def test_an_upgrade_goes_from_machine_to_machine_and_drains_each():
         "drainw2",
         "w2",
     ]
-    assert told[1].rstrip().endswith("upgrade.sh --first")
+    assert message[1].rstrip().endswith("upgrade.sh --first")
 
 
 @pytest.mark.parametrize(
@@ -142,9 +142,9 @@ def test_an_upgrade_goes_from_machine_to_machine_and_drains_each():
     [("machines/remove.sh", ["--control-plane", "cp1"]), ("virtual/remove.sh", ["libvirt"])],
 )
 def test_a_cluster_is_not_ended_in_passing(script: str, arguments: list[str]):
-    told = call(STEP / script, *arguments)
-    assert told.returncode == 1
-    assert told.stderr.rstrip().endswith("--yes")
+    message = call(STEP / script, *arguments)
+    assert message.returncode == 1
+    assert message.stderr.rstrip().endswith("--yes")
 
 
 def test_the_control_plane_has_what_the_machines_are_set_to():
@@ -169,8 +169,8 @@ def test_a_process_without_memory_ends_alone_in_every_cluster():
 
 
 def test_pods_have_the_time_that_they_ask_for_when_a_machine_goes_down():
-    told = (STEP / "on-machine" / "kubeadm.yaml").read_text()
-    seconds = {key: int(value) for key, value in re.findall(r"(shutdown\w+): (\d+)s", told)}
+    message = (STEP / "on-machine" / "kubeadm.yaml").read_text()
+    seconds = {key: int(value) for key, value in re.findall(r"(shutdown\w+): (\d+)s", message)}
     for name in ("page.yaml", "model-server.yaml"):
         manifest = (SETUP / "4-model-and-app" / "base" / name).read_text()
         (asked,) = re.findall(r"terminationGracePeriodSeconds: (\d+)", manifest)
@@ -234,11 +234,11 @@ def test_a_key_is_known_by_its_primary_fingerprint(tmp_path: Path):
 
 @pytest.mark.parametrize("kind", ["libvirt", "multipass"])
 def test_virtual_machines_become_a_cluster(kind: str):
-    told = "\n".join(dry_run("virtual/apply.sh", kind, "--workers", "3"))
+    message = "\n".join(dry_run("virtual/apply.sh", kind, "--workers", "3"))
     for name in ("control-plane", "worker-1", "worker-2", "worker-3"):
-        assert f"--name kalecast-{name} " in told
-        assert f"kalecast@address-of-kalecast-{name} " in told
-    assert "worker-4" not in told
+        assert f"--name kalecast-{name} " in message
+        assert f"kalecast@address-of-kalecast-{name} " in message
+    assert "worker-4" not in message
 
 
 def test_user_data_lets_in_who_has_the_key_and_nobody_else():
@@ -297,12 +297,12 @@ case "$*" in
 esac
 """)
     kubectl.chmod(0o755)
-    told = call(
+    message = call(
         STEP / "machines" / "approve-certificates.sh", PATH=f"{tmp_path}:{os.environ['PATH']}"
     )
-    assert told.returncode == 0, told.stderr
+    assert message.returncode == 0, message.stderr
     assert (tmp_path / "approved").exists() == approved
-    assert approved or "left alone: csr-1" in told.stderr
+    assert approved or "left alone: csr-1" in message.stderr
 
 
 ##### The check #####
@@ -353,20 +353,20 @@ def check(
     }.items():
         (folder / name).write_text(text)
         (folder / name).chmod(0o755)
-    told = call(
+    message = call(
         STEP / "check.sh",
         *options,
         PATH=f"{folder}:{os.environ['PATH']}",
         PATIENCE="30" if enforces else "0",
     )
-    return told, (folder / "calls").read_text().splitlines()
+    return message, (folder / "calls").read_text().splitlines()
 
 
 def test_a_healthy_cluster_passes(tmp_path: Path):
-    told, calls = check(tmp_path)
-    assert told.returncode == 0, told.stderr
-    assert told.stdout.splitlines()[-1] == "ok      NetworkPolicies are enforced"
-    assert "1 take pods, with 6.0 CPUs and 11 GiB" in told.stdout
+    message, calls = check(tmp_path)
+    assert message.returncode == 0, message.stderr
+    assert message.stdout.splitlines()[-1] == "ok      NetworkPolicies are enforced"
+    assert "1 take pods, with 6.0 CPUs and 11 GiB" in message.stdout
     assert "delete namespace kalecast-check-" in calls[-1]
 
 
@@ -376,9 +376,9 @@ def test_another_minor_passes_where_it_is_asked_for(tmp_path: Path):
         "get nodes --output jsonpath": "w1 True v1.36.2-eks-1 containerd://2 4 1Ki  \n",
         "get nodes.metrics.k8s.io": "w1\n",
     }
-    told, _ = check(tmp_path, "--any-version", **newer)
-    assert told.returncode == 0, told.stderr
-    assert "kubelets are of v1.36.2-eks-1" in told.stdout
+    message, _ = check(tmp_path, "--any-version", **newer)
+    assert message.returncode == 0, message.stderr
+    assert "kubelets are of v1.36.2-eks-1" in message.stdout
 
 
 @pytest.mark.parametrize(
@@ -410,9 +410,9 @@ def test_another_minor_passes_where_it_is_asked_for(tmp_path: Path):
     ],
 )
 def test_what_is_amiss_is_said(tmp_path: Path, answers: dict[str, str], reason: str):
-    told, calls = check(tmp_path, **answers)
-    assert told.returncode == 1
-    assert reason in told.stderr
+    message, calls = check(tmp_path, **answers)
+    assert message.returncode == 1
+    assert reason in message.stderr
     assert not [one for one in calls if one.startswith("create")]
 
 
@@ -426,9 +426,9 @@ def test_what_is_amiss_is_said(tmp_path: Path, answers: dict[str, str], reason: 
 def test_what_pods_find_is_said_and_they_are_removed(
     tmp_path: Path, state: dict[str, bool], reason: str
 ):
-    told, calls = check(tmp_path, **state)
-    assert told.returncode == 1
-    assert reason in told.stderr
+    message, calls = check(tmp_path, **state)
+    assert message.returncode == 1
+    assert reason in message.stderr
     assert "delete namespace kalecast-check-" in calls[-1]
 
 
@@ -436,8 +436,8 @@ def test_what_pods_find_is_said_and_they_are_removed(
 
 
 def test_the_sums_are_right():
-    told = (STEP / "sizes.md").read_text().replace("**", "")
-    rows = re.findall(r"^\| ([^|]+) \| (\d+) \| (\d+) \| (\d+) \|", told, flags=re.MULTILINE)
+    message = (STEP / "sizes.md").read_text().replace("**", "")
+    rows = re.findall(r"^\| ([^|]+) \| (\d+) \| (\d+) \| (\d+) \|", message, flags=re.MULTILINE)
     running = [0, 0, 0]
     for part, *figures in rows:
         if part in ("in quiet", "with a team at work", "at most"):
@@ -448,12 +448,12 @@ def test_the_sums_are_right():
 
 
 def test_the_service_has_its_capacity_in_the_sums():
-    told = (STEP / "sizes.md").read_text()
+    message = (STEP / "sizes.md").read_text()
     quiet = PAGE.millicores * PAGE.minimum_replicas + (
         MODEL_SERVER.millicores * MODEL_SERVER.minimum_replicas
     )
     most = PAGE.millicores * PAGE.maximum_replicas + (
         MODEL_SERVER.millicores * MODEL_SERVER.maximum_replicas
     )
-    assert f"| model server and page, in quiet | {quiet:.0f} |" in told
-    assert f"other pods of model server and page | {most - quiet:.0f} |" in told
+    assert f"| model server and page, in quiet | {quiet:.0f} |" in message
+    assert f"other pods of model server and page | {most - quiet:.0f} |" in message

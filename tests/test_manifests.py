@@ -359,12 +359,12 @@ def test_queries_ask_for_metrics_that_are_exposed(overlay: str):
 @pytest.mark.parametrize(("folder", "name"), [("seldon", MODEL_SERVER), ("gradio_app", PAGE)])
 @service_overlays
 def test_images_and_manifests_agree_on_user_and_ports(overlay: str, folder: str, name: str):
-    told = (ROOT / folder / "Dockerfile").read_text()
+    message = (ROOT / folder / "Dockerfile").read_text()
     template = pods(overlay, name)
-    (exposed,) = re.findall(r"^EXPOSE (.*)$", told, re.MULTILINE)
+    (exposed,) = re.findall(r"^EXPOSE (.*)$", message, re.MULTILINE)
     assert {int(port) for port in exposed.split()} == set(template.ports.values())
     context = template.spec["securityContext"]
-    assert re.findall(r"^USER (\d+)$", told, re.MULTILINE) == [str(context["runAsUser"])]
+    assert re.findall(r"^USER (\d+)$", message, re.MULTILINE) == [str(context["runAsUser"])]
 
 
 def test_the_renderers_ports_are_the_servers():
@@ -442,11 +442,11 @@ def test_with_keda_the_operator_scales_nothing():
 
 
 def test_standalone_stands_for_what_the_operator_makes():
-    def told(overlay: str) -> dict[str, Object]:
+    def message(overlay: str) -> dict[str, Object]:
         objects = of_kind(expanded()[overlay], "Deployment", "Service", "PodDisruptionBudget")
         return copy.deepcopy({title(one): one["spec"] for one in objects if PAGE not in title(one)})
 
-    made, alone = told("production"), told("standalone")
+    made, alone = message("production"), message("standalone")
     assert set(made) == set(alone)
     for container in (made, alone):
         deployed = container["Deployment/kalecast-default-0-forecaster"]

@@ -387,12 +387,12 @@ def test_each_alert_fires_when_it_should_and_not_otherwise(tmp_path: Path) -> No
     for at, (tried, scenes) in enumerate(TRIED):
         some, tests = tmp_path / f"{at}.yml", tmp_path / f"{at}-tests.yml"
         some.write_text(yaml.safe_dump({"groups": [{"name": "tried", "rules": tried}]}))
-        told = {
+        message = {
             "rule_files": [some.name],
             "evaluation_interval": f"{scenes[0].minutes_a_step}m",
             "tests": [scene.as_promtool() for scene in scenes],
         }
-        tests.write_text(yaml.safe_dump(told))
+        tests.write_text(yaml.safe_dump(message))
         promtool("test", "rules", tests)
 
 

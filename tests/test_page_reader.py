@@ -77,7 +77,7 @@ def test_a_body_arrives_whole(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("job", ["memory", "texts", "lock", "end"])
-def test_what_takes_too_much_is_ended_and_told(tmp_path: Path, job: str) -> None:
+def test_what_takes_too_much_is_ended_and_reported(tmp_path: Path, job: str) -> None:
     ((kind, text), seconds) = run(tmp_path, f"told(reader, SHORT, '{job}')")
     assert kind == "SeriesError"
     assert text.startswith("This takes more memory or time to read than there is here.")

@@ -116,7 +116,7 @@ def test_other_steps_are_checked_without_patches_and_settings():
     assert not of_kind(groups()["3-seldon-core"], "Deployment", "Kustomization")
 
 
-def test_what_checkov_cannot_read_is_told(tmp_path, monkeypatch: pytest.MonkeyPatch):
+def test_what_checkov_cannot_read_is_reported(tmp_path, monkeypatch: pytest.MonkeyPatch):
     program = tmp_path / "checkov"
     program.write_text("#!/bin/sh\necho out of order >&2\nexit 2\n")
     program.chmod(0o755)

@@ -144,13 +144,13 @@ def test_nginx_takes_the_configuration(overlay: str, tmp_path: Path):
             (tmp_path / folder / file).write_text(here.replace("/run/gateway", f"{tmp_path}/run"))
     for name in ("nginx.conf", "signatures-nginx.conf"):
         file = tmp_path / "etc" / name
-        told = subprocess.run(
+        message = subprocess.run(
             [nginx, "-t", "-e", "stderr", "-p", tmp_path / "run", "-c", file],
             capture_output=True,
             text=True,
             check=False,
         )
-        assert told.returncode == 0, told.stderr
+        assert message.returncode == 0, message.stderr
 
 
 ##### Of one mind #####
@@ -298,8 +298,8 @@ def test_nginx_takes_the_controllers_snippets(tmp_path: Path):
     (tmp_path / "nginx.conf").write_text(f"events {{}}\nhttp {{\n{snippets()}\n}}\n")
     command = [nginx, "-t", "-e", "stderr", "-p", str(tmp_path), "-c", "nginx.conf"]
     command += ["-g", f"pid {tmp_path}/pid;"]
-    told = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert told.returncode == 0, told.stderr
+    message = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert message.returncode == 0, message.stderr
 
 
 @overlays
@@ -312,8 +312,8 @@ def test_the_edge_is_wider_than_the_gateway(overlay: str):
 @overlays
 def test_headers_of_the_controller_leave_the_head_of_a_request_known(overlay: str):
     for route in only(overlay, "VirtualServer", "kalecast")["spec"]["routes"]:
-        told = route["action"]["proxy"]["requestHeaders"]["set"]
-        taken = {one["name"]: one["value"] for one in told}
+        message = route["action"]["proxy"]["requestHeaders"]["set"]
+        taken = {one["name"]: one["value"] for one in message}
         assert taken == {"X-Real-IP": "", "X-Forwarded-Port": ""}
     heads = (STEP / "gateway" / "rules" / "benign-heads.conf").read_text()
     for added in ("x-forwarded-for", "x-forwarded-host", "x-forwarded-proto"):
@@ -330,20 +330,20 @@ def test_ciphers_and_protocols_are_the_gateways():
 def test_oauth2_proxy_and_the_gateway_agree():
     (made,) = (one for name, one in objects(SIGN_IN, "ConfigMap").items() if "sign-in" in name)
     text = made["data"]["oauth2-proxy.cfg"]
-    told = dict(re.findall(r'^(\w+) = "?([^"\n]*)"?$', text, re.MULTILINE))
+    message = dict(re.findall(r'^(\w+) = "?([^"\n]*)"?$', text, re.MULTILINE))
     maps = only(SIGN_IN, "ConfigMap", "kalecast-gateway")["data"]["sign-in-maps.conf"]
-    assert f"(?:{told['cookie_name']}[" in maps
+    assert f"(?:{message['cookie_name']}[" in maps
     (service,) = re.findall(r"server ([\w-]+):(\d+) ", maps)
-    assert service[1] == told["http_address"].rpartition(":")[2]
+    assert service[1] == message["http_address"].rpartition(":")[2]
     assert service[0] in objects(SIGN_IN, "Service")
-    assert told["redirect_url"] == f"https://{manifests.PUBLIC_NAME}/oauth2/callback"
+    assert message["redirect_url"] == f"https://{manifests.PUBLIC_NAME}/oauth2/callback"
     for off in ("request_logging", "auth_logging"):
-        assert told[off] == "false", "it would name people"
-    assert told["cookie_secure"] == told["cookie_httponly"] == "true"
+        assert message[off] == "false", "it would name people"
+    assert message["cookie_secure"] == message["cookie_httponly"] == "true"
     (pod,) = (one for one in templates(SIGN_IN) if "sign-in" in one.owner)
     (container,) = pod.spec["containers"]
     folders = [mount["mountPath"] for mount in container["volumeMounts"]]
-    for file in (told["client_secret_file"], told["cookie_secret_file"]):
+    for file in (message["client_secret_file"], message["cookie_secret_file"]):
         assert str(Path(file).parent) in folders
 
 
@@ -437,9 +437,9 @@ def test_settings_are_those_of_the_chart_and_of_the_controller():
 
 
 def test_the_edges_log_has_no_persons_data():
-    told = values()["controller"]["config"]["entries"]["log-format"]
+    message = values()["controller"]["config"]["entries"]["log-format"]
     personal = ("remote_addr", "$request ", "request_uri", "args", "http_", "remote_user", "cookie")
-    assert not [word for word in personal if word in told]
+    assert not [word for word in personal if word in message]
 
 
 @pytest.mark.parametrize("path", sorted(STEP.glob("ingress/**/*.yaml")), ids=lambda p: p.name)
@@ -467,7 +467,7 @@ def test_the_alert_on_certificates_fires_in_time(tmp_path: Path):
         ]
         return {"eval_time": after, "alertname": alert, "exp_alerts": found}
 
-    told = {
+    message = {
         "rule_files": ["rules.yml"],
         "evaluation_interval": "1h",
         "tests": [
@@ -483,7 +483,7 @@ def test_the_alert_on_certificates_fires_in_time(tmp_path: Path):
             }
         ],
     }
-    for test in told["tests"][0]["alert_rule_test"]:
+    for test in message["tests"][0]["alert_rule_test"]:
         for one in test["exp_alerts"]:
             (text,) = (
                 found["annotations"]
@@ -497,7 +497,7 @@ def test_the_alert_on_certificates_fires_in_time(tmp_path: Path):
                 )
                 for key, value in text.items()
             }
-    (tmp_path / "tests.yml").write_text(yaml.safe_dump(told))
+    (tmp_path / "tests.yml").write_text(yaml.safe_dump(message))
     promtool("test", "rules", tmp_path / "tests.yml")
 
 

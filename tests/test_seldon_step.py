@@ -169,8 +169,8 @@ def step(tmp_path: Path) -> Step:
 def sent(tmp_path_factory: pytest.TempPathFactory) -> list[Object]:
     """What apply.sh sends."""
     step = Step(tmp_path_factory.mktemp("step"))
-    told = step.call("apply")
-    assert told.returncode == 0, told.stderr
+    message = step.call("apply")
+    assert message.returncode == 0, message.stderr
     return step.objects("sent")
 
 
@@ -259,7 +259,7 @@ def test_settings_are_those_of_the_chart():
     assert settings["usageMetrics"]["enabled"] is False
 
 
-def test_helm_is_told_versions_and_namespace(step: Step):
+def test_helm_is_reported_versions_and_namespace(step: Step):
     step.call("apply")
     calls = [
         line for line in (step.folder / "calls").read_text().splitlines() if "template" in line
@@ -276,9 +276,9 @@ def test_without_a_namespace_nothing_is_sent(step: Step):
     kubectl.write_text(
         kubectl.read_text().replace('case "$*" in', 'case "$*" in\n  get*namespace*) exit 1 ;;', 1)
     )
-    told = step.call("apply")
-    assert told.returncode == 1
-    assert f"there is no namespace '{TEAM}'" in told.stderr
+    message = step.call("apply")
+    assert message.returncode == 1
+    assert f"there is no namespace '{TEAM}'" in message.stderr
     assert not (step.folder / "sent").exists()
 
 
@@ -342,19 +342,19 @@ def test_the_account_that_is_named_gets_them(
 
 @pytest.mark.parametrize("account", ["kubeflow:", ":runner", "a:b:c", "Team"])
 def test_an_account_that_is_none_is_refused(step: Step, account: str):
-    told = step.call("apply", "--account", account)
-    assert told.returncode == 2
-    assert "Expected an account such as kubeflow:pipeline-runner" in told.stderr
+    message = step.call("apply", "--account", account)
+    assert message.returncode == 2
+    assert "Expected an account such as kubeflow:pipeline-runner" in message.stderr
 
 
 ##### Check and removal #####
 
 
 def test_the_check_passes_where_all_is_well(step: Step):
-    told = step.call("check")
-    assert told.returncode == 0, told.stderr
-    assert all(line.startswith("ok ") for line in told.stdout.splitlines())
-    assert len(told.stdout.splitlines()) == 7
+    message = step.call("check")
+    assert message.returncode == 0, message.stderr
+    assert all(line.startswith("ok ") for line in message.stdout.splitlines())
+    assert len(message.stdout.splitlines()) == 7
 
 
 @pytest.mark.parametrize(
@@ -367,14 +367,14 @@ def test_the_check_passes_where_all_is_well(step: Step):
 )
 def test_the_check_tells_what_is_amiss(step: Step, variable: str, value: str, reason: str):
     step.environment[variable] = value
-    told = step.call("check")
-    assert told.returncode == 1
-    assert reason in told.stderr
+    message = step.call("check")
+    assert message.returncode == 1
+    assert reason in message.stderr
 
 
 def test_what_was_sent_is_taken_away_but_the_definition(step: Step, sent: list[Object]):
-    told = step.call("remove")
-    assert told.returncode == 0, told.stderr
+    message = step.call("remove")
+    assert message.returncode == 0, message.stderr
     definition, *others = map(title, sent)
     assert sorted(map(title, step.objects("taken"))) == sorted(others)
     assert definition.startswith("CustomResourceDefinition/")
@@ -389,7 +389,7 @@ def test_the_definition_goes_on_demand(step: Step):
 
 def test_nothing_is_taken_from_under_a_seldon_deployment(step: Step):
     step.environment["LEFT"] = f"{TEAM}/kalecast"
-    told = step.call("remove")
-    assert told.returncode == 1
-    assert f"SeldonDeployments are left in namespace '{TEAM}', delete them first" in told.stderr
+    message = step.call("remove")
+    assert message.returncode == 1
+    assert f"SeldonDeployments are left in namespace '{TEAM}', delete them first" in message.stderr
     assert not (step.folder / "taken").exists()

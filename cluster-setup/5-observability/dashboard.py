@@ -43,7 +43,7 @@ class Panel:
     """A panel; rows are laid out from left to right."""
 
     title: str
-    told: str
+    description: str
     queries: tuple[Query, ...]
     unit: str = "short"
     kind: str = "timeseries"
@@ -333,7 +333,7 @@ def _panel(panel: Panel) -> Json:
     return {
         "type": panel.kind,
         "title": panel.title,
-        "description": panel.told,
+        "description": panel.description,
         "datasource": SOURCE,
         "targets": [_target(query, at) for at, query in enumerate(panel.queries)],
         "fieldConfig": {

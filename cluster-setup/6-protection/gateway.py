@@ -63,7 +63,13 @@ SOCKETS = FRONT_SOCKET, PLAIN_SOCKET = "front.sock", "plain.sock"
 LONGEST_SOCKET = 107
 """Characters in the path of a socket, on Linux."""
 
-TOLD = ("Forwarded-For", "Forwarded-Proto", "Forwarded-Host", "Request-Id", "Auth-Request-User")
+FORWARDED = (
+    "Forwarded-For",
+    "Forwarded-Proto",
+    "Forwarded-Host",
+    "Request-Id",
+    "Auth-Request-User",
+)
 """What only the gateway may say of a customer, in headers that begin with `X-`."""
 
 PAGE = (
@@ -232,7 +238,7 @@ def files(gateway: Gateway) -> dict[str, str]:
     if not gateway.is_edge:
         texts[EDGE] = "# Another proxy is the edge.\n"
     texts["refusal-codes.conf"], texts["refusals.conf"] = _refusal_codes(), _refusals()
-    texts["refusals-told.conf"] = _told()
+    texts["refusals-told.conf"] = _refusal_texts()
     return {name: _filled(name, text, values) for name, text in texts.items()}
 
 
@@ -340,7 +346,7 @@ def _strict_transport(gateway: Gateway) -> str:
 
 def _spellings() -> Iterator[str]:
     """The names of `TOLD` with _ in place of some or all of their -."""
-    for words in (("X", *name.split("-")) for name in TOLD):
+    for words in (("X", *name.split("-")) for name in FORWARDED):
         for joints in product("-_", repeat=len(words) - 1):
             if "_" in joints:
                 yield "".join(map(str.__add__, words, (*joints, "")))
@@ -377,7 +383,7 @@ def _location(code: int, form: str, kind: str, body: str) -> list[str]:
     ]
 
 
-def _told() -> str:
+def _refusal_texts() -> str:
     """The refusals' sentences, as JSON for programs and scripts, as a page for people."""
     lines = [
         "# The number by which the logs know a request: what the front tier gave it.",
@@ -392,8 +398,8 @@ def _told() -> str:
         "}",
     ]
     for code, sentence in sorted(REFUSALS.items()):
-        told = json.dumps({"detail": sentence, "error": sentence})
-        lines += _constant(f"refused_{code}_json", told)
+        body = json.dumps({"detail": sentence, "error": sentence})
+        lines += _constant(f"refused_{code}_json", body)
         lines += _constant(f"refused_{code}_page", PAGE.replace("SENTENCE", sentence))
     return "\n".join(lines) + "\n"
 

@@ -57,7 +57,7 @@ def _stand(nginx: str, here: gateway.Gateway, arguments: argparse.Namespace) -> 
         _running(nginx, configuration) as process,
     ):
         _await(here, process, signatures)
-        _tell(here, arguments)
+        _print_addresses(here, arguments)
         return _first_to_end(process, signatures)
 
 
@@ -270,7 +270,7 @@ def _await(here: gateway.Gateway, *processes: subprocess.Popen[bytes]) -> None:
     raise gateway.GatewayError(f"nginx does not answer. What it says is in {here.error_log}.")
 
 
-def _tell(here: gateway.Gateway, arguments: argparse.Namespace) -> None:
+def _print_addresses(here: gateway.Gateway, arguments: argparse.Namespace) -> None:
     address = f"https://{here.names[0]}:{here.port}"
     print(f"\n  The protected page is at {address}, before {', '.join(here.pages)}")
     if not arguments.certificate:

@@ -40,7 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Test; 0: all as it should be, 1: not, 2: it could not begin, more: stopped by a signal."""
     began = time.monotonic()
 
-    def tell(line: str) -> None:
+    def log(line: str) -> None:
         # A closed terminal must not keep the namespace from being removed.
         with contextlib.suppress(OSError):
             print(f"[{time.monotonic() - began:5.0f} s] {line}", file=sys.stderr, flush=True)
@@ -54,15 +54,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     if asked.dry_run or work is None:
         return 0
-    scene = Scene(kube, asked, rendered, work, rendering.least_pods(rendered.objects), tell)
-    return _run(scene, model, tell, began)
+    scene = Scene(kube, asked, rendered, work, rendering.least_pods(rendered.objects), log)
+    return _run(scene, model, log, began)
 
 
 def plan(asked: Parameters, rendered: Rendered, cluster: str) -> str:
     """What is going to happen, in words."""
     listed = "\n".join(f"  - {line}" for line in (*rendered.changes, *helpers.CHANGES))
     left_out = "".join(f"\n  - not applied: {one}" for one in rendered.left_out)
-    checks = "\n".join(f"  {check.name:<10} {check.told}" for check in _chosen(asked))
+    checks = "\n".join(f"  {check.name:<10} {check.description}" for check in _chosen(asked))
     images = "".join(
         f"\n  {name}: {image}" for name, image in rendering.images(rendered.objects).items()
     )
@@ -128,20 +128,20 @@ def _address(kube: Kube) -> str:
     return "the one that this pod runs on"
 
 
-def _run(scene: Scene, model: bytes, tell: Callable[[str], None], began: float) -> int:
-    asked, results, trouble_told, code = scene.parameters, [], "", 0
+def _run(scene: Scene, model: bytes, log: Callable[[str], None], began: float) -> int:
+    asked, results, reported_trouble, code = scene.parameters, [], "", 0
     made = helpers.namespace(asked.namespace, scene.rendered.namespace_labels, secrets.token_hex(8))
     try:
-        with Ends(tell) as ends, own_namespace(scene.kube, made, ends, asked.keep, tell):
+        with Ends(log) as ends, own_namespace(scene.kube, made, ends, asked.keep, log):
             _set_up(scene, model)
             # One by one: those before a failure or a signal are told, too.
-            for result in make(_chosen(asked), scene, tell):
+            for result in make(_chosen(asked), scene, log):
                 results += [result]
     except Stopped as stopped:
-        trouble_told, code = f"stopped by {stopped}", stopped.exit_code
+        reported_trouble, code = f"stopped by {stopped}", stopped.exit_code
     except (NamespaceNotOursError, NamespaceLeftError, CheckFailed, KubeError) as error:
-        trouble_told, code = str(error), 1
-    _print(results, asked, trouble_told, time.monotonic() - began)
+        reported_trouble, code = str(error), 1
+    _print(results, asked, reported_trouble, time.monotonic() - began)
     return code or int(bool(counts(results, asked.required)))
 
 
@@ -160,21 +160,21 @@ def _set_up(scene: Scene, model: bytes) -> None:
     scene.wait("the test's own pods", missing)
 
 
-def _print(results: list[Result], asked: Parameters, trouble_told: str, seconds: float) -> None:
+def _print(results: list[Result], asked: Parameters, reported_trouble: str, seconds: float) -> None:
     print(f"\n{table(results)}\n")
     wrong = [one.check for one in counts(results, asked.required)]
     if wrong:
         print(f"Not as it should be: {', '.join(wrong)}")
-    if trouble_told:
-        print(trouble_told)
+    if reported_trouble:
+        print(reported_trouble)
     summary = {
         "overlay": asked.overlay,
         "namespace": asked.namespace,
         "seconds": round(seconds, 1),
-        "error": trouble_told,
+        "error": reported_trouble,
         **as_json(results, asked.required),
     }
-    summary["ok"] = summary["ok"] and not trouble_told
+    summary["ok"] = summary["ok"] and not reported_trouble
     print(json.dumps(summary), flush=True)
 
 

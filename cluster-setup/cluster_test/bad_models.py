@@ -21,16 +21,16 @@ BAD = {
 
 def bad_model(scene: Scene) -> str:
     """Roll out each under load: no forecast may fail, and the way back must work."""
-    told = []
+    results = []
     page, server = light(scene.work.page, False), light(scene.work.server, False)
     roll = _with_operator if scene.rendered.has_seldon else _without_operator
     with under_load(scene.kube, page, server) as (through, direct):
         for version, uri in BAD.items():
-            told.append(f"{version}: {roll(scene, version, uri)}")
+            results.append(f"{version}: {roll(scene, version, uri)}")
             scene.settle()
     for totals in (through, direct):
         totals.judge()
-    return f"{'; '.join(told)}; page {through}; model server {direct}"
+    return f"{'; '.join(results)}; page {through}; model server {direct}"
 
 
 def _without_operator(scene: Scene, version: str, uri: str) -> str:
@@ -68,7 +68,7 @@ def _with_operator(scene: Scene, version: str, uri: str) -> str:
     (component,) = predictor["componentSpecs"]
     component["metadata"]["annotations"][VERSION_ANNOTATION] = version
     try:
-        roll_out(manifest, _cluster(), scene.tell, Patience(total=scene.parameters.patience))
+        roll_out(manifest, _cluster(), scene.log, Patience(total=scene.parameters.patience))
     except DeploymentError as error:
         if "serves again" not in str(error):
             raise CheckFailed(str(error)) from error

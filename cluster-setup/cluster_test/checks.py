@@ -21,7 +21,7 @@ class Check:
 
     name: str
     look: Callable[[Scene], str]
-    told: str
+    description: str
     """What it does, for the plan."""
     needs: str = "forecast"
     """The check without which it makes no sense."""
@@ -52,15 +52,15 @@ def chosen(only: tuple[str, ...]) -> list[Check]:
     return [check for check in CHECKS if check.name in wanted]
 
 
-def make(checks: list[Check], scene: Scene, tell: Callable[[str], None]) -> Iterator[Result]:
+def make(checks: list[Check], scene: Scene, log: Callable[[str], None]) -> Iterator[Result]:
     """One result after another; a check whose need has not passed is not made."""
     passed = {""}
     for check in checks:
-        tell(f"{check.name}: {check.told}")
+        log(f"{check.name}: {check.description}")
         began = time.monotonic()
         state, seen = _made(check, scene, passed)
         result = Result(check.name, state, " ".join(seen.split()), time.monotonic() - began)
-        tell(f"{check.name}: {result.line}")
+        log(f"{check.name}: {result.line}")
         if state is State.PASSED:
             passed.add(check.name)
         yield result
@@ -78,5 +78,5 @@ def _made(check: Check, scene: Scene, passed: set[str]) -> tuple[State, str]:
     except CheckFailed as failure:
         return State.FAILED, str(failure)
     except Exception as error:  # the other checks and the table are still worth having
-        scene.tell(traceback.format_exc())
+        scene.log(traceback.format_exc())
         return State.FAILED, f"{type(error).__name__}: {error}"

@@ -44,11 +44,11 @@ def evict(scene: Scene) -> str:
     """Each pod evicted, as a drained node's are; the budgets allow one at a time."""
     page, server = light(scene.work.page, False), light(scene.work.server, False)
     with under_load(scene.kube, page, server) as (through, direct):
-        told = [_evict_all(scene, workload) for workload in WORKLOADS]
+        results = [_evict_all(scene, workload) for workload in WORKLOADS]
         scene.settle()
     for totals in (through, direct):
         totals.judge()
-    return f"{'; '.join(told)}; page {through}; model server {direct}"
+    return f"{'; '.join(results)}; page {through}; model server {direct}"
 
 
 def _kill_one(scene: Scene, workload: Workload) -> float:

@@ -14,7 +14,7 @@ from kalecast.lifetime import ends
 from .helpers import LABEL
 from .kube import Kube, KubeError, Object
 
-Tell = Callable[[str], None]
+Log = Callable[[str], None]
 
 ATTEMPTS = 3
 
@@ -39,9 +39,9 @@ class NamespaceLeftError(RuntimeError):
 class Ends:
     """The signals that end a program: the first raises `Stopped`, unless it is cleaning up."""
 
-    def __init__(self, tell: Tell) -> None:
+    def __init__(self, log: Log) -> None:
         """Not taken over yet."""
-        self._armed, self._tell = True, tell
+        self._armed, self._log = True, log
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> "Ends":
@@ -62,11 +62,11 @@ class Ends:
         if self._armed:
             self._armed = False
             raise Stopped(number)
-        self._tell(f"{signal.Signals(number).name}: still removing what was made")
+        self._log(f"{signal.Signals(number).name}: still removing what was made")
 
 
 @contextmanager
-def own_namespace(kube: Kube, made: Object, ends: Ends, keep: bool, tell: Tell) -> Iterator[None]:
+def own_namespace(kube: Kube, made: Object, ends: Ends, keep: bool, log: Log) -> Iterator[None]:
     """Have the namespace for as long as the context lasts.
 
     Args:
@@ -86,9 +86,9 @@ def own_namespace(kube: Kube, made: Object, ends: Ends, keep: bool, tell: Tell) 
     finally:
         ends.disarm()
         if keep:
-            tell(f"kept, until: kubectl delete namespace {kube.namespace}")
+            log(f"kept, until: kubectl delete namespace {kube.namespace}")
         else:
-            _remove(kube, made["metadata"]["labels"][LABEL], tell)
+            _remove(kube, made["metadata"]["labels"][LABEL], log)
 
 
 def _create(kube: Kube, made: Object) -> None:
@@ -101,18 +101,18 @@ def _create(kube: Kube, made: Object) -> None:
         ) from error
 
 
-def _remove(kube: Kube, run: str, tell: Tell, patience: float = 300.0) -> None:
+def _remove(kube: Kube, run: str, log: Log, patience: float = 300.0) -> None:
     """Delete it if it is this run's, and wait until it has gone."""
-    end, told = time.monotonic() + patience, False
+    end, is_reported = time.monotonic() + patience, False
     failures = 0
     while True:
         try:
             found = _found(kube)
             if found is None or found["metadata"].get("labels", {}).get(LABEL) != run:
                 return
-            if not told:
-                tell(f"removing the namespace {kube.namespace}")
-                told = True
+            if not is_reported:
+                log(f"removing the namespace {kube.namespace}")
+                is_reported = True
             if "deletionTimestamp" not in found["metadata"]:
                 kube.do("delete", "namespace", kube.namespace, "--wait=false")
         except KubeError as error:

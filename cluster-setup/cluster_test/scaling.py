@@ -57,7 +57,7 @@ def _scale_out(scene: Scene, workload: Workload, job: Job) -> str:
         autoscaler = autoscaler_of(scene, workload)
         strain = max(strain, autoscaler.strain)
         count = len(scene.ready_pods(workload))
-        return "" if count > least else _told(scene, workload, count, autoscaler)
+        return "" if count > least else _report(scene, workload, count, autoscaler)
 
     began = time.monotonic()
     if not missing():
@@ -67,7 +67,7 @@ def _scale_out(scene: Scene, workload: Workload, job: Job) -> str:
         try:
             scene.wait(f"more pods of the {workload.name} under load", missing)
         except CheckFailed as failure:
-            _tell_why_not(scene, workload, strain, failure)
+            _report_why_not(scene, workload, strain, failure)
             raise
         took, count = time.monotonic() - began, len(scene.ready_pods(workload))
     return f"{workload.name} from {least} to {count} pods after {took:.0f} s ({totals})"
@@ -80,12 +80,12 @@ def _wait_for_least(scene: Scene) -> float:
     longest = DEFAULT_QUIET if quiet is None or scene.rendered.has_seldon else quiet
 
     def missing() -> str:
-        told = []
+        results = []
         for workload in WORKLOADS:
             least, count = scene.least[workload.deployment], len(scene.pods(workload))
             if count > least:
-                told.append(_told(scene, workload, count, autoscaler_of(scene, workload)))
-        return "; ".join(told)
+                results.append(_report(scene, workload, count, autoscaler_of(scene, workload)))
+        return "; ".join(results)
 
     seconds = scene.wait("fewer pods when quiet", missing, scene.parameters.patience + longest)
     scene.settle()
@@ -153,7 +153,7 @@ def _amount(metric: Object, at: str) -> str:
     return str(part.get("averageValue") or part.get("value") or "?")
 
 
-def _told(scene: Scene, workload: Workload, count: int, autoscaler: Autoscaler) -> str:
+def _report(scene: Scene, workload: Workload, count: int, autoscaler: Autoscaler) -> str:
     """One line of what is going on, with what stands in the way."""
     words = [f"{workload.name} {count} pods, {autoscaler.wanted} wanted"]
     words += [autoscaler.seen] if autoscaler.seen else []
@@ -172,7 +172,7 @@ def _need_metrics(scene: Scene) -> None:
         ) from error
 
 
-def _tell_why_not(scene: Scene, workload: Workload, strain: float, failure: CheckFailed) -> None:
+def _report_why_not(scene: Scene, workload: Workload, strain: float, failure: CheckFailed) -> None:
     """Raise `NotChecked` where it is not the autoscaler that failed."""
     wanted = autoscaler_of(scene, workload).wanted
     full = any("no node has room" in one for one in scene.troubles(workload))

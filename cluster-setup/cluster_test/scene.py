@@ -62,8 +62,8 @@ class Scene:
     work: Loads
     least: dict[str, int]
     """Pods at rest, by Deployment."""
-    tell: Callable[[str], None]
-    told: list[str] = field(default_factory=list)
+    log: Callable[[str], None]
+    reports: list[str] = field(default_factory=list)
 
     def wait(self, what: str, missing: Callable[[], str], seconds: float | None = None) -> float:
         """Wait until nothing is missing any more; returns the seconds that it took.
@@ -80,7 +80,7 @@ class Scene:
         began, last = time.monotonic(), ""
         while now := missing():
             if now != last:
-                self.tell(f"waiting: {now}")
+                self.log(f"waiting: {now}")
                 last = now
             if time.monotonic() - began > seconds:
                 raise CheckFailed(f"{what}: not within {seconds:.0f} s: {now}")
@@ -118,10 +118,12 @@ class Scene:
         """What keeps its pods from being ready, or from being there, each kind once."""
         found = []
         for pod in self.pods(workload):
-            told = "" if is_leaving(pod) else trouble(pod)
-            if "CrashLoopBackOff" in told:
-                told = f"ends with '{self.last_words(pod['metadata']['name'], workload.container)}'"
-            found.append(told)
+            problem = "" if is_leaving(pod) else trouble(pod)
+            if "CrashLoopBackOff" in problem:
+                problem = (
+                    f"ends with '{self.last_words(pod['metadata']['name'], workload.container)}'"
+                )
+            found.append(problem)
         return list(dict.fromkeys(filter(None, found or self._not_created())))[:3]
 
     def _not_created(self) -> list[str]:
@@ -154,8 +156,8 @@ def lacks(deployment: Object, least: int) -> str:
     if wanted < least:
         return f"{wanted} pods wanted, {least} expected"
     if status.get("replicas", 0) != wanted or set(counted.values()) != {wanted}:
-        told = ", ".join(f"{number} {name}" for name, number in counted.items())
-        return f"of {wanted} pods {told}"
+        counts = ", ".join(f"{number} {name}" for name, number in counted.items())
+        return f"of {wanted} pods {counts}"
     return ""
 
 

@@ -103,8 +103,8 @@ def pods(scene: Scene) -> str:
             pod["metadata"]["name"],
             f"--container={workload.container}",
         )
-        told = scene.kube.again(*arguments, "--", "python", "-", content=script("inside.py"))
-        seen[workload.name] = json.loads(told)
+        output = scene.kube.again(*arguments, "--", "python", "-", content=script("inside.py"))
+        seen[workload.name] = json.loads(output)
     wrong = [f"{name}: {one}" for name, found in seen.items() for one in too_much(found)]
     if wrong:
         raise CheckFailed("; ".join(wrong))

@@ -85,14 +85,16 @@ def read(archive: Path) -> Image:
         identity="sha256:" + hashlib.sha256(config).hexdigest(),
         size=size,
         paths=frozenset(seen),
-        texts={path: head.decode(errors="replace") for path, head in seen.items() if _tells(path)},
+        texts={
+            path: head.decode(errors="replace") for path, head in seen.items() if _reports(path)
+        },
         dated=frozenset(
             path for path, head in seen.items() if path.endswith(".pyc") and _dated(head)
         ),
     )
 
 
-def _tells(path: str) -> bool:
+def _reports(path: str) -> bool:
     return bool(METADATA.search(path)) or path in (DEBIAN, RELEASE)
 
 
@@ -141,6 +143,6 @@ def _hide(seen: Seen, below: str) -> None:
 
 def _head(file: tarfile.TarFile, member: tarfile.TarInfo, path: str) -> bytes:
     """As much of a file as is of interest."""
-    wanted = -1 if _tells(path) else 8 if path.endswith(".pyc") else 0
+    wanted = -1 if _reports(path) else 8 if path.endswith(".pyc") else 0
     content = file.extractfile(member) if wanted and (member.isreg() or member.islnk()) else None
     return content.read(wanted) if content else b""

@@ -74,8 +74,8 @@ def _headers(text: str) -> Message:
     return email.parser.HeaderParser(policy=email.policy.compat32).parsestr(text)
 
 
-def _python_package(path: str, told: Message) -> Component:
-    name, version = str(told["Name"]), str(told["Version"])
+def _python_package(path: str, metadata: Message) -> Component:
+    name, version = str(metadata["Name"]), str(metadata["Version"])
     purl = PackageURL("pypi", None, name.lower().replace("_", "-"), version)
     return Component(
         name=name,
@@ -83,19 +83,19 @@ def _python_package(path: str, told: Message) -> Component:
         type=ComponentType.LIBRARY,
         purl=purl,
         bom_ref=str(purl),
-        description=told["Summary"],
-        licenses=list(_licence(told)),
+        description=metadata["Summary"],
+        licenses=list(_licence(metadata)),
         properties=[Property(name="kalecast:path", value="/" + METADATA.sub("", path))],
     )
 
 
-def _licence(told: Message) -> Iterator[Any]:
+def _licence(metadata: Message) -> Iterator[Any]:
     """The first that a package has of the three ways to state a licence."""
-    if expression := told["License-Expression"]:
+    if expression := metadata["License-Expression"]:
         yield LICENCES.make_from_string(expression)
-    elif names := {one for one in told.get_all("Classifier", []) if one.startswith(OSI)}:
+    elif names := {one for one in metadata.get_all("Classifier", []) if one.startswith(OSI)}:
         yield from (DisjunctiveLicense(name=one.removeprefix(OSI)) for one in sorted(names))
-    elif text := (told["License"] or "").strip():
+    elif text := (metadata["License"] or "").strip():
         yield LICENCES.make_from_string(text.splitlines()[0][:100])
 
 

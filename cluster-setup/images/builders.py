@@ -69,14 +69,14 @@ class Docker:
     def push(self, reference: str) -> str:
         """Bring an image to its registry; returns the digest that it has there."""
         self.run(["docker", "push", reference])
-        told = self.run(
+        output = self.run(
             ["docker", "image", "inspect", "--format", "{{join .RepoDigests `\n`}}", reference]
         )
         repository = reference.rpartition(":")[0].removeprefix("docker.io/")
-        for line in told.split():
+        for line in output.split():
             if line.rpartition("@")[0] == repository:
                 return line.rpartition("@")[2]
-        raise BuilderError(f"docker tells no digest of {reference} after its push: {told!r}")
+        raise BuilderError(f"docker tells no digest of {reference} after its push: {output!r}")
 
 
 @dataclass(frozen=True)
@@ -98,9 +98,9 @@ class Podman:
 
     def push(self, reference: str) -> str:
         """Bring an image to its registry; returns the digest that it has there."""
-        with tempfile.NamedTemporaryFile("r", suffix=".digest") as told:
-            self.run([self.name, "push", "--digestfile", told.name, reference])
-            return told.read().strip()
+        with tempfile.NamedTemporaryFile("r", suffix=".digest") as output:
+            self.run([self.name, "push", "--digestfile", output.name, reference])
+            return output.read().strip()
 
 
 @dataclass(frozen=True)

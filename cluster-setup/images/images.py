@@ -95,14 +95,14 @@ class Made:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Build, look, tell, push; returns the exit code."""
     try:
-        told = run(parse(arguments))
+        report = run(parse(arguments))
     except WrongCallError as error:
         say(f"images.py: {error}")
         return 2
     except BuilderError as error:
         say(f"images.py: {error}")
         return 1
-    print(json.dumps(told))
+    print(json.dumps(report))
     return 0
 
 
@@ -199,10 +199,10 @@ def make(name: str, asked: argparse.Namespace, source: Source, builder: Builder)
 def print_table(figures: dict[str, dict[str, Any]]) -> None:
     """A line an image."""
     print(f"{'image':<14}{'MB':>8}{'limit':>8}{'Python':>8}{'Debian':>8}  id")
-    for name, told in figures.items():
+    for name, report in figures.items():
         print(
-            f"{name:<14}{told['megabytes']:>8.0f}{told['limit'] or '-':>8}"
-            f"{told['python_packages']:>8}{told['debian_packages']:>8}  {told['id'][7:19]}"
+            f"{name:<14}{report['megabytes']:>8.0f}{report['limit'] or '-':>8}"
+            f"{report['python_packages']:>8}{report['debian_packages']:>8}  {report['id'][7:19]}"
         )
 
 

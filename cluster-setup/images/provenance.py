@@ -48,14 +48,16 @@ def pinned_base(argument: str) -> str:
 def labels(source: Source, base: str, tag: str) -> dict[str, str]:
     """What is known only when an image is built; title and description are in the Dockerfiles."""
     name, _, digest = base.partition("@")
-    told = {"version": tag, "base.name": name}
+    annotations = {"version": tag, "base.name": name}
     if digest:
-        told["base.digest"] = digest
+        annotations["base.digest"] = digest
     if source.revision:
-        told["revision"] = source.revision + ("-changed" if source.changed else "")
+        annotations["revision"] = source.revision + ("-changed" if source.changed else "")
     if source.made is not None:
-        told["created"] = datetime.fromtimestamp(source.made, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-    return {f"{ANNOTATION}.{key}": value for key, value in told.items()}
+        annotations["created"] = datetime.fromtimestamp(source.made, UTC).strftime(
+            "%Y-%m-%dT%H:%M:%SZ"
+        )
+    return {f"{ANNOTATION}.{key}": value for key, value in annotations.items()}
 
 
 def unrepeatable(source: Source, base: str) -> str:

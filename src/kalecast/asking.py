@@ -100,21 +100,21 @@ def forecast_over_http(address: Address, window: Floats) -> tuple[Floats, str]:
         raise AskError(f"{address.url} answers, but not with a forecast.") from error
 
 
-def grpc_error(server: str, told: str) -> AskError:
+def grpc_error(server: str, detail: str) -> AskError:
     """Why there is no answer over gRPC, out of what the library `grpc` says.
 
     Args:
         server: host and port.
         told: the details of its error.
     """
-    if "http1.x server" in told or "Failed parsing HTTP/2" in told:
+    if "http1.x server" in detail or "Failed parsing HTTP/2" in detail:
         return AskError(f"{server} speaks HTTP, not gRPC: {WRONG_PORT}")
-    if "failed to connect" in told or "Socket closed" in told:
-        reason = "connection refused" if "refused" in told else "no connection"
+    if "failed to connect" in detail or "Socket closed" in detail:
+        reason = "connection refused" if "refused" in detail else "no connection"
         return GoneError(f"No model server answers gRPC at {server} ({reason}).")
-    found = re.search(r'details = "(.*)"', told)
+    found = re.search(r'details = "(.*)"', detail)
     return AskError(
-        f"The model server at {server} answers over gRPC: {found[1] if found else told}"
+        f"The model server at {server} answers over gRPC: {found[1] if found else detail}"
     )
 
 
@@ -155,16 +155,16 @@ def _tls(address: Address) -> ssl.SSLContext | None:
 
 
 def _refusal(url: str, error: urllib.error.HTTPError) -> str:
-    told = ""
+    detail = ""
     with contextlib.suppress(OSError, http.client.HTTPException):  # the status says enough
-        told = _words(error.read())
+        detail = _words(error.read())
     if error.code in (401, 403):
         return f"{url} does not let you in (HTTP {error.code}): is KALECAST_TOKEN set, and valid?"
-    if error.code == 404 and not told:
+    if error.code == 404 and not detail:
         return f"{url} has no model server (HTTP 404): is the path of the ingress right?"
     if error.code == REFUSED:
-        return f"The model server refuses this history: {told}"
-    return f"{url} answers with HTTP {error.code}: {told or error.reason}"
+        return f"The model server refuses this history: {detail}"
+    return f"{url} answers with HTTP {error.code}: {detail or error.reason}"
 
 
 def _words(body: bytes) -> str:
@@ -189,5 +189,5 @@ def _no_answer(url: str, error: Exception) -> AskError:
     # gRPC greets with a frame, which begins with the three bytes of its length.
     if isinstance(error, http.client.BadStatusLine) and str(error.args[0]).startswith("\0\0"):
         return AskError(f"{parts.netloc} speaks gRPC, not HTTP: {WRONG_PORT}")
-    told = getattr(reason, "strerror", None) or str(reason) or type(reason).__name__
-    return GoneError(f"No model server answers at {url} ({told}).")
+    detail = getattr(reason, "strerror", None) or str(reason) or type(reason).__name__
+    return GoneError(f"No model server answers at {url} ({detail}).")

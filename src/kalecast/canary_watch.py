@@ -141,7 +141,7 @@ class Watch:
         """
         seconds = self._canary.minutes * 60
         start = time.monotonic()
-        told = 0
+        reported = 0
         self._look()
         left = seconds
         while left > 0:
@@ -150,9 +150,9 @@ class Watch:
             self._look()
             self._judge(at_the_end=False)
             left = seconds - (time.monotonic() - start)
-            if (due := int(REPORTS * (1 - left / seconds))) > told:
-                told = due
-                self._tell()
+            if (due := int(REPORTS * (1 - left / seconds))) > reported:
+                reported = due
+                self._report()
         self._judge(at_the_end=True)
         self._rollout.report(f"version {self._fresh} has held for {self._canary.minutes:g} minutes")
 
@@ -169,8 +169,8 @@ class Watch:
         """Restarts before the watch have been borne with by the rollout."""
         restarts = pods.restarts(pod)
         if restarts > self._restarts.setdefault(pod.metadata.name, restarts):
-            told = "; ".join(map(str, pods.problems(pod, self._rollout.cluster)))
-            raise self._withdrawn(told or f"pod {pod.metadata.name} was started again")
+            problem = "; ".join(map(str, pods.problems(pod, self._rollout.cluster)))
+            raise self._withdrawn(problem or f"pod {pod.metadata.name} was started again")
 
     def _look(self) -> None:
         for pod in self._ready():
@@ -225,13 +225,13 @@ class Watch:
             at_the_end=at_the_end,
         )
         if against:
-            self._tell()
+            self._report()
             raise self._withdrawn(against)
 
     def _withdrawn(self, reason: str) -> WithdrawnError:
         return WithdrawnError(f"Version {self._fresh} is withdrawn: {reason}.")
 
-    def _tell(self) -> None:
+    def _report(self) -> None:
         for version, counted in self._counted.items():
             figures = counted.so_far()
             self._rollout.report(

@@ -98,11 +98,11 @@ class Rollout:
         return DeploymentError(f"{failure} Version {version_of(serving)} serves again.")
 
     def _wait(self, manifest: Manifest, awaited: Awaited) -> None:
-        start, told = time.monotonic(), _Told(self.report)
+        start, lines = time.monotonic(), _NewLines(self.report)
         while True:
             found = seldon_objects.current(manifest, self.cluster)
             state = state_of(found)
-            told.tell(f"SeldonDeployment {name_of(manifest)!r}: {state}")
+            lines.add(f"SeldonDeployment {name_of(manifest)!r}: {state}")
             there = pods.pods_of(name_of(manifest), namespace_of(manifest), self.cluster)
             ours = [pod for pod in there if pods.version_of(pod) == awaited.version]
             # More pods than asked for come with load. Whether there is room for them is not ours,
@@ -115,7 +115,7 @@ class Rollout:
             waited = time.monotonic() - start
             problems = [problem for pod in ours for problem in pods.problems(pod, self.cluster)]
             for problem in problems:
-                told.tell(f"  {problem}")
+                lines.add(f"  {problem}")
             hopeless = any(one.is_hopeless(waited, self.patience.pulling) for one in problems)
             if state == "Failed" or hopeless or waited > self.patience.total:
                 raise _failure(manifest, awaited, found, problems, waited)
@@ -154,13 +154,13 @@ def roll_out(
 
 
 @dataclass
-class _Told:
+class _NewLines:
     """What was reported already, so that a line is told once and not every few seconds."""
 
     report: Report
     lines: set[str] = field(default_factory=set)
 
-    def tell(self, line: str) -> None:
+    def add(self, line: str) -> None:
         if line not in self.lines:
             self.lines.add(line)
             self.report(line)

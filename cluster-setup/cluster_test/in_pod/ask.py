@@ -26,10 +26,10 @@ def main() -> None:
         "server by Open Inference": lambda: ask_open_inference(server, model, history),
         "server by gRPC": lambda: ask_grpc(grpc_server, history),
     }
-    print(json.dumps({name: told(way) for name, way in ways.items()}))
+    print(json.dumps({name: outcome(way) for name, way in ways.items()}))
 
 
-def told(way: Callable[[], int]) -> dict[str, object]:
+def outcome(way: Callable[[], int]) -> dict[str, object]:
     """How many numbers came, after how long; or what went wrong."""
     began = time.monotonic()
     try:

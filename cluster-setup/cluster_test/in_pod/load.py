@@ -20,7 +20,7 @@ from job import Job
 
 FOLDER = Path("/tmp")
 
-TOLD = ("ok", "errors", "kinds", "retried", "p99")
+REPORTED = ("ok", "errors", "kinds", "retried", "p99")
 
 STARTING = 60.0
 """Seconds within which clients should be connected."""
@@ -67,7 +67,7 @@ def run(base: Path) -> int:
         deadline = time.monotonic() + LONGEST
         while not base.with_suffix(".end").exists() and time.monotonic() < deadline:
             (summary,) = driver.run(driver.do(job, requests))
-            print(json.dumps({name: summary[name] for name in TOLD}), flush=True)
+            print(json.dumps({name: summary[name] for name in REPORTED}), flush=True)
     finally:
         base.with_suffix(".ended").touch()
     return 0
