@@ -145,8 +145,8 @@ def main() -> None:
     if arguments.results:
         about = _measured_on(whole, history, arguments)
         about |= {"parameters": int(parameters), "train_seconds": round(train_seconds, 1)}
-        told = about | {"contenders": contenders(scores, seconds)}
-        write_results(arguments.results, arguments.command, told)
+        results = about | {"contenders": contenders(scores, seconds)}
+        write_results(arguments.results, arguments.command, results)
     report(scores, seconds, train_seconds, parameters)
 
 

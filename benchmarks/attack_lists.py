@@ -101,8 +101,8 @@ def replayed(scene: Scene, found: Sequence[Payload], notes: Sequence[str] = ()) 
     for service in (scene.app, scene.server):
         service.check()
         problems += _tracebacks(service.name, service.log.read_text(errors="replace"))
-    told = [*notes, *(f"found: {problem}" for problem in dict.fromkeys(problems))]
-    return Part("payload lists of security tools", _table(hits), _figures(hits, problems), told)
+    remarks = [*notes, *(f"found: {problem}" for problem in dict.fromkeys(problems))]
+    return Part("payload lists of security tools", _table(hits), _figures(hits, problems), remarks)
 
 
 def places(scene: Scene) -> dict[str, Build]:
@@ -123,7 +123,7 @@ def places(scene: Scene) -> dict[str, Build]:
 
         return build
 
-    def upload_told(name: str) -> Build:
+    def upload_reported(name: str) -> Build:
         def build(text: str) -> bytes:
             data = ["Your file", None, {**_file(token), name: text}, None, "", "", 24]
             event = {"fn_index": number, "session_hash": "attack", "data": data}
@@ -141,8 +141,8 @@ def places(scene: Scene) -> dict[str, Build]:
         "page: series of a file": event(3, "Your file"),
         "page: pasted text": event(4),
         "page: start": event(5),
-        "page: upload's token": upload_told("path"),
-        "page: upload's name": upload_told("orig_name"),
+        "page: upload's token": upload_reported("path"),
+        "page: upload's name": upload_reported("orig_name"),
         "upload: file name": _upload,
         "query of the page": lambda text: _get("/?q=" + quote(text, safe="")),
         "path": lambda text: _get("/" + _in_line(text)),
@@ -200,8 +200,8 @@ def _visit(
             decided = verdict(reply)
             same = is_same_page(reply.body, page)
             passed = decided == PASSED and not same
-            told = tuple(findings(payload, reply, seconds)) if passed else ()
-            hits.append(Hit(name, payload, decided, reply.status, same, told))
+            signs = tuple(findings(payload, reply, seconds)) if passed else ()
+            hits.append(Hit(name, payload, decided, reply.status, same, signs))
     return hits
 
 
@@ -210,13 +210,13 @@ def _rendered(reply: Reply) -> str:
     if reply.kind.startswith("text/html"):
         return reply.body.decode(errors="replace")
     try:
-        told = json.loads(reply.body)
+        answer = json.loads(reply.body)
     except ValueError:
         return ""
-    if not isinstance(told, dict) or not isinstance(told.get("data"), list):
+    if not isinstance(answer, dict) or not isinstance(answer.get("data"), list):
         return ""
     # What is shown as Markdown is the value of a part; lists of choices are shown as text.
-    values = [part.get("value") for part in told["data"] if isinstance(part, dict)]
+    values = [part.get("value") for part in answer["data"] if isinstance(part, dict)]
     return "\n".join(value for value in values if isinstance(value, str))
 
 
@@ -264,11 +264,11 @@ def _get(path: str, **headers: str) -> bytes:
 
 
 def _request(method: str, path: str, body: bytes, kind: str, **headers: str) -> bytes:
-    told = {"Host": "localhost", "User-Agent": AGENT, "Accept": "*/*"}
+    fields = {"Host": "localhost", "User-Agent": AGENT, "Accept": "*/*"}
     if kind:
-        told |= {"Content-Type": kind, "Content-Length": str(len(body))}
-    told |= {name: _in_head(value) for name, value in headers.items()}
-    lines = "".join(f"{name}: {value}\r\n" for name, value in told.items())
+        fields |= {"Content-Type": kind, "Content-Length": str(len(body))}
+    fields |= {name: _in_head(value) for name, value in headers.items()}
+    lines = "".join(f"{name}: {value}\r\n" for name, value in fields.items())
     return f"{method} {path} HTTP/1.1\r\n{lines}\r\n".encode(errors="replace") + body
 
 
@@ -298,9 +298,9 @@ def _table(hits: Sequence[Hit]) -> list[list[str]]:
 def _cells(hits: Sequence[Hit]) -> list[str]:
     verdicts = Counter(hit.verdict for hit in hits)
     answers = Counter(hit.answer for hit in hits if hit.verdict == PASSED)
-    told = ", ".join(f"{count:,} × {status}" for status, count in sorted(answers.items()))
+    statuses = ", ".join(f"{count:,} × {status}" for status, count in sorted(answers.items()))
     counts = (len(hits), *(verdicts[word] for word in (BY_LIST, BY_SIGNATURES, HUNG_UP, PASSED)))
-    return [*(f"{count:,}" for count in counts), told]
+    return [*(f"{count:,}" for count in counts), statuses]
 
 
 def _figures(hits: Sequence[Hit], problems: Sequence[str]) -> dict[str, Any]:

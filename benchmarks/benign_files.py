@@ -59,11 +59,11 @@ def form(dice: Random, file: str, content: bytes, at: int) -> tuple[bytes, str]:
         *(f"---------------------------{dice.getrandbits(96)}", f"{dice.getrandbits(128):032x}"),
     )[at % 4]
     name = file.replace("\\", "_")
-    told = f'filename="{name.replace(chr(34), "%22")}"'
+    disposition = f'filename="{name.replace(chr(34), "%22")}"'
     if at % 4 == 3 and not name.isascii():
-        told = f"filename*=utf-8''{quote(name)}"  # as Python's clients write it
+        disposition = f"filename*=utf-8''{quote(name)}"  # as Python's clients write it
     kind = ("text/csv", "application/vnd.ms-excel", "application/octet-stream")[at % 3]
-    head = f'--{boundary}\r\nContent-Disposition: form-data; name="files"; {told}\r\n'
+    head = f'--{boundary}\r\nContent-Disposition: form-data; name="files"; {disposition}\r\n'
     whole = f"{head}Content-Type: {kind}\r\n\r\n".encode() + content
     return whole + f"\r\n--{boundary}--\r\n".encode(), f"multipart/form-data; boundary={boundary}"
 

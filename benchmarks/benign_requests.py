@@ -125,13 +125,21 @@ class Benign:
     def _mistakes(self) -> Iterator[Request]:
         """What the app itself answers with 400, in words."""
         good = ", ".join(str(hour % 24) for hour in range(100))
-        told: list[dict[str, Any]] = [{"history": text} for text in lines("mistakes")]
-        told += [{"history": text} for text in lines("sentences")]
-        told += [{"history": good, "start": text} for text in WRONG_STARTS]
-        told += [{"history": good, "horizon": value} for value in ("ten", 1.5, "24", True, -1, 0)]
-        told += [{}, {"history": [1, 2, 3]}, {"history": 5}, {"values": good}, {"history": None}]
-        told += [{"history": good, "unique_id": name} for name in lines("series")[:40]]
-        for at, fields in enumerate(told):
+        payloads: list[dict[str, Any]] = [{"history": text} for text in lines("mistakes")]
+        payloads += [{"history": text} for text in lines("sentences")]
+        payloads += [{"history": good, "start": text} for text in WRONG_STARTS]
+        payloads += [
+            {"history": good, "horizon": value} for value in ("ten", 1.5, "24", True, -1, 0)
+        ]
+        payloads += [
+            {},
+            {"history": [1, 2, 3]},
+            {"history": 5},
+            {"values": good},
+            {"history": None},
+        ]
+        payloads += [{"history": good, "unique_id": name} for name in lines("series")[:40]]
+        for at, fields in enumerate(payloads):
             yield self._forecast(fields, at, "mistake")
 
     def _readings(self) -> Iterator[Request]:

@@ -35,7 +35,7 @@ SECONDS = 120.0
 REFUSED = 403
 SHOWN = 12
 
-SAME, TOLD, ALARM, OTHER = "same", "told by the gateway", "false positive", "another answer"
+SAME, EXPLAINED, ALARM, OTHER = "same", "told by the gateway", "false positive", "another answer"
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ class Compared:
             return SAME
         if self.gateway.status == REFUSED or self.app.status < 400 <= self.gateway.status:
             return ALARM
-        return TOLD if 400 <= self.app.status < 500 and self.gateway.status == 400 else OTHER
+        return EXPLAINED if 400 <= self.app.status < 500 and self.gateway.status == 400 else OTHER
 
     def _said_the_same(self) -> bool:
         return _plain(self.app) == _plain(self.gateway)
@@ -89,12 +89,12 @@ def measure(scene: Scene) -> Part:
             "benign": len(found.compared),
             "false_positives": len(alarms),
             "benign_answered_otherwise": len(others),
-            "benign_told_by_gateway": found.count(TOLD),
+            "benign_told_by_gateway": found.count(EXPLAINED),
         },
         [
             "Each was sent to the app itself, too: the same is the same status and the same body.",
             "Told by the gateway are mistakes that the app, too, answers with 400, in other words.",
-            *(_told(one) for one in (*alarms, *others)[:SHOWN]),
+            *(_described(one) for one in (*alarms, *others)[:SHOWN]),
         ],
     )
 
@@ -161,8 +161,8 @@ def _answer(
     body = _pieces(request.body) if request.is_chunked else request.body or None
     connection.endheaders(body, encode_chunked=request.is_chunked)
     answer = connection.getresponse()
-    told = {name.lower(): text for name, text in answer.getheaders()}
-    return Answer(answer.status, told, answer.read())
+    received = {name.lower(): text for name, text in answer.getheaders()}
+    return Answer(answer.status, received, answer.read())
 
 
 def _pieces(body: bytes) -> Iterable[bytes]:
@@ -176,7 +176,7 @@ def _over_http2(
     for at in range(0, len(requests), REQUESTS_A_CLIENT):
         batch = requests[at : at + REQUESTS_A_CLIENT]
         configuration = "\nnext\n".join(
-            _told_to_curl(protected, request, folder / str(number), at)
+            _curl_options(protected, request, folder / str(number), at)
             for number, request in enumerate(batch)
         )
         command = ["curl", "--config", "-"]
@@ -185,11 +185,11 @@ def _over_http2(
             yield _received(folder / str(number))
 
 
-def _told_to_curl(protected: Protected, request: Request, stem: Path, at: int) -> str:
+def _curl_options(protected: Protected, request: Request, stem: Path, at: int) -> str:
     """One request in the form of curl's configuration file."""
     body = stem.with_suffix(".body")
     body.write_bytes(request.body)
-    told = {
+    options = {
         "url": f"https://{NAME}:{protected.port}{request.path}",
         "cacert": str(protected.certificate),
         "interface": _address(20_000 + at // REQUESTS_A_CLIENT),
@@ -198,7 +198,7 @@ def _told_to_curl(protected: Protected, request: Request, stem: Path, at: int) -
         "request": request.method,
         **({"data-binary": f"@{body}"} if request.method == "POST" else {}),
     }
-    lines = [f"{name} = {_quoted(text)}" for name, text in told.items()]
+    lines = [f"{name} = {_quoted(text)}" for name, text in options.items()]
     headers = {"User-Agent": "", "Accept": "", **request.headers}
     lines += [f"header = {_quoted(f'{name}: {text}')}" for name, text in headers.items()]
     flags = ["http2", "silent", "globoff", "path-as-is"]
@@ -212,12 +212,12 @@ def _quoted(text: str) -> str:
 def _received(stem: Path) -> Answer:
     head = stem.with_suffix(".head").read_bytes().decode("latin-1").strip().split("\r\n\r\n")[-1]
     first, *rest = head.split("\r\n")
-    told = {name.lower(): text for name, _, text in (line.partition(": ") for line in rest)}
+    headers = {name.lower(): text for name, _, text in (line.partition(": ") for line in rest)}
     answer = stem.with_suffix(".answer")
     body = answer.read_bytes() if answer.is_file() else b""
     for file in (answer, stem.with_suffix(".head")):
         file.unlink(missing_ok=True)
-    return Answer(int(first.split()[1]), told, b"" if body.startswith(b"HTTP/2") else body)
+    return Answer(int(first.split()[1]), headers, b"" if body.startswith(b"HTTP/2") else body)
 
 
 def _plain(answer: Answer) -> bytes:
@@ -229,14 +229,14 @@ def _plain(answer: Answer) -> bytes:
 
 
 def _table(found: Found) -> list[list[str]]:
-    rows = [["Kind", "requests", "answered the same", TOLD, "false positives", OTHER]]
+    rows = [["Kind", "requests", "answered the same", EXPLAINED, "false positives", OTHER]]
     for kind in KINDS:
-        outcomes = [found.count(outcome, kind) for outcome in (SAME, TOLD, ALARM, OTHER)]
+        outcomes = [found.count(outcome, kind) for outcome in (SAME, EXPLAINED, ALARM, OTHER)]
         rows.append([kind, f"{sum(outcomes):,}", *(f"{count:,}" for count in outcomes)])
     return rows
 
 
-def _told(one: Compared) -> str:
+def _described(one: Compared) -> str:
     request, body = one.request, one.request.body[-200:].decode(errors="replace")
     return (
         f"{one.outcome}: {request.method} {request.path} ({one.app.status}, {one.gateway.status}) "
@@ -282,7 +282,7 @@ def main() -> int:
     for row in _table(found):
         print("  ".join(f"{cell:>18}" for cell in row))
     for one in (*found.of(ALARM), *found.of(OTHER)):
-        print(_told(one))
+        print(_described(one))
     for rule, count in alarms(log).most_common():
         print(f"{count:6}  {rule}")
     return 0

@@ -69,11 +69,11 @@ class Expected:
         """
         if self.no_answer:
             return status is None
-        told = {int(rule) for line in lines for rule in LOGGED_ID.findall(line)}
+        logged = {int(rule) for line in lines for rule in LOGGED_ID.findall(line)}
         return (
-            self.ids <= told
-            and not self.no_ids & told
-            and not (self.isolated and told != self.ids)
+            self.ids <= logged
+            and not self.no_ids & logged
+            and not (self.isolated and logged != self.ids)
             and (not self.matches or _any(self.matches, lines))
             and not (self.no_matches and _any(self.no_matches, lines))
             and (not self.statuses or status in self.statuses)
@@ -145,8 +145,8 @@ def _case(content: Mapping[str, Any], test: Mapping[str, Any]) -> Case:
     return Case(f"{content['rule_id']}-{test['test_id']}", 4, tuple(stages))
 
 
-def _stage(stage: Mapping[str, Any], told_length: re.Pattern[str]) -> Stage:
-    return Stage(_request(stage["input"], told_length), _expected(stage.get("output") or {}))
+def _stage(stage: Mapping[str, Any], declared_length: re.Pattern[str]) -> Stage:
+    return Stage(_request(stage["input"], declared_length), _expected(stage.get("output") or {}))
 
 
 def _expected(output: Mapping[str, Any]) -> Expected:
@@ -163,7 +163,7 @@ def _expected(output: Mapping[str, Any]) -> Expected:
     )
 
 
-def _request(asked: Mapping[str, Any], told_length: re.Pattern[str]) -> bytes:
+def _request(asked: Mapping[str, Any], declared_length: re.Pattern[str]) -> bytes:
     if asked.get("encoded_request"):
         return base64.b64decode(asked["encoded_request"])
     if asked.get("raw_request"):
@@ -175,7 +175,7 @@ def _request(asked: Mapping[str, Any], told_length: re.Pattern[str]) -> bytes:
         # Its readers want the lines of a form in several parts to end like those of a head.
         data = data if b"\r\n" in data else data.replace(b"\n", b"\r\n")
     if _is_completed(asked):
-        data = _completed(headers, data, bool(data or told_length.search(method)))
+        data = _completed(headers, data, bool(data or declared_length.search(method)))
     head = f"{method} {uri} {asked.get('version', 'HTTP/1.1')}\r\n"
     head += "".join(f"{name}: {value}\r\n" for name, value in headers)
     return f"{head}\r\n".encode() + data
@@ -201,7 +201,7 @@ def _data(asked: Mapping[str, Any]) -> bytes:
     return REPEATED.sub(lambda found: found.group(1) * int(found.group(2)), text).encode()
 
 
-def _completed(headers: list[tuple[str, str]], data: bytes, tells_length: bool) -> bytes:
+def _completed(headers: list[tuple[str, str]], data: bytes, declares_length: bool) -> bytes:
     """Add the headers that a case leaves to the runner; returns the body in its final form."""
     given = {name.lower(): value for name, value in headers}
     if data:
@@ -211,7 +211,7 @@ def _completed(headers: list[tuple[str, str]], data: bytes, tells_length: bool) 
             data = _encoded(data)
     if "connection" not in given:
         headers.append(("Connection", "close"))
-    if tells_length and "content-length" not in given:
+    if declares_length and "content-length" not in given:
         headers.append(("Content-Length", str(len(data))))
     return data
 

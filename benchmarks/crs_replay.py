@@ -79,7 +79,7 @@ class Outcome:
     """How a case went."""
 
     case: Case
-    told: bool | None
+    signatures_right: bool | None
     """Whether the signatures told of it as expected; None where they were not asked."""
     right: bool
     """Whether the gateway did as it should."""
@@ -91,10 +91,14 @@ class Outcome:
     @property
     def as_expected(self) -> bool:
         """In every respect that was looked at."""
-        return self.right and self.told is not False
+        return self.right and self.signatures_right is not False
 
     def __str__(self) -> str:
-        asked = "" if self.told is None else f", signatures {'right' if self.told else 'wrong'}"
+        asked = (
+            ""
+            if self.signatures_right is None
+            else f", signatures {'right' if self.signatures_right else 'wrong'}"
+        )
         kind = "attack" if self.case.is_attack else "no attack"
         answers = ", ".join(str(status or "hung up") for status in self.statuses)
         return f"{self.case.title} ({kind}{asked}, the gateway: {answers})"
@@ -107,7 +111,9 @@ def measure(scene: Scene, folder: Path) -> Part:
 
 def replayed(scene: Scene, found: Sequence[Case], installed: Installed) -> list[Outcome]:
     """Both questions of each case."""
-    told = iter(_told(scene, [case for case in found if installed.knows(case)]))
+    signatures_right = iter(
+        _signatures_right(scene, [case for case in found if installed.knows(case)])
+    )
     place = Place(scene.protected.port, scene.trust)
     addresses = clients(NETWORKS[1])
     page = place.ask(PAGE, next(addresses))
@@ -116,7 +122,7 @@ def replayed(scene: Scene, found: Sequence[Case], installed: Installed) -> list[
     return [
         _outcome(
             case,
-            next(told) if installed.knows(case) else None,
+            next(signatures_right) if installed.knows(case) else None,
             list(islice(replies, len(case.stages))),
             page,
         )
@@ -132,8 +138,8 @@ def explanations() -> dict[str, str]:
 def as_part(outcomes: Sequence[Outcome], explained: dict[str, str]) -> Part:
     """The table and the figures."""
     attacks = [outcome for outcome in outcomes if outcome.case.is_attack]
-    asked = [outcome for outcome in outcomes if outcome.told is not None]
-    newer = [outcome for outcome in outcomes if outcome.told is None]
+    asked = [outcome for outcome in outcomes if outcome.signatures_right is not None]
+    newer = [outcome for outcome in outcomes if outcome.signatures_right is None]
     odd = [outcome for outcome in outcomes if not outcome.as_expected]
     unexplained = [outcome for outcome in odd if not _is_explained(outcome, explained)]
     expected = len(outcomes) - len(odd)
@@ -142,7 +148,7 @@ def as_part(outcomes: Sequence[Outcome], explained: dict[str, str]) -> Part:
         "crs_as_expected": expected,
         "crs_share": round(expected / len(outcomes), 4),
         "crs_signatures_cases": len(asked),
-        "crs_signatures_as_expected": sum(bool(outcome.told) for outcome in asked),
+        "crs_signatures_as_expected": sum(bool(outcome.signatures_right) for outcome in asked),
         "crs_attacks": len(attacks),
         "crs_attacks_refused": sum(outcome.right for outcome in attacks),
         "crs_attacks_passed": sum(not outcome.right for outcome in attacks),
@@ -164,7 +170,7 @@ def _is_explained(outcome: Outcome, explained: dict[str, str]) -> bool:
     return outcome.case.generation == 3 and outcome.case.title in explained
 
 
-def _told(scene: Scene, asked: Sequence[Case]) -> list[bool]:
+def _signatures_right(scene: Scene, asked: Sequence[Case]) -> list[bool]:
     """Whether the second tier by itself tells of each case as expected."""
     options = ("--executing-paranoia", "4", "--log-level", "info")
     protected = gateway(scene.app, scene.folder / "signatures", options)
@@ -183,7 +189,9 @@ def _told(scene: Scene, asked: Sequence[Case]) -> list[bool]:
     return [all(list(islice(right, len(case.stages)))) for case in asked]
 
 
-def _outcome(case: Case, told: bool | None, replies: list[Reply], page: Reply) -> Outcome:
+def _outcome(
+    case: Case, signatures_right: bool | None, replies: list[Reply], page: Reply
+) -> Outcome:
     pairs = list(zip(case.stages, replies, strict=True))
     right = all(
         _is_refusal(reply) if stage.expected.is_attack else reply.status != 403
@@ -192,7 +200,7 @@ def _outcome(case: Case, told: bool | None, replies: list[Reply], page: Reply) -
     reached = any(
         stage.expected.is_attack and not _is_harmless(reply, page) for stage, reply in pairs
     )
-    return Outcome(case, told, right, tuple(reply.status for reply in replies), reached)
+    return Outcome(case, signatures_right, right, tuple(reply.status for reply in replies), reached)
 
 
 def _is_refusal(reply: Reply) -> bool:

@@ -229,10 +229,10 @@ class _Benign:
             while attacker.poll() is None:
                 uses.append(self._use())
                 time.sleep(0.5)
-            told = attacker.communicate()[0]
+            output = attacker.communicate()[0]
         finally:
             end(attacker, END_SECONDS)
-        return json.loads(told or '{"cpu": 0, "seen": {"attacker failed": 1}}'), uses
+        return json.loads(output or '{"cpu": 0, "seen": {"attacker failed": 1}}'), uses
 
     def _use(self) -> Use:
         gateway, app = self._scene.protected.service, self._scene.app

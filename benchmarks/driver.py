@@ -50,11 +50,11 @@ def main() -> int:
         print(f"driver.py: {error}", file=sys.stderr)
         return 2
     at_once = CONNECTING if job.shape != "burst" or job.connect_first else job.clients
-    told = warnings(job.clients, at_once, len(job.addresses))
+    notes = warnings(job.clients, at_once, len(job.addresses))
     # A collection would stop every client at once; what the run leaves behind is small.
     gc.freeze()
     gc.disable()
-    hand_over({"rounds": run(do(job, requests)), "warnings": told})
+    hand_over({"rounds": run(do(job, requests)), "warnings": notes})
     return 0
 
 
@@ -118,8 +118,8 @@ async def burst(job: Job, requests: list[bytes]) -> Summaries:
         watch.stop()
         _close(clients)
         last = max(outcome.ended for outcome in outcomes)
-        summaries.append(record.summary(watch.began, last, step=0.1) | watch.told(record))
-        _tell(f"round {number + 1}: {_counts(record, last - watch.began)}")
+        summaries.append(record.summary(watch.began, last, step=0.1) | watch.figures(record))
+        _log(f"round {number + 1}: {_counts(record, last - watch.began)}")
     return summaries
 
 
@@ -141,7 +141,7 @@ async def _for_a_while(
     clients = _clients(job, requests)
     await _connect(clients)
     record = Record(job.forecast_at, keep_every, job.mark)
-    _tell(f"{len(clients):,} connections are open")
+    _log(f"{len(clients):,} connections are open")
     watch = Stopwatch()
     end = watch.began + job.seconds
 
@@ -153,18 +153,18 @@ async def _for_a_while(
                     return
             record.add(number, await client.ask())
 
-    progress = asyncio.create_task(_tell_progress(record, watch.began))
+    progress = asyncio.create_task(_report_progress(record, watch.began))
     await asyncio.gather(*(live(number, client) for number, client in enumerate(clients)))
     watch.stop()
     progress.cancel()
     _close(clients)
-    return [record.summary(watch.began, max(end, time.monotonic()), 1.0) | watch.told(record)]
+    return [record.summary(watch.began, max(end, time.monotonic()), 1.0) | watch.figures(record)]
 
 
-async def _tell_progress(record: Record, began: float) -> None:
+async def _report_progress(record: Record, began: float) -> None:
     while True:
         await asyncio.sleep(PROGRESS)
-        _tell(_counts(record, time.monotonic() - began))
+        _log(_counts(record, time.monotonic() - began))
 
 
 class Stopwatch:
@@ -181,7 +181,7 @@ class Stopwatch:
         self._used = time.process_time() - self._used
         self._overruns = overruns() - self._overruns
 
-    def told(self, record: Record) -> dict[str, float]:
+    def figures(self, record: Record) -> dict[str, float]:
         """For the outcome."""
         requests = max(record.ok + record.failed, 1)
         cost = round(self._used / requests * 1e6, 1)
@@ -236,7 +236,7 @@ def _counts(record: Record, seconds: float) -> str:
     return f"{record.ok:,} answered, {record.failed:,} errors, {seconds:.2f} s"
 
 
-def _tell(line: str) -> None:
+def _log(line: str) -> None:
     print(f"    {line}", file=sys.stderr, flush=True)
 
 

@@ -32,10 +32,12 @@ def is_of_gateway(reply: Reply) -> bool:
     if not reply.body:
         return True  # the answer to HEAD; none of them reaches more than the page
     try:
-        told = json.loads(reply.body)
+        answer = json.loads(reply.body)
     except ValueError:
         return False
-    return isinstance(told, dict) and "detail" in told and told["detail"] == told.get("error")
+    return (
+        isinstance(answer, dict) and "detail" in answer and answer["detail"] == answer.get("error")
+    )
 
 
 def is_same_page(body: bytes, page: bytes) -> bool:

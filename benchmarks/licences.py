@@ -85,15 +85,15 @@ class Package:
 
 def licence(package: Distribution) -> str:
     """The licence by its short name: SPDX's where the package tells it, else the package's own."""
-    told = package.metadata
-    if expression := told.get("License-Expression"):
+    metadata = package.metadata
+    if expression := metadata.get("License-Expression"):
         return expression
     classified = [
         line.split(" :: ")[-1]
-        for line in told.get_all("Classifier") or []
+        for line in metadata.get_all("Classifier") or []
         if line.startswith("License :: ") and not line.endswith("OSI Approved")
     ]
-    written = (told.get("License") or "").strip()
+    written = (metadata.get("License") or "").strip()
     # A name of its own says more than a classifier such as "BSD License"; a text says less.
     best = [written] if A_NAME.match(written) and "\n" not in written else classified
     return " OR ".join(SHORT.get(name, name) for name in best) or "not told"
@@ -146,8 +146,8 @@ def collect(environments: Path, pyproject: Path) -> dict[str, object]:
         asked += packages(names, group, there)
         for package in packages(sorted(set(there) - set(names)), group, there):
             brought.setdefault((package.name, package.version), package)
-    told = {(package.name, package.version) for package in asked}
-    others = [package for key, package in sorted(brought.items()) if key not in told]
+    listed = {(package.name, package.version) for package in asked}
+    others = [package for key, package in sorted(brought.items()) if key not in listed]
     return {
         "direct": [asdict(package) for package in asked],
         "brought": len(others),

@@ -39,12 +39,12 @@ def drive(job: Job, during: Callable[[], None] | None = None) -> dict[str, Any]:
         driver.stdin = None
         if during is not None:
             during()
-        told, _ = driver.communicate()
+        output, _ = driver.communicate()
     finally:
         end(driver, 0)
     if driver.returncode != 0:
         raise LoadError(f"The load driver ended with status {driver.returncode}.")
-    outcome = _read(told)
+    outcome = _read(output)
     for warning in outcome["warnings"]:
         if warning not in _warned:
             print(f"    {warning}", flush=True)
@@ -52,11 +52,11 @@ def drive(job: Job, during: Callable[[], None] | None = None) -> dict[str, Any]:
     return outcome
 
 
-def _read(told: str) -> dict[str, Any]:
+def _read(output: str) -> dict[str, Any]:
     try:
-        outcome: dict[str, Any] = json.loads(told)
+        outcome: dict[str, Any] = json.loads(output)
     except json.JSONDecodeError as error:
-        received = told[max(0, error.pos - 60) : error.pos + 60]
+        received = output[max(0, error.pos - 60) : error.pos + 60]
         raise LoadError(f"Expected the driver's outcome, received: {received!r}") from error
     return outcome
 

@@ -41,8 +41,8 @@ def print_faults(faults: Sequence[Seen]) -> None:
             _seconds(load["slowest"]),
             f"{seen.seconds:.1f}",
         )
-        told = [*_counted(load["kinds"], ""), *_counted(load["hidden_by_retry"], " hidden")]
-        notes = ", ".join([*told, seen.note] if seen.note else told)
+        counts = [*_counted(load["kinds"], ""), *_counted(load["hidden_by_retry"], " hidden")]
+        notes = ", ".join([*counts, seen.note] if seen.note else counts)
         print(f"{seen.name:34} {seen.asked:19} {_aligned(cells)}  {notes}")
 
 

@@ -117,7 +117,9 @@ class Service:
                 if answers():
                     return waited
             time.sleep(POLL_SECONDS)
-        raise ServiceError(f"The {self.name} is not ready after {START_SECONDS} s.{self._told()}")
+        raise ServiceError(
+            f"The {self.name} is not ready after {START_SECONDS} s.{self._last_output()}"
+        )
 
     def is_ready(self) -> bool:
         """Whether it says so."""
@@ -142,7 +144,7 @@ class Service:
             ServiceError: it ended by itself.
         """
         if self.process is not None and (code := self.process.poll()) is not None:
-            raise ServiceError(f"The {self.name} ended with status {code}.{self._told()}")
+            raise ServiceError(f"The {self.name} ended with status {code}.{self._last_output()}")
 
     def memory(self) -> Memory:
         """Of all its processes that run."""
@@ -200,7 +202,7 @@ class Service:
         while any(map(_runs, processes)) and time.monotonic() < deadline:
             time.sleep(POLL_SECONDS)
 
-    def _told(self) -> str:
+    def _last_output(self) -> str:
         lines = self.log.read_text(errors="replace").splitlines()[-LOG_LINES:]
         return "".join(f"\n    {line}" for line in ["Its log ends:", *lines])
 

@@ -131,10 +131,10 @@ def judged(run: FinishedRun, forecaster: Forecaster) -> dict[str, Any]:
     }
 
 
-def _hold_against(told: dict[str, float], found: dict[str, float]) -> None:
+def _hold_against(reported: dict[str, float], found: dict[str, float]) -> None:
     apart = {
         name: (value, found[name])
-        for name, value in told.items()
+        for name, value in reported.items()
         if not abs(found[name] - value) <= TOLERANCE * abs(value)
     }
     if apart:

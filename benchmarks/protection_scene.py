@@ -79,8 +79,8 @@ class Scene:
         with closing(connection):
             connection.request(method, path, body, dict(headers or {}))
             answer = connection.getresponse()
-            told = {name.lower(): value for name, value in answer.getheaders()}
-            return Answer(answer.status, told, answer.read())
+            received = {name.lower(): value for name, value in answer.getheaders()}
+            return Answer(answer.status, received, answer.read())
 
 
 @dataclass(frozen=True)

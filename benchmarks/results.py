@@ -31,8 +31,8 @@ def write_results(path: Path, command: str, results: dict[str, Any]) -> None:
 
 def machine(cpuinfo: Path = Path("/proc/cpuinfo")) -> dict[str, Any]:
     """What is measured on: `cpu` (its model), `cores` that may be used, `memory_gib`, software."""
-    told = cpuinfo.read_text() if cpuinfo.is_file() else ""
-    model = re.search(r"^model name\s*:\s*(.+)$", told, flags=re.MULTILINE)
+    text = cpuinfo.read_text() if cpuinfo.is_file() else ""
+    model = re.search(r"^model name\s*:\s*(.+)$", text, flags=re.MULTILINE)
     marks = re.compile(r"\((R|TM)\)|\b(CPU|Processor)\b", flags=re.IGNORECASE)
     return {
         "cpu": " ".join(marks.sub(" ", model[1]).split()) if model else platform.machine(),

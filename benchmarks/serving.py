@@ -58,9 +58,9 @@ def main() -> int:
         print(f"serving.py: {error}", file=sys.stderr)
         return 1
     print_table(figures, arguments.users)
-    told = outcome(figures)
-    write_results(arguments.output / "serving.json", "make benchmark-serving", told)
-    print(json.dumps(told))
+    summary = outcome(figures)
+    write_results(arguments.output / "serving.json", "make benchmark-serving", summary)
+    print(json.dumps(summary))
     return 0
 
 
@@ -115,8 +115,8 @@ class Bench:
         body = Path(single.job.bodies).read_bytes().split(b"\n", 1)[0]
 
         def answers() -> bool:
-            status, told = service.ask("POST", single.job.path, body)
-            return status == 200 and is_right(single, told, self._singles[0], self._forecaster)
+            status, answer = service.ask("POST", single.job.path, body)
+            return status == 200 and is_right(single, answer, self._singles[0], self._forecaster)
 
         try:
             began = time.monotonic()
@@ -159,8 +159,8 @@ class Bench:
         if wrong:
             summary["ok"] -= wrong
             summary["kinds"]["wrong forecast"] = wrong
-        told: dict[str, Any] = summary
-        return told
+        typed: dict[str, Any] = summary
+        return typed
 
 
 def print_table(figures: dict[str, Figures], users: int) -> None:

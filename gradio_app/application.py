@@ -14,7 +14,7 @@ import metrics
 from admission import Admission
 from gradio_queue import GradioQueue
 from outcomes import Overloaded, Problem, TurnedAway, Unacceptable, problem_of
-from request_bodies import LARGEST_QUESTION, check_brackets
+from request_bodies import LARGEST_REQUEST, check_brackets
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -46,7 +46,7 @@ class Route:
     busy: Callable[[], Response] = api.busy
     """The answer where there is too much to do."""
     check: Check = anybody
-    refused: Callable[[Problem], Response] = api.told
+    refused: Callable[[Problem], Response] = api.problem_response
     """The answer to who may not ask."""
     is_probe: bool = False
     """Whether it is answered even then."""
@@ -107,7 +107,7 @@ class Application:
         try:
             if self._admission.is_full and not (route and route.is_probe):
                 metrics.REFUSALS.labels("in flight").inc()
-                scope[metrics.TOLD] = 503
+                scope[metrics.STATUS] = 503
                 await (route.busy if route else api.busy)()(scope, receive, noting)
                 return
             self._admission.in_flight += 1
@@ -117,7 +117,7 @@ class Application:
                 self._admission.in_flight -= 1
         finally:
             label = scope["path"] if route else "gradio"
-            metrics.REQUESTS.labels(label, str(scope.get(metrics.TOLD, status))).inc()
+            metrics.REQUESTS.labels(label, str(scope.get(metrics.STATUS, status))).inc()
             metrics.SECONDS.labels(label).observe(time.perf_counter() - start)
 
     async def _answer(
@@ -128,7 +128,7 @@ class Application:
         elif self._root and scope["path"] == self._root:
             response = RedirectResponse(f"{self._root}/")
         elif not self._gradios.fullmatch(scope["path"]):
-            response = api.told(Problem(404, "There is no such address here."))
+            response = api.problem_response(Problem(404, "There is no such address here."))
         elif problem := _refusal(self._gradio.check, scope):
             response = PlainTextResponse(problem.text, problem.status, problem.headers)
         elif scope["method"] in ("GET", "HEAD"):  # of which Gradio reads no body
@@ -142,7 +142,7 @@ class Application:
     async def _pass_on(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Let Gradio answer a request whose body is within bounds."""
         try:
-            async with self._admission.body(Request(scope, receive), LARGEST_QUESTION) as body:
+            async with self._admission.body(Request(scope, receive), LARGEST_REQUEST) as body:
                 check_brackets(body)
                 queue = self._gradio.queue
                 if queue and QUEUED.match(scope["path"]) and queue.is_full():
@@ -150,7 +150,7 @@ class Application:
                     raise Overloaded("too many events in Gradio's queue")
                 await self._gradio.answer(scope, _replayed(body, receive), send)
         except (SeriesError, Unacceptable, Overloaded) as error:
-            await api.told(problem_of(error))(scope, receive, send)
+            await api.problem_response(problem_of(error))(scope, receive, send)
 
 
 def _replayed(body: bytes, receive: Receive) -> Receive:
@@ -175,11 +175,11 @@ async def _routed(route: Route, request: Request) -> Response:
     # A HEAD is a GET whose body the server leaves out.
     if request.method == route.method or (request.method, route.method) == ("HEAD", "GET"):
         if problem := _refusal(route.check, request.scope):
-            request.scope[metrics.TOLD] = problem.status
+            request.scope[metrics.STATUS] = problem.status
             return route.refused(problem)
         return await route.handler(request)
     wrong = Problem(405, f"Expected {route.method}, received {request.method[:20]}.")
-    response = api.told(wrong)
+    response = api.problem_response(wrong)
     response.headers["Allow"] = route.method
     return response
 

@@ -81,7 +81,7 @@ class Callers:
         """
         self._customer(scope)
 
-    def program_asks(self, scope: Scope) -> None:
+    def check_program(self, scope: Scope) -> None:
         """Let a program in that has a key and may ask for one more forecast.
 
         Raises:
@@ -99,7 +99,7 @@ class Callers:
         """
         self._name(scope)
 
-    def person_asks(self, scope: Scope) -> None:
+    def check_person(self, scope: Scope) -> None:
         """Let a person in who is signed in and may ask for one more forecast.
 
         Raises:
@@ -142,8 +142,8 @@ def _spend(buckets: Buckets, name: str, quota: Quota) -> None:
     if wait:
         metrics.TURNED_AWAY.labels("quota").inc()
         seconds = math.ceil(wait)
-        told = SPENT.format(_many(quota.per_minute, "forecast"), _many(seconds, "second"))
-        raise TurnedAway(Problem(429, told, seconds))
+        message = SPENT.format(_many(quota.per_minute, "forecast"), _many(seconds, "second"))
+        raise TurnedAway(Problem(429, message, seconds))
 
 
 def _many(count: int, what: str) -> str:
@@ -160,8 +160,8 @@ def _customers_file(path: Path) -> WatchedFile[Keyring]:
     try:
         return WatchedFile(path, lambda text: Keyring(customers.read(text)))
     except OSError as error:
-        told = f"Expected KALECAST_CUSTOMERS to name a file: {path}: {error.strerror}."
-        raise customers.CustomersError(told) from error
+        message = f"Expected KALECAST_CUSTOMERS to name a file: {path}: {error.strerror}."
+        raise customers.CustomersError(message) from error
     except ValueError as error:
         raise customers.CustomersError(f"KALECAST_CUSTOMERS: {path}: {error}") from error
 

@@ -132,13 +132,13 @@ def _items(item: dict[str, Any], name: str, where: str) -> list[Any]:
     return found
 
 
-def _text(item: dict[str, Any], name: str, where: str, form: re.Pattern[str], told: str) -> str:
+def _text(item: dict[str, Any], name: str, where: str, form: re.Pattern[str], expected: str) -> str:
     # What was received is not shown: it may be a key that somebody took for its hash.
     text = item.get(name)
     if not isinstance(text, str):
         raise CustomersError(f"Expected {where}.{name} as a text, received {_kind(text)}.")
     if not form.fullmatch(text):
-        raise CustomersError(f"Expected {where}.{name} as {told}, received another text.")
+        raise CustomersError(f"Expected {where}.{name} as {expected}, received another text.")
     return text
 
 

@@ -15,7 +15,7 @@ from html import escape
 
 import words
 from forecasting import DAY, Forecast, step_of
-from words import Told
+from words import Formatted
 
 from kalecast.contract import Contract
 from kalecast.steps import span_in_words, step_name
@@ -72,28 +72,30 @@ def message(text: str, source: str) -> str:
     return f'<div class="kc-banner" role="alert"{of}>{_text(text)}</div>'
 
 
-def reading(forecast: Forecast, told: Told, source: str) -> str:
+def reading(forecast: Forecast, formatted: Formatted, source: str) -> str:
     """Headline above the figure: which series, in which clock, and the forecast in a sentence.
 
     Where the page is turned to another source than it names, `page.css` hides all of it.
     """
     name = forecast.history.title or forecast.history.name
-    told_notes = [*filter(None, [words.clock(forecast)]), *words.notes(forecast)]
-    notes = "".join(f"<p class='kc-note'>{_text(note)}</p>" for note in told_notes)
+    all_notes = [*filter(None, [words.clock(forecast)]), *words.notes(forecast)]
+    notes = "".join(f"<p class='kc-note'>{_text(note)}</p>" for note in all_notes)
     return (
         f'<section class="kc-reading" aria-live="polite" data-source="{source}">'
         f"<h2>{_text(name)}</h2>"
         f'<p class="kc-when">{_text(words.title(forecast))}</p>'
-        f'<p class="kc-sentence">{_text(words.reading(forecast, told))}</p>{notes}</section>'
+        f'<p class="kc-sentence">{_text(words.reading(forecast, formatted))}</p>{notes}</section>'
     )
 
 
-def table(forecast: Forecast, told: Told) -> str:
+def table(forecast: Forecast, formatted: Formatted) -> str:
     """Table of the forecast, folded, with its download."""
-    head = "".join(f"<th>{band.percent} % sure</th>" for band in forecast.bands[::-1])
+    head = "".join(f"<th>{interval.percent} % sure</th>" for interval in forecast.intervals[::-1])
     rows = "".join(
         f"<tr><th>{label}</th><td><b>{middle}</b></td><td>{'</td><td>'.join(ranges[::-1])}</td></tr>"
-        for label, middle, *ranges in zip(_labels(forecast), told.median, *told.bands, strict=True)
+        for label, middle, *ranges in zip(
+            _labels(forecast), formatted.median, *formatted.intervals, strict=True
+        )
     )
     steps = step_name(forecast.contract.frequency).many
     offset = forecast.history.utc_offset
@@ -112,9 +114,12 @@ def forecast_csv(forecast: Forecast) -> str:
     Without timestamps the column `step` counts from now instead of `ds`. Days are written without a
     time, where they came without an offset from UTC.
     """
-    bands = forecast.bands[::-1]
-    sides = [f"{side}_{band.percent}" for band in bands for side in ("lower", "upper")]
-    columns = [forecast.median, *(side for band in bands for side in (band.lower, band.upper))]
+    intervals = forecast.intervals[::-1]
+    sides = [f"{side}_{interval.percent}" for interval in intervals for side in ("lower", "upper")]
+    columns = [
+        forecast.median,
+        *(side for interval in intervals for side in (interval.lower, interval.upper)),
+    ]
     timestamps = forecast.zoned_texts(1, forecast.horizon)
     if timestamps and forecast.by_day and forecast.history.utc_offset is None:
         timestamps = tuple(timestamp[:10] for timestamp in timestamps)

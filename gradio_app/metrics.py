@@ -16,7 +16,7 @@ from prometheus_client import (
 disable_created_metrics()
 REGISTRY = CollectorRegistry()
 
-TOLD = "kalecast.told"
+STATUS = "kalecast.told"
 """In a request's scope: the status of what its customer was told, where the answer's own is 200
 because the page shows trouble as it shows forecasts."""
 

@@ -27,17 +27,17 @@ class PageRoute:
     async def __call__(self, request: Request) -> Response:
         """Answer one event."""
         try:
-            asker = self._admission.asker(request)
+            caller = self._admission.caller(request)
             async with self._admission.body(request, LARGEST_EVENT) as body:
-                updates, problem = await self._event(body, asker)
+                updates, problem = await self._event(body, caller)
         except Overloaded:
-            request.scope[metrics.TOLD] = 503
+            request.scope[metrics.STATUS] = 503
             return busy()
         except Unacceptable as error:
             # What is called an error, page.js shows.
             return json_response({"error": str(error)}, error.status)
         if problem:
-            request.scope[metrics.TOLD] = problem.status
+            request.scope[metrics.STATUS] = problem.status
         # The frontend shows the updates of good answers alone: a banner is one too.
         return json_response({"data": updates}, headers=problem.headers if problem else None)
 

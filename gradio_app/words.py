@@ -6,7 +6,7 @@ from datetime import datetime
 from functools import lru_cache
 
 import numpy as np
-from forecasting import Band, Floats, Forecast
+from forecasting import Floats, Forecast, Interval
 
 from kalecast.contract import Contract
 from kalecast.steps import UNITS, span_in_words, step_name, steps_in_words
@@ -27,19 +27,19 @@ CALENDAR = {
 
 
 @dataclass(frozen=True)
-class Told:
+class Formatted:
     """The numbers of a forecast as people read them, each put into words once."""
 
     median: list[str]
-    bands: list[list[str]]
+    intervals: list[list[str]]
     """One list for each of the forecast's bands."""
 
     @classmethod
-    def of(cls, forecast: Forecast) -> "Told":
+    def of(cls, forecast: Forecast) -> "Formatted":
         """The numbers of a forecast."""
         return cls(
             numbers(forecast.median, forecast.places),
-            [_ranges(band, forecast.places) for band in forecast.bands],
+            [_ranges(interval, forecast.places) for interval in forecast.intervals],
         )
 
 
@@ -70,10 +70,10 @@ def clock(forecast: Forecast) -> str:
     return f"Times are {zone(offset)}, as in the data."
 
 
-def reading(forecast: Forecast, told: Told) -> str:
+def reading(forecast: Forecast, formatted: Formatted) -> str:
     """A forecast in one sentence: its peak, when, and how sure that is."""
     if float(np.ptp(forecast.median)) <= forecast.noise:
-        return f"Level at about {told.median[0]} throughout.{_sure(forecast, told, 0)}"
+        return f"Level at about {formatted.median[0]} throughout.{_sure(forecast, formatted, 0)}"
     peak = int(forecast.median.argmax())
     timestamps = forecast.timestamps(1, forecast.horizon)
     if timestamps:
@@ -82,7 +82,7 @@ def reading(forecast: Forecast, told: Told) -> str:
         when = f"{word} {moment(timestamps[peak], forecast.by_day, year)}"
     else:
         when = f"in {span_in_words(peak + 1, forecast.contract.frequency)}"
-    return f"Peak: about {told.median[peak]} {when}.{_sure(forecast, told, peak)}"
+    return f"Peak: about {formatted.median[peak]} {when}.{_sure(forecast, formatted, peak)}"
 
 
 def notes(forecast: Forecast) -> list[str]:
@@ -112,25 +112,25 @@ def quality(contract: Contract) -> str:
         return "It carries no comparison with a simple forecast."
     better = round(100 * (1 - ours / naive))
     if better == 0:
-        told = "Its errors are as large as"
+        text = "Its errors are as large as"
     else:
-        told = f"Its errors are {abs(better)} % {'smaller' if better > 0 else 'larger'} than"
+        text = f"Its errors are {abs(better)} % {'smaller' if better > 0 else 'larger'} than"
     season = period(contract.season, contract.frequency)
     cycle = period(SEASONS_A_CYCLE * contract.season, contract.frequency)
     return (
-        f"{told} those of simply repeating the last {season} or {cycle} (MASE {ours:.2f} against "
+        f"{text} those of simply repeating the last {season} or {cycle} (MASE {ours:.2f} against "
         f"{naive:.2f}), on values that it had not seen."
     )
 
 
 def coverage(contract: Contract) -> str:
     """How often the truth lay inside the bands, on values not seen in training."""
-    told = [
+    text = [
         f"the {percent} % band held {round(100 * share)} %"
         for percent in (80, 95)
         if (share := _score(contract, f"coverage_{percent}")) is not None
     ]
-    return f"Of those values {' and '.join(told)}." if told else ""
+    return f"Of those values {' and '.join(text)}." if text else ""
 
 
 def trained_on(contract: Contract) -> str:
@@ -201,9 +201,9 @@ def capital(text: str) -> str:
     return text[:1].upper() + text[1:]
 
 
-def _ranges(band: Band, places: int | None) -> list[str]:
+def _ranges(interval: Interval, places: int | None) -> list[str]:
     """A band step by step: `5,800 to 6,500`."""
-    ends = zip(numbers(band.lower, places), numbers(band.upper, places), strict=True)
+    ends = zip(numbers(interval.lower, places), numbers(interval.upper, places), strict=True)
     return [f"{lower} to\u00a0{upper}" for lower, upper in ends]
 
 
@@ -212,10 +212,10 @@ def _plain_zero(text: str) -> str:
     return text if text[0] not in "-0" or text.strip("-0.") else "0"
 
 
-def _sure(forecast: Forecast, told: Told, at: int) -> str:
-    if not forecast.bands:
+def _sure(forecast: Forecast, formatted: Formatted, at: int) -> str:
+    if not forecast.intervals:
         return ""
-    return f" {forecast.bands[0].percent} % sure: {told.bands[0][at]}."
+    return f" {forecast.intervals[0].percent} % sure: {formatted.intervals[0][at]}."
 
 
 def _is_flat(values: Floats) -> bool:

@@ -56,8 +56,8 @@ def problems(path: Path, compiled: Path = PROJECT / "kale") -> list[str]:
         *_unknown_to_papermill(notebook),
     ]
     if "kubeflow_notebook" in notebook.metadata:
-        told = _told_by(check_notebook, notebook)
-        return found + (told or _stale(path, compiled))
+        errors = _told_by(check_notebook, notebook)
+        return found + (errors or _stale(path, compiled))
     if not _is_python(notebook):
         return found
     plain = _without_magics(notebook)
@@ -66,11 +66,11 @@ def problems(path: Path, compiled: Path = PROJECT / "kale") -> list[str]:
 
 def _is_python(notebook: Any) -> bool:
     metadata = notebook.metadata
-    told = (
+    languages = (
         metadata.get("language_info", {}).get("name"),
         metadata.get("kernelspec", {}).get("language"),
     )
-    return next((language for language in told if language), "python").lower() == "python"
+    return next((language for language in languages if language), "python").lower() == "python"
 
 
 def _told_by(check: Callable[[Any], None], notebook: Any) -> list[str]:
@@ -88,8 +88,8 @@ def _stale(path: Path, compiled: Path) -> list[str]:
         return [str(error)]
     if not report:
         return []
-    told = f"has changed since it was compiled. Mend it with: {remedy(path)}, then git add kale"
-    return ["\n  ".join([told, *report])]
+    message = f"has changed since it was compiled. Mend it with: {remedy(path)}, then git add kale"
+    return ["\n  ".join([message, *report])]
 
 
 def _left_from_a_run(notebook: Any) -> Iterator[str]:
@@ -155,11 +155,11 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     found = (PROJECT / "notebooks").rglob("*.ipynb")
     paths = options.notebooks or sorted(p for p in found if ".ipynb_checkpoints" not in p.parts)
-    wrong = {path: told for path in paths if (told := problems(path))}
+    wrong = {path: errors for path in paths if (errors := problems(path))}
     if not options.notebooks and (same := _told_by(pipeline_notebooks, PROJECT / "notebooks")):
         wrong[PROJECT / "notebooks"] = same
-    for path, told in wrong.items():
-        for problem in told:
+    for path, errors in wrong.items():
+        for problem in errors:
             print(f"{os.path.relpath(path)}: {problem}")
     print(f"{len(paths)} notebooks, {len(wrong)} to be mended.")
     return 1 if wrong else 0

@@ -153,8 +153,8 @@ def _papermill(plan: Plan, tools: ToolRuns, values: dict[str, str], executed: Pa
     given.unlink()
     if done.returncode == 0:
         return []
-    told = list(_errors(executed, done.stderr)) if executed.is_file() else []
-    return told or [_last_line(done.stderr) or f"papermill ended with {done.returncode}"]
+    errors = list(_errors(executed, done.stderr)) if executed.is_file() else []
+    return errors or [_last_line(done.stderr) or f"papermill ended with {done.returncode}"]
 
 
 def _nbval(tools: ToolRuns, executed: Path) -> list[str]:
@@ -169,23 +169,23 @@ def _nbval(tools: ToolRuns, executed: Path) -> list[str]:
     if done.returncode == 0 or not report.is_file():
         report.unlink(missing_ok=True)
         return [] if done.returncode == 0 else [_last_line(done.stdout + done.stderr)]
-    told = []
+    errors = []
     for case in ElementTree.parse(report).iter("testcase"):
         failure = case.find("failure")
         if failure is not None:
             name = case.get("name", "").removeprefix("Cell ")
-            told.append(f"{_code_cell(executed, int(name))}: {_difference(failure.text or '')}")
+            errors.append(f"{_code_cell(executed, int(name))}: {_difference(failure.text or '')}")
     report.unlink()
-    return told
+    return errors
 
 
-def _errors(executed: Path, told: str) -> Iterator[str]:
+def _errors(executed: Path, stderr: str) -> Iterator[str]:
     """The cells that raised or did not end, numbered as in the notebook that was run."""
     for number, cell in _numbered(executed):
-        if "CellTimeoutError" in told and _was_interrupted(cell):
+        if "CellTimeoutError" in stderr and _was_interrupted(cell):
             yield f"{where(number, cell)}: did not end within {CELL_SECONDS} s"
             return
-        if "DeadKernelError" in told and _was_running(cell):
+        if "DeadKernelError" in stderr and _was_running(cell):
             yield f"{where(number, cell)}: the kernel died while this cell ran"
             return
         for output in cell.get("outputs", []):

@@ -31,12 +31,12 @@ def install() -> None:
 def _say_what_went_wrong(errors: Any) -> None:
     """Let the panel's dialog show an error's own words, which it keeps for a log in the home."""
 
-    def told(wrapped: Any, instance: Any, args: Any, kwargs: Any) -> None:
+    def logged(wrapped: Any, instance: Any, args: Any, kwargs: Any) -> None:
         wrapped(*args, **kwargs)
         if kwargs.get("message") and not kwargs.get("details"):
             instance.details = html.escape(str(kwargs["message"]))  # a dialog's text is HTML
 
-    wrapt.wrap_function_wrapper(errors, "_RPCError.__init__", told)
+    wrapt.wrap_function_wrapper(errors, "_RPCError.__init__", logged)
 
 
 def _open_without_kfp(rpc: Any) -> None:

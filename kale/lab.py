@@ -44,7 +44,7 @@ async def open_lab(options: argparse.Namespace) -> int:
                 connection = _connection_to(local, Path(scratch))
             assert connection is not None
             connection.write(Path(scratch) / "kfp.json")
-            await _tell(connection, local)
+            await _print_addresses(connection, local)
             if options.no_jupyter:
                 await stopped.wait()
                 return 0
@@ -61,16 +61,16 @@ def _connection_to(local: LocalKfp, scratch: Path) -> Connection:
     return Connection(local.host, "existing_bearer_token", {"file_path": str(token)})
 
 
-async def _tell(connection: Connection, local: LocalKfp | None) -> None:
+async def _print_addresses(connection: Connection, local: LocalKfp | None) -> None:
     """Say where a click on *Run* leads."""
     if local:
-        told = f"Run works on this machine; its runs are at {local.page}"
+        message = f"Run works on this machine; its runs are at {local.page}"
     else:
         problem = await asyncio.to_thread(problem_with, connection, os.environ)
-        told = f"Run works on KFP at {connection.host}"
+        message = f"Run works on KFP at {connection.host}"
         if problem:
-            told = f"{problem}\n  Compile works nevertheless, Run does not."
-    print(f"\n  {told}\n", flush=True)
+            message = f"{problem}\n  Compile works nevertheless, Run does not."
+    print(f"\n  {message}\n", flush=True)
 
 
 async def _run_jupyter(

@@ -55,8 +55,10 @@ def _wait(process: subprocess.Popen[bytes], log: IO[bytes], url: str) -> None:
     while time.monotonic() < deadline:
         if process.poll() is not None:
             log.seek(0)
-            told = log.read().decode(errors="replace").strip().splitlines()
-            raise ServerError(f"The model server ended at once: {told[-1] if told else 'no word'}")
+            lines = log.read().decode(errors="replace").strip().splitlines()
+            raise ServerError(
+                f"The model server ended at once: {lines[-1] if lines else 'no word'}"
+            )
         with contextlib.suppress(urllib.error.URLError, ConnectionError, TimeoutError):
             urllib.request.urlopen(url, timeout=5).close()
             return

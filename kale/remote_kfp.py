@@ -29,7 +29,7 @@ PASSING = (429, 500, 502, 503, 504)
 """Statuses that another try may heal."""
 
 Answer = TypeVar("Answer")
-Tell = Callable[[str], None]
+Log = Callable[[str], None]
 
 
 class RemoteKfp:
@@ -45,11 +45,11 @@ class RemoteKfp:
     """
 
     def __init__(
-        self, connection: Connection, environment: Mapping[str, str], tell: Tell = print
+        self, connection: Connection, environment: Mapping[str, str], log: Log = print
     ) -> None:
         self.connection = connection
         self._environment = environment
-        self._tell = tell
+        self._log = log
         self.client = self._connect()
         self.multi_user = bool(self.ask(self._health).multi_user)
         if self.multi_user and not self.connection.namespace:
@@ -90,7 +90,7 @@ class RemoteKfp:
                 if time.monotonic() > deadline:
                     raise KfpError(f"KFP at {self.host} is away for too long ({away}).") from away
                 if not is_away:
-                    self._tell(f"KFP does not answer ({away}), trying again ...")
+                    self._log(f"KFP does not answer ({away}), trying again ...")
                 is_away = True
                 time.sleep(pause)
                 pause = min(2 * pause, LONGEST_PAUSE)
@@ -101,7 +101,7 @@ class RemoteKfp:
                 self._renew()
             else:
                 if is_away:
-                    self._tell("KFP answers again")
+                    self._log("KFP answers again")
                 return answer
 
     def do(self, action: Callable[[], Answer]) -> Answer:
@@ -197,17 +197,17 @@ def _login_page(host: str) -> "_StrangerError":
 
 
 def _in_words(host: str, error: kfp_server_api.ApiException) -> KfpError:
-    status, told = error.status or 0, _message(error.body) or str(error.reason)
+    status, message = error.status or 0, _message(error.body) or str(error.reason)
     if status == HTTPStatus.UNAUTHORIZED:
-        return _StrangerError(f"KFP at {host} no longer knows who asks (HTTP 401): {told}")
+        return _StrangerError(f"KFP at {host} no longer knows who asks (HTTP 401): {message}")
     if HTTPStatus.MULTIPLE_CHOICES <= status < HTTPStatus.BAD_REQUEST:
         return _login_page(host)
     if status == HTTPStatus.FORBIDDEN:
-        return KfpError(f"KFP at {host} does not allow it (HTTP 403): {told}")
+        return KfpError(f"KFP at {host} does not allow it (HTTP 403): {message}")
     if status in PASSING:
-        return _AwayError(f"HTTP {status}: {told}")
+        return _AwayError(f"HTTP {status}: {message}")
     kind = NotThereError if status == HTTPStatus.NOT_FOUND else KfpError
-    return kind(f"KFP at {host} refuses (HTTP {status}): {told}")
+    return kind(f"KFP at {host} refuses (HTTP {status}): {message}")
 
 
 def _message(body: Any) -> str:

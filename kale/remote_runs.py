@@ -8,7 +8,7 @@ from compiled_pipeline import CompiledPipeline, task_names
 from kfp_connection import KfpError
 from pipeline_upload import Version, upload
 from recurring_runs import Recurring, replace_recurring, stop_recurring
-from remote_kfp import RemoteKfp, Tell
+from remote_kfp import Log, RemoteKfp
 from run_following import follow, reason_of, seconds_of
 from schedules import Schedule
 from step_logs import failed_log
@@ -28,7 +28,7 @@ class RemoteRuns:
     """
 
     def __init__(
-        self, kfp: RemoteKfp, say: Tell, poll_seconds: float, keep: Keep | None = None
+        self, kfp: RemoteKfp, say: Log, poll_seconds: float, keep: Keep | None = None
     ) -> None:
         self._kfp = kfp
         self._say = say
@@ -108,7 +108,7 @@ class RemoteRuns:
                 raise
             return 130
         if run.state == "FAILED":
-            self._tell_why(run)
+            self._report_why(run)
         if run.state == "SUCCEEDED" and self._keep:
             self._keep(run, tasks)
         seconds = seconds_of(run, "created_at", "finished_at")
@@ -116,7 +116,7 @@ class RemoteRuns:
         self._say(f"run {run_id}: {run.state}{took}")
         return 0 if run.state == "SUCCEEDED" else 1
 
-    def _tell_why(self, run: Any) -> None:
+    def _report_why(self, run: Any) -> None:
         for line in failed_log(self._kfp, run):
             self._say(f"log | {line}")
         if reason := reason_of(run):

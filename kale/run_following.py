@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Any
 
-from remote_kfp import RemoteKfp, Tell
+from remote_kfp import Log, RemoteKfp
 from step_launcher import step_name
 
 ENDED = ("SUCCEEDED", "FAILED", "CANCELED", "SKIPPED")
@@ -16,7 +16,7 @@ def follow(
     kfp: RemoteKfp,
     run_id: str,
     tasks: Iterable[str],
-    tell: Tell,
+    log: Log,
     poll_seconds: float,
 ) -> Any:
     """Tell of each step as it starts and ends, until the run has ended; returns the run.
@@ -28,7 +28,7 @@ def follow(
         tell: is given each line.
         poll_seconds: between two looks.
     """
-    progress = _Progress(list(tasks), tell)
+    progress = _Progress(list(tasks), log)
     while True:
         run = kfp.ask(lambda: kfp.client.get_run(run_id))
         progress.note(run)
@@ -51,16 +51,18 @@ def seconds_of(thing: Any, begin: str, end: str) -> float | None:
 def reason_of(run: Any) -> str:
     """Why a run failed, where KFP says it."""
     history = [status.error for status in run.state_history or []]
-    told = [error.message for error in (run.error, *reversed(history)) if error and error.message]
-    return " ".join(str(told[0]).split()) if told else ""
+    messages = [
+        error.message for error in (run.error, *reversed(history)) if error and error.message
+    ]
+    return " ".join(str(messages[0]).split()) if messages else ""
 
 
 class _Progress:
     """What was told of the steps so far."""
 
-    def __init__(self, tasks: list[str], tell: Tell) -> None:
+    def __init__(self, tasks: list[str], log: Log) -> None:
         self._tasks = tasks
-        self._tell = tell
+        self._log = log
         self._state = ""
         self._numbers: dict[str, int] = {}
         self._ended: set[str] = set()
@@ -75,13 +77,13 @@ class _Progress:
             if task.state in ENDED:
                 self._note_end(task)
         if run.state != self._state and run.state in ("PENDING", "CANCELING", "PAUSED"):
-            self._tell(f"the run is {run.state.lower()}")
+            self._log(f"the run is {run.state.lower()}")
         self._state = run.state
 
     def _note_start(self, task: Any) -> None:
         if task.display_name not in self._numbers and task.state != "SKIPPED":
             self._numbers[task.display_name] = len(self._numbers) + 1
-            self._tell(self._title(task))
+            self._log(self._title(task))
 
     def _note_end(self, task: Any) -> None:
         if task.display_name not in self._numbers or task.display_name in self._ended:
@@ -90,7 +92,7 @@ class _Progress:
         seconds = seconds_of(task, "start_time", "end_time")
         took = f" {seconds:.1f} s" if seconds is not None else ""
         state = "" if task.state == "SUCCEEDED" else f" {task.state}"
-        self._tell(f"{self._title(task)} ...{took}{state}")
+        self._log(f"{self._title(task)} ...{took}{state}")
 
     def _title(self, task: Any) -> str:
         name = step_name(task.display_name.replace("-", "_"))

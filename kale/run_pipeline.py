@@ -150,9 +150,9 @@ def _run_locally(pipeline: Any, parameters: dict[str, Any], launcher: StepLaunch
         pipeline_root=str(launcher.run_folder / "artifacts"),
         workspace_root=str(launcher.run_folder / "workspace"),
     )
-    told_by_kfp = io.StringIO()  # the same as the launcher tells, in other words
+    reported_by_kfp = io.StringIO()  # the same as the launcher tells, in other words
     try:
-        with contextlib.redirect_stdout(told_by_kfp), warnings.catch_warnings():
+        with contextlib.redirect_stdout(reported_by_kfp), warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="You may be attemping to run a task")
             # CPU, memory and retries are for pods.
             warnings.filterwarnings(
@@ -161,7 +161,7 @@ def _run_locally(pipeline: Any, parameters: dict[str, Any], launcher: StepLaunch
             pipeline(**parameters)
     finally:
         kfp_log = launcher.run_folder / "logs" / "kfp.txt"
-        kfp_log.write_text(plain(told_by_kfp.getvalue()), encoding="utf-8")
+        kfp_log.write_text(plain(reported_by_kfp.getvalue()), encoding="utf-8")
 
 
 def _model_path(records: list[StepRecord]) -> str | None:

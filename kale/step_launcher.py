@@ -71,14 +71,14 @@ class StepLauncher:
         run_folder: Path,
         project: Path,
         terminal: TextIO,
-        tell_progress: Callable[[list[dict[str, Any]]], None],
+        report_progress: Callable[[list[dict[str, Any]]], None],
     ) -> None:
         self.run_folder = run_folder
         self.records: list[StepRecord] = []
         self.step_count = 0
         self._project = project
         self._terminal = terminal
-        self._tell_progress = tell_progress
+        self._report_progress = report_progress
         self._parent: subprocess.Popen[bytes] | None = None
         self._exit_codes = -1
 
@@ -209,7 +209,7 @@ class StepLauncher:
             _read_outputs(record, json.loads(output_file.read_text()))
 
     def _note_progress(self) -> None:
-        self._tell_progress([record.summary() for record in self.records])
+        self._report_progress([record.summary() for record in self.records])
 
     def _unused_name(self, name: str) -> str:
         taken = [record.name for record in self.records]

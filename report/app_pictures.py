@@ -125,9 +125,9 @@ def faults(seen: list[Summary]) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def _in_words(told: str) -> str:
+def _in_words(text: str) -> str:
     """The load test's words, in which the page is the app."""
-    return re.sub(r"\bapp\b", "the page", told)
+    return re.sub(r"\bapp\b", "the page", text)
 
 
 def fault_lines(seen: list[Summary]) -> Figure:

@@ -124,8 +124,8 @@ def tags_table() -> pd.DataFrame:
         cells.update(of_cell.keys())
         first = of_cell | first
     return pd.DataFrame(
-        {"Tag": f"`{_shortened(first[kind])}`", "What it says": told, "Cells": cells[kind]}
-        for kind, told in TAGS.items()
+        {"Tag": f"`{_shortened(first[kind])}`", "What it says": description, "Cells": cells[kind]}
+        for kind, description in TAGS.items()
     )
 
 

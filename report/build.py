@@ -67,8 +67,8 @@ def build(plan: Plan, out: Path, draft: bool, paper: bool) -> None:
     (out / f"{NAME}.html").write_text(page)
     print(f"{out / f'{NAME}.html'}: {len(page.encode()) / 1e6:.1f} MB")
     if paper:
-        pages, told = printed(page, out / f"{NAME}.pdf")
-        _judge(told, draft)
+        pages, warnings = printed(page, out / f"{NAME}.pdf")
+        _judge(warnings, draft)
         print(f"{out / f'{NAME}.pdf'}: {pages} pages")
 
 
@@ -81,13 +81,13 @@ def run_chapters(plan: Plan) -> None:
             print(f"  not measured yet, needs a cluster: report/figures/{name}.json")
         missing += done.missing
         errors += done.errors
-    told = []
+    notes = []
     if missing:
-        told.append(_listed("Results are missing", list(dict.fromkeys(missing))))
+        notes.append(_listed("Results are missing", list(dict.fromkeys(missing))))
     if errors:
-        told.append(_listed("Cells failed", errors))
-    if told:
-        raise ReportError("\n".join(told))
+        notes.append(_listed("Cells failed", errors))
+    if notes:
+        raise ReportError("\n".join(notes))
     check_names(plan)
 
 

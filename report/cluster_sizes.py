@@ -93,16 +93,16 @@ def kept() -> Part:
 def sizes() -> list[Size]:
     """The sizes of `sizes.md`."""
     rows = markdown_table(SIZES.read_text(), "Three sizes")
-    told = {row[""]: row for row in rows}
+    by_name = {row[""]: row for row in rows}
     planes, workers = (row for row in rows if row[""] == "each with")
     return [
         Size(
             name,
-            _first(told["control planes"][name]),
+            _first(by_name["control planes"][name]),
             _machine(planes[name]),
-            _first(told["workers"][name]),
+            _first(by_name["workers"][name]),
             _machine(workers[name]),
-            told["together"][name],
+            by_name["together"][name],
         )
         for name in planes
         if name

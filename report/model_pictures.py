@@ -68,10 +68,10 @@ def learning(r: Result) -> Figure:
 
 def by_hour(r: Result) -> Figure:
     """Errors of all contenders by hours ahead."""
-    told = r["by_hour"]
+    errors = r["by_hour"]
     figure, axis = plt.subplots(figsize=(TEXT_WIDTH, 2.9))
-    ahead = told["ahead"]
-    for index, (name, values) in enumerate(told["error"].items()):
+    ahead = errors["ahead"]
+    for index, (name, values) in enumerate(errors["error"].items()):
         own = name == MODEL
         axis.plot(
             ahead,
@@ -91,10 +91,10 @@ def by_hour(r: Result) -> Figure:
 def reliability(r: Result) -> Figure:
     """Actual values below each quantile, and inside the bands by hours ahead."""
     figure, (shares, hours) = plt.subplots(1, 2, figsize=(TEXT_WIDTH, 2.8), width_ratios=(1, 1.35))
-    told = r["calibration"]
-    nominal = [float(quantile) for quantile in told]
+    observed = r["calibration"]
+    nominal = [float(quantile) for quantile in observed]
     shares.plot([0, 1], [0, 1], ":", color=GREY, label="as promised")
-    shares.plot(nominal, list(told.values()), "o", color=BLUE, label="held-out hours")
+    shares.plot(nominal, list(observed.values()), "o", color=BLUE, label="held-out hours")
     shares.set(xlabel="quantile", ylabel="share of actual values below it", aspect="equal")
     shares.legend(loc="upper left")
     for (level, held), colour, line in zip(
@@ -149,13 +149,13 @@ def forecasts(shown: Sequence[Any], season: int, days_before: int = 3) -> Figure
 
 
 def _forecast(axis: Axes, one: Any, steps_before: int) -> None:
-    told, horizon = one["forecast"], len(one["actual"])
+    forecast, horizon = one["forecast"], len(one["actual"])
     ahead = np.arange(1, horizon + 1)
     for level, alpha in (("95", 0.16), ("80", 0.3)):
-        low, high = _floats(told[f"lo-{level}"]), _floats(told[f"hi-{level}"])
+        low, high = _floats(forecast[f"lo-{level}"]), _floats(forecast[f"hi-{level}"])
         label = f"{level} % band"
         axis.fill_between(ahead, low, high, color=BLUE, alpha=alpha, linewidth=0, label=label)
-    axis.plot(ahead, _floats(told["median"]), color=BLUE, label="median")
+    axis.plot(ahead, _floats(forecast["median"]), color=BLUE, label="median")
     axis.plot(
         ahead, _floats(one["naive"]), "--", color=ORANGE, linewidth=0.8, label="last week again"
     )

@@ -53,16 +53,16 @@ def scores(contenders: dict[str, Any], *more: str) -> pd.DataFrame:
     return pd.DataFrame(_score_row(name, contenders[name], more) for name in ranked)
 
 
-def _score_row(name: str, told: dict[str, Any], more: Iterable[str]) -> dict[str, str | None]:
+def _score_row(name: str, values: dict[str, Any], more: Iterable[str]) -> dict[str, str | None]:
     words = contender(name)
     row: dict[str, str | None] = {"forecast": f"**{words}**" if name == MODEL else words}
     for key in more:
         title, written = MORE[key]
-        row[title] = None if (name, key) == (MODEL, "beaten") else written(told[key])
+        row[title] = None if (name, key) == (MODEL, "beaten") else written(values[key])
     for metric, title in SCORES.items():
-        value = told[metric]
+        value = values[metric]
         row[title] = percent(value) if metric.startswith("coverage") else f"{value:.2f}"
-    row["MASE"] = f"{told['mase']:.3f}"
+    row["MASE"] = f"{values['mase']:.3f}"
     return row
 
 
@@ -70,25 +70,25 @@ def parts(r: Result) -> pd.DataFrame:
     """What the network is without some of its parts, and where less is known."""
     gaps = r["gaps"]
     rows = {
-        "as shipped": r["scores"][MODEL],
+        "as shipped": r["values"][MODEL],
         "nothing learnt: the simple forecasts, weighed": r["parts"]["simple_forecasts"],
         "bands without the factors of calibration": r["parts"]["uncalibrated"],
         **{
-            f"{100 * float(share):.0f} % of the window's values missing": told
-            for share, told in gaps["missing"].items()
+            f"{100 * float(share):.0f} % of the window's values missing": values
+            for share, values in gaps["missing"].items()
         },
         f"{gaps['shortest']['hours']} hours of history only": gaps["shortest"],
     }
     return pd.DataFrame(
         {
             "what": name,
-            "MASE": f"{told['mase']:.3f}",
-            "sMAPE": f"{told['smape']:.2f}",
-            "80 % band": percent(told["coverage_80"]) if "coverage_80" in told else None,
-            "95 % band": percent(told["coverage_95"]) if "coverage_95" in told else None,
-            "MSIS": f"{told['msis_95']:.2f}" if "msis_95" in told else None,
+            "MASE": f"{values['mase']:.3f}",
+            "sMAPE": f"{values['smape']:.2f}",
+            "80 % band": percent(values["coverage_80"]) if "coverage_80" in values else None,
+            "95 % band": percent(values["coverage_95"]) if "coverage_95" in values else None,
+            "MSIS": f"{values['msis_95']:.2f}" if "msis_95" in values else None,
         }
-        for name, told in rows.items()
+        for name, values in rows.items()
     )
 
 
@@ -97,12 +97,12 @@ def bands(r: Result) -> pd.DataFrame:
     return pd.DataFrame(
         {
             "forecast": f"**{contender(name)}**" if name == MODEL else contender(name),
-            "80 %: holds": percent(told["80"]["coverage"]),
-            "width": f"{told['80']['width']:.2f}",
-            "95 %: holds": percent(told["95"]["coverage"]),
-            "width ": f"{told['95']['width']:.2f}",
+            "80 %: holds": percent(interval["80"]["coverage"]),
+            "width": f"{interval['80']['width']:.2f}",
+            "95 %: holds": percent(interval["95"]["coverage"]),
+            "width ": f"{interval['95']['width']:.2f}",
         }
-        for name, told in r["bands"].items()
+        for name, interval in r["bands"].items()
     )
 
 
@@ -167,17 +167,17 @@ def layers(r: Result) -> pd.DataFrame:
 
 def card(r: Result, rows: dict[str, str]) -> pd.DataFrame:
     """The model card: what the run tells, then what its author says."""
-    told, judged = r["card"], r["judged_on"]
-    data = told["trained_on"]
+    about, judged = r["card"], r["judged_on"]
+    data = about["trained_on"]
     facts = {
-        "model": f"`{told['name']}`, version `{told['version']}`, "
-        f"Kalecast {told['library_version']}",
-        "input": f"{told['input_length']} values (`{told['frequency']}`), unknown ones allowed; "
-        f"{told['minimum_history']} at least",
-        "output": f"{told['horizon']} steps, quantiles "
-        + ", ".join(f"{quantile:g}" for quantile in told["quantiles"]),
+        "model": f"`{about['name']}`, version `{about['version']}`, "
+        f"Kalecast {about['library_version']}",
+        "input": f"{about['input_length']} values (`{about['frequency']}`), unknown ones allowed; "
+        f"{about['minimum_history']} at least",
+        "output": f"{about['horizon']} steps, quantiles "
+        + ", ".join(f"{quantile:g}" for quantile in about["quantiles"]),
         "trained on": f"{data['series']} series, {data['values']:,} values, digest "
-        f"`{told['data_fingerprint']}`",
+        f"`{about['data_fingerprint']}`",
         "judged on": f"{judged['values']:,} later values of the same series, in "
         f"{judged['forecasts']} forecasts",
     }

@@ -109,8 +109,8 @@ def attacks_table(p: Result) -> pd.DataFrame:
         ),
     ]
     return pd.DataFrame(
-        {"Sent": what, "Requests": f"{count:,}", "What came of them": told}
-        for what, count, told in rows
+        {"Sent": what, "Requests": f"{count:,}", "What came of them": result}
+        for what, count, result in rows
     )
 
 

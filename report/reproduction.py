@@ -39,8 +39,8 @@ def _row(name: str) -> dict[str, Any]:
     try:
         found = result(name)
     except MissingResult:
-        told = "not yet: needs a cluster" if source.needs_cluster else "not there"
-        return {**row, "Machine": "–", "Measured": told}
+        note = "not yet: needs a cluster" if source.needs_cluster else "not there"
+        return {**row, "Machine": "–", "Measured": note}
     return {
         **row,
         "Command": f"`{found.command}`",
@@ -56,8 +56,8 @@ def _took(found: Result) -> str:
         return f"{seconds / 60:.0f} min" if seconds >= 90 else f"{seconds:.0f} s"
     target = " ".join(found.command.split()[:2])
     row = next((line for line in _readme_rows() if line.startswith(f"| `{target}")), "")
-    told = re.search(rf"\b({'|'.join(NUMBERS)}) minutes", row)
-    return f"about {NUMBERS.index(told[1])} min" if told else "–"
+    match = re.search(rf"\b({'|'.join(NUMBERS)}) minutes", row)
+    return f"about {NUMBERS.index(match[1])} min" if match else "–"
 
 
 def _readme_rows() -> Iterable[str]:
@@ -90,16 +90,16 @@ def versions_table() -> pd.DataFrame:
     for package in PACKAGES:
         found: dict[str, list[str]] = {}
         for name, lock in locks.items():
-            if told := re.search(rf"^{package}==([\w.]+)", lock, re.MULTILINE):
-                found.setdefault(told[1], []).append(name)
+            if match := re.search(rf"^{package}==([\w.]+)", lock, re.MULTILINE):
+                found.setdefault(match[1], []).append(name)
         rows += [
             (package, version, f"requirements: {', '.join(names)}")
             for version, names in found.items()
         ]
     pinned = (ROOT / "cluster-setup" / "versions.env").read_text()
     for key, title in ON_CLUSTER.items():
-        told = re.search(rf"^{key}=(\S+)", pinned, re.MULTILINE)
-        if told is None:
+        match = re.search(rf"^{key}=(\S+)", pinned, re.MULTILINE)
+        if match is None:
             raise ValueError(f"Expected {key} in cluster-setup/versions.env.")
-        rows.append((title, told[1], "cluster-setup/versions.env"))
+        rows.append((title, match[1], "cluster-setup/versions.env"))
     return pd.DataFrame(rows, columns=["What", "Version", "Fixed in"])

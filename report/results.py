@@ -58,8 +58,8 @@ _folder = FIGURES
 class MissingResult(Exception):
     """A results file, or a key of one, is not there. Says what writes it."""
 
-    def __init__(self, name: str, told: str, source: Source | None) -> None:
-        super().__init__(told)
+    def __init__(self, name: str, message: str, source: Source | None) -> None:
+        super().__init__(message)
         self.name, self.source = name, source
 
 
@@ -106,8 +106,8 @@ class Result(Part):
         about = self.get("machine", {})
         cores = about.get("cores", self.get("cores"))
         memory = about.get("memory_gib")
-        told = (about.get("cpu"), cores and f"{cores} cores", memory and f"{memory:g} GiB")
-        return ", ".join(part for part in told if part)
+        parts = (about.get("cpu"), cores and f"{cores} cores", memory and f"{memory:g} GiB")
+        return ", ".join(part for part in parts if part)
 
 
 def result(name: str) -> Result:

@@ -136,8 +136,8 @@ def cost_bars(frame: pd.DataFrame) -> Figure:
         names, rows["rest"], left=rows["forward"], color=COLOURS[0], label="all else", height=0.6
     )
     for at, (_, row) in enumerate(rows.iterrows()):
-        told = f" {row['whole']:,.0f} µs, forward pass {row['forward']:.0f} µs"
-        axes.text(row["whole"], at, told, va="center", fontsize=8.5)
+        label = f" {row['whole']:,.0f} µs, forward pass {row['forward']:.0f} µs"
+        axes.text(row["whole"], at, label, va="center", fontsize=8.5)
     axes.set(
         xlabel="microseconds of one core for a forecast", xlim=(0, 1.55 * frame["whole"].max())
     )
@@ -216,8 +216,8 @@ def contender_bars(figures: Figures) -> Figure:
         values = [figures[name].get(measure, 0.0) for name in names]
         panel.barh(names, values, color=[_colour(name) for name in names], height=0.68)
         for at, value in enumerate(values):
-            told = "" if not value else f" {value:,.1f}" if value < 100 else f" {value:,.0f}"
-            panel.text(value, at, told, va="center", fontsize=7)
+            label = "" if not value else f" {value:,.1f}" if value < 100 else f" {value:,.0f}"
+            panel.text(value, at, label, va="center", fontsize=7)
         panel.set(title=title, xlim=(0, 1.35 * max(values)), xticks=[])
         panel.spines["bottom"].set_visible(False)
         panel.tick_params(axis="y", length=0)

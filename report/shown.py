@@ -98,9 +98,9 @@ def table(
     _register(Shown(_chapter, name, caption, [source.name for source in sources]))
 
 
-def tell(**told: object) -> None:
+def glue(**values: object) -> None:
     """Name what the text says: {glue:text}`name`. Names are unique in the whole report."""
-    for name, value in told.items():
+    for name, value in values.items():
         # as myst-nb's glue() leaves it, without importing all of Sphinx
         key = "application/papermill.record/text/plain"
         about = {"scrapbook": {"name": name, "mime_prefix": "application/papermill.record/"}}
@@ -181,8 +181,8 @@ def _provenance(sources: tuple[Result, ...]) -> str:
     commands: dict[str, list[str]] = {}
     for source in sources:
         commands.setdefault(f"{source.date}, {source.machine}", []).append(f"`{source.command}`")
-    told = (f"{', '.join(dict.fromkeys(named))}, {where}" for where, named in commands.items())
-    return f" [{'; '.join(told)}.]{{.provenance}}"
+    listed = (f"{', '.join(dict.fromkeys(named))}, {where}" for where, named in commands.items())
+    return f" [{'; '.join(listed)}.]{{.provenance}}"
 
 
 def _check_name(name: str, start: str) -> None:

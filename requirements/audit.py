@@ -43,7 +43,7 @@ class Found:
             name = f"{package['name']} {package['version']}"
             self.looked_up.add(name)
             if advisories := package["vulns"]:
-                self.vulnerable[name] = [_told(advisory) for advisory in advisories]
+                self.vulnerable[name] = [_described(advisory) for advisory in advisories]
 
     @property
     def exit_code(self) -> int:
@@ -51,7 +51,7 @@ class Found:
         return 1 if self.vulnerable else 3 if self.not_looked_up or not self.looked_up else 0
 
 
-def _told(advisory: dict[str, Any]) -> str:
+def _described(advisory: dict[str, Any]) -> str:
     mended = ", ".join(advisory["fix_versions"]) or "no version yet"
     return f"{advisory['id']} (mended in {mended})"
 

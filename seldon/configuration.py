@@ -22,9 +22,11 @@ class ConfigurationError(Exception):
     """The server cannot start as asked; the text is one line."""
 
 
-def _setting(default: Any, told: str, variable: str = "", **bounds: Any) -> Any:
+def _setting(default: Any, description: str, variable: str = "", **bounds: Any) -> Any:
     """A field with what its option and its variable need to know."""
-    return field(default=default, metadata={"told": told, "variable": variable, **bounds})
+    return field(
+        default=default, metadata={"description": description, "variable": variable, **bounds}
+    )
 
 
 @dataclass(frozen=True)
@@ -82,8 +84,10 @@ def read(
     )
     for setting in fields(Configuration):
         option = "--" + setting.name.replace("_", "-")
-        told = f"{setting.metadata['told']} (default {setting.default!r}, {_variable(setting)})"
-        parser.add_argument(option, metavar="…", help=told.replace("%", "%%"))
+        description = (
+            f"{setting.metadata['description']} (default {setting.default!r}, {_variable(setting)})"
+        )
+        parser.add_argument(option, metavar="…", help=description.replace("%", "%%"))
     given = vars(parser.parse_args(arguments))
     graph = _graph_parameters(environment)
     values = {}

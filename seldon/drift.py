@@ -128,12 +128,12 @@ class Drift:
         with self._lock:
             counts = {name: count.cumsum().tolist() for name, count in self._counts.items()}
             values = dict(self._values)
-        for name, (bounds, told) in FIGURES.items():
+        for name, (bounds, description) in FIGURES.items():
             names = [*map(floatToGoString, bounds), "+Inf"]
             # No sum: values below zero would let it fall, which Prometheus takes for a restart.
             yield HistogramMetricFamily(
                 f"kalecast_drift_{name}",
-                f"{told}, in mean seasonal steps of its history",
+                f"{description}, in mean seasonal steps of its history",
                 list(zip(names, counts[name], strict=True)),
             )
         known = CounterMetricFamily(

@@ -91,9 +91,9 @@ class Metrics(Collector):
         self._model = {"name": name, "version": version}
         self._created = _timestamp(created)
 
-    def watches(self, name: str, told: str, figure: Callable[[], float]) -> None:
+    def watches(self, name: str, description: str, figure: Callable[[], float]) -> None:
         """Take a figure that is there anyway, whenever the page is read."""
-        self._watched[name] = (told, figure)
+        self._watched[name] = (description, figure)
 
     def page(self) -> bytes:
         """The page, in Prometheus's text format."""
@@ -133,8 +133,8 @@ class Metrics(Collector):
             "kalecast_model_created_timestamp_seconds", "When it was made", self._created
         )
         yield from self.drift.collect()
-        for name, (told, figure) in self._watched.items():
-            yield GaugeMetricFamily(name, told, figure())
+        for name, (description, figure) in self._watched.items():
+            yield GaugeMetricFamily(name, description, figure())
 
 
 def _timestamp(created: str) -> float:

@@ -60,8 +60,8 @@ class Service:
         self._batcher.on_batch = metrics.batched
         self._batcher.on_forecast = self._look_at
         serving.on_reload = self._reloaded
-        self._tell_model()
-        for name, told, figure in (
+        self._describe_model()
+        for name, description, figure in (
             ("kalecast_in_flight", "Requests being answered", lambda: self.room.taken),
             ("kalecast_queue_windows", "Windows that wait", lambda: self._batcher.waiting),
             (
@@ -70,7 +70,7 @@ class Service:
                 lambda: self._batcher.age,
             ),
         ):
-            metrics.watches(name, told, figure)
+            metrics.watches(name, description, figure)
         if configuration.watch_seconds:
             metrics.watches(
                 "kalecast_model_look_age_seconds",
@@ -130,9 +130,9 @@ class Service:
 
     def _reloaded(self, succeeded: bool) -> None:
         self.metrics.reloaded(succeeded)
-        self._tell_model()
+        self._describe_model()
 
-    def _tell_model(self) -> None:
+    def _describe_model(self) -> None:
         contract = self.model.contract
         self.metrics.serves(contract.name, contract.version, contract.created)
 

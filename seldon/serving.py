@@ -152,18 +152,18 @@ class Serving:
             except (StoreError, OSError) as error:
                 # Nothing is wrong with the file: the next look tries it again.
                 logger.error("Going on with %s: %s", self.model.contract.version, error)
-                self._tell(False)
+                self._notify(False)
                 return False
             except Exception as error:
                 is_known = isinstance(error, ContractError)
                 text = "Going on with %s: %s"
                 logger.error(text, self.model.contract.version, error, exc_info=not is_known)
                 self._seen = seen
-                self._tell(False)
+                self._notify(False)
                 return False
             self._seen = seen
             logger.info("Serving %s %s", self.model.contract.name, self.model.contract.version)
-            self._tell(True)
+            self._notify(True)
             return True
 
     async def watch(
@@ -181,9 +181,9 @@ class Serving:
                 logger.warning("The model URI cannot be looked at: %s", error)
             except Exception:  # whatever it is, the next look comes
                 logger.exception("A look at the model URI failed")
-                self._tell(False)
+                self._notify(False)
 
-    def _tell(self, succeeded: bool) -> None:
+    def _notify(self, succeeded: bool) -> None:
         try:
             self.on_reload(succeeded)
         except Exception:  # whoever looks on must not end the watch

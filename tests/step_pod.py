@@ -34,9 +34,9 @@ class Step:
 
     def command(self, executor_input: Mapping[str, Any]) -> list[str]:
         """The container's command and arguments as Kubeflow Pipelines fills them in."""
-        told = json.dumps(executor_input)
+        message = json.dumps(executor_input)
         return [
-            part.replace(INPUT, told)
+            part.replace(INPUT, message)
             for part in (*self.container["command"], *self.container["args"])
         ]
 
@@ -88,14 +88,14 @@ class Step:
 
     def made(self, folder: Path) -> dict[str, Any]:
         """The artifacts that the step has written, by the name of the value that each holds."""
-        told = json.loads((folder / OUTPUT).read_text())["artifacts"]
+        message = json.loads((folder / OUTPUT).read_text())["artifacts"]
         types = self.component["outputDefinitions"]["artifacts"]
         return {
             name.removesuffix("_output_artifact"): {
                 **artifacts["artifacts"][0],
                 "type": types[name]["artifactType"],
             }
-            for name, artifacts in told.items()
+            for name, artifacts in message.items()
         }
 
 

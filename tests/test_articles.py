@@ -181,7 +181,7 @@ def test_own_data_become_a_model_that_make_run_serves(data: Path, tmp_path: Path
         ("ds,y\n2026-01-01 00:00,1\n2026-01-01 01:00,2\n", "fit", "bring a longer history"),
     ],
 )
-def test_bad_data_are_told_in_their_own_words_where_they_are_read(
+def test_bad_data_are_reported_in_their_own_words_where_they_are_read(
     content: str, cell: str, part: str, tmp_path: Path
 ):
     bad = tmp_path / "bad.csv"

@@ -21,7 +21,7 @@ def event(value: str) -> Reply:
 
 
 @pytest.mark.parametrize(
-    ("reply", "seconds", "told"),
+    ("reply", "seconds", "message"),
     [
         (event("Expected numbers, received: &lt;b onclick=x&gt;5"), 0.1, ""),
         (event(f"Expected numbers, received: {MARKUP.text}"), 0.1, "unescaped"),
@@ -33,10 +33,10 @@ def event(value: str) -> Reply:
         (event("Something went wrong on our side. Please try again"), 0.1, "failed"),
     ],
 )
-def test_what_attacks_reach_is_found(reply: Reply, seconds: float, told: str) -> None:
+def test_what_attacks_reach_is_found(reply: Reply, seconds: float, message: str) -> None:
     found = list(findings(MARKUP, reply, seconds))
-    assert len(found) == bool(told)
-    assert told in " ".join(found)
+    assert len(found) == bool(message)
+    assert message in " ".join(found)
 
 
 @pytest.mark.parametrize(
@@ -52,7 +52,7 @@ def test_what_attacks_reach_is_found(reply: Reply, seconds: float, told: str) ->
         (Reply(200, "text/html", b"<p>a page</p>"), PASSED),
     ],
 )
-def test_the_gateways_answers_are_told_from_the_apps(reply: Reply, word: str) -> None:
+def test_the_gateways_answers_are_reported_from_the_apps(reply: Reply, word: str) -> None:
     assert verdict(reply) == word
 
 

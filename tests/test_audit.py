@@ -25,15 +25,15 @@ def test_only_what_was_looked_up_passes(packages: list[dict], code: int) -> None
     assert found.exit_code == code
 
 
-def test_what_is_found_is_told(
+def test_what_is_found_is_reported(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     answers = {"uv": [SOUND], "page": [WEAK, SKIPPED]}
     monkeypatch.setattr(audit, "audit", lambda lock, _: {"dependencies": answers[lock]})
     assert audit.main(["page", "uv"]) == 1
-    told = capsys.readouterr().out
-    assert "c 2: CVE-2026-1 (mended in 2.1)" in told
-    assert told.splitlines()[-1] == '{"looked_up": 2, "not_looked_up": 1, "vulnerable": 1}'
+    message = capsys.readouterr().out
+    assert "c 2: CVE-2026-1 (mended in 2.1)" in message
+    assert message.splitlines()[-1] == '{"looked_up": 2, "not_looked_up": 1, "vulnerable": 1}'
 
 
 def test_without_a_database_it_asks_for_one_package_alone(

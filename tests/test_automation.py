@@ -53,18 +53,18 @@ def test_hooks_take_outputs_away_and_stop_a_broken_notebook(copy: Path):
     cell = next(c for c in notebook.cells if "step:train" in c.metadata.get("tags", []))
     cell.outputs = [nbformat.v4.new_output("stream", text="done")]
     nbformat.write(notebook, copy / NOTEBOOK)
-    code, told = check(copy)
+    code, message = check(copy)
     assert code == 1
-    assert "files were modified by this hook" in told
+    assert "files were modified by this hook" in message
     assert (copy / NOTEBOOK).read_bytes() == (ROOT / NOTEBOOK).read_bytes()
-    code, told = check(copy)
-    assert code == 0, told
+    code, message = check(copy)
+    assert code == 0, message
     broken = (copy / NOTEBOOK).read_text().replace("network, losses =", "net, losses =")
     (copy / NOTEBOOK).write_text(broken)
-    code, told = check(copy)
+    code, message = check(copy)
     assert code == 1
-    assert f"{NOTEBOOK}: cell 9 (" in told
-    assert "uses 'network', which" in told
+    assert f"{NOTEBOOK}: cell 9 (" in message
+    assert "uses 'network', which" in message
 
 
 def test_the_workflow_runs_what_anyone_can_run():

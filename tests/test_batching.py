@@ -124,7 +124,7 @@ def test_the_queue_is_bounded() -> None:
     run(steps())
 
 
-def test_a_failure_is_told_to_its_batch_alone() -> None:
+def test_a_failure_is_reported_to_its_batch_alone() -> None:
     async def steps() -> None:
         model, batcher = Doubler(), Batcher(8, 100, 1)
         model.fails = True

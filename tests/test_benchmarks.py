@@ -68,13 +68,13 @@ def test_accuracy_from_several_origins_is_left_for_the_report(series: pd.DataFra
     series.to_csv(tmp_path / "long.csv", index=False)
     left = tmp_path / "accuracy.json"
     asked = ("--origins", "2", "--results", str(left), "--command", "make benchmark-accuracy")
-    told = run("benchmarks/accuracy.py", str(tmp_path / "long.csv"), *asked, *SMALL)
+    message = run("benchmarks/accuracy.py", str(tmp_path / "long.csv"), *asked, *SMALL)
     results = json.loads(left.read_text())
     assert results["command"] == "make benchmark-accuracy"
     assert (results["data"], results["series"], results["origins"]) == ("long.csv", 3, 2)
     assert results["values_forecast"] == 3 * 2 * 24
     ours = results["contenders"]["Kalecast"]
-    assert ours["mase"] == told["mase"]
+    assert ours["mase"] == message["mase"]
     assert ours["beaten"] == 0
     assert set(results["contenders"]) == {"Kalecast", "SeasonalNaiveDay", "SeasonalNaiveWeek"}
 

@@ -32,7 +32,7 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Found]:
         yield compare(gateway.page, gateway.protected, SHARE)
 
 
-def told(found: Found, outcome: str) -> list[tuple[str, str, int, int, str]]:
+def message(found: Found, outcome: str) -> list[tuple[str, str, int, int, str]]:
     return [
         (one.request.method, one.request.path, one.app.status, one.gateway.status, str(one.request))
         for one in found.of(outcome)
@@ -40,11 +40,11 @@ def told(found: Found, outcome: str) -> list[tuple[str, str, int, int, str]]:
 
 
 def test_nothing_benign_is_refused(found: Found) -> None:
-    assert told(found, ALARM) == []
+    assert message(found, ALARM) == []
 
 
 def test_the_page_answers_as_without_the_gateway(found: Found) -> None:
-    assert told(found, OTHER) == []
+    assert message(found, OTHER) == []
     assert found.count(SAME) > 0.9 * len(found.compared)
 
 

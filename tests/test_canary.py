@@ -17,11 +17,11 @@ from stand_in_server import StandInServer, standing_in
 from kalecast.canary import Canary, canary_pods, release, side_by_side
 from kalecast.canary_watch import _Counted
 from kalecast.deployment import DeploymentError, DeploymentSettings, render
-from kalecast.rollout import Patience
+from kalecast.rollout import Timeouts
 from kalecast.service_figures import Figures, parse
 
 SETTINGS = DeploymentSettings(namespace="team", minimum_replicas=2)
-QUICK = Patience(total=0.3, pulling=0.05, interval=0.01)
+QUICK = Timeouts(total=0.3, pulling=0.05, interval=0.01)
 SHORT = Canary(percent=20, minutes=0.005, least_requests=20, interval=0.03)
 LONG = replace(SHORT, minutes=1)
 """For what ends before its time: however slow the machine is."""
@@ -72,14 +72,14 @@ def a_version(host: str, ports: tuple[int, int] = (0, 0)) -> Iterator[Version]:
             def log_message(self, *_: object) -> None:
                 pass
 
-        told = ThreadingHTTPServer((host, ports[1]), Handler)
-        version = Version(server, told.server_address[1], metrics)
-        threading.Thread(target=told.serve_forever, args=(0.02,), daemon=True).start()
+        text = ThreadingHTTPServer((host, ports[1]), Handler)
+        version = Version(server, text.server_address[1], metrics)
+        threading.Thread(target=text.serve_forever, args=(0.02,), daemon=True).start()
         try:
             yield version
         finally:
-            told.shutdown()
-            told.server_close()
+            text.shutdown()
+            text.server_close()
 
 
 class Team:
@@ -87,7 +87,7 @@ class Team:
 
     def __init__(self, cluster: ClusterDouble, v1: Version, v2: Version) -> None:
         self.cluster, self.v1, self.v2 = cluster, v1, v2
-        self.told: list[str] = []
+        self.text: list[str] = []
 
     def manifest(self, name: str, **changes: Any) -> dict[str, Any]:
         settings = replace(SETTINGS, **changes)
@@ -100,7 +100,7 @@ class Team:
 
     def release(self, name: str, canary: Canary = SHORT, **changes: Any) -> None:
         manifest = self.manifest(name, **changes)
-        release(manifest, canary, self.cluster.cluster(), self.told.append, QUICK)
+        release(manifest, canary, self.cluster.cluster(), self.text.append, QUICK)
 
     def failure(self, name: str = "v2", canary: Canary = SHORT) -> str:
         with pytest.raises(DeploymentError) as caught:
@@ -123,8 +123,8 @@ def team() -> Iterator[Team]:
         cluster.addresses = {"v1": "127.0.0.1", "v2": "127.0.0.2"}
         made = Team(cluster, v1, v2)
         made.release("v1")
-        assert "version v1 serves with 2 pods" in made.told
-        made.told.clear()
+        assert "version v1 serves with 2 pods" in made.text
+        made.text.clear()
         yield made
 
 
@@ -133,10 +133,10 @@ def test_a_version_that_holds_takes_all(team: Team):
     assert team.cluster.version() == "v2"
     (predictor,) = team.predictors
     assert (predictor["name"], "traffic" in predictor) == ("default", False)
-    assert team.told[0] == "version v2 beside version v1: 1 of 3 pods"
-    assert any(line.startswith("  v2: ") and "0 failures" in line for line in team.told)
-    assert "version v2 has held for 0.005 minutes" in team.told
-    assert team.told[-1] == "version v2 serves with 2 pods"
+    assert team.text[0] == "version v2 beside version v1: 1 of 3 pods"
+    assert any(line.startswith("  v2: ") and "0 failures" in line for line in team.text)
+    assert "version v2 has held for 0.005 minutes" in team.text
+    assert team.text[-1] == "version v2 serves with 2 pods"
 
 
 @pytest.mark.parametrize(
@@ -213,7 +213,7 @@ def test_who_is_stopped_leaves_no_canary_behind(team: Team):
         team.release("v2", LONG)
     assert [one["name"] for one in team.predictors] == ["default"]
     assert team.cluster.version() == "v1"
-    assert "stopped: version v2 is taken away" in team.told
+    assert "stopped: version v2 is taken away" in team.text
 
 
 def test_no_room_is_no_fault_of_the_version(team: Team):
@@ -237,7 +237,7 @@ def test_what_was_withdrawn_is_not_tried_again_by_a_repeated_step(team: Team):
 def test_a_canary_that_was_left_behind_is_no_version_to_go_back_to(team: Team):
     left = side_by_side(team.manifest("v1"), team.manifest("v2"), 20, 1)
     cluster = team.cluster.cluster()
-    release(team.manifest("v1"), SHORT, cluster, team.told.append, QUICK)
+    release(team.manifest("v1"), SHORT, cluster, team.text.append, QUICK)
     number = team.cluster.objects["kalecast"]["metadata"]["resourceVersion"]
     team.cluster.objects["kalecast"] = left
     left["metadata"]["resourceVersion"] = number
@@ -248,13 +248,13 @@ def test_a_canary_that_was_left_behind_is_no_version_to_go_back_to(team: Team):
 
 def test_without_a_canary_all_pods_change_at_once(team: Team):
     team.release("v2", Canary(percent=0))
-    assert not any("beside" in line for line in team.told)
+    assert not any("beside" in line for line in team.text)
     assert team.cluster.version() == "v2"
 
 
 def test_the_same_version_again_needs_no_canary(team: Team):
     team.release("v1")
-    assert not any("beside" in line for line in team.told)
+    assert not any("beside" in line for line in team.text)
 
 
 def test_two_predictors_are_what_the_operator_takes():
@@ -277,12 +277,12 @@ def test_a_canarys_pods_give_it_its_percent_or_more(percent: int, stable: int, p
 
 def test_too_few_answers_are_no_proof():
     few, enough = Figures(requests=5), Figures(requests=500)
-    for canary, stable, told in (
+    for canary, stable, text in (
         (few, enough, "it answered 5"),
         (enough, few, "the other answered"),
     ):
         assert Canary().against(canary, stable, at_the_end=False) is None
-        assert told in str(Canary().against(canary, stable, at_the_end=True))
+        assert text in str(Canary().against(canary, stable, at_the_end=True))
 
 
 def test_chance_alone_is_no_reason():

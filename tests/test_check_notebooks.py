@@ -22,7 +22,7 @@ PARAMETERS: Cell = ("scale = 2", ["pipeline-parameters", "parameters"])
 MAKES: Cell = ("x = 1", ["step:a"])
 
 
-def told(tmp_path: Path, cells: list[Cell]) -> str:
+def message(tmp_path: Path, cells: list[Cell]) -> str:
     """What is wrong with a pipeline of these cells, freshly compiled where it compiles."""
     path = write_notebook(tmp_path / "toy.ipynb", cells)
     if not problems(path, tmp_path / "out")[0].startswith("cell"):
@@ -128,7 +128,7 @@ def test_tells_of_a_pipeline_that_was_not_compiled_again(tmp_path):
     ],
 )
 def test_a_name_that_a_step_will_not_have(cells, expected, tmp_path):
-    assert expected in told(tmp_path, cells)
+    assert expected in message(tmp_path, cells)
 
 
 @pytest.mark.parametrize(
@@ -159,7 +159,7 @@ def test_a_name_that_a_step_will_not_have(cells, expected, tmp_path):
     ],
 )
 def test_names_that_a_step_has(cells, tmp_path):
-    assert told(tmp_path, cells) == ""
+    assert message(tmp_path, cells) == ""
 
 
 def test_in_a_notebook_that_is_no_pipeline_names_come_from_above(tmp_path):
@@ -189,7 +189,7 @@ def test_in_a_notebook_that_is_no_pipeline_names_come_from_above(tmp_path):
         "file:///home/ann/a.csv",
     ],
 )
-def test_a_path_of_one_machine_is_told(path, tmp_path):
+def test_a_path_of_one_machine_is_reported(path, tmp_path):
     assert "cell 1" in plain(tmp_path, f"data = {path!r}")
     assert "a path of one machine" in plain(tmp_path, f"data = {path!r}")
 
@@ -202,17 +202,17 @@ def test_what_only_looks_like_one(text, tmp_path):
     assert plain(tmp_path, f"data = {text!r}") == ""
 
 
-def test_what_is_no_notebook_is_told_with_its_name(tmp_path, monkeypatch, capsys):
+def test_what_is_no_notebook_is_reported_with_its_name(tmp_path, monkeypatch, capsys):
     (tmp_path / "other.ipynb").write_text("hello")
     monkeypatch.chdir(tmp_path)
     assert main(["other.ipynb", "none.ipynb"]) == 1
-    told = capsys.readouterr().out
-    assert "other.ipynb: Expected a Jupyter notebook" in told
-    assert "none.ipynb: Expected a notebook" in told
+    message = capsys.readouterr().out
+    assert "other.ipynb: Expected a Jupyter notebook" in message
+    assert "none.ipynb: Expected a notebook" in message
 
 
 def test_an_empty_cell_needs_no_tag(tmp_path):
-    assert told(tmp_path, [MAKES, ("", []), ("# a note", [])]) == ""
+    assert message(tmp_path, [MAKES, ("", []), ("# a note", [])]) == ""
 
 
 def test_what_is_no_python_is_not_read_as_such(tmp_path):

@@ -52,7 +52,7 @@ def lines(capsys: pytest.CaptureFixture[str]) -> list[str]:
 ##### One run #####
 
 
-def test_a_run_is_told_step_by_step_to_its_state(
+def test_a_run_is_reported_step_by_step_to_its_state(
     kfp: KfpDouble, capsys: pytest.CaptureFixture[str]
 ) -> None:
     kfp.script = [
@@ -62,10 +62,10 @@ def test_a_run_is_told_step_by_step_to_its_state(
         ("SUCCEEDED", {"load-data-step": "SUCCEEDED", "train-step": "SUCCEEDED"}),
     ]
     assert run("--param", "epochs=3", "horizon=24") == 0
-    told = lines(capsys)
-    assert told[0].startswith("pipeline 'forecast-pipeline', version kalecast-")
-    assert told[1] == f"run run0: {kfp.host}/#/runs/details/run0"
-    assert told[2:] == [
+    message = lines(capsys)
+    assert message[0].startswith("pipeline 'forecast-pipeline', version kalecast-")
+    assert message[1] == f"run run0: {kfp.host}/#/runs/details/run0"
+    assert message[2:] == [
         "the run is pending",
         "[1/7] load_data",
         "[1/7] load_data ... 12.0 s",
@@ -115,14 +115,16 @@ def test_a_failure_shows_the_log_of_its_step(
     assert all("podnamespace=team" in path for _, path in kfp.did("GET", "/k8s/pod/logs"))
 
 
-def test_of_a_long_log_the_end_is_told(kfp: KfpDouble, capsys: pytest.CaptureFixture[str]) -> None:
+def test_of_a_long_log_the_end_is_reported(
+    kfp: KfpDouble, capsys: pytest.CaptureFixture[str]
+) -> None:
     kfp.script = [("FAILED", {"train-step": "FAILED"})]
     log = "epoch\n" * 900_000 + "ValueError: at the very end\n"
     kfp.logs = {"wf-retry-system-container-impl-0": log}
     assert run() == 1
-    told = [line for line in lines(capsys) if line.startswith("log | ")]
-    assert len(told) == 40
-    assert told[-1] == "log | ValueError: at the very end"
+    message = [line for line in lines(capsys) if line.startswith("log | ")]
+    assert len(message) == 40
+    assert message[-1] == "log | ValueError: at the very end"
 
 
 @pytest.mark.parametrize("state", ["CANCELED", "FAILED"])
@@ -146,9 +148,9 @@ def test_a_kfp_that_is_away_is_waited_for(
     kfp.script = [("SUCCEEDED", {})]
     kfp.away = [503, 0, 502]
     assert run() == 0
-    told = lines(capsys)
-    assert told[2] == "KFP does not answer (HTTP 503: no healthy upstream), trying again ..."
-    assert told[3] == "KFP answers again"
+    message = lines(capsys)
+    assert message[2] == "KFP does not answer (HTTP 503: no healthy upstream), trying again ..."
+    assert message[3] == "KFP answers again"
 
 
 def test_one_that_stays_away_is_named(
@@ -160,9 +162,9 @@ def test_one_that_stays_away_is_named(
     kfp.script = [("RUNNING", {})]
     kfp.away = [503] * 9
     assert run() == 2
-    told = capsys.readouterr()
-    assert "is away for too long (HTTP 503" in told.err
-    assert "make cluster-run RUN=run0" in told.out
+    message = capsys.readouterr()
+    assert "is away for too long (HTTP 503" in message.err
+    assert "make cluster-run RUN=run0" in message.out
 
 
 def test_a_secret_that_was_renewed_is_read_again(
@@ -207,9 +209,9 @@ def test_a_session_that_ends_meanwhile_leaves_the_run_alone(
 
     monkeypatch.setattr(remote_runs, "follow", forgetting)
     assert run() == 2
-    told = capsys.readouterr()
-    assert words in told.err
-    assert "Follow it again: make cluster-run RUN=run0" in told.out
+    message = capsys.readouterr()
+    assert words in message.err
+    assert "Follow it again: make cluster-run RUN=run0" in message.out
 
 
 def test_a_run_is_followed_again_and_stopped(
@@ -242,9 +244,9 @@ def test_a_run_that_succeeded_leaves_its_steps_with_states_and_times(
     results = tmp_path / "figures" / "cluster-run.json"
     kfp.script = [("SUCCEEDED", {"load-data-step": "SUCCEEDED", "train-step": "SUCCEEDED"})]
     assert run("--results", str(results)) == 0
-    told = lines(capsys)
-    assert told[-2] == f"saved {results}"
-    assert SPOKEN.match(told[-1])
+    message = lines(capsys)
+    assert message[-2] == f"saved {results}"
+    assert SPOKEN.match(message[-1])
     kept = json.loads(results.read_text())
     assert kept["steps"] == [
         {"name": "load_data", "state": "SUCCEEDED", "began": 0.0, "seconds": 12.0},
@@ -314,10 +316,10 @@ def test_a_file_that_is_no_pipeline_is_named(
     if content is not None:
         file.write_text(content)
     assert run(pipeline=file) == 2
-    told = capsys.readouterr().err
-    assert told.startswith("error: Expected a compiled pipeline")
-    assert words in told
-    assert str(file) in told
+    message = capsys.readouterr().err
+    assert message.startswith("error: Expected a compiled pipeline")
+    assert words in message
+    assert str(file) in message
     assert not kfp.did("POST", "")
 
 
@@ -342,9 +344,9 @@ def test_a_recurring_run_is_created_left_alone_and_replaced(
     assert other["trigger"] == {"cron_schedule": {"cron": "0 0 3 * * *"}}
     ((_, deleted),) = kfp.did("DELETE", "recurringruns")
     assert "propagation_policy=ORPHAN" in deleted
-    told = [line for line in lines(capsys) if line.startswith("recurring")]
+    message = [line for line in lines(capsys) if line.startswith("recurring")]
     name = "recurring run 'forecast-pipeline-again'"
-    assert told == [
+    assert message == [
         f"{name}: every 86400 s, one at a time, created",
         f"{name}: every 86400 s, one at a time, is there already",
         f"{name}: at 0 0 3 * * *, in KFP's time zone (UTC unless it was given another), "
@@ -365,20 +367,20 @@ def test_a_recurring_run_is_disabled_and_enabled_by_a_new_one(
 
 
 @pytest.mark.parametrize(
-    ("status", "code", "told"),
+    ("status", "code", "message"),
     [
         (404, 0, "one at a time, replaced"),  # somebody else was faster
         (403, 2, "The recurring run r1 stays beside its replacement: KFP at .* does not allow it"),
     ],
 )
-def test_an_old_recurring_run_that_stays_is_told(
-    status: int, code: int, told: str, kfp: KfpDouble, capsys: pytest.CaptureFixture[str]
+def test_an_old_recurring_run_that_stays_is_reported(
+    status: int, code: int, message: str, kfp: KfpDouble, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run("--every", "24h") == 0
     kfp.delete_status = status
     assert run("--every", "12h") == code
     captured = capsys.readouterr()
-    assert re.search(told, captured.err if code else captured.out)
+    assert re.search(message, captured.err if code else captured.out)
 
 
 def test_an_old_recurring_run_goes_with_a_renewed_secret(
@@ -435,19 +437,19 @@ def test_on_the_stand_in(tmp_path: Path) -> None:
     with lab_process.running(tmp_path, "--no-jupyter") as lab:
         results = tmp_path / "cluster-run.json"
         done = command(lab, "--notebook", str(toy), "--param", "rows=5", "--results", str(results))
-        told = done.communicate(timeout=60)[0].splitlines()
-        assert done.returncode == 0, told
+        message = done.communicate(timeout=60)[0].splitlines()
+        assert done.returncode == 0, message
         assert not results.exists()  # no cluster, so no figures of one
-        assert [line for line in told if re.match(r"\[\d/2\] \w+$", line)] == [
+        assert [line for line in message if re.match(r"\[\d/2\] \w+$", line)] == [
             "[1/2] load",
             "[2/2] add",
         ]
-        assert re.fullmatch(r"run \S+: SUCCEEDED after \d+ s", told[-1])
+        assert re.fullmatch(r"run \S+: SUCCEEDED after \d+ s", message[-1])
         failed = command(lab, "--pipeline", packages["failing"])
-        told = failed.communicate(timeout=60)[0].splitlines()
-        assert failed.returncode == 1, told
-        assert "log | so far" in told
-        assert "FAILED   one: ValueError: no luck" in told
+        message = failed.communicate(timeout=60)[0].splitlines()
+        assert failed.returncode == 1, message
+        assert "log | so far" in message
+        assert "FAILED   one: ValueError: no luck" in message
         left = command(lab, "--pipeline", packages["sleepy"])
         run_id = _run_id_once_asleep(left)
         left.send_signal(signal.SIGINT)
@@ -455,9 +457,9 @@ def test_on_the_stand_in(tmp_path: Path) -> None:
         assert left.returncode == 130
         assert f"The run goes on. Follow it again: make cluster-run RUN={run_id}" in rest
         stopped = command(lab, "--run", run_id, "--stop")
-        told = stopped.communicate(timeout=60)[0].splitlines()
+        message = stopped.communicate(timeout=60)[0].splitlines()
         assert stopped.returncode == 1
-        assert told[-1].startswith(f"run {run_id}: CANCELED")
+        assert message[-1].startswith(f"run {run_id}: CANCELED")
 
 
 def _run_id_once_asleep(process: subprocess.Popen[str]) -> str:

@@ -211,10 +211,10 @@ def test_check_names_the_stale_file_and_the_remedy(toy, tmp_path, capsys):
     before = contents(out)
     capsys.readouterr()
     assert main([*arguments, "--check"]) == 1
-    told = capsys.readouterr().out
-    assert "toy.kale.py: differs" in told
-    assert "rows: int = 4" in told
-    assert f'make compile NOTEBOOK="{os.path.relpath(toy, PROJECT)}"' in told
+    output = capsys.readouterr().out
+    assert "toy.kale.py: differs" in output
+    assert "rows: int = 4" in output
+    assert f'make compile NOTEBOOK="{os.path.relpath(toy, PROJECT)}"' in output
     assert contents(out) == before
 
 
@@ -239,7 +239,7 @@ def test_two_notebooks_of_one_pipeline_are_refused(tmp_path):
         pipeline_notebooks(tmp_path)
 
 
-def test_a_pipeline_that_was_not_compiled_is_told_with_the_remedy(toy, tmp_path):
+def test_a_pipeline_that_was_not_compiled_is_reported_with_the_remedy(toy, tmp_path):
     with pytest.raises(NoPipelineError, match=f'make compile NOTEBOOK="{toy}"'):
         compiled_from(toy, tmp_path / "out")
     nbformat.write(nbformat.v4.new_notebook(), tmp_path / "prose.ipynb")
@@ -265,9 +265,9 @@ def test_what_is_not_a_notebook(tmp_path):
 
 def test_command_says_it_in_one_line(tmp_path, capsys):
     assert main([str(tmp_path / "none.ipynb")]) == 2
-    told = capsys.readouterr()
-    assert told.out == ""
-    assert told.err.count("\n") == 1
+    output = capsys.readouterr()
+    assert output.out == ""
+    assert output.err.count("\n") == 1
 
 
 STEP: Cell = ("x = 1", ["step:a"])

@@ -37,7 +37,7 @@ def test_the_operators_ports() -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "environment", "told"),
+    ("arguments", "environment", "message"),
     [
         ([], {}, "Expected --model-uri, or MODEL_URI"),
         ([*URI, "--max-batch", "many"], {}, "Expected --max-batch a whole number from 1 or more"),
@@ -54,11 +54,11 @@ def test_the_operators_ports() -> None:
     ],
 )
 def test_a_wrong_setting_is_said_in_one_line(
-    arguments: list[str], environment: dict[str, str], told: str
+    arguments: list[str], environment: dict[str, str], message: str
 ) -> None:
     with pytest.raises(ConfigurationError) as caught:
         read(arguments, environment)
-    assert told in str(caught.value)
+    assert message in str(caught.value)
     assert "\n" not in str(caught.value)
 
 

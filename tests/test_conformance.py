@@ -91,11 +91,11 @@ QUESTIONS: dict[str, dict[str, Any]] = {
 
 @pytest.mark.parametrize("question", QUESTIONS)
 def test_both_servers_say_the_same(ours: Server, stock: Server, question: str) -> None:
-    mine, reference = (told(server, QUESTIONS[question]) for server in (ours, stock))
+    mine, reference = (output(server, QUESTIONS[question]) for server in (ours, stock))
     assert mine == reference
 
 
-def told(server: Server, question: dict[str, Any]) -> tuple[int, Any]:
+def output(server: Server, question: dict[str, Any]) -> tuple[int, Any]:
     """Status and content, without what the wrapper measures."""
     asked = {**question, "url": server.url + question["url"]}
     reply = requests.request(**asked, timeout=30)
@@ -112,9 +112,9 @@ def told(server: Server, question: dict[str, Any]) -> tuple[int, Any]:
 def test_where_they_differ(ours: Server, stock: Server) -> None:
     """NaN is no JSON, though the wrapper's reader takes it; a wrong method is told as such."""
     message = json.dumps({"data": {"ndarray": [[float("nan"), *HISTORY]]}})
-    assert (told(ours, post(message))[0], told(stock, post(message))[0]) == (400, 200)
+    assert (output(ours, post(message))[0], output(stock, post(message))[0]) == (400, 200)
     wrong = {"method": "GET", "url": "/api/v1.0/predictions"}
-    assert (told(ours, wrong)[0], told(stock, wrong)[0]) == (405, 404)
+    assert (output(ours, wrong)[0], output(stock, wrong)[0]) == (405, 404)
 
 
 def test_grpc_says_the_same(ours: Server, stock: Server) -> None:
@@ -169,7 +169,7 @@ def test_a_client_of_the_open_inference_protocol(ours: Server) -> None:
     answer = json.loads(done.stdout)
     assert answer["live"] and answer["ready"] and answer["model_ready"]
     assert answer["metadata"]["inputs"][0]["shape"] == ["-1", "168"]
-    expected = told(ours, post({"data": {"ndarray": [HISTORY, HISTORY]}}))[1]["data"]["ndarray"]
+    expected = output(ours, post({"data": {"ndarray": [HISTORY, HISTORY]}}))[1]["data"]["ndarray"]
     assert answer["raw"] == answer["typed"] == expected
     assert answer["id"] == "request-1"
     assert answer["model_version"] == contract().version

@@ -87,7 +87,7 @@ def test_second_generation_is_sent_as_its_runner_sends_it(tmp_path: Path) -> Non
     assert repeated.stages[0].request.endswith(b"Content-Length: 6\r\n\r\nababab")
 
 
-def test_attacks_are_told_from_what_is_none(tmp_path: Path) -> None:
+def test_attacks_are_reported_from_what_is_none(tmp_path: Path) -> None:
     (tmp_path / "900.yaml").write_text(FIRST)
     (tmp_path / "942100.yaml").write_text(SECOND)
     assert [case.title for case in cases(tmp_path) if case.is_attack] == [
@@ -124,7 +124,7 @@ def test_a_case_is_as_expected(
     assert expected.found_in([line(rule) for rule in rules], status) is is_right
 
 
-def test_folders_without_cases_are_told(tmp_path: Path) -> None:
+def test_folders_without_cases_are_reported(tmp_path: Path) -> None:
     with pytest.raises(CaseError, match="found none"):
         cases(tmp_path)
     (tmp_path / "broken.yaml").write_text("tests:\n  - test_title: x\n    stages: 5\n")

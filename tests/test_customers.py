@@ -121,7 +121,7 @@ def test_each_of_a_customers_keys_holds(gateway: Gateway) -> None:
         assert requests.get(gateway.page.url + "/api/model", headers=headers, timeout=10).ok
 
 
-def test_an_ended_key_is_told_so(gateway: Gateway) -> None:
+def test_an_ended_key_is_reported_so(gateway: Gateway) -> None:
     reply = ask(gateway.page, f"Bearer {gateway.keys['ended']}")
     assert (reply.status_code, reply.json()["detail"][:18]) == (401, "This key has ended")
 
@@ -283,9 +283,9 @@ def test_counters_say_why_and_nobody_is_named(gateway: Gateway) -> None:
         assert f'kalecast_page_turned_away_total{{reason="{reason}"}}' in counters
     assert 'kalecast_page_requests_total{code="401",route="/api/forecast"}' in counters
     assert 'kalecast_page_requests_total{code="429",route="/api/forecast"}' in counters
-    told = counters + gateway.page.log
+    message = counters + gateway.page.log
     named = ("acme", "globex", "example.org", *(key.split("_")[1] for key in gateway.keys.values()))
-    assert not [name for name in named if name in told]
+    assert not [name for name in named if name in message]
 
 
 def test_a_page_in_a_browser_until_its_sign_in_ends(gateway: Gateway, browser: "Browser") -> None:
@@ -320,7 +320,7 @@ def _until(is_so: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "value", "told"),
+    ("name", "value", "message"),
     [
         ("KALECAST_CUSTOMERS", "nowhere.json", "nowhere.json: No such file"),
         ("KALECAST_CUSTOMERS", "page.log", "page.log: Expected JSON"),
@@ -330,12 +330,12 @@ def _until(is_so: Any) -> None:
         ("KALECAST_QUOTA_REPLICAS", "0", "Expected KALECAST_QUOTA_REPLICAS as a number"),
     ],
 )
-def test_wrong_settings_end_the_start(tmp_path: Path, name: str, value: str, told: str) -> None:
+def test_wrong_settings_end_the_start(tmp_path: Path, name: str, value: str, message: str) -> None:
     (port,) = free_ports(1)
     process = page_process.start(tmp_path, **{name: value, "KALECAST_PAGE_PORT": str(port)})
     assert process.wait(timeout=60) == 2
     log = (tmp_path / page_process.LOG).read_text()
-    assert told in log
+    assert message in log
     assert "Traceback" not in log
 
 

@@ -251,7 +251,7 @@ def test_customers_get_the_same(entrance: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("rows", "told"),
+    ("rows", "message"),
     [
         ("10,0,2026-01-01 00:00\n", "row 2 has 3 fields, the header 2"),
         ("2026-01-01 00:00,1\n2026-01-01 01:00,2,3\n", "row 3 has 3 fields, the header 2"),
@@ -261,8 +261,8 @@ def test_customers_get_the_same(entrance: str) -> None:
         ('2026-01-01 00:00,"1"2\n', "a quote of line 2"),
     ],
 )
-def test_rows_that_shift_or_swallow_others_are_refused(rows: str, told: str) -> None:
-    with pytest.raises(SeriesError, match=told):
+def test_rows_that_shift_or_swallow_others_are_refused(rows: str, message: str) -> None:
+    with pytest.raises(SeriesError, match=message):
         read_series(f"ds,y\n{rows}".encode(), "sales.csv")
 
 
@@ -349,7 +349,7 @@ def test_what_tidying_does_is_said_too() -> None:
     ]
 
 
-def test_a_doubled_hour_of_the_night_is_told_of_the_clocks() -> None:
+def test_a_doubled_hour_of_the_night_is_reported_of_the_clocks() -> None:
     table = {
         "ds": [*hours(3, start=datetime(2026, 10, 25)), "2026-10-25 02:00"],
         "y": ["1", "2", "1234567.5", "3"],

@@ -45,8 +45,8 @@ def pictures(notebook: nbformat.NotebookNode) -> int:
 
 def outcome(capsys: pytest.CaptureFixture[str]) -> tuple[str, dict[str, float]]:
     """What was told, and its last line."""
-    told = capsys.readouterr().out
-    return told, json.loads(told.splitlines()[-1])
+    message = capsys.readouterr().out
+    return message, json.loads(message.splitlines()[-1])
 
 
 @pytest.mark.slow
@@ -79,12 +79,12 @@ def test_a_cell_that_fails_and_one_that_differs_are_named(tmp_path, capsys):
     )
     paths = [str(path) for path in (good, failing, changing)]
     assert main([*paths, "--output-dir", str(tmp_path / "out")]) == 1
-    told, last = outcome(capsys)
+    message, last = outcome(capsys)
     assert last["notebooks"] == 3
     assert last["failed"] == 2
-    assert "failing.ipynb: cell 3 (print(1 / n)): ZeroDivisionError: division by zero" in told
-    assert "changing.ipynb: cell 4 (print(time.time_ns())): printed something else" in told
-    assert "good.ipynb:" not in told
+    assert "failing.ipynb: cell 3 (print(1 / n)): ZeroDivisionError: division by zero" in message
+    assert "changing.ipynb: cell 4 (print(time.time_ns())): printed something else" in message
+    assert "good.ipynb:" not in message
     assert (tmp_path / "out" / "failing.html").is_file()
 
 
@@ -94,9 +94,9 @@ def test_a_hang_and_a_kernel_that_dies_are_named(tmp_path, monkeypatch, capsys):
     hangs = write(tmp_path / "hangs.ipynb", "import time", "time.sleep(100)")
     dies = write(tmp_path / "dies.ipynb", "import os", "os._exit(1)")
     assert main([str(hangs), str(dies), "--output-dir", str(tmp_path / "out")]) == 1
-    told, _ = outcome(capsys)
-    assert "hangs.ipynb: cell 3 (time.sleep(100)): did not end within 4 s" in told
-    assert "dies.ipynb: cell 3 (os._exit(1)): the kernel died" in told
+    message, _ = outcome(capsys)
+    assert "hangs.ipynb: cell 3 (time.sleep(100)): did not end within 4 s" in message
+    assert "dies.ipynb: cell 3 (os._exit(1)): the kernel died" in message
 
 
 @pytest.mark.slow

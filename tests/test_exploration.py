@@ -156,7 +156,7 @@ def test_a_season_needs_two_of_its_length():
     assert np.isnan(found["week"])
 
 
-def test_gaps_are_told_with_their_place_and_length():
+def test_gaps_are_reported_with_their_place_and_length():
     first = frame(with_gaps(daily_wave(4), (0, 2), (10, 15)), "a")
     second = frame(with_gaps(daily_wave(4), (95, 96)), "b")
     found = exploration.gaps(pd.concat([first, second], ignore_index=True))

@@ -102,7 +102,7 @@ def test_whatever_is_suggested_can_be_trained_and_judged(days: int):
     NetworkSettings(**{name: found[name] for name in ("input_length", "horizon", "season")})
 
 
-def test_two_weeks_are_enough_and_six_days_are_told_what_is():
+def test_two_weeks_are_enough_and_six_days_are_reported_what_is():
     assert fit_to_data(table(14 * 24), "h").parameters["input_length"] == 7 * 24
     with pytest.raises(SeriesError, match=r"168 steps or more \(7 days\).*'one', has 144"):
         fit_to_data(table(6 * 24), "h")
@@ -152,7 +152,9 @@ def test_series_that_no_model_takes_are_left_out_of_the_answer():
 
 
 @pytest.mark.parametrize(("freq", "steps"), [("D", 730), ("3h", 400), ("15min", 3000)])
-def test_data_of_another_frequency_are_told_with_which_parameters_they_train(freq: str, steps: int):
+def test_data_of_another_frequency_are_reported_with_which_parameters_they_train(
+    freq: str, steps: int
+):
     series = table(steps, freq)
     with pytest.raises(SeriesError, match=r"own_data\.ipynb") as refusal:
         lay_out(series, "h")

@@ -150,8 +150,8 @@ HOSTILE: dict[str, tuple[Callable[[Any], None], str]] = {
 
 @pytest.mark.parametrize("name", HOSTILE)
 def test_what_no_model_of_ours_holds_is_refused(name: str) -> None:
-    change, told = HOSTILE[name]
-    with pytest.raises(ContractError, match=f"Expected an ONNX model file.*(?:{told})"):
+    change, message = HOSTILE[name]
+    with pytest.raises(ContractError, match=f"Expected an ONNX model file.*(?:{message})"):
         verify_content(changed(change))
 
 

@@ -98,8 +98,8 @@ HOSTILE: dict[str, tuple[Callable[[], bytes], str]] = {
 
 @pytest.mark.parametrize("name", HOSTILE)
 def test_a_file_that_asks_for_too_much_is_refused_in_words(name: str) -> None:
-    made, told = HOSTILE[name]
-    with pytest.raises(SeriesError, match=told) as raised:
+    made, message = HOSTILE[name]
+    with pytest.raises(SeriesError, match=message) as raised:
         read_series(made(), "sales.csv", 2_000_000)
     assert len(str(raised.value)) < 400
 
@@ -256,7 +256,7 @@ def test_a_name_of_a_file_stays_text(page: Page, file: str) -> None:
 
 
 @pytest.mark.slow
-def test_a_file_of_too_many_series_is_told_as_such(page: Page) -> None:
+def test_a_file_of_too_many_series_is_reported_as_such(page: Page) -> None:
     rows = b"".join(b"%d,20260101,1\n" % at for at in range(150_000))
     banner, *_ = uploaded(page, "many.csv", b"unique_id,ds,y\n" + rows)
     assert "many.csv holds too much for this page: 150,000 series" in banner["value"]

@@ -122,10 +122,10 @@ def test_an_offer_to_upgrade_is_declined_and_the_request_answered(
                 connection.sendall(sent[at : at + 150])
                 time.sleep(0.002)
             connection.sendall(sent + post(path, body, *offer, "Connection: close"))
-            told = received(connection)
-        assert told.count(b"HTTP/1.1 200 OK") == 3
-        assert told.count(plain.content) == 3
-        assert b"101" not in told[:20] and b"upgrade" not in told.lower()
+            message = received(connection)
+        assert message.count(b"HTTP/1.1 200 OK") == 3
+        assert message.count(plain.content) == 3
+        assert b"101" not in message[:20] and b"upgrade" not in message.lower()
 
 
 def test_a_chunked_body_with_an_offer_is_kept(site: Site) -> None:
@@ -145,14 +145,14 @@ def test_a_chunked_body_with_an_offer_is_kept(site: Site) -> None:
 def test_an_endless_head_is_refused(site: Site, line: bytes) -> None:
     memory = site.memory
     with site.connect(b"GET /health HTTP/1.1\r\nHost: x\r\nX: ") as connection:
-        told = b""
+        message = b""
         try:
             for _ in range(100 * 2**20 // len(line)):
                 connection.sendall(line * (65536 // len(line) + 1))
         except OSError:
             pass
-        told = received(connection)
-    assert told.startswith(b"HTTP/1.1 431") or not told  # a reset may take the answer with it
+        message = received(connection)
+    assert message.startswith(b"HTTP/1.1 431") or not message  # a reset may take the answer with it
     assert site.memory - memory < 8 * 2**20
     assert site.answers()
 

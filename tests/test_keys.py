@@ -121,7 +121,7 @@ def test_changes_at_the_same_time_are_all_kept(file: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "code", "told"),
+    ("arguments", "code", "message"),
     [
         (("revoke", "nobody"), 1, "Expected the id of a key"),
         (("new", "with space"), 1, "letters, digits"),
@@ -129,8 +129,8 @@ def test_changes_at_the_same_time_are_all_kept(file: Path) -> None:
         (("new", "acme", "--per-minute", "1e3"), 2, "expected 1 to 1000000"),
     ],
 )
-def test_wrong_arguments(file: Path, arguments: tuple[str, ...], code: int, told: str) -> None:
-    assert told in run(*arguments, file=file, code=code).stderr
+def test_wrong_arguments(file: Path, arguments: tuple[str, ...], code: int, message: str) -> None:
+    assert message in run(*arguments, file=file, code=code).stderr
     assert not file.exists()
 
 
@@ -141,7 +141,7 @@ def test_a_broken_file_is_left_as_it_is(file: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "message"),
     [
         ({"name": None}, "customers[0].name as a text, received none"),
         ({"name": "Müller & Söhne"}, "customers[0].name as 1 to 63 letters"),
@@ -157,11 +157,11 @@ def test_a_broken_file_is_left_as_it_is(file: Path) -> None:
         ({"keys": [{"id": "a", "sha256": "SECRETSECRET"}]}, "64 hexadecimal digits"),
     ],
 )
-def test_a_wrong_file_is_refused_in_words(change: dict[str, Any], told: str) -> None:
+def test_a_wrong_file_is_refused_in_words(change: dict[str, Any], message: str) -> None:
     customer = {"name": "acme", "per_minute": 60, "keys": [], **change}
     with pytest.raises(CustomersError) as refused:
         customers.read(json.dumps({"customers": [customer]}))
-    assert told in str(refused.value)
+    assert message in str(refused.value)
     assert "SECRET" not in str(refused.value)
 
 

@@ -282,10 +282,10 @@ def test_every_password_is_made_and_none_is_a_published_one(installed: tuple[Clu
     )
 
 
-def test_the_login_is_told_and_only_its_hash_is_kept(installed: tuple[Cluster, str]):
-    cluster, told = installed
-    assert OWNER in told
-    (password,) = re.findall(r"^password  ([0-9a-f]{32})$", told, re.MULTILINE)
+def test_the_login_is_reported_and_only_its_hash_is_kept(installed: tuple[Cluster, str]):
+    cluster, message = installed
+    assert OWNER in message
+    (password,) = re.findall(r"^password  ([0-9a-f]{32})$", message, re.MULTILINE)
     kept = cluster.secrets["auth/dex-passwords:DEX_USER_PASSWORD"]
     hashed = subprocess.run(
         ["perl", "-e", "print crypt($ARGV[0], $ARGV[1])", password, kept],

@@ -200,7 +200,7 @@ def test_an_edited_parameter_is_in_the_compiled_pipeline(
     assert made == from_terminal(opened.notebook, tmp_path)
 
 
-def test_a_broken_annotation_is_told_in_a_dialog(visit: Callable[[str], Visit]) -> None:
+def test_a_broken_annotation_is_reported_in_a_dialog(visit: Callable[[str], Visit]) -> None:
     opened = visit("notebooks/broken.ipynb")
     opened.button("Compile").click()
     expect(opened.dialog).to_contain_text("cell 2")
@@ -253,7 +253,7 @@ def runs_page(browser: Browser, lab: Lab) -> Iterator[Page]:
     tab.goto(lab.page)
     yield tab
     context.close()
-    assert [told for told in complaints if "404" not in told] == []
+    assert [message for message in complaints if "404" not in message] == []
 
 
 def submit(lab: Lab, name: str) -> str:

@@ -42,7 +42,7 @@ def run(place: Path) -> int:
     return licences.main([*at, "--output", str(place)])
 
 
-def test_direct_packages_are_told_and_others_where_they_ask_for_more(place: Path) -> None:
+def test_direct_packages_are_reported_and_others_where_they_ask_for_more(place: Path) -> None:
     assert run(place) == 0
     found = json.loads((place / "licences.json").read_text())
     assert [(p["group"], p["name"], p["licence"]) for p in found["direct"]] == [
@@ -56,7 +56,7 @@ def test_direct_packages_are_told_and_others_where_they_ask_for_more(place: Path
 
 
 @pytest.mark.parametrize(
-    ("metadata", "told"),
+    ("metadata", "message"),
     [
         (["License: The whole text:\n        that begins here"], "not told"),
         (["License: UNKNOWN", "Classifier: License :: OSI Approved :: MIT License"], "MIT"),
@@ -65,11 +65,11 @@ def test_direct_packages_are_told_and_others_where_they_ask_for_more(place: Path
     ],
 )
 def test_a_licence_is_a_name_and_never_a_text(
-    tmp_path: Path, metadata: list[str], told: str
+    tmp_path: Path, metadata: list[str], message: str
 ) -> None:
     add(tmp_path / "one", "package", "1", *metadata)
     (package,) = licences.installed(tmp_path, "one").values()
-    assert licences.licence(package) == told
+    assert licences.licence(package) == message
 
 
 def test_what_is_not_installed_is_named(place: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -35,7 +35,7 @@ print(child.pid, flush=True)
 time.sleep(60)
 """
 SHELL_OF_TWO = "trap '' TERM; sleep 60 & echo $!; while true; do sleep 1; done"
-TOLD_TO_END = """
+ENDED = """
 import signal, time
 from kalecast.lifetime import *
 end_in_order()
@@ -103,14 +103,14 @@ def test_a_child_that_does_not_end_is_killed_with_all_that_it_started() -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_signals_end_a_program_in_a_shells_background_too(number: signal.Signals) -> None:
-    program = python(TOLD_TO_END, ignored=signal.SIGINT)
+    program = python(ENDED, ignored=signal.SIGINT)
     first_line(program)
     program.send_signal(number)
     assert program.wait(SECONDS) == 128 + number
 
 
 def test_nohup_is_heeded() -> None:
-    program = python(TOLD_TO_END, ignored=signal.SIGHUP)
+    program = python(ENDED, ignored=signal.SIGHUP)
     assert first_line(program) == "['SIGINT', 'SIGTERM']\n"
     program.send_signal(signal.SIGTERM)
     assert program.wait(SECONDS) == 128 + signal.SIGTERM

@@ -36,7 +36,7 @@ def reply(body: bytes = FORECAST, status: int = 200, more: str = "") -> bytes:
 
 
 @dataclass
-class Told:
+class Formatted:
     """What a server was told."""
 
     address: str
@@ -45,20 +45,20 @@ class Told:
 
 
 @contextmanager
-def serving(behaviour: Behaviour) -> Iterator[Told]:
+def serving(behaviour: Behaviour) -> Iterator[Formatted]:
     """A server in a thread, on a free port."""
     loop = asyncio.new_event_loop()
     listener = socket.create_server(("127.0.0.1", 0), backlog=1000)
-    told = Told(f"127.0.0.1:{listener.getsockname()[1]}")
+    message = Formatted(f"127.0.0.1:{listener.getsockname()[1]}")
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        told.connections += 1
+        message.connections += 1
         try:
             while True:
                 head = (await reader.readuntil(b"\r\n\r\n")).lower()
                 length = int(head.split(b"content-length:")[1].split(b"\r\n")[0])
-                told.bodies.append(await reader.readexactly(length))
-                content = behaviour(len(told.bodies), told.bodies[-1])
+                message.bodies.append(await reader.readexactly(length))
+                content = behaviour(len(message.bodies), message.bodies[-1])
                 if content is None:
                     break
                 writer.write(content)
@@ -72,7 +72,7 @@ def serving(behaviour: Behaviour) -> Iterator[Told]:
     thread = threading.Thread(target=loop.run_forever, daemon=True)
     thread.start()
     try:
-        yield told
+        yield message
     finally:
         loop.call_soon_threadsafe(server.close)
         loop.call_soon_threadsafe(loop.stop)
@@ -119,10 +119,10 @@ def driver(tmp_path: Path) -> Driver:
 
 
 def test_a_burst_asks_once_for_each_client_over_a_connection_of_its_own(driver: Driver) -> None:
-    with serving(lambda *_: reply()) as told:
-        (only,) = driver(told.address, clients=300)
-    assert (only["ok"], only["errors"], told.connections) == (300, 0, 300)
-    assert sorted(json.loads(body)["client"] for body in told.bodies) == [*range(300)]
+    with serving(lambda *_: reply()) as message:
+        (only,) = driver(message.address, clients=300)
+    assert (only["ok"], only["errors"], message.connections) == (300, 0, 300)
+    assert sorted(json.loads(body)["client"] for body in message.bodies) == [*range(300)]
     assert 0 < only["p50"] <= only["p99"] <= only["slowest"] <= only["seconds"]
     assert sum(row["ok"] for row in only["timeline"]) == 300
     assert only["cpu_microseconds"] > 0
@@ -130,16 +130,16 @@ def test_a_burst_asks_once_for_each_client_over_a_connection_of_its_own(driver: 
 
 @pytest.mark.slow
 def test_each_round_has_its_own_connections_and_counts(driver: Driver) -> None:
-    with serving(lambda number, _: reply(status=500 if number > 20 else 200)) as told:
-        first, second = driver(told.address, rounds=2)
+    with serving(lambda number, _: reply(status=500 if number > 20 else 200)) as message:
+        first, second = driver(message.address, rounds=2)
     assert (first["ok"], first["errors"], second["ok"], second["errors"]) == (20, 0, 0, 20)
-    assert told.connections == 40
+    assert message.connections == 40
 
 
 def test_connections_can_be_opened_before_the_burst(driver: Driver) -> None:
-    with serving(lambda *_: reply()) as told:
-        (only,) = driver(told.address, connect_first=True)
-    assert (only["ok"], told.connections) == (20, 20)
+    with serving(lambda *_: reply()) as message:
+        (only,) = driver(message.address, connect_first=True)
+    assert (only["ok"], message.connections) == (20, 20)
 
 
 @pytest.mark.parametrize(
@@ -157,9 +157,9 @@ def test_connections_can_be_opened_before_the_burst(driver: Driver) -> None:
         ("timeout", reply()[:-1]),
     ],
 )
-def test_errors_are_told_by_kind(driver: Driver, kind: str, answer: bytes | None) -> None:
-    with serving(lambda number, _: answer if number % 4 == 0 else reply()) as told:
-        (only,) = driver(told.address, timeout=0.5)
+def test_errors_are_reported_by_kind(driver: Driver, kind: str, answer: bytes | None) -> None:
+    with serving(lambda number, _: answer if number % 4 == 0 else reply()) as message:
+        (only,) = driver(message.address, timeout=0.5)
     assert (only["ok"], only["errors"], only["kinds"]) == (15, 5, {kind: 5})
     assert only["slowest_error"] is not None
 
@@ -171,23 +171,23 @@ def test_nobody_there(driver: Driver) -> None:
 
 
 def test_without_retry_nothing_is_tried_again(driver: Driver) -> None:
-    with serving(lambda *_: reply(b"", 503)) as told:
-        (only,) = driver(told.address)
-    assert (only["errors"], only["retried"], len(told.bodies)) == (20, 0, 20)
+    with serving(lambda *_: reply(b"", 503)) as message:
+        (only,) = driver(message.address)
+    assert (only["errors"], only["retried"], len(message.bodies)) == (20, 0, 20)
 
 
 def test_retries_hide_lost_connections_and_refusals(driver: Driver) -> None:
     answers = {1: reply(b"", 503), 2: None}
-    with serving(lambda number, _: answers.get(number, reply())) as told:
-        (only,) = driver(told.address, retry=True)
+    with serving(lambda number, _: answers.get(number, reply())) as message:
+        (only,) = driver(message.address, retry=True)
     assert (only["ok"], only["errors"], only["retried"]) == (20, 0, 2)
     assert only["hidden_by_retry"] == {"503": 1, "reset": 1}
 
 
 def test_retries_go_on_to_the_next_address(driver: Driver) -> None:
     (port,) = free_ports(1)
-    with serving(lambda *_: reply()) as told:
-        (only,) = driver(f"127.0.0.1:{port}", told.address, retry=True)
+    with serving(lambda *_: reply()) as message:
+        (only,) = driver(f"127.0.0.1:{port}", message.address, retry=True)
     assert (only["ok"], only["errors"]) == (20, 0)
     assert only["hidden_by_retry"] == {"refused": 10}
 
@@ -195,81 +195,81 @@ def test_retries_go_on_to_the_next_address(driver: Driver) -> None:
 @pytest.mark.slow
 def test_retries_wait_as_the_server_asks(driver: Driver) -> None:
     busy = reply(b"", 503, "Retry-After: 1\r\n")
-    with serving(lambda number, _: busy if number == 1 else reply()) as told:
-        (only,) = driver(told.address, clients=1, retry=True)
+    with serving(lambda number, _: busy if number == 1 else reply()) as message:
+        (only,) = driver(message.address, clients=1, retry=True)
     assert (only["ok"], only["retried"]) == (1, 1)
     assert 1.0 <= only["slowest"] < 1.5
 
 
 def test_retries_end_at_the_deadline(driver: Driver) -> None:
-    with serving(lambda *_: reply(b"", 503)) as told:
-        (only,) = driver(told.address, retry=True, timeout=0.5)
+    with serving(lambda *_: reply(b"", 503)) as message:
+        (only,) = driver(message.address, retry=True, timeout=0.5)
     assert (only["ok"], only["retried"], sum(only["kinds"].values())) == (0, 0, 20)
     # The deadline may come while the last try is under way.
     assert only["kinds"].keys() <= {"503", "timeout"}
-    assert len(told.bodies) > 20
+    assert len(message.bodies) > 20
     assert only["seconds"] < 5.0
 
 
 def test_other_errors_are_not_tried_again(driver: Driver) -> None:
-    with serving(lambda *_: reply(b"", 500)) as told:
-        driver(told.address, retry=True)
-    assert len(told.bodies) == 20
+    with serving(lambda *_: reply(b"", 500)) as message:
+        driver(message.address, retry=True)
+    assert len(message.bodies) == 20
 
 
 def test_steady_clients_ask_again_over_the_same_connections(driver: Driver) -> None:
-    with serving(lambda *_: reply()) as told:
-        (only,) = driver(told.address, shape="steady", clients=4, seconds=0.5)
-    assert only["ok"] == len(told.bodies) > 100
-    assert (only["errors"], told.connections) == (0, 4)
+    with serving(lambda *_: reply()) as message:
+        (only,) = driver(message.address, shape="steady", clients=4, seconds=0.5)
+    assert only["ok"] == len(message.bodies) > 100
+    assert (only["errors"], message.connections) == (0, 4)
     assert 0.5 <= only["seconds"] < 1.0
 
 
 def test_a_plateau_keeps_connections_and_its_rate(driver: Driver) -> None:
-    with serving(lambda *_: reply()) as told:
-        (only,) = driver(told.address, shape="plateau", clients=100, seconds=0.4, think=0.1)
-    assert (only["errors"], told.connections) == (0, 100)
-    assert 250 < only["ok"] == len(told.bodies) < 550  # 100 / 0.1 s for 0.4 s
+    with serving(lambda *_: reply()) as message:
+        (only,) = driver(message.address, shape="plateau", clients=100, seconds=0.4, think=0.1)
+    assert (only["errors"], message.connections) == (0, 100)
+    assert 250 < only["ok"] == len(message.bodies) < 550  # 100 / 0.1 s for 0.4 s
 
 
 def test_a_connection_that_the_server_ended_is_opened_again(driver: Driver) -> None:
     def once(number: int, _: bytes) -> bytes | None:
         return None if number == 5 else reply()
 
-    with serving(once) as told:
-        (only,) = driver(told.address, shape="steady", clients=1, seconds=0.3)
-    assert (only["kinds"], told.connections) == ({"reset": 1}, 2)
+    with serving(once) as message:
+        (only,) = driver(message.address, shape="steady", clients=1, seconds=0.3)
+    assert (only["kinds"], message.connections) == ({"reset": 1}, 2)
     assert only["ok"] > 10
 
 
 def test_a_connection_that_was_given_up_unused_is_opened_again_and_counted(driver: Driver) -> None:
-    with serving(lambda number, _: None if number == 5 else reply()) as told:
-        (only,) = driver(told.address, connect_first=True)
+    with serving(lambda number, _: None if number == 5 else reply()) as message:
+        (only,) = driver(message.address, connect_first=True)
     assert (only["ok"], only["errors"], only["hidden_by_retry"]) == (20, 0, {"reset": 1})
 
     # Once, and not for ever.
-    with serving(lambda *_: None) as told:
-        (only,) = driver(told.address, connect_first=True)
-    assert (only["kinds"], len(told.bodies)) == ({"reset": 20}, 40)
+    with serving(lambda *_: None) as message:
+        (only,) = driver(message.address, connect_first=True)
+    assert (only["kinds"], len(message.bodies)) == ({"reset": 20}, 40)
 
 
 def test_a_connection_that_the_server_is_to_end_is_not_used_again(driver: Driver) -> None:
-    with serving(lambda *_: reply(more=CLOSE)) as told:
-        (only,) = driver(told.address, shape="steady", clients=4, seconds=0.3)
+    with serving(lambda *_: reply(more=CLOSE)) as message:
+        (only,) = driver(message.address, shape="steady", clients=4, seconds=0.3)
     assert only["errors"] == 0
-    assert 10 < only["ok"] <= told.connections <= only["ok"] + 4
+    assert 10 < only["ok"] <= message.connections <= only["ok"] + 4
 
 
 def test_marked_answers_are_counted(driver: Driver) -> None:
     newer = reply(b'{"forecast": [1], "version": "newer"}')
-    with serving(lambda number, _: newer if number > 15 else reply()) as told:
-        (only,) = driver(told.address, mark='"newer"')
+    with serving(lambda number, _: newer if number > 15 else reply()) as message:
+        (only,) = driver(message.address, mark='"newer"')
     assert (only["ok"], only["marked"]) == (20, 5)
 
 
 def test_samples_say_whose_answer_they_are(driver: Driver) -> None:
-    with serving(lambda _, body: reply(b'{"forecast": [' + body + b"]}")) as told:
-        (only,) = driver(told.address)
+    with serving(lambda _, body: reply(b'{"forecast": [' + body + b"]}")) as message:
+        (only,) = driver(message.address)
     assert len(only["samples"]) == 20
     for sample in only["samples"]:
         assert json.loads(sample["body"])["forecast"] == [{"client": sample["client"]}]
@@ -283,7 +283,7 @@ def test_too_many_clients_are_refused_in_words(driver: Driver) -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "message"),
     [
         ({"shape": "wave"}, "Expected a shape among"),
         ({"clients": 0}, "Expected at least one client"),
@@ -291,10 +291,12 @@ def test_too_many_clients_are_refused_in_words(driver: Driver) -> None:
         ({"bodies": "nowhere.jsonl"}, "nowhere.jsonl"),
     ],
 )
-def test_bad_jobs_are_refused_in_words(driver: Driver, change: dict[str, Any], told: str) -> None:
+def test_bad_jobs_are_refused_in_words(
+    driver: Driver, change: dict[str, Any], message: str
+) -> None:
     done = driver.process("127.0.0.1:1", **change)
     assert done.returncode == 2
-    assert told in done.stderr and "Traceback" not in done.stderr
+    assert message in done.stderr and "Traceback" not in done.stderr
 
 
 ANSWERS = {

@@ -61,8 +61,8 @@ def test_a_service_knows_nothing_of_the_shell(
 ) -> None:
     monkeypatch.setenv("GUNICORN_WORKERS", "7")
     with small_server(tmp_path, environment={"GIVEN": "1"}) as service:
-        told = service.ask("GET", "/")[1].decode().split()
-    assert "GIVEN" in told and "GUNICORN_WORKERS" not in told
+        message = service.ask("GET", "/")[1].decode().split()
+    assert "GIVEN" in message and "GUNICORN_WORKERS" not in message
 
 
 def test_memory_is_that_of_all_its_processes(service: Service) -> None:
@@ -87,7 +87,7 @@ def test_nothing_of_it_is_left(service: Service, how: str) -> None:
     assert child_of(service) != child
 
 
-def test_what_a_service_said_before_it_died_is_told(tmp_path: Path) -> None:
+def test_what_a_service_said_before_it_died_is_reported(tmp_path: Path) -> None:
     with (
         pytest.raises(ServiceError, match=r"(?s)small server ended with status 3.*no model here"),
         small_server(tmp_path, "print('no model here'); exit(3)"),
@@ -117,8 +117,8 @@ def run(script: str, *arguments: str) -> dict[str, Any]:
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    told: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    return told
+    message: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return message
 
 
 @pytest.fixture
@@ -132,15 +132,15 @@ def model(tmp_path: Path) -> Path:
 def test_load_test(model: Path, tmp_path: Path) -> None:
     figures = tmp_path / "figures"
     small = ("--users", "60", "--rounds", "2", "--plateau", "2", "--think", "0.5")
-    told = run("load_test.py", *small, "--model", str(model), "--output", str(figures))
-    assert told["users"] == 60
+    message = run("load_test.py", *small, "--model", str(model), "--output", str(figures))
+    assert message["users"] == 60
     for rounds in ("rounds", "model_rounds", "page_rounds"):
-        assert [(one["ok"], one["errors"]) for one in told[rounds]] == [(60, 0)] * 2, rounds
-        assert all(one["p50"] <= one["p99"] <= one["seconds"] for one in told[rounds])
-    assert told["rounds"][0]["compared"] == 20
-    assert (told["plateau"]["ok"] > 60, told["plateau"]["errors"]) == (True, 0)
-    assert told["forecasts_per_second"] > 0
-    assert 20 < told["server_rss_mib"] < 1000 and 20 < told["app_rss_mib"] < 1000
+        assert [(one["ok"], one["errors"]) for one in message[rounds]] == [(60, 0)] * 2, rounds
+        assert all(one["p50"] <= one["p99"] <= one["seconds"] for one in message[rounds])
+    assert message["rounds"][0]["compared"] == 20
+    assert (message["plateau"]["ok"] > 60, message["plateau"]["errors"]) == (True, 0)
+    assert message["forecasts_per_second"] > 0
+    assert 20 < message["server_rss_mib"] < 1000 and 20 < message["app_rss_mib"] < 1000
     assert "<svg" in (figures / "load-test.svg").read_text()
     saved = json.loads((figures / "load-test.json").read_text())
     assert saved["plateau"]["timeline"] and saved["cores"] == len(os.sched_getaffinity(0))
@@ -151,14 +151,14 @@ def test_load_test(model: Path, tmp_path: Path) -> None:
 def test_serving_beside_others(model: Path, tmp_path: Path) -> None:
     small = ("--users", "60", "--seconds", "0.5", "--repetitions", "1", "--stock", "1x4")
     elsewhere = ("--mlserver", "nowhere", "--output", str(tmp_path))
-    told = run("serving.py", str(model), *small, *elsewhere)
+    message = run("serving.py", str(model), *small, *elsewhere)
     saved = json.loads((tmp_path / "serving.json").read_text())
-    assert saved.items() >= told.items()
-    assert {"ours", "stock, 1 x 4", "bare loop, 1 x 1"} <= told["figures"].keys()
+    assert saved.items() >= message.items()
+    assert {"ours", "stock, 1 x 4", "bare loop, 1 x 1"} <= message["figures"].keys()
     for ratio in ("throughput_over_stock", "burst_over_stock", "batched_over_bare"):
-        assert told[ratio] > 0
-    assert told["errors"] == 0
-    assert told["cold_start_seconds"] > 0
+        assert message[ratio] > 0
+    assert message["errors"] == 0
+    assert message["cold_start_seconds"] > 0
 
 
 @pytest.mark.slow

@@ -282,9 +282,9 @@ def test_a_failure_says_where_and_why(
         "message": "no <b>such</b> luck",
     }
     assert [step["state"] for step in run["steps"]] == ["FAILED", "SKIPPED"]
-    told = client.get_run(run_id)
-    assert told.state == "FAILED"
-    assert "one: ValueError: no <b>such</b> luck" in told.error.message
+    output = client.get_run(run_id)
+    assert output.state == "FAILED"
+    assert "one: ValueError: no <b>such</b> luck" in output.error.message
 
 
 @slow
@@ -514,7 +514,7 @@ def test_a_body_without_end_is_refused_and_the_server_lives(lab: Lab) -> None:
     assert ask(lab, f"{API}/healthz").ok
 
 
-def test_a_port_that_is_taken_is_told_where_it_was_asked_for(lab: Lab, tmp_path: Path) -> None:
+def test_a_port_that_is_taken_is_reported_where_it_was_asked_for(lab: Lab, tmp_path: Path) -> None:
     port = lab.host.rpartition(":")[2]
     second = lab_process.start(tmp_path, NO_JUPYTER, "--kfp-port", port)
     assert second.process.wait(30) == 1
@@ -532,7 +532,7 @@ def test_the_default_port_may_be_taken(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(
-    ("model", "parameters", "told"),
+    ("model", "parameters", "output"),
     [
         ("models/lab/forecaster.onnx", {}, "make run STORE=models/lab"),
         (
@@ -547,18 +547,21 @@ def test_the_default_port_may_be_taken(monkeypatch: pytest.MonkeyPatch) -> None:
         (None, {}, None),
     ],
 )
-def test_how_to_show_a_model_is_told(
-    model: str | None, parameters: dict[str, Any], told: str | None, monkeypatch: pytest.MonkeyPatch
+def test_how_to_show_a_model_is_reported(
+    model: str | None,
+    parameters: dict[str, Any],
+    output: str | None,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("KALECAST_HOME", str(PROJECT))
     here = model and "://" not in model
-    assert show_command(str(PROJECT / model) if here else model, parameters) == told
+    assert show_command(str(PROJECT / model) if here else model, parameters) == output
 
 
 ##### What goes wrong on this side #####
 
 
-def test_a_full_disk_is_told_in_a_sentence_and_leaves_no_folder(
+def test_a_full_disk_is_reported_in_a_sentence_and_leaves_no_folder(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     def full(path: Path, content: object) -> None:
@@ -566,7 +569,7 @@ def test_a_full_disk_is_told_in_a_sentence_and_leaves_no_folder(
 
     monkeypatch.setattr(run_folder, "write_json", full)
 
-    async def told() -> requests.Response:
+    async def output() -> requests.Response:
         local = start_local_kfp(tmp_path, 0)
         headers = {"Authorization": f"Bearer {local.address.token}"}
         url = f"{local.host}{API}/runs"
@@ -574,22 +577,22 @@ def test_a_full_disk_is_told_in_a_sentence_and_leaves_no_folder(
         await local.close()
         return answer
 
-    answer = asyncio.run(told())
+    answer = asyncio.run(output())
     assert answer.status_code == 507
     assert "The disk has no room for" in answer.json()["message"]
     assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(
-    ("error", "told"),
+    ("error", "output"),
     [
         (OSError(errno.ENOSPC, "No space left"), "The disk has no room"),
         (OSError(errno.EAGAIN, "No process"), "No process"),
         (ValueError("odd"), "odd"),
     ],
 )
-def test_a_run_that_cannot_be_started_is_told_and_the_next_one_runs(
-    error: Exception, told: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+def test_a_run_that_cannot_be_started_is_reported_and_the_next_one_runs(
+    error: Exception, output: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     begun: list[str] = []
 
@@ -618,7 +621,7 @@ def test_a_run_that_cannot_be_started_is_told_and_the_next_one_runs(
     first = runs.view("first")
     assert first["state"] == "FAILED"
     assert first["error"]["message"].startswith("It could not be started: ")
-    assert told in first["error"]["message"]
+    assert output in first["error"]["message"]
     with pytest.raises(Refusal, match="not begun any more"):
         runs.check()
 
@@ -637,7 +640,7 @@ def test_nothing_but_loopback_is_served(lab: Lab) -> None:
 ##### Runs that were not started here #####
 
 
-def test_a_run_of_make_pipeline_is_told_from_its_folder(tmp_path: Path) -> None:
+def test_a_run_of_make_pipeline_is_reported_from_its_folder(tmp_path: Path) -> None:
     step = {"name": "one", "started": time.time(), "seconds": 0, "cell_seconds": 0}
     step |= {"status": "running", "error": None, "scores": {}}
     progress = run_folder.Progress(tmp_path, "p.pipeline.yaml", {"n": 1}, {"n": 2}, ["one", "two"])
@@ -715,31 +718,31 @@ def test_the_environment_names_kfp(
     kfp_server_config._validate_auth_config(kale.auth_type, kale.auth_config)  # names no secret
 
 
-def test_a_kfp_that_does_not_answer_is_told_in_a_sentence(lab: Lab) -> None:
+def test_a_kfp_that_does_not_answer_is_reported_in_a_sentence(lab: Lab) -> None:
     by_token = {"KFP_HOST": lab.host, "KF_PIPELINES_TOKEN": lab.token}
     wrong = {**by_token, "KF_PIPELINES_TOKEN": "wrong"}
     nobody = {"KFP_HOST": "http://127.0.0.1:1"}
 
-    def told(environment: dict[str, str]) -> str | None:
+    def output(environment: dict[str, str]) -> str | None:
         connection = connection_of(environment)
         assert connection is not None
         return problem_with(connection, environment)
 
-    assert told(by_token) is None
-    assert "refuses (HTTP 401): is the secret of existing_bearer_token" in str(told(wrong))
-    assert "set KF_PIPELINES_TOKEN" in str(told({"KFP_HOST": lab.host}))
-    assert "does not answer" in str(told(nobody))
-    assert "files that can be read" in str(told({**nobody, "KF_PIPELINES_TOKEN_FILE": "/none"}))
-    assert "one line" in str(told({"KFP_HOST": lab.host, "KF_PIPELINES_TOKEN": "two\nlines"}))
-    assert "login page" in str(told({**by_token, "KFP_HOST": f"{lab.host}/?token={lab.token}&"}))
+    assert output(by_token) is None
+    assert "refuses (HTTP 401): is the secret of existing_bearer_token" in str(output(wrong))
+    assert "set KF_PIPELINES_TOKEN" in str(output({"KFP_HOST": lab.host}))
+    assert "does not answer" in str(output(nobody))
+    assert "files that can be read" in str(output({**nobody, "KF_PIPELINES_TOKEN_FILE": "/none"}))
+    assert "one line" in str(output({"KFP_HOST": lab.host, "KF_PIPELINES_TOKEN": "two\nlines"}))
+    assert "login page" in str(output({**by_token, "KFP_HOST": f"{lab.host}/?token={lab.token}&"}))
 
 
 def test_a_given_kfp_is_used_and_nothing_is_served_here(tmp_path: Path) -> None:
     with lab_process.running(tmp_path, NO_JUPYTER, KFP_HOST="http://127.0.0.1:1") as lab:
-        told = lab.printed(r"(Expected KFP at http://127.0.0.1:1, which does not answer .*)")
+        output = lab.printed(r"(Expected KFP at http://127.0.0.1:1, which does not answer .*)")
         assert "Compile works nevertheless" in lab.log
     assert "runs are at" not in lab.log
-    assert told
+    assert output
 
 
 def test_saving_leaves_out_what_opening_put_in() -> None:

@@ -58,7 +58,7 @@ def start(pipeline: Path, *arguments: str, runs: str = "runs") -> subprocess.Pop
     )
 
 
-def test_a_notebook_that_was_not_compiled_is_told_with_the_remedy(tmp_path):
+def test_a_notebook_that_was_not_compiled_is_reported_with_the_remedy(tmp_path):
     notebook = write_notebook(tmp_path / "toy.ipynb", SUM_CELLS)
     command = [sys.executable, "kale/run_pipeline.py", "--notebook", str(notebook)]
     done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=False)

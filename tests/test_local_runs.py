@@ -23,7 +23,7 @@ def runner(folder: Path, source: str) -> Path:
     return path
 
 
-def test_lines_are_told_as_they_come_and_the_last_one_is_the_outcome(tmp_path: Path):
+def test_lines_are_reported_as_they_come_and_the_last_one_is_the_outcome(tmp_path: Path):
     source = (
         "import json, sys\n"
         "print(sys.argv[3:], flush=True)\n"
@@ -40,7 +40,7 @@ def test_lines_are_told_as_they_come_and_the_last_one_is_the_outcome(tmp_path: P
 
 
 @pytest.mark.parametrize(
-    ("last", "told"),
+    ("last", "message"),
     [
         (
             '{"error": {"step": "load_data", "type": "SeriesError", "message": "no y"}}',
@@ -50,11 +50,11 @@ def test_lines_are_told_as_they_come_and_the_last_one_is_the_outcome(tmp_path: P
         ("", "It ended without a word."),
     ],
 )
-def test_a_failure_is_the_steps_own_message(last: str, told: str, tmp_path: Path):
+def test_a_failure_is_the_steps_own_message(last: str, message: str, tmp_path: Path):
     failing = runner(tmp_path, f"import sys\nprint({last!r}) if {last!r} else 0\nsys.exit(1)\n")
     with pytest.raises(PipelineError) as failed:
         run_here({}, lambda line: None, failing)
-    assert str(failed.value) == told
+    assert str(failed.value) == message
 
 
 def test_an_unknown_parameter_is_said(tmp_path: Path):
@@ -71,15 +71,15 @@ time.sleep(60)
 
 
 def test_an_interruption_ends_the_run_and_goes_on(tmp_path: Path):
-    told: list[str] = []
+    message: list[str] = []
 
     def interrupt(line: str) -> None:
-        told.append(line)
+        message.append(line)
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
         run_here({}, interrupt, runner(tmp_path, SLEEPING))
-    assert not psutil.pid_exists(int(told[0]))
+    assert not psutil.pid_exists(int(message[0]))
 
 
 def test_a_signal_to_the_kernel_alone_ends_the_run_too(tmp_path: Path):

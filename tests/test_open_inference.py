@@ -91,7 +91,7 @@ def test_health_and_metadata(server: Server) -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "told"),
+    ("content", "message"),
     [
         ("{", "Expected JSON"),
         ([1], "Expected a JSON object with 'inputs'"),
@@ -124,11 +124,11 @@ def test_health_and_metadata(server: Server) -> None:
         ({"inputs": [tensor(HISTORY)], "id": 7}, "Expected 'id' to be a text"),
     ],
 )
-def test_bad_requests_are_refused(server: Server, content: Any, told: str) -> None:
+def test_bad_requests_are_refused(server: Server, content: Any, message: str) -> None:
     reply = infer(server, content)
     assert reply.status_code == 400, reply.text
     assert reply.json().keys() == {"error"}
-    assert told in reply.json()["error"]
+    assert message in reply.json()["error"]
     assert "\n" not in reply.json()["error"] and len(reply.text) < 300
 
 
@@ -148,7 +148,7 @@ def test_a_path_as_a_gateway_leaves_it(server: Server) -> None:
     assert refused.json().keys() == {"error"}
 
 
-def test_a_wrong_method_is_told_the_right_one(server: Server) -> None:
+def test_a_wrong_method_is_reported_the_right_one(server: Server) -> None:
     reply = requests.get(server.url + INFER, timeout=10)
     assert (reply.status_code, reply.headers["Allow"]) == (405, "POST")
     assert reply.json() == {"error": "Expected POST, received GET."}

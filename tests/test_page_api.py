@@ -110,7 +110,7 @@ def test_long_and_short_histories(page: Page) -> None:
 
 
 @pytest.mark.parametrize(
-    ("body", "told"),
+    ("body", "message"),
     [
         ("", "Expected JSON"),
         ("{", "Expected JSON"),
@@ -143,10 +143,10 @@ def test_long_and_short_histories(page: Page) -> None:
         ({"history": WEEK, "series": "a"}, "received also: 'series'"),
     ],
 )
-def test_bad_input_is_refused_in_words(page: Page, body: Any, told: str) -> None:
+def test_bad_input_is_refused_in_words(page: Page, body: Any, message: str) -> None:
     reply = ask(page, body)
     assert reply.status_code == 400
-    assert told in reply.json()["detail"]
+    assert message in reply.json()["detail"]
     assert len(reply.content) < 400
 
 
@@ -353,11 +353,11 @@ def test_only_the_newest_rows_travel(page: Page) -> None:
 def test_gaps_and_flaws_survive_the_journey(page: Page) -> None:
     rows = [f"{timestamp(h)},{h % 24}" for h in range(200) if h not in (150, 160)]
     gaps = upload(page, "gaps.csv", "\n".join(["ds,y", *rows]).encode())
-    told = shown(show(page, "Your file", None, gaps, None, None, None, 24))
-    assert "2 of the last 168 hours are unknown" in told
+    message = shown(show(page, "Your file", None, gaps, None, None, None, 24))
+    assert "2 of the last 168 hours are unknown" in message
     again = upload(page, "again.csv", "\n".join(["ds,y", *rows, f"{rows[9]}5"]).encode())
-    told = shown(show(page, "Your file", None, again, None, None, None, 24))
-    assert "Expected one value at each timestamp" in told
+    message = shown(show(page, "Your file", None, again, None, None, None, 24))
+    assert "Expected one value at each timestamp" in message
 
 
 def test_a_file_with_too_much_in_it(page: Page) -> None:
@@ -379,11 +379,11 @@ def test_a_file_with_too_much_in_it(page: Page) -> None:
     content = io.BytesIO()
     table.to_parquet(content)
     file = upload(page, "much.parquet", content.getvalue())
-    told = shown(show(page, "Your file", None, file, None, None, None, 24))
-    assert "much.parquet holds too much for this page: 1,000 series" in told
+    message = shown(show(page, "Your file", None, file, None, None, None, 24))
+    assert "much.parquet holds too much for this page: 1,000 series" in message
     file = upload(page, "more.csv", b"ds,y\n" + b"2026-01-01,1\n" * 1_100_000)
-    told = shown(show(page, "Your file", None, file, None, None, None, 24))
-    assert "Expected at most 1,000,000 rows, more.csv has 1,100,0" in told
+    message = shown(show(page, "Your file", None, file, None, None, None, 24))
+    assert "Expected at most 1,000,000 rows, more.csv has 1,100,0" in message
 
 
 @pytest.mark.parametrize(

@@ -193,11 +193,11 @@ BAD_FILES = {
 }
 
 
-def test_bad_files_are_told_in_words_and_the_page_goes_on(visit: Visit) -> None:
+def test_bad_files_are_reported_in_words_and_the_page_goes_on(visit: Visit) -> None:
     visit.source("Your file")
-    for name, (content, told) in BAD_FILES.items():
+    for name, (content, message) in BAD_FILES.items():
         visit.upload(f"{name}.csv", content)
-        expect(visit.banner, name).to_contain_text(told)
+        expect(visit.banner, name).to_contain_text(message)
         expect(visit.figure, name).to_have_count(0)
         assert "Traceback" not in visit.tab.content()
     visit.upload("good.csv", table_of(*rows_of("good", 99)))
@@ -205,7 +205,7 @@ def test_bad_files_are_told_in_words_and_the_page_goes_on(visit: Visit) -> None:
     expect(visit.banner).to_have_count(0)
 
 
-def test_spreadsheet_is_told_how_to_become_a_csv(visit: Visit) -> None:
+def test_spreadsheet_is_reported_how_to_become_a_csv(visit: Visit) -> None:
     visit.source("Your file")
     visit.upload("book.xlsx", b"PK\x03\x04" + bytes(100))
     expect(visit.banner).to_contain_text("save it as CSV")
@@ -261,7 +261,7 @@ def test_pasted_rows_with_timestamps(visit: Visit) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "message"),
     [
         ("", "Please paste your numbers first"),
         ("1, 2, 3", "too short: it has 3 hours"),
@@ -270,11 +270,11 @@ def test_pasted_rows_with_timestamps(visit: Visit) -> None:
         ("2026-01-01 00:00, 5\nnot a date, 6", "Expected a date and hour"),
     ],
 )
-def test_bad_numbers(visit: Visit, text: str, told: str) -> None:
+def test_bad_numbers(visit: Visit, text: str, message: str) -> None:
     visit.source("Your numbers")
     visit.paste(text)
     visit.forecast()
-    expect(visit.banner).to_contain_text(told)
+    expect(visit.banner).to_contain_text(message)
 
 
 def test_model_server_down_and_back(visit: Visit, model_server: StandInServer) -> None:
@@ -290,7 +290,7 @@ def test_model_server_down_and_back(visit: Visit, model_server: StandInServer) -
     expect(visit.banner).to_have_count(0)
 
 
-def test_overload_is_told_in_a_banner(visit: Visit, model_server: StandInServer) -> None:
+def test_overload_is_reported_in_a_banner(visit: Visit, model_server: StandInServer) -> None:
     model_server.behaviour = Behaviour(status=503, headers={"Retry-After": "1"})
     try:
         visit.forecast()

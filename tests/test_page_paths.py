@@ -186,7 +186,7 @@ def test_a_result_stands_under_its_own_source_alone(browser: Browser, page: Page
     visit.close()
 
 
-def test_a_refused_upload_stays_told(browser: Browser, page: Page) -> None:
+def test_a_refused_upload_stays_reported(browser: Browser, page: Page) -> None:
     visit = Visit(browser, page.url)
     visit.source("Your file")
     visit.upload("good.csv", table_of(*rows_of("good", 99)))

@@ -32,7 +32,7 @@ def refusal(body):
 RUN = """
 import asyncio, json, sys, time
 import jobs
-from coalescing import Asker
+from coalescing import Caller
 from outcomes import Overloaded, Unacceptable
 from reading import Reader, SHORT
 from kalecast.series import SeriesError
@@ -40,7 +40,7 @@ from kalecast.series import SeriesError
 async def told(reader, lane, name, body=b""):
     begin = time.monotonic()
     try:
-        answer = await reader.read(lane, Asker.within(30.0), getattr(jobs, name), body)
+        answer = await reader.read(lane, Caller.within(30.0), getattr(jobs, name), body)
     except (SeriesError, Unacceptable, Overloaded, RuntimeError) as error:
         answer = type(error).__name__, str(error)
     return answer, time.monotonic() - begin
@@ -77,7 +77,7 @@ def test_a_body_arrives_whole(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("job", ["memory", "texts", "lock", "end"])
-def test_what_takes_too_much_is_ended_and_told(tmp_path: Path, job: str) -> None:
+def test_what_takes_too_much_is_ended_and_reported(tmp_path: Path, job: str) -> None:
     ((kind, text), seconds) = run(tmp_path, f"told(reader, SHORT, '{job}')")
     assert kind == "SeriesError"
     assert text.startswith("This takes more memory or time to read than there is here.")

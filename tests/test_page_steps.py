@@ -173,10 +173,10 @@ def ask(page: Page, history: str, **more: Any) -> dict[str, Any]:
 
 def numbers(frequency: str) -> str:
     """A whole window, all the same but for a peak each season."""
-    told = STEPS[frequency]
-    steps = range(-told.model["input_length"] + 1, 1)
-    season = told.model["season"]
-    return ",".join("9" if (at - told.peak) % season == 0 else "5" for at in steps)
+    message = STEPS[frequency]
+    steps = range(-message.model["input_length"] + 1, 1)
+    season = message.model["season"]
+    return ",".join("9" if (at - message.peak) % season == 0 else "5" for at in steps)
 
 
 def table_of(name: str, minutes: int, number: int, zone: str = "") -> bytes:
@@ -246,7 +246,7 @@ def test_numbers_without_a_start(page: Page, frequency: str) -> None:
     assert (past["x"][-1], median["x"][-1]) == (0, end)
 
 
-def test_what_is_wrong_or_unknown_is_told_in_steps(page: Page, frequency: str) -> None:
+def test_what_is_wrong_or_unknown_is_reported_in_steps(page: Page, frequency: str) -> None:
     assert STEPS[frequency].short in plain(pasted(page, "1, 2, 3")[0])
     assert STEPS[frequency].short in ask(page, "1, 2, 3")["detail"]
     values = numbers(frequency).split(",")
@@ -255,17 +255,17 @@ def test_what_is_wrong_or_unknown_is_told_in_steps(page: Page, frequency: str) -
 
 
 def test_the_pages_own_parts_follow_the_model(page: Page, frequency: str) -> None:
-    told = STEPS[frequency]
+    message = STEPS[frequency]
     _, _, _, table, card, form, text, start, _, horizon = pasted(page, numbers(frequency))
-    kind, when, ahead = told.labels
+    kind, when, ahead = message.labels
     assert (text["label"], start["placeholder"]) == (f"{kind}, the newest last", when)
     assert horizon["label"] == ahead
     # At first, what there is is asked for as a whole.
-    whole = told.model["horizon"]
+    whole = message.model["horizon"]
     assert (horizon["minimum"], horizon["maximum"], horizon["value"]) == (1, whole, whole)
     assert f"All {ahead.lower().removesuffix(' ahead')} as a table" in plain(table)
-    assert told.card in plain(card)
-    assert told.form in plain(form) and f"such as {when} " in plain(form)
+    assert message.card in plain(card)
+    assert message.form in plain(form) and f"such as {when} " in plain(form)
 
 
 def test_the_offered_example_is_one_for_the_model(page: Page, frequency: str) -> None:
@@ -299,7 +299,7 @@ def test_a_file_of_longer_steps_than_the_models(page: Page, minutes: int, receiv
     ],
 )
 @pytest.mark.usefixtures("quarters")
-def test_times_are_told_in_the_clock_that_came(
+def test_times_are_reported_in_the_clock_that_came(
     page: Page, zone: str, clock: str, offset: str
 ) -> None:
     for parts in (
@@ -327,7 +327,7 @@ def test_days_of_a_clock_of_their_own(page: Page, model_server: StandInServer) -
 
 
 @pytest.mark.usefixtures("quarters")
-def test_what_was_done_with_a_table_is_told_once(page: Page) -> None:
+def test_what_was_done_with_a_table_is_reported_once(page: Page) -> None:
     lines = table_of("mill", 15, 400).decode().splitlines()
     table = "\n".join(
         f"{line},{extra}" for line, extra in zip(lines, ["<b>x", *[1] * 400], strict=True)
@@ -338,7 +338,7 @@ def test_what_was_done_with_a_table_is_told_once(page: Page) -> None:
 
 
 @pytest.mark.parametrize(
-    ("values", "offset", "told"),
+    ("values", "offset", "message"),
     [
         ([0.0] * 36 + [5.0, 0.0, -1e-9], 1e-8, "Level at about 0 throughout. 95 % sure: 0 to 0."),
         ([169.0] * 40, 1e-4, "Level at about 169 throughout. 95 % sure: 169 to 169."),
@@ -347,12 +347,12 @@ def test_what_was_done_with_a_table_is_told_once(page: Page) -> None:
     ],
 )
 def test_numbers_have_no_more_decimals_than_make_sense(
-    page: Page, model_server: StandInServer, values: list[float], offset: float, told: str
+    page: Page, model_server: StandInServer, values: list[float], offset: float, message: str
 ) -> None:
     serve(model_server, page, "h", offset, input_length=40, horizon=2, season=2, minimum_history=2)
     text = ", ".join(map(str, values))
     _, reading, _, table, *_ = pasted(page, text)
-    assert told in plain(reading)
+    assert message in plain(reading)
     assert all(row["median"] != "-0.000000" for row in downloaded(table))
 
 

@@ -199,13 +199,13 @@ def test_a_file_named_by_its_address_is_not_fetched(
         assert "Traceback" not in reply.text
         assert len(reply.content) < 5000
     # The queue answers later: what it was given is read by then.
-    told = requests.get(
+    message = requests.get(
         page.url + "/gradio_api/queue/data", {"session_hash": "y"}, timeout=30, stream=True
     )
-    for line in told.iter_lines():
+    for line in message.iter_lines():
         if b"process_completed" in line or b"close_stream" in line or b"unexpected" in line:
             break
-    told.close()
+    message.close()
     assert elsewhere.visits == 0
     assert contacts(page) == set()
 

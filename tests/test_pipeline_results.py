@@ -136,11 +136,11 @@ def test_errors_and_bands_by_hour_are_in_seasonal_differences(
     table: pd.DataFrame, history: pd.DataFrame
 ):
     known = figures.scaled(table, history, season=2)
-    told = figures.by_hour(known)
-    assert told["ahead"] == [1, 2]
-    assert told["error"][MODEL] == [1.25, 1.25]
-    assert set(told["error"]) == {MODEL, "SeasonalNaiveWeek"}
-    assert told["coverage"] == {"80": [0.5, 0.5], "95": [1.0, 1.0]}
+    message = figures.by_hour(known)
+    assert message["ahead"] == [1, 2]
+    assert message["error"][MODEL] == [1.25, 1.25]
+    assert set(message["error"]) == {MODEL, "SeasonalNaiveWeek"}
+    assert message["coverage"] == {"80": [0.5, 0.5], "95": [1.0, 1.0]}
     assert figures.bands(known)[MODEL] == {
         "80": {"coverage": 0.5, "width": 2.0},
         "95": {"coverage": 1.0, "width": 6.0},
@@ -242,8 +242,8 @@ def test_all_figures_of_a_run(real_run: FinishedRun):
 
 
 @pytest.mark.slow
-def test_other_scores_than_the_run_told_are_refused(real_run: FinishedRun):
-    told = {**real_run.summary["scores"], "mase": 0.1}
-    other = replace(real_run, summary={**real_run.summary, "scores": told})
+def test_other_scores_than_the_run_reported_are_refused(real_run: FinishedRun):
+    message = {**real_run.summary["scores"], "mase": 0.1}
+    other = replace(real_run, summary={**real_run.summary, "scores": message})
     with pytest.raises(RunError, match="Expected the scores that the run told"):
         pipeline_results.outcome(other)

@@ -203,7 +203,7 @@ def test_a_local_run_writes_its_secrets_nowhere(tmp_path: Path) -> None:
     assert "s3://bucket/none.csv" in done.stdout + done.stderr
     files = [path for path in (tmp_path / "runs").rglob("*") if path.is_file()]
     assert {"logs", "reports"} <= {path.parent.name for path in files}
-    told = [path for path in files if PLANTED.encode() in path.read_bytes()]
-    assert told == []
+    message = [path for path in files if PLANTED.encode() in path.read_bytes()]
+    assert message == []
     assert PLANTED not in done.stdout + done.stderr
     assert (tmp_path / "store" / "forecaster.onnx").read_bytes().startswith(b"model")

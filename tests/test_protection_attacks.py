@@ -89,7 +89,7 @@ def test_cases_of_both_generations_are_judged(scene: Scene, tmp_path: Path) -> N
     (tmp_path / "second.yaml").write_text(SECOND)
     found = crs_cases.cases(tmp_path)
     outcomes = crs_replay.replayed(scene, found, crs_replay.Installed.found())
-    judged = {outcome.case.title: (outcome.told, outcome.right) for outcome in outcomes}
+    judged = {outcome.case.title: (outcome.signatures_right, outcome.right) for outcome in outcomes}
     assert judged == {
         "942100-1": (True, True),
         "942100-2": (True, True),

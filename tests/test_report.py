@@ -77,7 +77,7 @@ def test_an_older_result_knows_its_cores_alone(report, measured: Path):
     assert report.results.result("serving").machine == "2 cores"
 
 
-def test_a_missing_file_is_told_with_its_command(report, measured: Path):
+def test_a_missing_file_is_reported_with_its_command(report, measured: Path):
     with pytest.raises(report.results.MissingResult) as error:
         report.results.result("protection")
     assert "report/figures/protection.json" in str(error.value)
@@ -85,17 +85,17 @@ def test_a_missing_file_is_told_with_its_command(report, measured: Path):
     assert not error.value.source.needs_cluster
 
 
-def test_a_missing_key_is_told_with_its_place(report, measured: Path):
+def test_a_missing_key_is_reported_with_its_place(report, measured: Path):
     with pytest.raises(report.results.MissingResult, match=r"'figures\.ours\.seconds'.*errors"):
         report.results.result("serving")["figures"]["ours"]["seconds"]
 
 
-def test_a_result_that_nobody_writes_is_told(report):
+def test_a_result_that_nobody_writes_is_reported(report):
     with pytest.raises(report.results.MissingResult, match=r"Expected one of .*'servings'"):
         report.results.result("servings")
 
 
-def test_a_missing_picture_is_told_with_its_command(report):
+def test_a_missing_picture_is_reported_with_its_command(report):
     with pytest.raises(report.results.MissingResult, match="`make screenshots` writes it"):
         report.results.picture(Path("figures/screenshot-nothing.png"))
 
@@ -187,24 +187,29 @@ def test_a_name_of_another_kind_is_refused(report, left, name: str):
 # What is missing
 
 
-def test_all_missing_files_are_told_before_anything_is_run(report, measured: Path, tmp_path: Path):
+def test_all_missing_files_are_reported_before_anything_is_run(
+    report, measured: Path, tmp_path: Path
+):
     chapters = tmp_path / "chapters"
     chapters.mkdir()
     (chapters / "1-one.md").write_text('result("serving"), result("protection")')
     (chapters / "2-two.md").write_text("result('pipeline'), result('cluster-run')")
     plan = report.plan.Plan(measured, tmp_path / "build", chapters)
-    told = report.gaps.missing_files(plan)
-    assert [re.search(r"figures/([\w-]+)", line)[1] for line in told] == ["pipeline", "protection"]
-    assert all("writes it" in line for line in told)
+    message = report.gaps.missing_files(plan)
+    assert [re.search(r"figures/([\w-]+)", line)[1] for line in message] == [
+        "pipeline",
+        "protection",
+    ]
+    assert all("writes it" in line for line in message)
 
 
 def test_a_box_stands_where_a_clusters_result_would(report):
-    cell = 'r = result("cluster-run")\ntell(run_seconds=r["s"])\nfigure(f(r), "fig-run", "A run.")'
+    cell = 'r = result("cluster-run")\nglue(run_seconds=r["s"])\nfigure(f(r), "fig-run", "A run.")'
     (box,) = report.gaps.boxes("cluster-run", cell)
     assert ":name: fig-run" in box
     assert "Not measured yet: needs a cluster; `KFP_HOST=" in box
     assert "report/figures/cluster-run.json" in box
-    assert report.gaps.told_in(cell) == ["run_seconds"]
+    assert report.gaps.glued_in(cell) == ["run_seconds"]
     (box,) = report.gaps.boxes("cluster-run", 'result("cluster-run")')
     assert "{admonition}" in box
 
@@ -237,7 +242,7 @@ def test_a_good_page_has_no_problems(report):
         ('<a href="file:///x">x</a>', "unknown scheme"),
     ],
 )
-def test_what_is_wrong_with_a_page_is_told(report, added: str, part: str):
+def test_what_is_wrong_with_a_page_is_reported(report, added: str, part: str):
     (problem,) = report.links.problems(GOOD + added, REPORT)
     assert part in problem
 
@@ -312,7 +317,7 @@ serving["figures"]["theirs"]
 
 
 @pytest.mark.slow
-def test_what_fails_in_a_chapter_is_told_with_its_cell(tmp_path: Path):
+def test_what_fails_in_a_chapter_is_reported_with_its_cell(tmp_path: Path):
     chapters, results = tmp_path / "chapters", tmp_path / "results"
     chapters.mkdir()
     results.mkdir()
@@ -329,7 +334,7 @@ def test_what_fails_in_a_chapter_is_told_with_its_cell(tmp_path: Path):
 
 
 @pytest.mark.slow
-def test_mistakes_of_the_text_are_told_with_their_chapter(tmp_path: Path):
+def test_mistakes_of_the_text_are_reported_with_their_chapter(tmp_path: Path):
     chapters = tmp_path / "chapters"
     chapters.mkdir()
     text = BROKEN[: BROKEN.index("```{code-cell}")]
@@ -345,7 +350,7 @@ class Rendered(NamedTuple):
 
     folder: Path
     page: str
-    told: str
+    message: str
 
 
 @pytest.fixture(scope="module")
@@ -376,9 +381,9 @@ def test_the_page_is_whole(rendered: Rendered):
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["Figure", "Table"])
 def test_numbers_are_consecutive(rendered: Rendered, kind: str):
-    told = re.findall(rf'caption-number">{kind} (\d+)\.(\d+)', rendered.page)
-    assert told
-    for chapter, numbers in groupby(told, key=lambda one: one[0]):
+    message = re.findall(rf'caption-number">{kind} (\d+)\.(\d+)', rendered.page)
+    assert message
+    for chapter, numbers in groupby(message, key=lambda one: one[0]):
         own = [int(number) for _, number in numbers]
         assert own == list(range(1, len(own) + 1)), f"chapter {chapter}"
 
@@ -391,4 +396,4 @@ def test_the_same_inputs_give_the_same_text(rendered: Rendered):
 @pytest.mark.slow
 def test_the_pdf_has_all_of_it(rendered: Rendered):
     assert (rendered.folder / "kalecast.pdf").read_bytes().startswith(b"%PDF-")
-    assert int(re.search(r"kalecast\.pdf: (\d+) pages", rendered.told)[1]) > 2 * len(CHAPTERS)
+    assert int(re.search(r"kalecast\.pdf: (\d+) pages", rendered.message)[1]) > 2 * len(CHAPTERS)

@@ -36,7 +36,7 @@ def test_every_threat_has_control_and_test():
     assert counted == len(found)
 
 
-def test_a_threat_without_a_test_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_a_threat_without_a_test_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     model = tmp_path / "model.md"
     model.write_text("## Spoofing\n\n| S1 | someone asks | a key | none yet |\n")
     monkeypatch.setattr(protection, "MODEL", model)

@@ -23,9 +23,9 @@ def test_a_file_tells_command_date_and_machine(tmp_path: Path):
 
 
 def test_a_processor_is_named_without_its_marks(tmp_path: Path):
-    told = tmp_path / "cpuinfo"
-    told.write_text("processor\t: 0\nmodel name\t: Intel(R) Xeon(R) CPU E5-2680 v4 @ 2.40GHz\n")
-    assert results.machine(told)["cpu"] == "Intel Xeon E5-2680 v4 @ 2.40GHz"
+    message = tmp_path / "cpuinfo"
+    message.write_text("processor\t: 0\nmodel name\t: Intel(R) Xeon(R) CPU E5-2680 v4 @ 2.40GHz\n")
+    assert results.machine(message)["cpu"] == "Intel Xeon E5-2680 v4 @ 2.40GHz"
 
 
 def test_where_no_processor_is_named_its_kind_is(tmp_path: Path):

@@ -7,10 +7,10 @@ import pytest
 from cluster_double import ClusterDouble, a_cluster
 
 from kalecast.deployment import DeploymentError, DeploymentSettings, render
-from kalecast.rollout import Patience, roll_out
+from kalecast.rollout import Timeouts, roll_out
 
 SETTINGS = DeploymentSettings(namespace="team", minimum_replicas=2)
-QUICK = Patience(total=0.3, pulling=0.05, interval=0.01)
+QUICK = Timeouts(total=0.3, pulling=0.05, interval=0.01)
 
 
 @pytest.fixture
@@ -24,16 +24,16 @@ def manifest(version: str, **changes: Any) -> dict[str, Any]:
 
 
 def roll(cluster: ClusterDouble, version: str) -> list[str]:
-    told: list[str] = []
-    roll_out(manifest(version), cluster.cluster(), told.append, QUICK)
-    return told
+    text: list[str] = []
+    roll_out(manifest(version), cluster.cluster(), text.append, QUICK)
+    return text
 
 
 def failure(cluster: ClusterDouble, version: str) -> tuple[str, list[str]]:
-    told: list[str] = []
+    text: list[str] = []
     with pytest.raises(DeploymentError) as caught:
-        roll_out(manifest(version), cluster.cluster(), told.append, QUICK)
-    return str(caught.value), told
+        roll_out(manifest(version), cluster.cluster(), text.append, QUICK)
+    return str(caught.value), text
 
 
 def test_a_first_version_is_created_and_awaited(cluster: ClusterDouble):
@@ -84,18 +84,18 @@ def test_it_waits_until_old_pods_are_gone(cluster: ClusterDouble):
         ("starting", "the operator gives no reason"),
     ],
 )
-def test_what_fails_is_told_and_the_last_good_version_put_back(
+def test_what_fails_is_reported_and_the_last_good_version_put_back(
     fate: str, reason: str, cluster: ClusterDouble
 ):
     roll(cluster, "v1")
     cluster.fates["v2"] = fate
-    message, told = failure(cluster, "v2")
+    message, text = failure(cluster, "v2")
     assert reason in message
     assert message.endswith("Version v1 serves again.")
     assert cluster.version() == "v1"
-    assert "going back to version v1" in told
-    assert told[-1] == "version v1 serves with 2 pods"
-    assert len(told) == len(set(told)) or told.count("SeldonDeployment 'kalecast': Available") == 2
+    assert "going back to version v1" in text
+    assert text[-1] == "version v1 serves with 2 pods"
+    assert len(text) == len(set(text)) or text.count("SeldonDeployment 'kalecast': Available") == 2
 
 
 def test_where_the_kubelet_has_lost_the_log_the_next_ones_is_read(cluster: ClusterDouble):
@@ -114,10 +114,10 @@ def test_two_failures_in_a_row_end_with_the_last_good_version(cluster: ClusterDo
 
 def test_a_first_version_that_fails_has_nothing_to_go_back_to(cluster: ClusterDouble):
     cluster.fates["v1"] = "crash"
-    message, told = failure(cluster, "v1")
+    message, text = failure(cluster, "v1")
     assert "no ONNX file" in message
     assert "serves again" not in message
-    assert not any("going back" in line for line in told)
+    assert not any("going back" in line for line in text)
 
 
 def test_a_write_between_reading_and_writing_is_tried_again(cluster: ClusterDouble):

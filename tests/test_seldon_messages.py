@@ -39,7 +39,7 @@ def test_most_histories_are_answered_and_one_more_is_not() -> None:
 
 
 @pytest.mark.parametrize(
-    ("message", "told"),
+    ("message", "text"),
     [
         ([1], "Expected a JSON object with 'data', received: [1]."),
         ({}, "one history a row, received: none."),
@@ -59,10 +59,10 @@ def test_most_histories_are_answered_and_one_more_is_not() -> None:
         ({"data": {"ndarray": []}, "meta": {"puid": 1}}, "Expected 'meta.puid' to be a text"),
     ],
 )
-def test_what_cannot_be_read_is_told(message: Any, told: str) -> None:
+def test_what_cannot_be_read_is_reported(message: Any, text: str) -> None:
     with pytest.raises(HistoryError) as refusal:
         read_json(message)
-    assert told in str(refusal.value)
+    assert text in str(refusal.value)
     assert "\n" not in str(refusal.value) and len(str(refusal.value)) < 200
 
 

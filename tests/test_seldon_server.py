@@ -211,20 +211,20 @@ BAD_MESSAGES = {
 }
 
 
-def assert_refused(reply: requests.Response, code: int, told: str) -> None:
+def assert_refused(reply: requests.Response, code: int, output: str) -> None:
     """In Seldon's status format, on one line, without a look inside."""
     assert reply.status_code == code, reply.text
     status = reply.json()["status"]
     assert status["status"] == 1 and status["reason"].startswith("MICROSERVICE_")
-    assert told in status["info"]
+    assert output in status["info"]
     assert "\n" not in status["info"] and "Traceback" not in reply.text
     assert len(status["info"]) < 300
 
 
 @pytest.mark.parametrize("case", BAD_MESSAGES)
 def test_bad_messages_are_refused(server: Server, case: str) -> None:
-    message, told = BAD_MESSAGES[case]
-    assert_refused(server.ask(message), 400, told)
+    message, output = BAD_MESSAGES[case]
+    assert_refused(server.ask(message), 400, output)
 
 
 @pytest.mark.parametrize("content_type", ["text/plain", "text/csv", ""])
@@ -326,9 +326,9 @@ def test_a_port_in_use_is_reported_before_the_start(model_file: Path, taken: str
     with socket.socket() as other:
         other.bind(("127.0.0.1", getattr(ports, taken)))
         other.listen()
-        code, told = end_of(start("--model-uri", str(model_file), *ports.options()))
+        code, output = end_of(start("--model-uri", str(model_file), *ports.options()))
     assert code == 2
-    assert str(getattr(ports, taken)) in told and len(told.splitlines()) == 1
+    assert str(getattr(ports, taken)) in output and len(output.splitlines()) == 1
 
 
 @pytest.mark.parametrize("content", [None, b"no model", b""])
@@ -336,21 +336,21 @@ def test_a_bad_model_file_is_reported(tmp_path: Path, content: bytes | None) -> 
     path = tmp_path / "bad.onnx"
     if content is not None:
         path.write_bytes(content)
-    code, told = end_of(start("--model-uri", str(path), *Ports.free().options()))
+    code, output = end_of(start("--model-uri", str(path), *Ports.free().options()))
     assert code == 2
-    assert str(path) in told and len(told.splitlines()) == 1
+    assert str(path) in output and len(output.splitlines()) == 1
 
 
 def test_a_missing_model_uri_is_reported() -> None:
-    code, told = end_of(start(*Ports.free().options()))
+    code, output = end_of(start(*Ports.free().options()))
     assert code == 2
-    assert "MODEL_URI" in told and len(told.splitlines()) == 1
+    assert "MODEL_URI" in output and len(output.splitlines()) == 1
 
 
 def end_of(process: subprocess.Popen[str]) -> tuple[int, str]:
     """Of a process that ends by itself."""
-    _, told = process.communicate(timeout=60)
-    return process.returncode, told
+    _, output = process.communicate(timeout=60)
+    return process.returncode, output
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

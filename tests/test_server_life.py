@@ -33,7 +33,7 @@ def model_file(model_file: Path, tmp_path: Path) -> Path:
 @contextmanager
 def asking(server: Server, clients: int = 4) -> Iterator[list[tuple[int, str]]]:
     """Clients that ask all the while, each on a connection that it keeps; what they are told."""
-    told: list[tuple[int, str]] = []
+    message: list[tuple[int, str]] = []
     stop = threading.Event()
 
     def ask() -> None:
@@ -42,13 +42,13 @@ def asking(server: Server, clients: int = 4) -> Iterator[list[tuple[int, str]]]:
                 url = server.url + "/api/v1.0/predictions"
                 reply = session.post(url, json=QUESTION, timeout=10)
                 version = reply.json()["meta"]["tags"]["model_version"] if reply.ok else ""
-                told.append((reply.status_code, version))
+                message.append((reply.status_code, version))
 
     threads = [threading.Thread(target=ask) for _ in range(clients)]
     for thread in threads:
         thread.start()
     try:
-        yield told
+        yield message
     finally:
         stop.set()
         for thread in threads:
@@ -110,16 +110,16 @@ def test_a_request_that_is_still_being_sent_is_answered(model_file: Path) -> Non
 def test_a_new_model_comes_without_losing_a_request(model_file: Path, by_signal: bool) -> None:
     watch = "0" if by_signal else "0.1"
     with serving(model_file, KALECAST_WATCH_SECONDS=watch) as server:
-        with asking(server) as told:
-            until(lambda: len(told) > 20)
+        with asking(server) as message:
+            until(lambda: len(message) > 20)
             replace_file(model_file, seasonal_naive_bytes(contract(version="next", horizon=48)))
             if by_signal:
                 server.process.send_signal(signal.SIGHUP)
-            until(lambda: told[-1][1] == "next")
-            enough = len(told) + 20
-            until(lambda: len(told) > enough)
-        assert {code for code, _ in told} == {200}
-        assert {version for _, version in told} == {contract().version, "next"}
+            until(lambda: message[-1][1] == "next")
+            enough = len(message) + 20
+            until(lambda: len(message) > enough)
+        assert {code for code, _ in message} == {200}
+        assert {version for _, version in message} == {contract().version, "next"}
         metadata = requests.get(server.url + "/metadata", timeout=10).json()
         assert metadata["outputs"][0]["shape"] == [-1, 48, 5]
         assert server.counted('kalecast_model_reloads_total{result="good"}') == 1
@@ -128,12 +128,12 @@ def test_a_new_model_comes_without_losing_a_request(model_file: Path, by_signal:
 
 def test_a_bad_model_changes_nothing(model_file: Path) -> None:
     with serving(model_file, KALECAST_WATCH_SECONDS="0") as server:
-        with asking(server) as told:
+        with asking(server) as message:
             replace_file(model_file, b"no model")
             server.process.send_signal(signal.SIGHUP)
             failed = 'kalecast_model_reloads_total{result="bad"}'
             until(lambda: server.counted(failed) == 1)
-        assert {code for code, _ in told} == {200}
+        assert {code for code, _ in message} == {200}
         assert version(server) == contract().version
         replace_file(model_file, seasonal_naive_bytes(contract(version="next")))
         server.process.send_signal(signal.SIGHUP)

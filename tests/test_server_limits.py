@@ -142,9 +142,9 @@ def test_a_form_made_to_keep_the_server_busy(server: Server, body: bytes) -> Non
     assert "Expected JSON" in reply.json()["status"]["info"]
 
 
-@pytest.mark.parametrize("told", ["-1", "abc", "1e3", "99999999999999999999999"])
-def test_a_wrong_length_is_refused(server: Server, told: str) -> None:
-    with connect(server, b"", length=told) as connection:  # type: ignore[arg-type]
+@pytest.mark.parametrize("message", ["-1", "abc", "1e3", "99999999999999999999999"])
+def test_a_wrong_length_is_refused(server: Server, message: str) -> None:
+    with connect(server, b"", length=message) as connection:  # type: ignore[arg-type]
         assert status_of(connection) in (400, 413)
 
 
@@ -200,9 +200,9 @@ def test_a_thousand_malformed_bodies_are_refused_with_a_reason(server: Server) -
                 reply = session.post(server.url + path, data=body, headers=headers, timeout=10)
                 assert 400 <= reply.status_code < 500, (body[:80], reply.text)
                 content = reply.json()
-                told = content["error"] if "v2" in path else content["status"]["info"]
-                assert "xpected" in told or "too short" in told, told
-                assert "Traceback" not in told and "\n" not in told
+                message = content["error"] if "v2" in path else content["status"]["info"]
+                assert "xpected" in message or "too short" in message, message
+                assert "Traceback" not in message and "\n" not in message
     assert server.ask({"data": {"ndarray": [HISTORY]}}).ok
     grown = server.counted("process_resident_memory_bytes") - memory
     assert grown < 32 * 2**20

@@ -139,7 +139,7 @@ def test_a_full_disk_is_said_and_training_goes_on(tmp_path: Path, capsys):
     assert [path.name for path in tmp_path.iterdir()] == [checkpoint.path.name]
 
 
-def test_every_epoch_is_told_with_its_losses_and_the_time_left(capsys):
+def test_every_epoch_is_reported_with_its_losses_and_the_time_left(capsys):
     train(hourly_series(count=2), SHAPE, SHORT)
     lines = capsys.readouterr().out.splitlines()
     assert sum("validation" in line and "s left" in line for line in lines) == SHORT.epochs

@@ -230,13 +230,13 @@ def test_the_notebook_server_mounts_the_workspace_that_trials_read():
     (mount,) = pod()["containers"][0]["volumeMounts"]
     assert mount["mountPath"] == tuning.WORKSPACE
     assert objects()[f"PersistentVolumeClaim/{claim}"]["spec"]["accessModes"] == ["ReadWriteOnce"]
-    told = subprocess.run(
+    message = subprocess.run(
         [sys.executable, "-m", "kalecast.tuning", "experiment"],
         capture_output=True,
         text=True,
         check=True,
     ).stdout
-    assert f"claimName: {claim}\n" in told
+    assert f"claimName: {claim}\n" in message
 
 
 def test_the_notebook_server_may_not_do_more_than_it_needs():

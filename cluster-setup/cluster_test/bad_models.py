@@ -5,7 +5,7 @@ import json
 
 from kalecast.deployment import DeploymentError
 from kalecast.pods import VERSION_ANNOTATION, Cluster
-from kalecast.rollout import Patience, roll_out
+from kalecast.rollout import Timeouts, roll_out
 
 from .context import MODEL_SERVER, Context, ends, is_ready
 from .kube import Object
@@ -68,7 +68,7 @@ def _with_operator(context: Context, version: str, uri: str) -> str:
     (component,) = predictor["componentSpecs"]
     component["metadata"]["annotations"][VERSION_ANNOTATION] = version
     try:
-        roll_out(manifest, _cluster(), context.log, Patience(total=context.parameters.timeout))
+        roll_out(manifest, _cluster(), context.log, Timeouts(total=context.parameters.timeout))
     except DeploymentError as error:
         if "serves again" not in str(error):
             raise CheckFailed(str(error)) from error

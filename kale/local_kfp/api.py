@@ -262,7 +262,7 @@ def _version(pipeline: Pipeline, version: Version) -> dict[str, Any]:
 
 def _run(view: dict[str, Any]) -> dict[str, Any]:
     error = view["error"]
-    told = f"{error['step']}: {error['type']}: {error['message']}" if error else ""
+    message = f"{error['step']}: {error['type']}: {error['message']}" if error else ""
     return {
         "run_id": view["run_id"],
         "display_name": view["name"],
@@ -274,7 +274,7 @@ def _run(view: dict[str, Any]) -> dict[str, Any]:
         "run_details": {"task_details": [_task(s) for s in view["steps"] if "started" in s]},
         **({"pipeline_version_reference": view["version"]} if view["version"] else {}),
         **({"finished_at": view["finished_at"]} if view["finished_at"] else {}),
-        **({"error": {"code": 13, "message": told}} if error else {}),
+        **({"error": {"code": 13, "message": message}} if error else {}),
     }
 
 

@@ -57,7 +57,7 @@ class RunQueue:
         self.failed: dict[str, str] = {}
         """Why a run could not be started, by its id: its folder may not take the reason."""
         self._worker = asyncio.create_task(self._work())
-        self._worker.add_done_callback(_tell_its_end)
+        self._worker.add_done_callback(_report_its_end)
 
     @property
     def is_working(self) -> bool:
@@ -130,6 +130,6 @@ class RunQueue:
         print(f"run {job.run_id} did not start: {reason}", file=sys.stderr, flush=True)
 
 
-def _tell_its_end(worker: asyncio.Task[None]) -> None:
+def _report_its_end(worker: asyncio.Task[None]) -> None:
     if not worker.cancelled() and (error := worker.exception()):
         print(f"The queue of runs has ended: {error!r}", file=sys.stderr, flush=True)

@@ -16,7 +16,7 @@ REQUEST = "run.json"  # what was asked for; runs of `make pipeline` have none
 STEP_STATES = {"running": "RUNNING", "done": "SUCCEEDED", "failed": "FAILED", "stopped": "CANCELED"}
 STOPPED = ("SIGINT", "SIGTERM", "SIGHUP")
 OPEN_STATES = ("PENDING", "RUNNING", "CANCELING")
-TOLD_LINES = 20
+LINES = 20
 KINDS: dict[str, type[Any]] = {
     "steps": list,
     "step_names": list,
@@ -119,8 +119,8 @@ def _has_begun(folder: Path) -> bool:
     return any((folder / sign).is_file() for sign in (TERMINAL, run_folder.PROGRESS))
 
 
-def _pipeline(told: dict[str, Any]) -> str:
-    return str(told.get("pipeline", "")).removesuffix(".yaml").removesuffix(".pipeline")
+def _pipeline(run: dict[str, Any]) -> str:
+    return str(run.get("pipeline", "")).removesuffix(".yaml").removesuffix(".pipeline")
 
 
 def _created(folder: Path, progress: dict[str, Any]) -> str:
@@ -168,7 +168,7 @@ def _last_words(folder: Path) -> str:
         printed = (folder / TERMINAL).read_text(encoding="utf-8", errors="replace")
     except OSError:
         return ""
-    return "\n".join(printed.splitlines()[-TOLD_LINES:])
+    return "\n".join(printed.splitlines()[-LINES:])
 
 
 def _steps(

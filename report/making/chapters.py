@@ -18,7 +18,7 @@ from papermill.execute import remove_error_markers
 from results import REGISTRY
 
 from kalecast.lifetime import die_with_parent
-from making.gaps import boxes, result_in, told_in
+from making.gaps import boxes, glued_in, result_in
 from making.plan import REPORT, Plan
 
 PROCESSES = 2
@@ -118,7 +118,7 @@ def judged(chapter: str, notebook: NotebookNode) -> Run:
         for failure in failures:
             name = result_in(failure.evalue)
             if failure.ename != "MissingResult":
-                done.errors.append(f"{place(chapter, notebook, cell)}: {_told(failure)}")
+                done.errors.append(f"{place(chapter, notebook, cell)}: {_described(failure)}")
             elif name in REGISTRY and REGISTRY[name].needs_cluster:
                 done.boxes.append(name)
                 cell.outputs = list(_boxes(name, cell.source))
@@ -130,7 +130,7 @@ def judged(chapter: str, notebook: NotebookNode) -> Run:
     return done
 
 
-def told_names(notebook: NotebookNode) -> list[str]:
+def glued_names(notebook: NotebookNode) -> list[str]:
     """Names that a chapter's cells tell for the text."""
     return [
         output.metadata.scrapbook.name
@@ -150,7 +150,7 @@ def place(chapter: str, notebook: NotebookNode, cell: NotebookNode) -> str:
     return f"Chapter {chapter}, {word} {number} ({first})"
 
 
-def _told(output: NotebookNode) -> str:
+def _described(output: NotebookNode) -> str:
     lines = [re.sub(r"\x1b\[[0-9;]*m", "", line) for line in output.traceback]
     at = re.findall(r"^-+> *(\d+) (.*)$", "\n".join(lines), flags=re.MULTILINE)
     where = f" at `{at[-1][1].strip()}`" if at else ""
@@ -160,9 +160,9 @@ def _told(output: NotebookNode) -> str:
 def _boxes(name: str, cell: str) -> Iterator[NotebookNode]:
     for markdown in boxes(name, cell):
         yield nbformat.v4.new_output("display_data", {"text/markdown": markdown})
-    for told in told_in(cell):
+    for glued in glued_in(cell):
         yield nbformat.v4.new_output(
             "display_data",
             {"application/papermill.record/text/plain": "'(not measured yet)'"},
-            metadata={"scrapbook": {"name": told, "mime_prefix": "application/papermill.record/"}},
+            metadata={"scrapbook": {"name": glued, "mime_prefix": "application/papermill.record/"}},
         )

@@ -24,11 +24,11 @@ NAME = "kalecast-sources"
 
 def digest(report: Path = REPORT, results: Path | None = None) -> str:
     """Of names and contents of chapters, modules, theme, facts, references and results."""
-    told = hashlib.sha256()
+    sha = hashlib.sha256()
     for name, path in sorted(_files(report, results or report / "figures")):
-        told.update(f"{name}\0{len(path.read_bytes())}\0".encode())
-        told.update(path.read_bytes())
-    return told.hexdigest()
+        sha.update(f"{name}\0{len(path.read_bytes())}\0".encode())
+        sha.update(path.read_bytes())
+    return sha.hexdigest()
 
 
 def digest_of_page(page: str) -> str | None:

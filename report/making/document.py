@@ -11,7 +11,7 @@ import nbformat
 from sphinx.application import Sphinx
 from sphinx.util.docutils import docutils_namespace, patch_docutils
 
-from making.chapters import place, told_names
+from making.chapters import glued_names, place
 from making.plan import REPORT, Plan, ReportError
 
 LINES_A_CELL = 10_000
@@ -51,12 +51,12 @@ def write_sources(plan: Plan) -> None:
 
 def check_names(plan: Plan) -> None:
     """Names that cells tell are unique in the whole report."""
-    told = Counter(
+    counts = Counter(
         name
         for chapter in plan.chosen
-        for name in told_names(nbformat.read(plan.sources / f"{chapter}.ipynb", as_version=4))
+        for name in glued_names(nbformat.read(plan.sources / f"{chapter}.ipynb", as_version=4))
     )
-    if twice := [name for name, count in told.items() if count > 1]:
+    if twice := [name for name, count in counts.items() if count > 1]:
         raise ReportError(f"Told more than once, choose other names: {', '.join(twice)}")
 
 

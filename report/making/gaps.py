@@ -23,30 +23,30 @@ def missing_files(plan: Plan) -> list[str]:
     ]
 
 
-def result_in(told: str) -> str:
+def result_in(text: str) -> str:
     """The name of the results file of which an error tells; empty where it tells of none."""
-    found = re.search(r"report/figures/([\w-]+)\.json", told)
+    found = re.search(r"report/figures/([\w-]+)\.json", text)
     return found[1] if found else ""
 
 
 def boxes(name: str, cell: str) -> list[str]:
     """Markdown in place of what a cell would show, with its labels, so that references hold."""
-    told = (
+    text = (
         f"Not measured yet: needs a cluster; `{REGISTRY[name].command}` writes "
         f"`report/figures/{name}.json`."
     )
     labels = [one for one in _texts(cell) if re.fullmatch(r"(fig|tab)-[a-z0-9-]+", one)]
     if not labels:
-        return [f":::{{admonition}} Not measured yet\n:class: missing\n\n{told}\n:::\n"]
-    return [_figure(one, told) if one.startswith("fig-") else _table(one, told) for one in labels]
+        return [f":::{{admonition}} Not measured yet\n:class: missing\n\n{text}\n:::\n"]
+    return [_figure(one, text) if one.startswith("fig-") else _table(one, text) for one in labels]
 
 
-def told_in(cell: str) -> list[str]:
+def glued_in(cell: str) -> list[str]:
     """The names that a cell would tell for the text."""
     return [
         keyword.arg
         for call in ast.walk(ast.parse(cell))
-        if isinstance(call, ast.Call) and getattr(call.func, "id", "") == "tell"
+        if isinstance(call, ast.Call) and getattr(call.func, "id", "") == "glue"
         for keyword in call.keywords
         if keyword.arg
     ]
@@ -58,15 +58,15 @@ def _texts(cell: str) -> Iterator[str]:
             yield one.value
 
 
-def _figure(label: str, told: str) -> str:
+def _figure(label: str, text: str) -> str:
     return (
         f":::{{figure}} /pictures/missing.svg\n:name: {label}\n:figclass: missing\n"
-        f":alt: Not measured yet\n\n{told}\n:::\n"
+        f":alt: Not measured yet\n\n{text}\n:::\n"
     )
 
 
-def _table(label: str, told: str) -> str:
+def _table(label: str, text: str) -> str:
     return (
-        f":::{{table}} {told}\n:name: {label}\n:class: missing\n\n"
+        f":::{{table}} {text}\n:name: {label}\n:class: missing\n\n"
         "| Not measured yet |\n|---|\n| – |\n:::\n"
     )

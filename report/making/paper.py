@@ -12,13 +12,13 @@ FOR_SCREENS = re.compile("Ignored `|Invalid media type|Expected a media type")
 
 def printed(page: str, path: Path) -> tuple[int, list[str]]:
     """Print a self-contained page; returns the number of pages, and what went wrong in words."""
-    told: list[str] = []
+    messages: list[str] = []
     handler = logging.Handler()
-    handler.emit = lambda record: told.append(record.getMessage())  # type: ignore[method-assign]
+    handler.emit = lambda record: messages.append(record.getMessage())  # type: ignore[method-assign]
     logger = logging.getLogger("weasyprint")
     logger.handlers, logger.propagate = [handler], False
     logger.setLevel(logging.WARNING)
     # without a base, links to files stay relative to where the PDF lies
     document = HTML(string=page).render()
     document.write_pdf(path, custom_metadata=True)
-    return len(document.pages), [line for line in told if not FOR_SCREENS.match(line)]
+    return len(document.pages), [line for line in messages if not FOR_SCREENS.match(line)]

@@ -20,7 +20,7 @@ LARGER = 1.08
 def setup(app: Sphinx) -> dict[str, Any]:
     """Register with Sphinx."""
     app.add_html_math_renderer("picture", (visit_math, None), (visit_displaymath, None))
-    app.connect("doctree-read", tell_ids_apart, priority=10)
+    app.connect("doctree-read", distinguish_ids, priority=10)
     return {"version": "1", "parallel_read_safe": True}
 
 
@@ -59,7 +59,7 @@ def formula(text: str) -> str:
     )
 
 
-def tell_ids_apart(app: Sphinx, doctree: nodes.document) -> None:
+def distinguish_ids(app: Sphinx, doctree: nodes.document) -> None:
     """Give ids that docutils made up the document's name: all documents become one page.
 
     Labels that an author wrote stay as they are. The bibliography keeps its ids, by which it is

@@ -11,7 +11,7 @@ from kalecast.deployment import DeploymentSettings
 SERVICE = DeploymentSettings.service
 PORT_NAMES = ("http", "grpc")
 
-ASK_SECONDS = 15
+REQUEST_SECONDS = 15
 """For which one question to the cluster may last."""
 
 
@@ -88,12 +88,16 @@ class _NotFoundError(ClusterError):
 
 
 def _no_service(namespace: str, service: str) -> str:
-    told = f"Namespace '{namespace}' has no Service '{service}'"
+    message = f"Namespace '{namespace}' has no Service '{service}'"
     try:
         others = _namespaces_with(service)
     except ClusterError:  # who may look into one namespace may not look into all
-        return f"{told}."
-    return f"{told}; these have one: {', '.join(others)}." if others else f"{told}, and no other."
+        return f"{message}."
+    return (
+        f"{message}; these have one: {', '.join(others)}."
+        if others
+        else f"{message}, and no other."
+    )
 
 
 def _namespaces_with(service: str) -> list[str]:
@@ -121,16 +125,18 @@ def _get(*what: str) -> Any:
     """The answer to `kubectl get`."""
     if shutil.which("kubectl") is None:
         raise ClusterError("Expected 'kubectl' on the PATH, there is none.")
-    command = ["kubectl", "get", *what, "--output=json", f"--request-timeout={ASK_SECONDS}s"]
+    command = ["kubectl", "get", *what, "--output=json", f"--request-timeout={REQUEST_SECONDS}s"]
     done = _run(command)
     if done.returncode == 0:
         return json.loads(done.stdout)
-    told = (done.stderr.strip().splitlines() or ["it says nothing"])[-1]
-    if "(NotFound)" in told:
-        raise _NotFoundError(told)
-    if "(Forbidden)" in told or "(Unauthorized)" in told or "logged in" in told:
-        raise _ForbiddenError(f"{_cluster()} does not let you look: {told}")
-    raise ClusterError(f"{_cluster()} does not answer; does KUBECONFIG name the right one? {told}")
+    message = (done.stderr.strip().splitlines() or ["it says nothing"])[-1]
+    if "(NotFound)" in message:
+        raise _NotFoundError(message)
+    if "(Forbidden)" in message or "(Unauthorized)" in message or "logged in" in message:
+        raise _ForbiddenError(f"{_cluster()} does not let you look: {message}")
+    raise ClusterError(
+        f"{_cluster()} does not answer; does KUBECONFIG name the right one? {message}"
+    )
 
 
 def _cluster() -> str:

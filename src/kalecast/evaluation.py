@@ -206,11 +206,12 @@ def gate(scores: Mapping[str, float], margin: float = 0.0) -> str:
     better = 100.0 * (naive - ours) / (naive or EXACT)
     figures = f"MASE {_figure(ours)} against {_figure(naive)}"
     if not better > margin:
-        told = f"{abs(better):.1f} % {'better' if better > 0 else 'worse'} than"
-        told = told if np.isfinite(better) and naive else "not comparable with"
+        comparison = f"{abs(better):.1f} % {'better' if better > 0 else 'worse'} than"
+        comparison = comparison if np.isfinite(better) and naive else "not comparable with"
         raise GateError(
             f"Expected the network to be more than {margin:g} % better than the seasonal naive "
-            f"forecast on the held-out steps; it is {told} it ({figures}). Nothing is published."
+            f"forecast on the held-out steps; it is {comparison} it ({figures}). "
+            "Nothing is published."
         )
     if not better > 0:
         return (

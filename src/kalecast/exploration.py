@@ -170,8 +170,8 @@ def spreads(frame: pd.DataFrame) -> pd.DataFrame:
     table = pd.DataFrame({"median": grouped.median(), "spread": by_series.mean()})
     varies = table["spread"] > 0
     table["furthest"] = by_series.max() / table["spread"].where(varies)
-    told = apart[frame["unique_id"].map(varies)]
-    rows = told.groupby(frame["unique_id"], sort=False).idxmax()
+    kept = apart[frame["unique_id"].map(varies)]
+    rows = kept.groupby(frame["unique_id"], sort=False).idxmax()
     table["at"] = pd.Series(frame["ds"].loc[rows].to_numpy(), index=rows.index)
     return table.rename_axis("unique_id").reset_index()
 

@@ -17,7 +17,7 @@ RUNNER = "kale/run_pipeline.py"
 GRACE_SECONDS = 15.0
 """What a stopped pipeline has to end its steps."""
 
-Tell = Callable[[str], None]
+Log = Callable[[str], None]
 
 
 class PipelineError(RuntimeError):
@@ -46,7 +46,7 @@ class Outcome:
 
 
 def run_here(
-    parameters: Mapping[str, object], tell: Tell = print, runner: str | Path = RUNNER
+    parameters: Mapping[str, object], log: Log = print, runner: str | Path = RUNNER
 ) -> Outcome:
     """Run the compiled pipeline and wait for it.
 
@@ -80,7 +80,7 @@ def run_here(
     )
     try:
         assert process.stdout is not None
-        last = _pass_on(process.stdout, tell)
+        last = _pass_on(process.stdout, log)
         process.wait()
     except BaseException:
         lifetime.end(process, GRACE_SECONDS)
@@ -110,12 +110,12 @@ def publish_to_serve(outcome: Outcome) -> str:
     return publish(model_file, store, SERVED, Forecaster(model_file).contract.version)
 
 
-def _pass_on(lines: Iterable[str], tell: Tell) -> str:
+def _pass_on(lines: Iterable[str], log: Log) -> str:
     """Tell all lines but the last, which is for machines and is returned."""
     last: str | None = None
     for line in lines:
         if last is not None:
-            tell(last)
+            log(last)
         last = line.rstrip("\n")
     return last or ""
 
@@ -128,8 +128,8 @@ def _outcome(last: str) -> Outcome:
         raise PipelineError(reason) from error
     if "error" in found:
         failed = found["error"]
-        told = f"Step {failed['step']}: {failed['type']}: {failed['message']}"
+        message = f"Step {failed['step']}: {failed['type']}: {failed['message']}"
         if found.get("model"):
-            told += f" (Before it failed it had published its model: {found['model']}.)"
-        raise PipelineError(told)
+            message += f" (Before it failed it had published its model: {found['model']}.)"
+        raise PipelineError(message)
     return Outcome(found["model"], found["scores"], found["seconds"])

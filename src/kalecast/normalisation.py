@@ -124,7 +124,7 @@ class FillGaps(layers.Layer):
         moved = by_hour + near[:, :1] / ops.maximum(near[:, 1:], TINY)
         estimate = value + moved * unknown
         for _ in range(PASSES):
-            estimate = value + self._told_by_others(estimate, value, seen) * unknown
+            estimate = value + self._known_to_others(estimate, value, seen) * unknown
         steps = (-1, values.shape[1])
         begun = ops.reshape(ops.cumsum(known, axis=1) > 0, by_season)
         filled = ops.reshape(ops.where(begun, estimate, by_hour), steps)
@@ -140,7 +140,7 @@ class FillGaps(layers.Layer):
                     usual = usual | (ops.abs(beside - values) < 0.5 * size)
         return ops.cast(usual, "float32")
 
-    def _told_by_others(self, estimate: Any, value: Any, seen: Any) -> Any:
+    def _known_to_others(self, estimate: Any, value: Any, seen: Any) -> Any:
         """What the rest of the window says of each of its steps."""
         same_hour = ops.matmul(ops.convert_to_tensor(self._days), estimate)
         same_hour = ops.reshape(same_hour, (-1, self._ways, self._seasons, self.season))
@@ -150,8 +150,8 @@ class FillGaps(layers.Layer):
         missed = ops.sum(ops.abs(value - candidates) * seen, axis=(2, 3), keepdims=True) + 1e-3
         error = missed / (ops.sum(seen, axis=(2, 3), keepdims=True) + 1e-2)
         trust = 1.0 / ops.square(ops.square(error))
-        told = ops.sum(trust * candidates, axis=1, keepdims=True)
-        return told / ops.sum(trust, axis=1, keepdims=True)
+        weighted = ops.sum(trust * candidates, axis=1, keepdims=True)
+        return weighted / ops.sum(trust, axis=1, keepdims=True)
 
     def get_config(self) -> dict[str, Any]:
         """What the layer is rebuilt from."""

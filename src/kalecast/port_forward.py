@@ -109,14 +109,14 @@ class PortForward:
 
     def _listening(self, process: subprocess.Popen[str]) -> list[int]:
         """The local ports, in the order in which they were asked for."""
-        told: queue.Queue[str] = queue.Queue()
-        threading.Thread(target=_pass_on, args=(process.stdout, told), daemon=True).start()
+        lines: queue.Queue[str] = queue.Queue()
+        threading.Thread(target=_pass_on, args=(process.stdout, lines), daemon=True).start()
         deadline = time.monotonic() + OPEN_SECONDS
         ports: list[int] = []
         words: list[str] = []
         while len(ports) < len(self._remote):
             try:
-                line = told.get(timeout=max(deadline - time.monotonic(), 0.0))
+                line = lines.get(timeout=max(deadline - time.monotonic(), 0.0))
             except queue.Empty:
                 line = ""
             if found := FORWARDING.match(line):
@@ -131,8 +131,8 @@ class PortForward:
         return ports
 
 
-def _pass_on(output: IO[str], told: "queue.Queue[str]") -> None:
+def _pass_on(output: IO[str], lines: "queue.Queue[str]") -> None:
     """Pass a process's lines on, to its end, which an empty one marks."""
     for line in output:
-        told.put(line)
-    told.put("")
+        lines.put(line)
+    lines.put("")

@@ -20,7 +20,7 @@ Report = Callable[[str], None]
 
 
 @dataclass(frozen=True)
-class Patience:
+class Timeouts:
     """How long a rollout may take, in seconds."""
 
     total: float = 600.0
@@ -51,7 +51,7 @@ class Rollout:
 
     cluster: Cluster
     report: Report
-    patience: Patience
+    timeouts: Timeouts
 
     def serving(self, manifest: Manifest) -> Manifest | None:
         """What serves under the object's name now, if something does that can be put back."""
@@ -98,11 +98,11 @@ class Rollout:
         return DeploymentError(f"{failure} Version {version_of(serving)} serves again.")
 
     def _wait(self, manifest: Manifest, awaited: Awaited) -> None:
-        start, told = time.monotonic(), _Told(self.report)
+        start, lines = time.monotonic(), _NewLines(self.report)
         while True:
             found = seldon_objects.current(manifest, self.cluster)
             state = state_of(found)
-            told.tell(f"SeldonDeployment {name_of(manifest)!r}: {state}")
+            lines.add(f"SeldonDeployment {name_of(manifest)!r}: {state}")
             there = pods.pods_of(name_of(manifest), namespace_of(manifest), self.cluster)
             ours = [pod for pod in there if pods.version_of(pod) == awaited.version]
             # More pods than asked for come with load. Whether there is room for them is not ours,
@@ -115,18 +115,18 @@ class Rollout:
             waited = time.monotonic() - start
             problems = [problem for pod in ours for problem in pods.problems(pod, self.cluster)]
             for problem in problems:
-                told.tell(f"  {problem}")
-            hopeless = any(one.is_hopeless(waited, self.patience.pulling) for one in problems)
-            if state == "Failed" or hopeless or waited > self.patience.total:
+                lines.add(f"  {problem}")
+            permanent = any(one.is_permanent(waited, self.timeouts.pulling) for one in problems)
+            if state == "Failed" or permanent or waited > self.timeouts.total:
                 raise _failure(manifest, awaited, found, problems, waited)
-            time.sleep(self.patience.interval)
+            time.sleep(self.timeouts.interval)
 
 
 def roll_out(
     manifest: Manifest,
     cluster: Cluster | None = None,
     report: Report = print,
-    patience: Patience | None = None,
+    timeouts: Timeouts | None = None,
 ) -> None:
     """Apply a SeldonDeployment and wait until the pods of its version are ready.
 
@@ -142,7 +142,7 @@ def roll_out(
         DeploymentError: the cluster refuses it, or the pods do not become ready; says why, and
             what serves now.
     """
-    rollout = Rollout(cluster or Cluster.of_this_pod(), report, patience or Patience())
+    rollout = Rollout(cluster or Cluster.of_this_pod(), report, timeouts or Timeouts())
     serving = rollout.serving(manifest)
     report(f"SeldonDeployment {name_of(manifest)!r}: applying version {version_of(manifest)}")
     try:
@@ -154,13 +154,13 @@ def roll_out(
 
 
 @dataclass
-class _Told:
+class _NewLines:
     """What was reported already, so that a line is told once and not every few seconds."""
 
     report: Report
     lines: set[str] = field(default_factory=set)
 
-    def tell(self, line: str) -> None:
+    def add(self, line: str) -> None:
         if line not in self.lines:
             self.lines.add(line)
             self.report(line)

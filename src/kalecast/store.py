@@ -395,9 +395,9 @@ def _s3_found(bucket: str, key: str) -> bytes | None:
     try:
         client.head_object(Bucket=bucket, Key=key)
     except Exception as error:  # botocore builds its error classes at run time
-        told = getattr(error, "response", {}).get("ResponseMetadata", {}).get("HTTPStatusCode")
+        status = getattr(error, "response", {}).get("ResponseMetadata", {}).get("HTTPStatusCode")
         # An account that may not list hears 403 of a key that is not there.
-        if told in (403, 404):
+        if status in (403, 404):
             return None
         raise StoreError(f"Could not look for 's3://{bucket}/{key}': {error}") from error
     return _s3_get(bucket, key)

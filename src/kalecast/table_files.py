@@ -317,11 +317,11 @@ class _Csv:
         self._blank = array("q")
         line, self._begin = next(self._lines(), ""), 1
         # What Excel writes, and reads, above the header.
-        told = line.rstrip("\r\n").removeprefix("sep=") if line.startswith("sep=") else ""
-        if len(told) == 1 and told in SEPARATORS:
+        declared = line.rstrip("\r\n").removeprefix("sep=") if line.startswith("sep=") else ""
+        if len(declared) == 1 and declared in SEPARATORS:
             line, self._begin = next(islice(self._lines(), 1, None), ""), 2
         self._above = above + self._begin
-        self.separator, self.header = self._header(line, told)
+        self.separator, self.header = self._header(line, declared)
 
     @property
     def blank(self) -> int:
@@ -363,9 +363,9 @@ class _Csv:
             f"{self._name} is longer."
         )
 
-    def _header(self, line: str, told: str) -> tuple[str, list[str]]:
+    def _header(self, line: str, declared: str) -> tuple[str, list[str]]:
         """Separator and names of the columns; the separator is what finds `ds` and `y`."""
-        likely = sorted(told or SEPARATORS, key=line.count, reverse=True)
+        likely = sorted(declared or SEPARATORS, key=line.count, reverse=True)
         found: dict[str, list[str]] = {
             one: next(self._fields([line], one, strict=False), []) for one in likely
         }

@@ -101,13 +101,13 @@ def search(task: Task, trials: int, folder: Path) -> tuple[dict[str, Any], float
     if not study.trials:
         study.enqueue_trial(_defaults(task))
 
-    def told(trial: Any) -> float:
+    def logged(trial: Any) -> float:
         values = _suggested(trial)
         print(f"trial {trial.number + 1} of {trials}: {_written(values)}", flush=True)
         return objective(task, history, values)
 
     finished = [trial for trial in study.trials if trial.state.is_finished()]
-    study.optimize(told, n_trials=max(0, trials - len(finished)), catch=(ValueError,))
+    study.optimize(logged, n_trials=max(0, trials - len(finished)), catch=(ValueError,))
     return study.best_params, study.best_value
 
 
