@@ -16,7 +16,7 @@ from traitlets.config import Config
 
 
 @dataclass
-class Cell:
+class ExecutedCell:
     """A cell that ran: its source, its outputs as nbformat has them, its time and its error."""
 
     source: str
@@ -91,14 +91,14 @@ class CellShell(InteractiveShell):
     displayhook_class = Type(_LastExpression)
 
     def __init__(self, **kwargs: Any) -> None:
-        self.cell = Cell("")
+        self.cell = ExecutedCell("")
         config = Config()
         config.HistoryManager.enabled = False
         super().__init__(config=config, colors="nocolor", **kwargs)
 
-    def run(self, source: str) -> Cell:
+    def run(self, source: str) -> ExecutedCell:
         """Run one cell; an error ends up in the cell and not here."""
-        self.cell = Cell(source)
+        self.cell = ExecutedCell(source)
         start = time.perf_counter()
         result = self.run_cell(source, store_history=True)
         self.cell.seconds = time.perf_counter() - start

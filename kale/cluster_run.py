@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from compile_notebook import NOTEBOOK, PANEL_DEFAULTS, compile_notebook
 from compiled_pipeline import CompiledPipeline, NoPipelineError
-from kfp_connection import Connection, KfpError, usable_connection
+from kfp_connection import KfpConnection, KfpError, usable_connection
 from notebook_cells import NotebookError, read_notebook
 from pipeline_parameters import ParameterError, check_values, defaults_of, parse_parameters
 from schedules import ScheduleError, read_schedule
@@ -35,7 +35,7 @@ NAMESPACE_PARAMETER = "namespace"
 POLL_SECONDS = 3.0
 
 
-def cluster_run(options: argparse.Namespace, connection: Connection) -> int:
+def cluster_run(options: argparse.Namespace, connection: KfpConnection) -> int:
     """Do what the options ask for; the exit code."""
     if options.run:
         return _runs(connection, options).follow_again(options.run, options.stop)
@@ -72,7 +72,7 @@ def _compile(notebook: Path, folder: Path) -> Path:
     return next(file for file in made if file.suffix == ".yaml")
 
 
-def _runs(connection: Connection, options: argparse.Namespace) -> "RemoteRuns":
+def _runs(connection: KfpConnection, options: argparse.Namespace) -> "RemoteRuns":
     # KFP's client takes seconds to import, in which a wrong argument would wait for its answer.
     from remote_kfp import RemoteKfp
     from remote_runs import RemoteRuns

@@ -30,7 +30,7 @@ ANSWER_SECONDS = 5.0
 
 
 @dataclass(frozen=True)
-class Connection:
+class KfpConnection:
     """How to reach KFP, in the words of Kale's configuration file."""
 
     host: str | None = None
@@ -45,7 +45,7 @@ class Connection:
         file.write_text(json.dumps(known, indent=2) + "\n")
 
 
-def connection_of(environment: Mapping[str, str]) -> Connection | None:
+def connection_of(environment: Mapping[str, str]) -> KfpConnection | None:
     """What the environment asks for; None where it names no KFP."""
     host = environment.get("KFP_HOST") or environment.get("KF_PIPELINES_ENDPOINT") or ""
     if not host and "NB_PREFIX" in environment:  # a Notebook Server of Kubeflow
@@ -54,7 +54,7 @@ def connection_of(environment: Mapping[str, str]) -> Connection | None:
         return None
     auth_type, auth_config = _authentication(environment)
     host = host.rstrip("/")
-    return Connection(
+    return KfpConnection(
         host if "://" in host else f"https://{host}",
         auth_type,
         auth_config,
@@ -82,7 +82,7 @@ class KfpError(RuntimeError):
     """KFP cannot do what was asked; the text is for the person who asked."""
 
 
-def usable_connection(environment: Mapping[str, str]) -> Connection:
+def usable_connection(environment: Mapping[str, str]) -> KfpConnection:
     """What the environment asks for, if it answers.
 
     Raises:
@@ -100,7 +100,7 @@ def usable_connection(environment: Mapping[str, str]) -> Connection:
     return connection
 
 
-def problem_with(connection: Connection, environment: Mapping[str, str]) -> str | None:
+def problem_with(connection: KfpConnection, environment: Mapping[str, str]) -> str | None:
     """Why a click on *Run* would not work, in one sentence; None if KFP answers."""
     try:
         headers = credentials(connection, environment)
@@ -128,7 +128,7 @@ def _ask(address: str, headers: dict[str, str], context: ssl.SSLContext) -> None
         json.load(answer)
 
 
-def credentials(connection: Connection, environment: Mapping[str, str]) -> dict[str, str]:
+def credentials(connection: KfpConnection, environment: Mapping[str, str]) -> dict[str, str]:
     """The header with the secret that the connection names.
 
     Raises:
@@ -146,7 +146,7 @@ def credentials(connection: Connection, environment: Mapping[str, str]) -> dict[
     return {"Authorization": f"Bearer {secret.strip()}"}
 
 
-def _advice(connection: Connection) -> str:
+def _advice(connection: KfpConnection) -> str:
     if connection.auth_type == "none":
         return "set KF_PIPELINES_TOKEN or KF_PIPELINES_COOKIES, or a file for either."
     return f"is the secret of {connection.auth_type} still valid?"

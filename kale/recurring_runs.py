@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from kfp_connection import KfpError
-from pipeline_upload import Version
+from pipeline_upload import UploadedVersion
 from remote_kfp import PAGE, NotThereError, RemoteKfp, by_name
 from schedules import Schedule
 
@@ -15,7 +15,7 @@ class Recurring:
 
     name: str
     experiment_id: str
-    version: Version
+    version: UploadedVersion
     parameters: dict[str, Any]
     schedule: Schedule
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from http import HTTPStatus
 from typing import Any, TypeVar
 
-from kfp_connection import Connection, KfpError, credentials
+from kfp_connection import KfpConnection, KfpError, credentials
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
@@ -45,7 +45,7 @@ class RemoteKfp:
     """
 
     def __init__(
-        self, connection: Connection, environment: Mapping[str, str], log: Log = print
+        self, connection: KfpConnection, environment: Mapping[str, str], log: Log = print
     ) -> None:
         self.connection = connection
         self._environment = environment

@@ -6,7 +6,7 @@ from typing import Any
 
 from compiled_pipeline import CompiledPipeline, task_names
 from kfp_connection import KfpError
-from pipeline_upload import Version, upload
+from pipeline_upload import UploadedVersion, upload
 from recurring_runs import Recurring, replace_recurring, stop_recurring
 from remote_kfp import Log, RemoteKfp
 from run_following import follow, reason_of, seconds_of
@@ -83,7 +83,7 @@ class RemoteRuns:
         self._say(f"recurring run '{name}': {'disabled' if count else 'none was enabled'}")
         return 0
 
-    def _upload(self, pipeline: CompiledPipeline) -> Version:
+    def _upload(self, pipeline: CompiledPipeline) -> UploadedVersion:
         version = upload(self._kfp, pipeline)
         done = "uploaded" if version.is_new else "is there already"
         self._say(f"pipeline '{pipeline.name}', version {pipeline.version_name}: {done}")

@@ -83,7 +83,7 @@ def write_json(path: Path, content: dict[str, Any]) -> None:
 
 
 @dataclass
-class Progress:
+class RunProgress:
     """What is known of a run while it works."""
 
     folder: Path

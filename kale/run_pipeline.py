@@ -40,7 +40,7 @@ PROJECT = Path(__file__).resolve().parent.parent
 PIPELINE = PROJECT / "kale" / "forecast-pipeline.pipeline.yaml"
 
 
-class Stopped(BaseException):
+class PipelineStopped(BaseException):
     """A signal asked this run to stop."""
 
 
@@ -55,7 +55,7 @@ def run_pipeline(pipeline_file: Path, given: list[str], folder: Path, keep: bool
     """
     run_folder.furnish(folder)
     held = run_folder.hold(folder)
-    progress = run_folder.Progress(folder, pipeline_file.name)
+    progress = run_folder.RunProgress(folder, pipeline_file.name)
     launcher = StepLauncher(folder, PROJECT, sys.stdout, progress.write)
     # Data frames between steps make Kale import pandas, which takes seconds, in every step.
     source = pipeline_file.read_text(encoding="utf-8")
@@ -75,7 +75,7 @@ def run_pipeline(pipeline_file: Path, given: list[str], folder: Path, keep: bool
         if not keep:
             shutil.rmtree(folder)
         raise
-    except Stopped as stopped:
+    except PipelineStopped as stopped:
         exit_code = 128 + int(stopped.args[0])
     except Exception:
         if not any(record.error for record in launcher.records):
@@ -241,7 +241,7 @@ def _pipeline_file(options: argparse.Namespace) -> Path:
 
 
 def _stop(number: int, frame: object) -> NoReturn:
-    raise Stopped(number)
+    raise PipelineStopped(number)
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -28,7 +28,7 @@ from typing import Any, NoReturn
 os.environ["_KFP_RUNTIME"] = "true"
 
 import light_kale
-from cell_shell import Cell, CellShell, short_traceback, start_shell
+from cell_shell import CellShell, ExecutedCell, short_traceback, start_shell
 from run_folder import NO_ROOM_CODE, full_disk, is_full_disk
 from step_report import render_report
 from terminal_text import plain
@@ -67,7 +67,7 @@ class Step:
     name: str
     run_folder: Path
     shell: CellShell
-    cells: list[Cell] = field(default_factory=list)
+    cells: list[ExecutedCell] = field(default_factory=list)
     cell_seconds: float = 0.0
 
     @property

@@ -26,7 +26,7 @@ SMALLEST = "uv"
 
 
 @dataclass
-class Found:
+class AuditResult:
     """What is known of the packages of some locks."""
 
     looked_up: set[str] = field(default_factory=set)
@@ -85,23 +85,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("locks", nargs="*", choices=[[], *locks], default=[], metavar="LOCK")
     parser.add_argument("--service", choices=["osv", "pypi"], default="osv")
     given = parser.parse_args(arguments)
-    found = Found()
+    result = AuditResult()
     for lock in sorted(given.locks or locks, key=lambda lock: lock != SMALLEST):
         answer = audit(lock, given.service)
         if answer is None or not any("vulns" in one for one in answer["dependencies"]):
             print("Expected a database of advisories: it cannot be had from here, so nothing is")
             print("known of the locked packages. Run this where the internet can be reached.")
-            return _end(found, 3)
-        found.add(answer)
-    return _end(found, found.exit_code)
+            return _end(result, 3)
+        result.add(answer)
+    return _end(result, result.exit_code)
 
 
-def _end(found: Found, exit_code: int) -> int:
-    for name, advisories in sorted(found.vulnerable.items()):
+def _end(result: AuditResult, exit_code: int) -> int:
+    for name, advisories in sorted(result.vulnerable.items()):
         print(f"{name}: {'; '.join(advisories)}")
-    if found.not_looked_up:
-        print(f"Not looked up: {', '.join(sorted(found.not_looked_up))}")
-    counts = {name: len(value) for name, value in vars(found).items()}
+    if result.not_looked_up:
+        print(f"Not looked up: {', '.join(sorted(result.not_looked_up))}")
+    counts = {name: len(value) for name, value in vars(result).items()}
     print(json.dumps(counts))
     return exit_code
 

@@ -18,7 +18,7 @@ INPUT, OUTPUT = "{{$}}", "executor_output.json"
 
 
 @dataclass(frozen=True)
-class Step:
+class PodStep:
     """A step of a compiled pipeline."""
 
     name: str
@@ -105,13 +105,13 @@ def _as_in_json(value: Any) -> Any:
 
 
 @functools.cache
-def steps() -> dict[str, Step]:
+def steps() -> dict[str, PodStep]:
     """The compiled pipeline's steps by name."""
     pipeline, platform = yaml.safe_load_all(PIPELINE.read_text())
     executors = pipeline["deploymentSpec"]["executors"]
     kubernetes = platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
     return {
-        component["executorLabel"].removeprefix("exec-").removesuffix("-step"): Step(
+        component["executorLabel"].removeprefix("exec-").removesuffix("-step"): PodStep(
             name,
             component,
             executors[component["executorLabel"]]["container"],

@@ -20,9 +20,9 @@ WEAK = {"name": "c", "version": "2", "vulns": [ADVISORY]}
     [([SOUND], 0), ([SOUND, SKIPPED], 3), ([SKIPPED], 3), ([WEAK, SKIPPED], 1), ([], 3)],
 )
 def test_only_what_was_looked_up_passes(packages: list[dict], code: int) -> None:
-    found = audit.Found()
-    found.add({"dependencies": packages})
-    assert found.exit_code == code
+    result = audit.AuditResult()
+    result.add({"dependencies": packages})
+    assert result.exit_code == code
 
 
 def test_what_is_found_is_reported(

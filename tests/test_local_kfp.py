@@ -28,10 +28,10 @@ sys.path.insert(0, str(PROJECT / "kale"))
 
 import run_folder
 from compile_notebook import compile_notebook
-from kfp_connection import Connection, connection_of, problem_with
+from kfp_connection import KfpConnection, connection_of, problem_with
 from local_kfp import address
-from local_kfp.refusals import Refusal
-from local_kfp.run_queue import Job, RunQueue
+from local_kfp.api_errors import ApiError
+from local_kfp.run_queue import QueuedRun, RunQueue
 from local_kfp.run_view import show_command, view_run
 from local_kfp.runs import Runs
 from local_kfp.server import start_local_kfp
@@ -596,13 +596,13 @@ def test_a_run_that_cannot_be_started_is_reported_and_the_next_one_runs(
 ) -> None:
     begun: list[str] = []
 
-    async def start(job: Job) -> Any:
+    async def start(job: QueuedRun) -> Any:
         begun.append(job.run_id)
         if job.run_id == "first":
             raise error
         return await start_child(["true"])
 
-    monkeypatch.setattr(Job, "start", start)
+    monkeypatch.setattr(QueuedRun, "start", start)
 
     async def run_both() -> Runs:
         queue = RunQueue()
@@ -622,7 +622,7 @@ def test_a_run_that_cannot_be_started_is_reported_and_the_next_one_runs(
     assert first["state"] == "FAILED"
     assert first["error"]["message"].startswith("It could not be started: ")
     assert output in first["error"]["message"]
-    with pytest.raises(Refusal, match="not begun any more"):
+    with pytest.raises(ApiError, match="not begun any more"):
         runs.check()
 
 
@@ -643,7 +643,9 @@ def test_nothing_but_loopback_is_served(lab: Lab) -> None:
 def test_a_run_of_make_pipeline_is_reported_from_its_folder(tmp_path: Path) -> None:
     step = {"name": "one", "started": time.time(), "seconds": 0, "cell_seconds": 0}
     step |= {"status": "running", "error": None, "scores": {}}
-    progress = run_folder.Progress(tmp_path, "p.pipeline.yaml", {"n": 1}, {"n": 2}, ["one", "two"])
+    progress = run_folder.RunProgress(
+        tmp_path, "p.pipeline.yaml", {"n": 1}, {"n": 2}, ["one", "two"]
+    )
     progress.write([step])
     with run_folder.hold(tmp_path):
         run = view_run(tmp_path, None)
@@ -671,25 +673,27 @@ def test_a_run_of_make_pipeline_is_reported_from_its_folder(tmp_path: Path) -> N
     [
         ({}, None),
         ({"KFP_HOST": ""}, None),
-        ({"KFP_HOST": "https://k/pipeline/"}, Connection("https://k/pipeline")),
-        ({"KFP_HOST": "k"}, Connection("https://k")),
+        ({"KFP_HOST": "https://k/pipeline/"}, KfpConnection("https://k/pipeline")),
+        ({"KFP_HOST": "k"}, KfpConnection("https://k")),
         (
             {"KFP_HOST": "https://k", "KF_PIPELINES_TOKEN": "t", "KFP_NAMESPACE": "ns"},
-            Connection(
+            KfpConnection(
                 "https://k", "existing_bearer_token", {"env_var": "KF_PIPELINES_TOKEN"}, "ns"
             ),
         ),
         (
             {"KFP_HOST": "https://k", "KF_PIPELINES_TOKEN_FILE": "/t", "KFP_CA": "/ca.pem"},
-            Connection("https://k", "existing_bearer_token", {"file_path": "/t"}, None, "/ca.pem"),
+            KfpConnection(
+                "https://k", "existing_bearer_token", {"file_path": "/t"}, None, "/ca.pem"
+            ),
         ),
         (
             {"KFP_HOST": "https://k", "KF_PIPELINES_COOKIES": "c"},
-            Connection("https://k", "dex", {"env_var": "KF_PIPELINES_COOKIES"}),
+            KfpConnection("https://k", "dex", {"env_var": "KF_PIPELINES_COOKIES"}),
         ),
         (
             {"NB_PREFIX": "/notebook/me/mine", "KF_PIPELINES_SA_TOKEN_PATH": __file__},
-            Connection(
+            KfpConnection(
                 "http://ml-pipeline.kubeflow.svc.cluster.local:8888",
                 "kubernetes_service_account_token",
                 {"token_path": __file__},
@@ -699,7 +703,7 @@ def test_a_run_of_make_pipeline_is_reported_from_its_folder(tmp_path: Path) -> N
 )
 def test_the_environment_names_kfp(
     environment: dict[str, str],
-    expected: Connection | None,
+    expected: KfpConnection | None,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

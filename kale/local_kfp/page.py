@@ -3,8 +3,8 @@
 from pathlib import Path
 from typing import Any
 
+from local_kfp.api_errors import ApiError
 from local_kfp.guarded import Readable
-from local_kfp.refusals import Refusal
 from local_kfp.runs import Runs
 
 FILES = Path(__file__).resolve().parent / "page"
@@ -19,7 +19,7 @@ NOBODY = """<!doctype html><html lang="en"><head><meta charset="utf-8"><title>Ru
 the terminal, or by <i>View</i> in JupyterLab.</p></body></html>"""
 
 
-class Page(Readable):
+class RunsPage(Readable):
     """The page itself."""
 
     def _check_secret(self) -> None:
@@ -42,7 +42,7 @@ class PageFile(Readable):
     def get(self, name: str) -> None:
         """Send one of the three."""
         if name not in TYPES:
-            raise Refusal(404, f"No file {name}.")
+            raise ApiError(404, f"No file {name}.")
         self.set_header("Content-Type", f"{TYPES[name]}; charset=utf-8")
         self.finish((FILES / name).read_text(encoding="utf-8"))
 
@@ -95,7 +95,7 @@ def _step_to_look_at(steps: list[dict[str, Any]]) -> str:
 
 
 ROUTES = [
-    (r"/", Page),
+    (r"/", RunsPage),
     (r"/page/([a-z.]+)", PageFile),
     (r"/runs", RunTable),
     (r"/runs/([^/]+)", RunDetails),

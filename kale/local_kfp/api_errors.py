@@ -4,7 +4,7 @@
 GRPC_CODES = {400: 3, 401: 16, 403: 7, 404: 5, 409: 6, 413: 8, 415: 3, 501: 12, 503: 14, 507: 8}
 
 
-class Refusal(Exception):
+class ApiError(Exception):
     """A request that is refused, with the HTTP status and the words for its sender."""
 
     def __init__(self, status: int, message: str) -> None:
@@ -12,7 +12,7 @@ class Refusal(Exception):
         self.status, self.message = status, message
 
 
-def refusal_body(status: int, message: str) -> dict[str, object]:
+def error_body(status: int, message: str) -> dict[str, object]:
     """The JSON with which KFP refuses."""
     code = GRPC_CODES.get(status, 13)
     return {"error": message, "code": code, "message": message, "details": []}
