@@ -1,4 +1,4 @@
-"""Run a step's cells in this process, the way a kernel would, and keep what they show."""
+"""Run a step's cells in this process, as a kernel would, and keep what they show."""
 
 import base64
 import io
@@ -133,7 +133,7 @@ class CellShell(InteractiveShell):
             print(text, file=getattr(sys.stdout, "_through", sys.__stdout__))
 
     def _showtraceback(self, etype: Any, evalue: Any, stb: Any) -> None:
-        """Errors are told once, by whoever called `run`."""
+        """Errors are reported once, by the caller of `run`."""
 
     def showsyntaxerror(self, *args: Any, **kwargs: Any) -> None:
         """See `_showtraceback`."""

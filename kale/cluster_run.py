@@ -36,7 +36,7 @@ POLL_SECONDS = 3.0
 
 
 def cluster_run(options: argparse.Namespace, connection: KfpConnection) -> int:
-    """Do what the options ask for; the exit code."""
+    """Run the command that the options give; the exit code."""
     if options.run:
         return _runs(connection, options).follow_again(options.run, options.stop)
     schedule = read_schedule(options.every, options.cron) if options.every or options.cron else None

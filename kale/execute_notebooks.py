@@ -83,14 +83,14 @@ def read_plans(paths: list[Path]) -> list[NotebookPlan]:
 
 
 def execute(plans: list[NotebookPlan], output_dir: Path, jobs: int) -> list[NotebookResult]:
-    """Run notebooks side by side, each after the one whose model it asks for.
+    """Run notebooks side by side, each after the one whose model it needs.
 
     An interruption ends all of them.
     """
     tools = ToolRuns()
     models = output_dir / "models"
     done: dict[str, Future[NotebookResult]] = {}
-    # Whoever waits for another is behind it in the queue, so that two workers never both wait.
+    # A notebook that waits for another is behind it in the queue: two workers never both wait.
     in_order = sorted(plans, key=lambda plan: bool(plan.serves))
     with ThreadPoolExecutor(jobs) as pool:
 

@@ -1,4 +1,4 @@
-"""Which Kubeflow Pipelines the panel and the commands reach, and how they show who they are.
+"""Which Kubeflow Pipelines the panel and the commands reach, and their credentials.
 
 Read from the environment, with the variables that KFP's own client knows where it knows one:
 
@@ -46,7 +46,7 @@ class KfpConnection:
 
 
 def connection_of(environment: Mapping[str, str]) -> KfpConnection | None:
-    """What the environment asks for; None where it names no KFP."""
+    """The connection that the environment sets; None where it names no KFP."""
     host = environment.get("KFP_HOST") or environment.get("KF_PIPELINES_ENDPOINT") or ""
     if not host and "NB_PREFIX" in environment:  # a Notebook Server of Kubeflow
         host = IN_CLUSTER_HOST
@@ -79,11 +79,11 @@ def _authentication(environment: Mapping[str, str]) -> tuple[str, dict[str, str]
 
 
 class KfpError(RuntimeError):
-    """KFP cannot do what was asked; the text is for the person who asked."""
+    """KFP cannot do what was requested; the message is for the user."""
 
 
 def usable_connection(environment: Mapping[str, str]) -> KfpConnection:
-    """What the environment asks for, if it answers.
+    """The connection that the environment sets, if KFP answers.
 
     Raises:
         KfpError: the environment names no KFP, or it cannot be used.
@@ -108,7 +108,7 @@ def problem_with(connection: KfpConnection, environment: Mapping[str, str]) -> s
     except OSError as error:
         return f"Expected the secret and certificates for KFP in files that can be read: {error}."
     try:
-        _ask(f"{connection.host}/apis/v2beta1/healthz", headers, context)
+        _get_json(f"{connection.host}/apis/v2beta1/healthz", headers, context)
     except urllib.error.HTTPError as error:
         return f"KFP at {connection.host} refuses (HTTP {error.code}): {_advice(connection)}"
     except json.JSONDecodeError:
@@ -121,7 +121,7 @@ def problem_with(connection: KfpConnection, environment: Mapping[str, str]) -> s
     return None
 
 
-def _ask(address: str, headers: dict[str, str], context: ssl.SSLContext) -> None:
+def _get_json(address: str, headers: dict[str, str], context: ssl.SSLContext) -> None:
     request = urllib.request.Request(address, headers=headers)
     without_proxy = opener(context, proxies=False)  # KFP's client knows of none
     with without_proxy.open(request, timeout=ANSWER_SECONDS) as answer:

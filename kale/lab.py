@@ -95,7 +95,7 @@ def _jupyter_arguments(options: argparse.Namespace) -> list[str]:
     if os.geteuid() == 0:
         arguments.append("--allow-root")
     if "NB_PREFIX" in os.environ:
-        # Kubeflow's gateway lets in whom the profile allows, and asks for no second password.
+        # Kubeflow's gateway admits the users of the profile, so there is no second password.
         arguments += [
             f"--ServerApp.base_url={os.environ['NB_PREFIX'] or '/'}",
             "--ServerApp.ip=0.0.0.0",

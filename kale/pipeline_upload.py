@@ -19,7 +19,7 @@ class UploadedVersion:
 def upload(kfp: RemoteKfp, compiled: CompiledPipeline) -> UploadedVersion:
     """The version with this content, uploaded where there is none yet.
 
-    The first version of a pipeline bears the pipeline's name, whatever one asks for: there the
+    The first version of a pipeline gets the pipeline's name, whatever is requested: there the
     name that follows from the content stands in the description.
     """
     name, description = compiled.version_name, compiled.description
@@ -47,7 +47,7 @@ def upload(kfp: RemoteKfp, compiled: CompiledPipeline) -> UploadedVersion:
 
 def _pipeline_id(kfp: RemoteKfp, name: str) -> str | None:
     """The profile's own pipeline of that name."""
-    found = kfp.ask(
+    found = kfp.query(
         lambda: kfp.client.list_pipelines(filter=by_name(name), namespace=kfp.namespace)
     ).pipelines
     return str(found[0].pipeline_id) if found else None

@@ -53,7 +53,7 @@ def stop_recurring(kfp: RemoteKfp, name: str, experiment_id: str) -> int:
     """Disable the recurring runs of that name; how many were enabled."""
     enabled = [one for one in _of_name(kfp, name, experiment_id) if one.status == "ENABLED"]
     for one in enabled:
-        kfp.ask(lambda one=one: kfp.client.disable_recurring_run(one.recurring_run_id))  # type: ignore[misc]
+        kfp.query(lambda one=one: kfp.client.disable_recurring_run(one.recurring_run_id))  # type: ignore[misc]
     return len(enabled)
 
 
@@ -93,7 +93,7 @@ def _delete(kfp: RemoteKfp, recurring_run_id: str) -> None:
     try:
         # Without ORPHAN, Kubernetes would take the runs away that it has started. The client is
         # another one after a secret was renewed.
-        kfp.ask(
+        kfp.query(
             lambda: kfp.client._recurring_run_api.recurring_run_service_delete_recurring_run(
                 recurring_run_id, propagation_policy="ORPHAN"
             )

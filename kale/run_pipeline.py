@@ -41,7 +41,7 @@ PIPELINE = PROJECT / "kale" / "forecast-pipeline.pipeline.yaml"
 
 
 class PipelineStopped(BaseException):
-    """A signal asked this run to stop."""
+    """A signal stopped this run."""
 
 
 def run_pipeline(pipeline_file: Path, given: list[str], folder: Path, keep: bool = True) -> int:
@@ -53,7 +53,7 @@ def run_pipeline(pipeline_file: Path, given: list[str], folder: Path, keep: bool
         folder: where the run keeps everything.
         keep: whether the folder stays if nothing runs because of a wrong parameter.
     """
-    run_folder.furnish(folder)
+    run_folder.make_subfolders(folder)
     held = run_folder.hold(folder)
     progress = run_folder.RunProgress(folder, pipeline_file.name)
     launcher = StepLauncher(folder, PROJECT, sys.stdout, progress.write)
@@ -150,7 +150,7 @@ def _run_locally(pipeline: Any, parameters: dict[str, Any], launcher: StepLaunch
         pipeline_root=str(launcher.run_folder / "artifacts"),
         workspace_root=str(launcher.run_folder / "workspace"),
     )
-    reported_by_kfp = io.StringIO()  # the same as the launcher tells, in other words
+    reported_by_kfp = io.StringIO()  # what the launcher reports, in other words
     try:
         with contextlib.redirect_stdout(reported_by_kfp), warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="You may be attemping to run a task")

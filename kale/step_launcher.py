@@ -63,7 +63,7 @@ class StepLauncher:
         run_folder: where the run keeps everything.
         project: the working directory of the steps.
         terminal: where lines go as steps start, print and end.
-        tell_progress: is told how each step went so far, as one starts and as it ends.
+        report_progress: is called with how each step went so far, as one starts and as it ends.
     """
 
     def __init__(
@@ -230,7 +230,7 @@ class StepLauncher:
 
 
 def _result(file: Path) -> dict[str, Any]:
-    """What a step told of itself in the end; nothing where it could not."""
+    """The result that a step wrote at its end; empty where it could not."""
     try:
         result: dict[str, Any] = json.loads(file.read_text())
     except (OSError, ValueError):

@@ -14,7 +14,7 @@ PROJECT = Path(__file__).resolve().parent.parent
 
 
 class ToolsStopped(Exception):
-    """The tools were told to end."""
+    """The tools were stopped."""
 
 
 class ToolRuns:

@@ -99,7 +99,7 @@ def test_names_the_notebook_and_the_cell(mutate, cell, part, tmp_path, capsys):
     assert part in first
 
 
-def test_tells_of_a_pipeline_that_was_not_compiled_again(tmp_path):
+def test_reports_a_pipeline_that_was_not_compiled_again(tmp_path):
     path = write_notebook(tmp_path / "toy.ipynb", [PARAMETERS, MAKES])
     compile_notebook(path, tmp_path / "out")
     assert problems(path, tmp_path / "out") == []

@@ -1,4 +1,4 @@
-"""Where the stand-in listens, and the secret without which it answers nothing there."""
+"""Where the stand-in listens, and the secret that each request needs."""
 
 import secrets
 import socket
@@ -8,7 +8,7 @@ import tornado.netutil
 
 HOST = "127.0.0.1"
 PORT = 8780
-"""Where no other is asked for, so that a tunnel or a bookmark can know it."""
+"""The default, fixed so that a tunnel or a bookmark can use it."""
 
 
 @dataclass(frozen=True)

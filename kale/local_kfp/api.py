@@ -42,8 +42,8 @@ class ApiHandler(Guarded):
         return read_package(files[0]["body"])
 
     def answer_page(self, key: str, items: list[dict[str, Any]]) -> None:
-        """Answer with one page of those items that the request's filter lets through."""
-        items = [item for item in items if self._is_asked_for(item)]
+        """Answer with one page of those items that match the request's filter."""
+        items = [item for item in items if self._matches_filter(item)]
         start = self._number("page_token", 0)
         end = start + (self._number("page_size", PAGE_SIZE) or PAGE_SIZE)
         more = {"next_page_token": str(end)} if end < len(items) else {}
@@ -55,7 +55,7 @@ class ApiHandler(Guarded):
             raise ApiError(400, f"Expected a number as {argument}, received: {text[:100]!r}.")
         return int(text)
 
-    def _is_asked_for(self, item: dict[str, Any]) -> bool:
+    def _matches_filter(self, item: dict[str, Any]) -> bool:
         text = self.get_query_argument("filter", "")
         if not text:
             return True

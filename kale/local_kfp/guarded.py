@@ -1,13 +1,13 @@
-"""The part of every answer that keeps strangers out.
+"""The base of every handler, which allows only the user's own requests.
 
-Who may start a run can run any code as the user. So a request must carry the secret that
+Starting a run means running any code as the user. So a request must carry the secret that
 `kale/lab.py` made (other users of the machine reach loopback too), must name this server as its
 host (a name that resolves to loopback would not), and must not come from another site's page.
 
 A browser sends cookies to every port of a host, to those of other users as well. So the cookie is
 not the secret but follows from it, and opens what is only read: the page, its JSON, the reports.
-Whatever changes something needs the secret in a header. The page's script has it from the link, and
-keeps it where pages of this port alone can read it.
+A request that changes something needs the secret in a header. The page's script has it from the
+link, and keeps it where pages of this port alone can read it.
 """
 
 import hmac
@@ -19,7 +19,7 @@ from run_folder import full_disk, is_full_disk
 
 from local_kfp.api_errors import ApiError, error_body
 
-WHO = "Open the page by the link that `make lab` printed."
+OPEN_BY_LINK = "Open the page by the link that `make lab` printed."
 CONTENT_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
     "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
@@ -79,7 +79,7 @@ class Guarded(tornado.web.RequestHandler):
 
     def _check_secret(self) -> None:
         if not self.may_change():
-            raise ApiError(401, WHO)
+            raise ApiError(401, OPEN_BY_LINK)
 
     def answer(self, content: dict[str, Any]) -> None:
         """Answer with JSON."""
@@ -88,9 +88,9 @@ class Guarded(tornado.web.RequestHandler):
     def write_error(self, status_code: int, **kwargs: Any) -> None:
         """Say in JSON, as KFP does, what is wrong."""
         error = kwargs.get("exc_info", (None, None))[1]
-        if refused := _api_error_of(error):
-            self.set_status(refused.status)
-            self.finish(error_body(refused.status, refused.message))
+        if error_response := _api_error_of(error):
+            self.set_status(error_response.status)
+            self.finish(error_body(error_response.status, error_response.message))
             return
         self.finish(error_body(status_code, HTTPStatus(status_code).phrase))
 
@@ -105,14 +105,14 @@ class Readable(Guarded):
 
     def _check_secret(self) -> None:
         if not self.may_read():
-            raise ApiError(401, WHO)
+            raise ApiError(401, OPEN_BY_LINK)
 
 
 class Nothing(Guarded):
     """Every path that is not served."""
 
     def prepare(self) -> None:
-        """Say so, to whoever may ask."""
+        """Answer 404 to authorised callers."""
         super().prepare()
         raise ApiError(
             404, f"The stand-in for KFP has no {self.request.method} {self.request.path}."
@@ -120,7 +120,7 @@ class Nothing(Guarded):
 
 
 def _api_error_of(error: Any) -> ApiError | None:
-    """What the request is told, where the error is none of ours."""
+    """The error to respond with; None where it is an unexpected one."""
     if is_full_disk(error):
         return ApiError(507, full_disk(error))
     return error if isinstance(error, ApiError) else None

@@ -111,7 +111,7 @@ class RunQueue:
                 self._working = self._waiting.popleft()
                 try:
                     await self._see_through(self._working)
-                except Exception as error:  # whatever it is: the others are to have their turn
+                except Exception as error:  # of any kind: the runs after it are to start
                     self._give_up(self._working, error)
                 finally:
                     self._working = None
@@ -124,7 +124,7 @@ class RunQueue:
             await run.ending
 
     def _give_up(self, run: QueuedRun, error: Exception) -> None:
-        """Tell of a run that could not be started: no memory, no room on the disk."""
+        """Report a run that could not be started: no memory, no room on the disk."""
         reason = full_disk(error) if is_full_disk(error) else str(error)
         self.failed[run.run_id] = f"It could not be started: {reason}"
         print(f"run {run.run_id} did not start: {reason}", file=sys.stderr, flush=True)

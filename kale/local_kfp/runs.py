@@ -1,4 +1,4 @@
-"""The runs of this machine: those asked for here, and those of `make pipeline`."""
+"""The runs of this machine: those requested here, and those of `make pipeline`."""
 
 import shutil
 from collections.abc import Iterator
