@@ -1,4 +1,4 @@
-# The front door: `make run` shows a forecast on a page, `make test` checks everything.
+# The entry point: `make run` shows a forecast on a page, `make test` checks everything.
 .DEFAULT_GOAL := help
 SHELL := /bin/bash
 # Targets share ports, one uv and Debian's package manager.
@@ -76,7 +76,7 @@ page: .venv/page/.installed  ## Show the page for a server that runs already
 		KALECAST_METRICS_PORT=$(PAGE_METRICS_PORT) SAMPLE_DATA="$(DATA)" exec .venv/page/bin/python gradio_app/app.py
 
 .PHONY: protect
-protect: install-workbench install-gateway  ## Stand nginx and ModSecurity before the page of make run (PROTECT_ARGS=)
+protect: install-workbench install-gateway  ## Run nginx and ModSecurity in front of the page of make run (PROTECT_ARGS=)
 	@exec $(workbench) cluster-setup/6-protection/protect.py --page 127.0.0.1:$(PAGE_PORT) --port $(GATEWAY_PORT) \
 		--operators-port $$(( $(GATEWAY_PORT) + 1 )) --signatures-port $$(( $(GATEWAY_PORT) + 2 )) \
 		--list-port $$(( $(GATEWAY_PORT) + 3 )) $(PROTECT_ARGS)
@@ -148,7 +148,7 @@ report: install-report  ## Render the report from results (RESULTS=folder, REPOR
 	@exec .venv/report/bin/python report/build.py --results "$(or $(RESULTS),report/figures)" $(REPORT_ARGS)
 
 .PHONY: report-links
-report-links: install-report  ## Ask the outside links of the rendered report (needs internet)
+report-links: install-report  ## Check the outside links of the rendered report (needs internet)
 	@exec .venv/report/bin/python report/build.py --outside-links
 
 ##### On Kubernetes #####
@@ -168,7 +168,7 @@ cluster-run: install-workbench  ## Run the pipeline on KFP_HOST (NOTEBOOK=, PARA
 		$(if $(filter-out file,$(origin DATA)),--param "data=$(DATA)") $(with_params)
 
 .PHONY: cluster-query
-cluster-query: install-workbench install-kubectl  ## Ask the cluster's model server (NAMESPACE=, DATA=, SERIES=, URL=, PROTOCOL=rest)
+cluster-query: install-workbench install-kubectl  ## Query the cluster's model server (NAMESPACE=, DATA=, SERIES=, URL=, PROTOCOL=rest)
 	@PATH="$$PATH:$(CURDIR)/.venv/kubectl" exec $(workbench) cluster-setup/query.py --data "$(DATA)" $(if $(NAMESPACE),--namespace "$(NAMESPACE)") \
 		$(if $(SERIES),--series "$(SERIES)") $(if $(URL),--url "$(URL)") $(if $(PROTOCOL),--protocol $(PROTOCOL))
 
@@ -188,7 +188,7 @@ images: .venv/workbench/.installed-test  ## Build the images, look into them, wr
 		--base "$(PYTHON_IMAGE)" --debian "$(DEBIAN_IMAGE)" --builder "$(BUILDER)" $(if $(PUSH),--push) $(IMAGE_ARGS)
 
 .PHONY: policies
-policies: install-all  ## Hold every manifest against checkov's policies, and tell the exceptions
+policies: install-all  ## Hold every manifest against checkov's policies, and list the exceptions
 	@$(workbench) cluster-setup/policies.py
 
 .PHONY: audit
