@@ -2,7 +2,7 @@
 
     python requirements/audit.py [LOCK …] [--service osv|pypi]
 
-pip-audit asks a database of advisories for each package of the locks, at exactly the locked
+pip-audit queries a database of advisories for each package of the locks, at exactly the locked
 version; nothing is installed. It says "No known vulnerabilities found" of packages that it could
 not look up, too; here they are counted, and one of them is enough not to pass.
 
@@ -22,7 +22,7 @@ from typing import Any
 FOLDER = Path(__file__).resolve().parent
 PIP_AUDIT = "pip-audit==2.10.1"
 SMALLEST = "uv"
-"""A lock of one package: whether there is a database shows there, before hundreds are asked for."""
+"""A lock of one package: whether there is a database shows there, before hundreds are queried."""
 
 
 @dataclass
@@ -79,7 +79,7 @@ def audit(lock: str, service: str) -> dict[str, Any] | None:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Ask, print, and return the exit code."""
+    """Query, print, and return the exit code."""
     parser = argparse.ArgumentParser(description="Look up known vulnerabilities of the locks.")
     locks = sorted(path.stem for path in FOLDER.glob("*.txt"))
     parser.add_argument("locks", nargs="*", choices=[[], *locks], default=[], metavar="LOCK")

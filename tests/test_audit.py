@@ -36,15 +36,15 @@ def test_what_is_found_is_reported(
     assert message.splitlines()[-1] == '{"looked_up": 2, "not_looked_up": 1, "vulnerable": 1}'
 
 
-def test_without_a_database_it_asks_for_one_package_alone(
+def test_without_a_database_it_queries_one_package_alone(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    asked: list[str] = []
+    queried: list[str] = []
 
     def nothing(lock: str, _: str) -> None:
-        asked.append(lock)
+        queried.append(lock)
 
     monkeypatch.setattr(audit, "audit", nothing)
     assert audit.main([]) == 3
-    assert asked == ["uv"]
+    assert queried == ["uv"]
     assert "cannot be had from here" in capsys.readouterr().out
