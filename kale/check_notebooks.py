@@ -4,8 +4,8 @@
 
 Each problem is reported with its notebook and its cell. A notebook with a
 `kubeflow_notebook` block must compile, and what `kale/` holds must be what it compiles to; in every
-other one each cell may use only what cells above it make. The exit code is 1 where one has to be
-mended.
+other one each cell may use only what cells above it make. The exit code is 1 where one has
+problems.
 """
 
 import argparse
@@ -40,7 +40,7 @@ TIMED_LINE = re.compile(r"^%(?:time|prun)\s+", re.MULTILINE)
 
 
 def problems(path: Path, compiled: Path = PROJECT / "kale") -> list[str]:
-    """What has to be mended in one notebook; each text names the cell.
+    """The problems of one notebook; each text names the cell.
 
     Args:
         path: the notebook.
@@ -161,7 +161,7 @@ def main(arguments: list[str] | None = None) -> int:
     for path, errors in wrong.items():
         for problem in errors:
             print(f"{os.path.relpath(path)}: {problem}")
-    print(f"{len(paths)} notebooks, {len(wrong)} to be mended.")
+    print(f"{len(paths)} notebooks, {len(wrong)} with problems.")
     return 1 if wrong else 0
 
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from kfp_connection import KfpError
 from pipeline_upload import UploadedVersion
-from remote_kfp import PAGE, NotThereError, RemoteKfp, by_name
+from remote_kfp import PAGE, NotFoundError, RemoteKfp, by_name
 from schedules import Schedule
 
 
@@ -98,7 +98,7 @@ def _delete(kfp: RemoteKfp, recurring_run_id: str) -> None:
                 recurring_run_id, propagation_policy="ORPHAN"
             )
         )
-    except NotThereError:
+    except NotFoundError:
         return
     except KfpError as error:
         raise KfpError(

@@ -79,16 +79,16 @@ class RemoteKfp:
         """Send a request that may be sent twice; retries while KFP is away.
 
         Raises:
-            KfpError: it refuses, or is away for too long.
+            KfpError: it refuses, or is down for too long.
         """
         deadline = time.monotonic() + RETRY_TIMEOUT_SECONDS
         pause, is_away, was_renewed = FIRST_PAUSE, False, False
         while True:
             try:
                 answer = self._once(request)
-            except _AwayError as away:
+            except _UnavailableError as away:
                 if time.monotonic() > deadline:
-                    raise KfpError(f"KFP at {self.host} is away for too long ({away}).") from away
+                    raise KfpError(f"KFP at {self.host} is down for too long ({away}).") from away
                 if not is_away:
                     self._log(f"KFP does not answer ({away}), trying again ...")
                 is_away = True
@@ -112,7 +112,7 @@ class RemoteKfp:
         """
         try:
             return self._once(action)
-        except _AwayError as away:
+        except _UnavailableError as away:
             raise KfpError(f"KFP at {self.host} does not answer ({away}).") from away
 
     def all_of(self, listed: Callable[[str], Any], name: str) -> list[Any]:
@@ -136,11 +136,11 @@ class RemoteKfp:
             with contextlib.redirect_stdout(io.StringIO()):  # the client's links, said otherwise
                 return action()
         except kfp_server_api.ApiException as error:
-            raise _in_words(self.host, error) from error
+            raise _kfp_error(self.host, error) from error
         except (urllib3.exceptions.HTTPError, OSError) as error:
-            raise _AwayError(_reason(error)) from error
+            raise _UnavailableError(_reason(error)) from error
         except ValueError as error:  # an answer that is no JSON: a login page, most often
-            raise KfpError(f"KFP at {self.host} answers with something else: {error}") from error
+            raise KfpError(f"KFP at {self.host} returned an invalid response: {error}") from error
 
     def _health(self) -> Any:
         return self.client._healthz_api.healthz_service_get_healthz()
@@ -164,11 +164,11 @@ class RemoteKfp:
             self.client = self._connect()
 
 
-class NotThereError(KfpError):
+class NotFoundError(KfpError):
     """KFP has nothing of that name."""
 
 
-class _AwayError(KfpError):
+class _UnavailableError(KfpError):
     """No answer."""
 
 
@@ -196,7 +196,7 @@ def _login_page(host: str) -> "_NotAuthenticatedError":
     return _NotAuthenticatedError(f"KFP at {host} shows a login page: is the session still valid?")
 
 
-def _in_words(host: str, error: kfp_server_api.ApiException) -> KfpError:
+def _kfp_error(host: str, error: kfp_server_api.ApiException) -> KfpError:
     status, message = error.status or 0, _message(error.body) or str(error.reason)
     if status == HTTPStatus.UNAUTHORIZED:
         return _NotAuthenticatedError(
@@ -207,8 +207,8 @@ def _in_words(host: str, error: kfp_server_api.ApiException) -> KfpError:
     if status == HTTPStatus.FORBIDDEN:
         return KfpError(f"KFP at {host} does not allow it (HTTP 403): {message}")
     if status in PASSING:
-        return _AwayError(f"HTTP {status}: {message}")
-    kind = NotThereError if status == HTTPStatus.NOT_FOUND else KfpError
+        return _UnavailableError(f"HTTP {status}: {message}")
+    kind = NotFoundError if status == HTTPStatus.NOT_FOUND else KfpError
     return kind(f"KFP at {host} refuses (HTTP {status}): {message}")
 
 

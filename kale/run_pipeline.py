@@ -248,12 +248,10 @@ def main(arguments: list[str] | None = None) -> int:
     """Run the command."""
     parser = argparse.ArgumentParser(description="Run a compiled pipeline on this machine.")
     parser.add_argument("pipeline", nargs="?", type=Path, help=f"else {PIPELINE.name}")
-    parser.add_argument("--notebook", type=Path, help="whose pipeline is run")
+    parser.add_argument("--notebook", type=Path, help="a notebook whose pipeline is run")
     parser.add_argument("--param", action="extend", nargs="+", default=[], metavar="NAME=VALUE")
     parser.add_argument("--runs-dir", type=Path, default=PROJECT / "runs")
-    parser.add_argument(
-        "--run-folder", type=Path, help="a folder for the run that is there already"
-    )
+    parser.add_argument("--run-folder", type=Path, help="an existing folder for the run")
     options = parser.parse_args(arguments)
     lifetime.on_end(_stop)
     try:

@@ -52,7 +52,7 @@ def step_name(function: str) -> str:
     return function.removesuffix("_step")
 
 
-class FailedForGoodError(Exception):
+class PermanentStepError(Exception):
     """A step failed for a reason that another try would not change."""
 
 
@@ -150,7 +150,7 @@ class StepLauncher:
             f"{record.seconds:.1f} s{' FAILED' if record.error else ''}"
         )
         if record.is_final:
-            raise FailedForGoodError(record.name)
+            raise PermanentStepError(record.name)
         return 1 if record.error else 0
 
     def end(self) -> None:

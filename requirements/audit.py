@@ -7,7 +7,7 @@ version; nothing is installed. It says "No known vulnerabilities found" of packa
 not look up, too; here they are counted, and one of them is enough not to pass.
 
 The last line is one JSON object. Exit code 0: all looked up, none vulnerable; 1: some are; 3: the
-database cannot be had from here, or does not know some of the packages.
+database cannot be reached from here, or does not know some of the packages.
 """
 
 import argparse
@@ -52,8 +52,8 @@ class AuditResult:
 
 
 def _described(advisory: dict[str, Any]) -> str:
-    mended = ", ".join(advisory["fix_versions"]) or "no version yet"
-    return f"{advisory['id']} (mended in {mended})"
+    fixed = ", ".join(advisory["fix_versions"]) or "no version yet"
+    return f"{advisory['id']} (fixed in {fixed})"
 
 
 def audit(lock: str, service: str) -> dict[str, Any] | None:
@@ -89,8 +89,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for lock in sorted(given.locks or locks, key=lambda lock: lock != SMALLEST):
         answer = audit(lock, given.service)
         if answer is None or not any("vulns" in one for one in answer["dependencies"]):
-            print("Expected a database of advisories: it cannot be had from here, so nothing is")
-            print("known of the locked packages. Run this where the internet can be reached.")
+            print("Expected a database of advisories: it cannot be reached from here, so no")
+            print("package was looked up. Run this where the internet can be reached.")
             return _end(result, 3)
         result.add(answer)
     return _end(result, result.exit_code)

@@ -32,7 +32,7 @@ def test_what_is_found_is_reported(
     monkeypatch.setattr(audit, "audit", lambda lock, _: {"dependencies": answers[lock]})
     assert audit.main(["page", "uv"]) == 1
     message = capsys.readouterr().out
-    assert "c 2: CVE-2026-1 (mended in 2.1)" in message
+    assert "c 2: CVE-2026-1 (fixed in 2.1)" in message
     assert message.splitlines()[-1] == '{"looked_up": 2, "not_looked_up": 1, "vulnerable": 1}'
 
 
@@ -47,4 +47,4 @@ def test_without_a_database_it_queries_one_package_alone(
     monkeypatch.setattr(audit, "audit", nothing)
     assert audit.main([]) == 3
     assert queried == ["uv"]
-    assert "cannot be had from here" in capsys.readouterr().out
+    assert "cannot be reached from here" in capsys.readouterr().out

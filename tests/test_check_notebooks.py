@@ -40,7 +40,7 @@ def plain(tmp_path: Path, *sources: str) -> str:
 
 def test_the_project_has_nothing_to_mend(capsys):
     assert main([]) == 0
-    assert capsys.readouterr().out.endswith(" 0 to be mended.\n")
+    assert capsys.readouterr().out.endswith(" 0 with problems.\n")
 
 
 def renamed(old: str, new: str) -> Callable[[Any], None]:

@@ -163,7 +163,7 @@ def test_one_that_stays_away_is_named(
     kfp.away = [503] * 9
     assert run() == 2
     message = capsys.readouterr()
-    assert "is away for too long (HTTP 503" in message.err
+    assert "is down for too long (HTTP 503" in message.err
     assert "make cluster-run RUN=run0" in message.out
 
 

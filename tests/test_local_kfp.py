@@ -622,7 +622,7 @@ def test_a_run_that_cannot_be_started_is_reported_and_the_next_one_runs(
     assert first["state"] == "FAILED"
     assert first["error"]["message"].startswith("It could not be started: ")
     assert output in first["error"]["message"]
-    with pytest.raises(ApiError, match="not begun any more"):
+    with pytest.raises(ApiError, match="No new runs are started"):
         runs.check()
 
 

@@ -73,7 +73,7 @@ class Runs:
     def check(self) -> None:
         """Raise an `ApiError` where no run would be begun any more."""
         if not self._queue.is_working:
-            raise ApiError(503, "Runs are not begun any more. End `make lab` and start it again.")
+            raise ApiError(503, "No new runs are started. End `make lab` and start it again.")
 
     async def close(self) -> None:
         """End the run that works and write off those that wait."""

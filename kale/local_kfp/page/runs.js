@@ -234,8 +234,8 @@ function span(seconds) {
   return `${Math.floor(seconds / 60)} min ${String(Math.floor(seconds % 60)).padStart(2, "0")} s`;
 }
 
-function moment(stamp) {
-  const date = new Date(stamp);
+function moment(timestamp) {
+  const date = new Date(timestamp);
   const isToday = date.toDateString() === new Date().toDateString();
   const time = date.toLocaleTimeString([], { hour: "2-digit", minute: "2-digit" });
   return isToday ? `today, ${time}` : `${date.toLocaleDateString()}, ${time}`;
