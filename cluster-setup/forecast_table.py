@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from kalecast.asking import Floats
+from kalecast.client import Floats
 
 ROWS = 12
 BARS = "▁▂▃▄▅▆▇█"

@@ -9,7 +9,7 @@ from typing import Any
 import grpc
 import numpy as np
 
-from kalecast.asking import SECONDS, AskError, Floats, grpc_error
+from kalecast.client import SECONDS, Floats, RequestError, grpc_error
 
 PROJECT = Path(__file__).resolve().parent.parent
 sys.path.append(str(PROJECT / "seldon"))
@@ -40,7 +40,7 @@ def forecast_over_grpc(address: GrpcAddress, window: Floats) -> tuple[Floats, st
     """A forecast of shape `(horizon, quantiles)`, and the version of the model that made it.
 
     Raises:
-        AskError: the server refuses the history, or does not answer.
+        RequestError: the server refuses the history, or does not answer.
     """
     tensor = seldon.Tensor(shape=[1, window.size], values=window)
     question = seldon.SeldonMessage(data=seldon.DefaultData(tensor=tensor))
@@ -54,7 +54,7 @@ def forecast_over_grpc(address: GrpcAddress, window: Floats) -> tuple[Floats, st
             answer = predict(question, timeout=SECONDS, metadata=list(address.headers.items()))
         except grpc.RpcError as error:
             if error.code() is grpc.StatusCode.INVALID_ARGUMENT:
-                raise AskError(
+                raise RequestError(
                     f"The model server refuses this history: {error.details()}"
                 ) from error
             raise grpc_error(address.server, str(error.details())) from error
@@ -66,7 +66,7 @@ def _forecast(server: str, answer: Any) -> tuple[Floats, str]:
         _, horizon, quantiles = answer.data.tensor.shape
         forecast = np.reshape(np.array(answer.data.tensor.values), (horizon, quantiles))
     except ValueError as error:
-        raise AskError(f"{server} answers over gRPC, but not with a forecast.") from error
+        raise RequestError(f"{server} answers over gRPC, but not with a forecast.") from error
     return forecast, answer.meta.tags["model_version"].string_value
 
 

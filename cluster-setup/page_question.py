@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from kalecast.asking import Address, AskError, Floats, ask_json
+from kalecast.client import Address, Floats, RequestError, request_json
 from kalecast.contract import Contract, ContractError
 
 NOT_FOUND = 404
@@ -12,11 +12,11 @@ def page_contract(address: Address) -> Contract | None:
     """The contract of the model behind a page; None where the address is no page's.
 
     Raises:
-        AskError: nobody answers.
+        RequestError: nobody answers.
     """
     try:
-        return Contract(**ask_json(address, "/api/model"))
-    except AskError as error:
+        return Contract(**request_json(address, "/api/model"))
+    except RequestError as error:
         if error.status != NOT_FOUND:
             raise
     except (ContractError, TypeError):  # JSON of another program
@@ -28,13 +28,13 @@ def forecast_of_page(address: Address, window: Floats, contract: Contract) -> tu
     """A forecast of shape `(horizon, quantiles)`, rounded, and the version of its model.
 
     Raises:
-        AskError: the page refuses the history, or does not answer.
+        RequestError: the page refuses the history, or does not answer.
     """
     numbers = ",".join("nan" if np.isnan(value) else repr(float(value)) for value in window)
     question = {"history": numbers, "horizon": contract.horizon}
-    answer = ask_json(address, "/api/forecast", question)
+    answer = request_json(address, "/api/forecast", question)
     try:
         columns = [answer["forecast"][f"{quantile:g}"] for quantile in contract.quantiles]
         return np.array(columns, dtype=np.float64).T, str(answer["model"]["version"])
     except (KeyError, TypeError, ValueError, IndexError) as error:
-        raise AskError(f"{address.url} answers, but not with a forecast.") from error
+        raise RequestError(f"{address.url} answers, but not with a forecast.") from error

@@ -24,7 +24,14 @@ from forecast_table import sparkline, table
 from grpc_question import GrpcAddress, forecast_over_grpc
 from page_question import forecast_of_page, page_contract
 
-from kalecast.asking import Address, AskError, Floats, GoneError, forecast_over_http, read_contract
+from kalecast.client import (
+    Address,
+    Floats,
+    RequestError,
+    UnreachableError,
+    forecast_over_http,
+    read_contract,
+)
 from kalecast.cluster_service import SERVICE, ClusterError
 from kalecast.contract import Contract
 from kalecast.lifetime import on_end
@@ -64,7 +71,7 @@ def query_url(options: argparse.Namespace) -> bool:
     address = _address(options.url)
     if (contract := page_contract(address)) is not None:
         if options.protocol not in (None, "rest"):
-            raise AskError(f"{options.url} is the page, which speaks no gRPC: PROTOCOL=rest.")
+            raise RequestError(f"{options.url} is the page, which speaks no gRPC: PROTOCOL=rest.")
         print(f"server     {options.url}, the page")
         start = lambda window: forecast_of_page(address, window, contract)  # noqa: E731
         return query(options, contract, {"page": start})
@@ -131,7 +138,7 @@ def _patiently[Answer](question: Callable[[], Answer]) -> Answer:
     while True:
         try:
             return question()
-        except GoneError:
+        except UnreachableError:
             if time.monotonic() > deadline:
                 raise
             time.sleep(PAUSE_SECONDS)
@@ -140,7 +147,7 @@ def _patiently[Answer](question: Callable[[], Answer]) -> Answer:
 def _address(url: str) -> Address:
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise AskError(f"Expected URL=https://…, received: {url!r}.")
+        raise RequestError(f"Expected URL=https://…, received: {url!r}.")
     token = os.environ.get("KALECAST_TOKEN", "")
     headers = {"Authorization": f"Bearer {token}"} if token else {}
     return Address(url, headers, os.environ.get("KALECAST_CA") or None)
@@ -171,7 +178,7 @@ def main(arguments: list[str] | None = None) -> int:
     on_end(signal.default_int_handler)
     try:
         return 0 if (query_url if options.url else query_cluster)(options) else 1
-    except (AskError, ClusterError, SeriesError, StoreError) as error:
+    except (RequestError, ClusterError, SeriesError, StoreError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import metrics
-from coalescing import Asker
+from coalescing import Caller
 from history import shown
 from outcomes import Overloaded, Unacceptable
 from request_bodies import SMALL
@@ -39,10 +39,10 @@ class Admission:
         """Whether another request is one too many."""
         return self.in_flight >= self._most
 
-    def asker(self, request: Request) -> Asker:
+    def caller(self, request: Request) -> Caller:
         """Whoever sent a request, as one who waits for its answer."""
         client = request.client.host if request.client else ""
-        return Asker.within(self._seconds, request.is_disconnected, client)
+        return Caller.within(self._seconds, request.is_disconnected, client)
 
     @asynccontextmanager
     async def body(self, request: Request, largest: int) -> AsyncIterator[bytes]:

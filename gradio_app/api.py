@@ -24,7 +24,7 @@ from outcomes import (
     problem_of,
 )
 from reading import Reader
-from request_bodies import LARGEST_QUESTION
+from request_bodies import LARGEST_REQUEST
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -65,14 +65,14 @@ class PlainRoutes:
         self.ready = _guarded(self._ready)
 
     async def _forecast(self, request: Request) -> Response:
-        asker = self._admission.asker(request)
+        caller = self._admission.caller(request)
         kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
         if kind != "application/json":
             message = f"Expected the Content-Type application/json, received: {shown(kind)}."
             raise Unacceptable(415, message)
-        async with self._admission.body(request, LARGEST_QUESTION) as body:
-            history, horizon = await self._reader.question(body, asker)
-        return json_response(answer(await forecast(self._server, asker, history, horizon)))
+        async with self._admission.body(request, LARGEST_REQUEST) as body:
+            history, horizon = await self._reader.forecast_request(body, caller)
+        return json_response(answer(await forecast(self._server, caller, history, horizon)))
 
     async def _model(self, _: Request) -> Response:
         return Response((await self._server.contract()).to_json(), media_type="application/json")

@@ -58,7 +58,7 @@ def build_app(settings: Settings, callers: "Callers") -> "tuple[Application, Adm
     event = PageEvent(server, samples, reader, keys, function)
     shown = page_route.PageRoute(event, admission)
     routes = {
-        "/api/forecast": Route("POST", plain.forecast, check=callers.program_asks),
+        "/api/forecast": Route("POST", plain.forecast, check=callers.check_program),
         "/api/model": Route("GET", plain.model, check=callers.program),
         "/api/example.csv": Route("GET", plain.example),
         "/preview.png": Route("GET", plain.preview),
@@ -68,11 +68,11 @@ def build_app(settings: Settings, callers: "Callers") -> "tuple[Application, Adm
             "POST",
             shown,
             page_route.busy,
-            check=callers.person_asks,
+            check=callers.check_person,
             refused=page_route.refused,
         ),
         uploads.PATH: Route(
-            "POST", files.upload, uploads.busy, check=callers.person_asks, refused=uploads.refused
+            "POST", files.upload, uploads.busy, check=callers.check_person, refused=uploads.refused
         ),
         uploads.PROGRESS_PATH: Route("GET", files.progress, check=callers.person),
     }

@@ -14,7 +14,7 @@ import metrics
 from admission import Admission
 from gradio_queue import GradioQueue
 from outcomes import Overloaded, Problem, TurnedAway, Unacceptable, problem_of
-from request_bodies import LARGEST_QUESTION, check_brackets
+from request_bodies import LARGEST_REQUEST, check_brackets
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -142,7 +142,7 @@ class Application:
     async def _pass_on(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Let Gradio answer a request whose body is within bounds."""
         try:
-            async with self._admission.body(Request(scope, receive), LARGEST_QUESTION) as body:
+            async with self._admission.body(Request(scope, receive), LARGEST_REQUEST) as body:
                 check_brackets(body)
                 queue = self._gradio.queue
                 if queue and QUEUED.match(scope["path"]) and queue.is_full():

@@ -81,7 +81,7 @@ class Callers:
         """
         self._customer(scope)
 
-    def program_asks(self, scope: Scope) -> None:
+    def check_program(self, scope: Scope) -> None:
         """Let a program in that has a key and may ask for one more forecast.
 
         Raises:
@@ -99,7 +99,7 @@ class Callers:
         """
         self._name(scope)
 
-    def person_asks(self, scope: Scope) -> None:
+    def check_person(self, scope: Scope) -> None:
         """Let a person in who is signed in and may ask for one more forecast.
 
         Raises:

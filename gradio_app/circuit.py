@@ -19,7 +19,7 @@ class Circuit:
     then one request goes through, and its outcome closes or opens the circuit again.
     """
 
-    under_way: int = 0
+    in_flight: int = 0
     """Requests sent and not answered yet."""
     busy_until: float = 0.0
     """The address itself asked to be spared until then."""
@@ -34,25 +34,25 @@ class Circuit:
             return False
         return self._on_trial or time.monotonic() < self._open_until
 
-    def asked(self) -> None:
+    def sent(self) -> None:
         """A request is being sent; while the circuit is to be tried, it is the one."""
-        self.under_way += 1
+        self.in_flight += 1
         self._on_trial = self._failures >= MOST_FAILURES
 
     def answered(self) -> None:
         """The address did what it is there for."""
-        self.under_way -= 1
+        self.in_flight -= 1
         self._failures = 0
         self._on_trial = False
 
     def failed(self) -> None:
         """The address did not answer, or not as it should."""
-        self.under_way -= 1
+        self.in_flight -= 1
         self._failures += 1
         self._on_trial = False
         self._open_until = time.monotonic() + MOMENT * random.uniform(0.8, 1.2)
 
     def left(self) -> None:
         """The request was given up here: it says nothing of the address."""
-        self.under_way -= 1
+        self.in_flight -= 1
         self._on_trial = False

@@ -33,7 +33,7 @@ async def never() -> bool:
 
 
 @dataclass(frozen=True)
-class Asker:
+class Caller:
     """Who waits for a forecast, and until when."""
 
     deadline: float
@@ -45,7 +45,7 @@ class Asker:
     @classmethod
     def within(
         cls, seconds: float, is_gone: Callable[[], Awaitable[bool]] = never, client: str = ""
-    ) -> "Asker":
+    ) -> "Caller":
         """Someone who waits for so long from now on."""
         return cls(time.monotonic() + seconds, is_gone, client)
 
@@ -53,7 +53,7 @@ class Asker:
 @dataclass(eq=False, slots=True)
 class _Waiting[Item, Answer]:
     item: Item
-    asker: Asker
+    caller: Caller
     answer: "asyncio.Future[Answer]"
     since: float = field(default_factory=time.monotonic)
 
@@ -64,13 +64,13 @@ class Coalescer[Item, Answer]:
     Example:
         >>> async def ask(items, deadline):
         ...     return [item + 1 for item in items]
-        >>> await Coalescer(ask, requests=2, most_items=64, most_waiting=100).get(1, asker)
+        >>> await Coalescer(ask, requests=2, most_items=64, most_waiting=100).get(1, caller)
         2
     """
 
     def __init__(
         self,
-        ask: Callable[[Sequence[Item], float], Awaitable[Sequence[Answer]]],
+        send: Callable[[Sequence[Item], float], Awaitable[Sequence[Answer]]],
         *,
         requests: int,
         most_items: int,
@@ -85,7 +85,7 @@ class Coalescer[Item, Answer]:
             most_items: items in one request, at most.
             most_waiting: items that may wait.
         """
-        self._ask = ask
+        self._send = send
         self._most_requests = requests
         self._most_items = most_items
         self._most_waiting = most_waiting
@@ -93,7 +93,7 @@ class Coalescer[Item, Answer]:
         self._requests: set[asyncio.Task[None]] = set()
         metrics.WAITING.set_function(lambda: len(self._queue))
 
-    async def get(self, item: Item, asker: Asker) -> Answer:
+    async def get(self, item: Item, caller: Caller) -> Answer:
         """The answer to one item.
 
         Raises:
@@ -101,7 +101,7 @@ class Coalescer[Item, Answer]:
         """
         if len(self._queue) >= self._most_waiting:
             raise _refusal("queue full")
-        waiting = _Waiting(item, asker, asyncio.get_running_loop().create_future())
+        waiting = _Waiting(item, caller, asyncio.get_running_loop().create_future())
         self._queue.append(waiting)
         if len(self._requests) < self._most_requests:
             task = asyncio.create_task(self._work(), name="coalescer")
@@ -127,9 +127,9 @@ class Coalescer[Item, Answer]:
             if waiting.answer.done():  # its request was cancelled
                 continue
             now = time.monotonic()
-            if now + LEAST_TIME > waiting.asker.deadline:
+            if now + LEAST_TIME > waiting.caller.deadline:
                 waiting.answer.set_exception(_refusal("too late"))
-            elif now - waiting.since > GONE_AFTER and await _is_gone(waiting.asker):
+            elif now - waiting.since > GONE_AFTER and await _is_gone(waiting.caller):
                 waiting.answer.set_exception(_refusal("customer gone"))
             else:
                 batch.append(waiting)
@@ -137,9 +137,9 @@ class Coalescer[Item, Answer]:
 
     async def _answer(self, batch: list[_Waiting[Item, Answer]]) -> None:
         metrics.UPSTREAM_WINDOWS.observe(len(batch))
-        deadline = min(waiting.asker.deadline for waiting in batch)
+        deadline = min(waiting.caller.deadline for waiting in batch)
         try:
-            answers = await self._ask([waiting.item for waiting in batch], deadline)
+            answers = await self._send([waiting.item for waiting in batch], deadline)
         except Refused as error:
             if len(batch) == 1:
                 _fail(batch, error)
@@ -154,9 +154,9 @@ class Coalescer[Item, Answer]:
                     waiting.answer.set_result(answer)
 
 
-async def _is_gone(asker: Asker) -> bool:
+async def _is_gone(caller: Caller) -> bool:
     try:
-        return await asker.is_gone()
+        return await caller.is_gone()
     except Exception:  # one of whom nothing can be learned must not end the work for all
         logger.exception("Whether a customer is still there cannot be told")
         return True

@@ -11,12 +11,12 @@ from typing import Any
 
 import numpy as np
 import orjson
-from forecasting import Band, Forecast
+from forecasting import Forecast, Interval
 from words import Formatted, numbers, zone
 
 PAST = "rgb(71, 85, 105)"
 AHEAD = "rgb(37, 99, 235)"
-BAND = "rgba(37, 99, 235, {shade})"
+INTERVAL = "rgba(37, 99, 235, {shade})"
 RULE = "rgb(148, 163, 184)"
 GRID = "rgba(148, 163, 184, 0.25)"
 TEXT = "rgb(71, 85, 106)"
@@ -42,7 +42,7 @@ def figure_json(forecast: Forecast, formatted: Formatted) -> str:
     axis, past = _axes(forecast)
     figure = {
         "data": [
-            *(_band(band, axis, at) for at, band in enumerate(forecast.bands)),
+            *(_interval(interval, axis, at) for at, interval in enumerate(forecast.intervals)),
             _past(forecast, past),
             _median(forecast, axis, formatted),
         ],
@@ -89,14 +89,14 @@ def _unit(forecast: Forecast) -> tuple[str, float]:
     return name, step / (UNITS["hour"] if name == "hour" else MINUTE)
 
 
-def _band(band: Band, axis: Sequence[Any], at: int) -> dict[str, Any]:
+def _interval(interval: Interval, axis: Sequence[Any], at: int) -> dict[str, Any]:
     """A shaded band, its outline there and back; wider bands are paler."""
     return {
-        "name": f"{band.percent} % sure",
+        "name": f"{interval.percent} % sure",
         "x": [*axis, *reversed(axis)],
-        "y": np.concatenate([band.upper, band.lower[::-1]]),
+        "y": np.concatenate([interval.upper, interval.lower[::-1]]),
         "fill": "toself",
-        "fillcolor": BAND.format(shade=0.14 + 0.12 * at),
+        "fillcolor": INTERVAL.format(shade=0.14 + 0.12 * at),
         "line": {"width": 0},
         "mode": "lines",
         "hoverinfo": "skip",
@@ -119,7 +119,7 @@ def _past(forecast: Forecast, axis: Sequence[Any]) -> dict[str, Any]:
 
 
 def _median(forecast: Forecast, axis: Sequence[Any], formatted: Formatted) -> dict[str, Any]:
-    percents = [band.percent for band in forecast.bands]
+    percents = [interval.percent for interval in forecast.intervals]
     lines = [
         "<br>".join(
             [
@@ -127,7 +127,7 @@ def _median(forecast: Forecast, axis: Sequence[Any], formatted: Formatted) -> di
                 *(f"{p} % sure: {r}" for p, r in zip(percents[::-1], ranges[::-1], strict=True)),
             ]
         )
-        for middle, *ranges in zip(formatted.median, *formatted.bands, strict=True)
+        for middle, *ranges in zip(formatted.median, *formatted.intervals, strict=True)
     ]
     return {
         "name": "Forecast",

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import metrics
 import seldon_protocol as protocol
-from coalescing import Asker, Coalescer
+from coalescing import Caller, Coalescer
 from outcomes import Refused, ServiceDown
 from seldon_protocol import Floats
 from settings import Settings
@@ -40,7 +40,7 @@ class ModelServer:
     Example:
         >>> async with ModelServer(settings) as server:
         ...     contract = await server.contract()
-        ...     contract, forecast = await server.forecast(values, Asker.within(20))
+        ...     contract, forecast = await server.forecast(values, Caller.within(20))
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -53,8 +53,8 @@ class ModelServer:
         )
         self._contracts: dict[str, Contract] = {}
         self._newest: Contract | None = None
-        self._asked = 0.0
-        self._asking = asyncio.Lock()
+        self._fetched = 0.0
+        self._fetching = asyncio.Lock()
 
     async def __aenter__(self) -> "ModelServer":
         await self._upstream.__aenter__()
@@ -72,14 +72,14 @@ class ModelServer:
         Raises:
             ServiceDown, Overloaded: the server does not answer.
         """
-        return self._known(age) or await self._ask_contract(age)
+        return self._known(age) or await self._fetch_contract(age)
 
-    async def forecast(self, values: Floats, asker: Asker) -> tuple[Contract, Floats]:
+    async def forecast(self, values: Floats, caller: Caller) -> tuple[Contract, Floats]:
         """Forecast one history.
 
         Args:
             values: newest value last, NaN where unknown.
-            asker: who waits for it.
+            caller: who waits for it.
 
         Returns:
             The contract of the model that answered, and its forecast of shape
@@ -90,17 +90,17 @@ class ModelServer:
             Overloaded: too much is asked for.
             Refused: it refuses this history.
         """
-        answer = await self._coalescer.get(values, asker)
+        answer = await self._coalescer.get(values, caller)
         metrics.FORECASTS.inc()
         return answer
 
     async def _forecast_all(
         self, histories: Sequence[Floats], deadline: float
     ) -> Sequence[tuple[Contract, Floats]]:
-        reply = await self._upstream.ask(
+        reply = await self._upstream.request(
             "POST",
             protocol.PREDICTIONS,
-            protocol.question(histories),
+            protocol.request_body(histories),
             deadline=deadline,
             forecasts=len(histories),
         )
@@ -122,30 +122,30 @@ class ModelServer:
         if (contract := self._contracts.get(version or "")) is None:
             contract = await self.contract()
         if not _fits(forecasts, contract):
-            contract = await self._ask_contract(0.0, replica)
+            contract = await self._fetch_contract(0.0, replica)
         elif version not in (None, contract.version):
-            contract = await self._ask_contract(PAUSE, replica)
+            contract = await self._fetch_contract(PAUSE, replica)
         if not _fits(forecasts, contract):
             raise ServiceDown(f"forecasts of shape {forecasts.shape} against the contract")
         self._newest = contract
         return contract
 
     def _known(self, age: float) -> Contract | None:
-        return self._newest if time.monotonic() - self._asked < age else None
+        return self._newest if time.monotonic() - self._fetched < age else None
 
-    async def _ask_contract(self, age: float, replica: Replica | None = None) -> Contract:
-        async with self._asking:
+    async def _fetch_contract(self, age: float, replica: Replica | None = None) -> Contract:
+        async with self._fetching:
             # Others may have waited here while the first one asked.
             if (known := self._known(age)) is not None:
                 return known
             deadline = time.monotonic() + CONTRACT_SECONDS
-            reply = await self._upstream.ask(
+            reply = await self._upstream.request(
                 "GET", protocol.METADATA, deadline=deadline, only=replica
             )
             if reply.status != 200:
                 raise ServiceDown(f"the metadata were answered with {reply.status}")
             contract = protocol.read_contract(reply.content)
-            self._newest, self._asked = contract, time.monotonic()
+            self._newest, self._fetched = contract, time.monotonic()
             self._contracts[contract.version] = contract
             if len(self._contracts) > MOST_CONTRACTS:
                 del self._contracts[next(iter(self._contracts))]

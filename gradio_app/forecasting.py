@@ -8,7 +8,7 @@ from statistics import median
 
 import numpy as np
 import numpy.typing as npt
-from coalescing import Asker
+from coalescing import Caller
 from forecast_client import ModelServer
 from history import History, Window, shown, window
 
@@ -25,7 +25,7 @@ WHOLE = 0.1
 
 
 @dataclass(frozen=True)
-class Band:
+class Interval:
     """The range in which a value lies with `percent` % probability."""
 
     percent: int
@@ -79,7 +79,7 @@ class Forecast:
         return min(0, places) if whole else places
 
     @cached_property
-    def bands(self) -> list[Band]:
+    def intervals(self) -> list[Interval]:
         """One band for every pair of quantiles that lie symmetrically, the widest first."""
         quantiles = self.contract.quantiles
         pairs = [
@@ -89,7 +89,7 @@ class Forecast:
             if math.isclose(q + quantiles[high], 1.0, abs_tol=1e-9)
         ]
         return [
-            Band(
+            Interval(
                 percent=round(100 * (quantiles[high] - quantiles[low])),
                 lower=self.values[:, low],
                 upper=self.values[:, high],
@@ -162,13 +162,13 @@ def step_of(frequency: str) -> timedelta:
 
 
 async def forecast(
-    server: ModelServer, asker: Asker, history: History, horizon: int | None = None
+    server: ModelServer, caller: Caller, history: History, horizon: int | None = None
 ) -> Forecast:
     """Forecast a history.
 
     Args:
         server: the model server.
-        asker: who waits for it.
+        caller: who waits for it.
         history: what is known.
         horizon: steps to forecast, the model's whole horizon where left out.
 
@@ -182,5 +182,5 @@ async def forecast(
             f"Expected a horizon from 1 to {contract.horizon}, received: {shown(horizon)}."
         )
     part = window(history, contract)
-    contract, values = await server.forecast(part.values, asker)
+    contract, values = await server.forecast(part.values, caller)
     return Forecast(history, part, contract, values[: horizon or contract.horizon])

@@ -31,8 +31,8 @@ class GradioQueue:
         self._since = {session: self._since.get(session, now) for session in events}
         for session, since in self._since.items():
             ids = events[session]
-            is_under_way = any(one in queue.event_ids_to_events for one in ids)
-            if not is_under_way and (not ids or now - since > KEPT_SECONDS):
+            is_in_progress = any(one in queue.event_ids_to_events for one in ids)
+            if not is_in_progress and (not ids or now - since > KEPT_SECONDS):
                 del events[session]
                 queue.pending_messages_per_session.pop(session, None)
         return sum(map(len, events.values())) >= MOST_EVENTS

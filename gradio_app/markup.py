@@ -90,11 +90,11 @@ def reading(forecast: Forecast, formatted: Formatted, source: str) -> str:
 
 def table(forecast: Forecast, formatted: Formatted) -> str:
     """Table of the forecast, folded, with its download."""
-    head = "".join(f"<th>{band.percent} % sure</th>" for band in forecast.bands[::-1])
+    head = "".join(f"<th>{interval.percent} % sure</th>" for interval in forecast.intervals[::-1])
     rows = "".join(
         f"<tr><th>{label}</th><td><b>{middle}</b></td><td>{'</td><td>'.join(ranges[::-1])}</td></tr>"
         for label, middle, *ranges in zip(
-            _labels(forecast), formatted.median, *formatted.bands, strict=True
+            _labels(forecast), formatted.median, *formatted.intervals, strict=True
         )
     )
     steps = step_name(forecast.contract.frequency).many
@@ -114,9 +114,12 @@ def forecast_csv(forecast: Forecast) -> str:
     Without timestamps the column `step` counts from now instead of `ds`. Days are written without a
     time, where they came without an offset from UTC.
     """
-    bands = forecast.bands[::-1]
-    sides = [f"{side}_{band.percent}" for band in bands for side in ("lower", "upper")]
-    columns = [forecast.median, *(side for band in bands for side in (band.lower, band.upper))]
+    intervals = forecast.intervals[::-1]
+    sides = [f"{side}_{interval.percent}" for interval in intervals for side in ("lower", "upper")]
+    columns = [
+        forecast.median,
+        *(side for interval in intervals for side in (interval.lower, interval.upper)),
+    ]
     timestamps = forecast.zoned_texts(1, forecast.horizon)
     if timestamps and forecast.by_day and forecast.history.utc_offset is None:
         timestamps = tuple(timestamp[:10] for timestamp in timestamps)

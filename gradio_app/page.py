@@ -11,7 +11,7 @@ import markup
 import orjson
 import words
 from api import answer
-from coalescing import Asker
+from coalescing import Caller
 from forecast_client import ModelServer
 from forecasting import forecast
 from outcomes import problem_of
@@ -142,10 +142,10 @@ def _for_clients(settings: Settings, server: ModelServer, reader: Reader) -> Any
             horizon: values ahead, 0 for as many as the model can.
         """
         try:
-            asker = Asker.within(settings.deadline)
-            asked = orjson.dumps({"history": history, "start": start})
-            found, _ = await reader.question(asked, asker)
-            return answer(await forecast(server, asker, found, horizon or None))
+            caller = Caller.within(settings.deadline)
+            body = orjson.dumps({"history": history, "start": start})
+            found, _ = await reader.forecast_request(body, caller)
+            return answer(await forecast(server, caller, found, horizon or None))
         except Exception as error:
             raise gr.Error(problem_of(error).text, print_exception=False) from None
 

@@ -10,7 +10,7 @@ import logging
 
 import markup
 import request_bodies
-from coalescing import Asker
+from coalescing import Caller
 from figure import figure_json
 from forecast_client import ModelServer
 from forecasting import Forecast, forecast
@@ -60,7 +60,7 @@ class PageEvent:
         self._function = function
         self._about: tuple[Contract | None, list[Update]] = (None, [])
 
-    async def __call__(self, body: Body, asker: Asker) -> tuple[list[Update], Problem | None]:
+    async def __call__(self, body: Body, caller: Caller) -> tuple[list[Update], Problem | None]:
         """What to show; the forecast, or a banner that says what went wrong.
 
         Raises:
@@ -70,12 +70,12 @@ class PageEvent:
         contract, choices = None, update()
         try:
             contract = await self._server.contract()
-            held, found = await self._found(held, body, asker, contract)
+            held, found = await self._found(held, body, caller, contract)
             if isinstance(found, SeriesError):
                 raise found
             history, choices = found
             horizon = _within(held.horizon, contract)
-            result = await forecast(self._server, asker, history, horizon)
+            result = await forecast(self._server, caller, history, horizon)
             known = self._known(held, choices, result.contract)
             return [*_shown(result, held.source), *known], None
         except Unacceptable:
@@ -90,18 +90,18 @@ class PageEvent:
         return [*banner(problem.text, held.source if held else ""), *known], problem
 
     async def _found(
-        self, held: Controls | None, body: Body, asker: Asker, contract: Contract
+        self, held: Controls | None, body: Body, caller: Caller, contract: Contract
     ) -> tuple[Controls, Found | SeriesError]:
         """What the controls held and the history that they ask for; read elsewhere if large."""
         found: Found | SeriesError | None = None
         if held is None or held.source != SAMPLE:
-            held, found = await self._brought(held, body, asker, contract.frequency)
+            held, found = await self._brought(held, body, caller, contract.frequency)
         if found is None:
             found = self._samples.history(held.sample, contract.frequency), update()
         return held, found
 
     async def _brought(
-        self, held: Controls | None, body: Body, asker: Asker, frequency: str
+        self, held: Controls | None, body: Body, caller: Caller, frequency: str
     ) -> tuple[Controls, Found | SeriesError | None]:
         if held is not None:
             with contextlib.suppress(TooLarge):
@@ -110,7 +110,7 @@ class PageEvent:
                     return held, request_bodies.brought(*bounds)  # quicker than a thread's turn
                 return held, await asyncio.to_thread(request_bodies.brought, *bounds)
         arguments = self._function, frequency, self._keys
-        return await self._reader.read(SHORT, asker, request_bodies.event, body, *arguments)
+        return await self._reader.read(SHORT, caller, request_bodies.event, body, *arguments)
 
     def _known(self, held: Controls, choices: Update, contract: Contract) -> list[Update]:
         """What is shown with and without a forecast: what the model is, choices and range."""

@@ -27,9 +27,9 @@ class PageRoute:
     async def __call__(self, request: Request) -> Response:
         """Answer one event."""
         try:
-            asker = self._admission.asker(request)
+            caller = self._admission.caller(request)
             async with self._admission.body(request, LARGEST_EVENT) as body:
-                updates, problem = await self._event(body, asker)
+                updates, problem = await self._event(body, caller)
         except Overloaded:
             request.scope[metrics.STATUS] = 503
             return busy()

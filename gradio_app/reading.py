@@ -24,11 +24,11 @@ from typing import Any
 import background
 import metrics
 import reader_messages
-from coalescing import Asker
+from coalescing import Caller
 from history import History
 from outcomes import Overloaded
 from reader_process import Job
-from request_bodies import SMALL, Body, question
+from request_bodies import SMALL, Body, forecast_request
 
 from kalecast.series import SeriesError
 
@@ -83,7 +83,7 @@ class Turns:
         self._waiting: OrderedDict[str, deque[asyncio.Future[None]]] = OrderedDict()
 
     @contextlib.asynccontextmanager
-    async def turn(self, asker: Asker) -> AsyncIterator[None]:
+    async def turn(self, caller: Caller) -> AsyncIterator[None]:
         """A turn for who asks.
 
         Raises:
@@ -92,17 +92,17 @@ class Turns:
         if self._free:
             self._free -= 1
         else:
-            await self._wait(asker)
+            await self._wait(caller)
         try:
             yield
         finally:
             self._give()
 
-    async def _wait(self, asker: Asker) -> None:
+    async def _wait(self, caller: Caller) -> None:
         given = asyncio.get_running_loop().create_future()
-        self._waiting.setdefault(asker.client, deque()).append(given)
+        self._waiting.setdefault(caller.client, deque()).append(given)
         try:
-            async with asyncio.timeout(asker.deadline - time.monotonic()):
+            async with asyncio.timeout(caller.deadline - time.monotonic()):
                 await asyncio.shield(given)
         except BaseException as error:
             if not given.cancel():  # it was given in the same moment
@@ -144,20 +144,20 @@ class Reader:
             if self._control:
                 self._control.close()  # at which it ends, and its children with it
 
-    async def question(self, body: Body, asker: Asker) -> tuple[History, int | None]:
+    async def forecast_request(self, body: Body, caller: Caller) -> tuple[History, int | None]:
         """What a program asks for: as `request_bodies.question`, and here if it is small."""
         if len(body) <= SMALL:
-            return question(body)
-        return await self.read(SHORT, asker, question, body)
+            return forecast_request(body)
+        return await self.read(SHORT, caller, forecast_request, body)
 
     async def read[Answer](
-        self, lane: Lane, asker: Asker, function: Callable[..., Answer], body: Body, *args: Any
+        self, lane: Lane, caller: Caller, function: Callable[..., Answer], body: Body, *args: Any
     ) -> Answer:
         """What a function makes of a body, in a process of its own.
 
         Args:
             lane: bounds of its memory and time.
-            asker: who waits for it.
+            caller: who waits for it.
             function: of a module, which `reader_process` loads.
             body: its first argument.
             args: further ones.
@@ -167,7 +167,7 @@ class Reader:
             SeriesError: it took too much memory or time.
             Overloaded: too many others are being read.
         """
-        async with self._turns[lane].turn(asker):
+        async with self._turns[lane].turn(caller):
             bounds = lane.memory, lane.seconds, lane.processor_seconds
             named = function.__module__, function.__name__
             job = Job(*bounds, *named, args, len(body)).line()

@@ -28,7 +28,7 @@ SMALL = 32 * 1024
 SMALL_CONTENT = 256 * 1024
 """Bytes that may be unpacked there out of a token."""
 
-LARGEST_QUESTION = 512 * 1024
+LARGEST_REQUEST = 512 * 1024
 """Of `/api/forecast`."""
 LARGEST_TEXT = 1_000_000
 """Characters of pasted text: 20,000 rows, of 50 each."""
@@ -97,7 +97,7 @@ Found = tuple[History, Update]
 """A history, and the change to the list of series to choose from."""
 
 
-def question(body: Body) -> tuple[History, int | None]:
+def forecast_request(body: Body) -> tuple[History, int | None]:
     """History and horizon that a program asks for.
 
     Raises:

@@ -17,7 +17,7 @@ METADATA = "/metadata"
 Floats = npt.NDArray[np.float64]
 
 
-def question(histories: Sequence[Floats]) -> bytes:
+def request_body(histories: Sequence[Floats]) -> bytes:
     """The body that asks for a forecast of each history; they may differ in length."""
     # NaN leaves orjson as null, which is the protocol's way to say unknown.
     return orjson.dumps({"data": {"ndarray": histories}}, option=orjson.OPT_SERIALIZE_NUMPY)

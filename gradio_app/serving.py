@@ -31,7 +31,7 @@ KEEP_ALIVE = 75
 M_MMAP_THRESHOLD, LARGE = -3, 256 * 1024
 """A parameter of glibc's `mallopt`, and bytes from which on memory is the system's own."""
 
-LAST_WORDS = 5
+DRAIN_SECONDS = 5
 """Seconds that open requests get where the page is to end at once."""
 
 
@@ -82,7 +82,7 @@ class _Customers(uvicorn.Server):
     """The server that signals end, and with it everything."""
 
     def __init__(self, application: ASGIApp, admission: Admission, settings: Settings) -> None:
-        super().__init__(_config(application, settings, timeout_graceful_shutdown=LAST_WORDS))
+        super().__init__(_config(application, settings, timeout_graceful_shutdown=DRAIN_SECONDS))
         self._admission = admission
         self._settings = settings
         self._end = math.inf

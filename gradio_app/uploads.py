@@ -46,12 +46,12 @@ class Uploads:
     async def upload(self, request: Request) -> Response:
         """Take a file; the answer is the list of one token."""
         try:
-            asker = self._admission.asker(request)
+            caller = self._admission.caller(request)
             async with self._admission.body(request, LARGEST_FORM) as body:
                 lane = LONG if len(body) > SHORT_FILE else SHORT
                 arguments = request.headers.raw, await self._kept(), self._keys
                 token = await self._reader.read(
-                    lane, asker, request_bodies.form_token, body, *arguments
+                    lane, caller, request_bodies.form_token, body, *arguments
                 )
         except SeriesError as error:
             token = problem_token(str(error))

@@ -22,7 +22,7 @@ logger = logging.getLogger(__name__)
 
 CONNECT_SECONDS = 2.0
 
-PATIENCE = 5.0
+CONNECTION_TIMEOUT = 5.0
 """Seconds after which a replica that accepted a request is taken to hang."""
 
 LONGEST_REST = 10.0
@@ -36,7 +36,7 @@ LAST_REQUESTS = 0.04
 connection stays with one pod: without an end, pods that an autoscaler or a canary adds would get
 nothing from a page that has its connections already."""
 
-NOBODY, SPARE_ME = 502, 503
+NOBODY, TRY_LATER = 502, 503
 """Statuses after which another replica may do: a proxy's that found none, and a replica's that
 has too much to do or is about to end."""
 
@@ -98,7 +98,7 @@ class Upstream:
         if self._session is not None:
             await self._session.close()
 
-    async def ask(  # noqa: PLR0913 - each of them is a part of the question
+    async def request(  # noqa: PLR0913 - each of them is a part of the question
         self,
         method: str,
         path: str,
@@ -135,14 +135,14 @@ class Upstream:
                 last, problem = replica, error
             rest = pause(attempt)
             in_time = time.monotonic() + rest < deadline
-            if attempt == MOST_ATTEMPTS or not in_time or not self._worth_asking(only):
+            if attempt == MOST_ATTEMPTS or not in_time or not self._available(only):
                 break
             if not isinstance(problem, _Unreached) and not self._budget.spend(forecasts):
                 break
             await asyncio.sleep(rest)
         raise (Overloaded if isinstance(problem, _Busy) else ServiceDown)(str(problem))
 
-    def _worth_asking(self, only: Replica | None) -> list[Replica]:
+    def _available(self, only: Replica | None) -> list[Replica]:
         replicas = self._replicas if only is None else [only]
         return [replica for replica in replicas if not replica.circuit.is_open]
 
@@ -153,7 +153,7 @@ class Upstream:
             ServiceDown: all of them are left alone after failures.
             Overloaded: all of them asked to be spared for longer than there is time.
         """
-        if not (worth := self._worth_asking(only)):
+        if not (worth := self._available(only)):
             raise ServiceDown("no replica has answered lately")
         now = time.monotonic()
         chosen = min(
@@ -161,7 +161,7 @@ class Upstream:
             key=lambda replica: (
                 max(replica.circuit.busy_until, now),
                 replica is last,
-                replica.circuit.under_way,
+                replica.circuit.in_flight,
                 random.random(),
             ),
         )
@@ -175,7 +175,7 @@ class Upstream:
         self, replica: Replica, method: str, path: str, body: bytes | None, deadline: float
     ) -> Reply:
         circuit = replica.circuit
-        circuit.asked()
+        circuit.sent()
         status = 0
         try:
             status, content, retry_after = await self._request(
@@ -191,7 +191,7 @@ class Upstream:
         finally:
             metrics.UPSTREAM_ANSWERS.labels(replica.address, str(status)).inc()
         message = f"{method} {replica.address}{path} was answered with {status}"
-        if status == SPARE_ME:
+        if status == TRY_LATER:
             circuit.left()
             circuit.busy_until = time.monotonic() + _rest(retry_after)
             raise _Busy(message)
@@ -209,7 +209,7 @@ class Upstream:
         """Status, content and Retry-After of an answer."""
         if self._session is None:
             raise ServiceDown("the session is not open yet")
-        seconds = min(max(deadline - time.monotonic(), 0.01), PATIENCE)
+        seconds = min(max(deadline - time.monotonic(), 0.01), CONNECTION_TIMEOUT)
         timeout = aiohttp.ClientTimeout(total=seconds, sock_connect=CONNECT_SECONDS)
         url = replica.address + path
         headers = {"Connection": "close"} if random.random() < LAST_REQUESTS else None

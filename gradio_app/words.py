@@ -6,7 +6,7 @@ from datetime import datetime
 from functools import lru_cache
 
 import numpy as np
-from forecasting import Band, Floats, Forecast
+from forecasting import Floats, Forecast, Interval
 
 from kalecast.contract import Contract
 from kalecast.steps import UNITS, span_in_words, step_name, steps_in_words
@@ -31,7 +31,7 @@ class Formatted:
     """The numbers of a forecast as people read them, each put into words once."""
 
     median: list[str]
-    bands: list[list[str]]
+    intervals: list[list[str]]
     """One list for each of the forecast's bands."""
 
     @classmethod
@@ -39,7 +39,7 @@ class Formatted:
         """The numbers of a forecast."""
         return cls(
             numbers(forecast.median, forecast.places),
-            [_ranges(band, forecast.places) for band in forecast.bands],
+            [_ranges(interval, forecast.places) for interval in forecast.intervals],
         )
 
 
@@ -201,9 +201,9 @@ def capital(text: str) -> str:
     return text[:1].upper() + text[1:]
 
 
-def _ranges(band: Band, places: int | None) -> list[str]:
+def _ranges(interval: Interval, places: int | None) -> list[str]:
     """A band step by step: `5,800 to 6,500`."""
-    ends = zip(numbers(band.lower, places), numbers(band.upper, places), strict=True)
+    ends = zip(numbers(interval.lower, places), numbers(interval.upper, places), strict=True)
     return [f"{lower} to\u00a0{upper}" for lower, upper in ends]
 
 
@@ -213,9 +213,9 @@ def _plain_zero(text: str) -> str:
 
 
 def _sure(forecast: Forecast, formatted: Formatted, at: int) -> str:
-    if not forecast.bands:
+    if not forecast.intervals:
         return ""
-    return f" {forecast.bands[0].percent} % sure: {formatted.bands[0][at]}."
+    return f" {forecast.intervals[0].percent} % sure: {formatted.intervals[0][at]}."
 
 
 def _is_flat(values: Floats) -> bool:

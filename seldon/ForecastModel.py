@@ -14,7 +14,7 @@ from typing import Any
 
 import description
 import numpy as np
-from messages import Question, read_json, read_proto
+from messages import SeldonRequest, read_json, read_proto
 from seldon_core.proto.prediction_pb2 import SeldonMessage
 from seldon_core.utils import construct_response, construct_response_json
 from wrapper_refusals import Refused, error_replies, not_offered
@@ -68,8 +68,8 @@ class ForecastModel:
         is_proto = isinstance(msg, SeldonMessage)
         started = perf_counter()
         try:
-            question = read_proto(msg) if is_proto else read_json(msg)
-            forecast = self._forecast(question.histories)
+            request = read_proto(msg) if is_proto else read_json(msg)
+            forecast = self._forecast(request.histories)
         except (HistoryError, RecursionError) as error:
             with self._lock:
                 self._refused += 1
@@ -77,7 +77,7 @@ class ForecastModel:
         metrics = self._measured(len(forecast), perf_counter() - started)
         if is_proto:
             return construct_response(self, False, msg, forecast, None, metrics)
-        return construct_response_json(self, False, _echoed(question), forecast, None, metrics)
+        return construct_response_json(self, False, _echoed(request), forecast, None, metrics)
 
     def class_names(self) -> list[str]:
         """Names of the answer's columns, such as `q0.5` for the median."""
@@ -140,13 +140,13 @@ def _refusal(error: Exception) -> Refused:
     return Refused(str(error))
 
 
-def _echoed(question: Question) -> dict[str, Any]:
+def _echoed(request: SeldonRequest) -> dict[str, Any]:
     """The parts of a request that the wrapper repeats in its answer.
 
     Not the sender's tags and metrics, which the stock wrapper passes on: the metrics would be
     counted as the server's own.
     """
-    return {"data": {question.form: None}, "meta": {"puid": question.puid}}
+    return {"data": {request.form: None}, "meta": {"puid": request.puid}}
 
 
 def _counter(key: str, value: int) -> dict[str, Any]:

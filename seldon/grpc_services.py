@@ -190,10 +190,10 @@ class GRPCServer:
 
     async def _predict(self, take: Take, context: Any) -> Any:
         with self._service.room:
-            question = read_proto(take(), self._service.configuration.max_histories)
-            model, future = self._submit(question.histories, context)
-            form, puid = question.form, question.puid
-            del question  # what waits is in the queue as windows now
+            request = read_proto(take(), self._service.configuration.max_histories)
+            model, future = self._submit(request.histories, context)
+            form, puid = request.form, request.puid
+            del request  # what waits is in the queue as windows now
             forecast = await future
         answer = seldon.SeldonMessage()
         answer.meta.puid = puid

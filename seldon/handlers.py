@@ -37,7 +37,7 @@ NOT_OFFERED = (
 Handler = Callable[[Request], Awaitable[Answer]]
 Render = Callable[[ServedModel, Windows], bytes]
 Waiting = asyncio.Future[Windows]
-Asked = tuple[Any, Render]
+ForecastRequest = tuple[Any, Render]
 """Histories, and what makes the answer of their forecast."""
 
 
@@ -103,23 +103,23 @@ class Handlers:
         return found
 
     async def _seldon(self, request: Request) -> Answer:
-        def read(body: bytes) -> Asked:
+        def read(body: bytes) -> ForecastRequest:
             message = seldon_json.message_of(body, request.content_type, request.query)
-            question = read_json(message, self._most)
-            return question.histories, partial(seldon_json.answer, question.form, question.puid)
+            sent = read_json(message, self._most)
+            return sent.histories, partial(seldon_json.answer, sent.form, sent.puid)
 
         return await self._forecast(request, read)
 
     async def _infer(self, request: Request) -> Answer:
-        def read(body: bytes) -> Asked:
+        def read(body: bytes) -> ForecastRequest:
             if b"inference-header-content-length" in request.headers:
                 raise Refusal("Expected tensors as JSON, received binary ones.", 415)
-            asked = open_inference.read(json_of(body), self._most)
-            return asked.histories, partial(open_inference.answer, asked.id)
+            sent = open_inference.read(json_of(body), self._most)
+            return sent.histories, partial(open_inference.answer, sent.id)
 
         return await self._forecast(request, read)
 
-    async def _forecast(self, request: Request, read: Callable[[bytes], Asked]) -> Answer:
+    async def _forecast(self, request: Request, read: Callable[[bytes], ForecastRequest]) -> Answer:
         """The forecast, unless the client hangs up before its turn comes.
 
         Raises:
@@ -136,9 +136,11 @@ class Handlers:
             forecast = await self._unless_gone(request, future)
         return Answer(render(model, forecast))
 
-    def _submit(self, request: Request, asked: Asked) -> tuple[ServedModel, Waiting, Render]:
-        histories, render = asked
-        model, future = self._service.submit(histories, _patience(request.headers))
+    def _submit(
+        self, request: Request, sent: ForecastRequest
+    ) -> tuple[ServedModel, Waiting, Render]:
+        histories, render = sent
+        model, future = self._service.submit(histories, _timeout(request.headers))
         return model, future, render
 
     async def _unless_gone(self, request: Request, future: Waiting) -> Windows:
@@ -198,7 +200,7 @@ async def _cancel_when_gone(receive: Receive, future: Waiting) -> None:
     future.cancel()
 
 
-def _patience(headers: dict[bytes, bytes]) -> float | None:
+def _timeout(headers: dict[bytes, bytes]) -> float | None:
     """Seconds that the sender will wait, as Envoy and so Istio tell the servers behind them."""
     text = headers.get(b"x-envoy-expected-rq-timeout-ms", b"")
     return int(text) / 1000 if text.isdigit() and len(text) < 10 else None

@@ -27,7 +27,7 @@ more than it costs the server."""
 
 
 @dataclass(frozen=True)
-class Question:
+class SeldonRequest:
     """Histories to forecast from, and the form in which the answer is expected."""
 
     histories: Any
@@ -37,7 +37,7 @@ class Question:
     """The sender's identifier of the request, which the answer repeats."""
 
 
-def read_json(message: Any, most: int = MOST_HISTORIES) -> Question:
+def read_json(message: Any, most: int = MOST_HISTORIES) -> SeldonRequest:
     """The question in a message that came as JSON.
 
     Raises:
@@ -63,11 +63,11 @@ def read_json(message: Any, most: int = MOST_HISTORIES) -> Question:
         )
     (form,) = forms
     if form == "tensor":
-        return Question(_json_tensor(data[form], most), form, _puid(message))
-    return Question(rows_of(None, data[form], most), form, _puid(message))
+        return SeldonRequest(_json_tensor(data[form], most), form, _puid(message))
+    return SeldonRequest(rows_of(None, data[form], most), form, _puid(message))
 
 
-def read_proto(message: Any, most: int = MOST_HISTORIES) -> Question:
+def read_proto(message: Any, most: int = MOST_HISTORIES) -> SeldonRequest:
     """The question in a `SeldonMessage` of protobuf.
 
     Raises:
@@ -85,7 +85,7 @@ def read_proto(message: Any, most: int = MOST_HISTORIES) -> Question:
         raise HistoryError(
             f"Expected 'data' with 'ndarray' or 'tensor', one history a row, received: {form}."
         )
-    return Question(histories, form, message.meta.puid)
+    return SeldonRequest(histories, form, message.meta.puid)
 
 
 def rows_of(shape: Any, values: Any, most: int) -> Any:

@@ -17,11 +17,11 @@ from stand_in_server import StandInServer, standing_in
 from kalecast.canary import Canary, canary_pods, release, side_by_side
 from kalecast.canary_watch import _Counted
 from kalecast.deployment import DeploymentError, DeploymentSettings, render
-from kalecast.rollout import Patience
+from kalecast.rollout import Timeouts
 from kalecast.service_figures import Figures, parse
 
 SETTINGS = DeploymentSettings(namespace="team", minimum_replicas=2)
-QUICK = Patience(total=0.3, pulling=0.05, interval=0.01)
+QUICK = Timeouts(total=0.3, pulling=0.05, interval=0.01)
 SHORT = Canary(percent=20, minutes=0.005, least_requests=20, interval=0.03)
 LONG = replace(SHORT, minutes=1)
 """For what ends before its time: however slow the machine is."""

@@ -33,7 +33,7 @@ import grpc_question
 import query
 from forecast_table import sparkline
 
-from kalecast.asking import Address, AskError, forecast_over_http, read_contract
+from kalecast.client import Address, RequestError, forecast_over_http, read_contract
 from kalecast.port_forward import PortForward
 
 pytestmark = [
@@ -328,10 +328,10 @@ def test_wrong_ports_are_named(
 
 def test_a_refused_history_is_reported_in_the_servers_words(server: Server) -> None:
     short = np.ones(2)
-    with pytest.raises(AskError, match=r"refuses this history: .*too short"):
+    with pytest.raises(RequestError, match=r"refuses this history: .*too short"):
         forecast_over_http(Address(server.url), short)
     grpc = query.GrpcAddress(f"127.0.0.1:{server.ports.grpc}")
-    with pytest.raises(AskError, match=r"refuses this history: .*too short"):
+    with pytest.raises(RequestError, match=r"refuses this history: .*too short"):
         query.forecast_over_grpc(grpc, short)
 
 
@@ -363,7 +363,7 @@ def foreign(answers: dict[str, tuple[int, int, bytes]]) -> Iterator[str]:
 
 
 def test_an_error_whose_body_breaks_off_keeps_its_status() -> None:
-    with foreign({"/metadata": (500, 99, b"{")}) as url, pytest.raises(AskError) as caught:
+    with foreign({"/metadata": (500, 99, b"{")}) as url, pytest.raises(RequestError) as caught:
         read_contract(Address(url))
     assert caught.value.status == 500
     assert "answers with HTTP 500" in str(caught.value)
@@ -374,7 +374,7 @@ def test_a_page_that_answers_with_something_else(body: bytes, server: Server) ->
     contract = read_contract(Address(server.url))
     with (
         foreign({"/api/forecast": (200, len(body), body)}) as url,
-        pytest.raises(AskError, match="answers, but not with a forecast"),
+        pytest.raises(RequestError, match="answers, but not with a forecast"),
     ):
         query.forecast_of_page(Address(url), np.ones(contract.input_length), contract)
 
@@ -388,7 +388,7 @@ def test_a_grpc_answer_without_a_forecast() -> None:
     port = other.add_insecure_port("127.0.0.1:0")
     other.start()
     try:
-        with pytest.raises(AskError, match="over gRPC, but not with a forecast"):
+        with pytest.raises(RequestError, match="over gRPC, but not with a forecast"):
             query.forecast_over_grpc(query.GrpcAddress(f"127.0.0.1:{port}"), np.ones(3))
     finally:
         other.stop(None).wait()

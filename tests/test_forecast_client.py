@@ -89,7 +89,7 @@ def ask_all(page: Page, levels: list[float]) -> list[requests.Response]:
 
 
 def peaks(replies: list[requests.Response]) -> list[Any]:
-    """What each asker was told, to be held against its own history."""
+    """What each caller was told, to be held against its own history."""
     return [reply.json().get("forecast", {}).get("0.5") for reply in replies]
 
 
@@ -246,9 +246,9 @@ def test_who_has_gone_is_not_asked_for(page: Page, replicas: Replicas) -> None:
     for replica in replicas:
         replica.behaviour = Behaviour(pause=2.5)
     with ThreadPoolExecutor() as pool:
-        under_way = []
+        in_flight = []
         for asked in (1, 2):  # one by one: together they would share a request and leave room
-            under_way.append(pool.submit(ask, page, float(asked)))
+            in_flight.append(pool.submit(ask, page, float(asked)))
             _until(lambda asked=asked: windows(replicas) == asked)
         host, port = page.url.removeprefix("http://").split(":")
         body = json.dumps({"history": ",".join(map(str, range(168)))}).encode()
@@ -257,7 +257,7 @@ def test_who_has_gone_is_not_asked_for(page: Page, replicas: Replicas) -> None:
             with socket.create_connection((host, int(port))) as connection:
                 connection.sendall(f"{head}Content-Type: application/json\r\n\r\n".encode() + body)
                 time.sleep(0.02)
-        assert all(reply.result().ok for reply in under_way)
+        assert all(reply.result().ok for reply in in_flight)
     assert ask(page, 3.0).ok
     assert windows(replicas) == 3
 
@@ -318,15 +318,15 @@ from circuit import MOMENT, MOST_FAILURES, Circuit
 circuit = Circuit()
 for _ in range(MOST_FAILURES):
     assert not circuit.is_open
-    circuit.asked(); circuit.failed()
+    circuit.sent(); circuit.failed()
 assert circuit.is_open
 time.sleep(1.3 * MOMENT)
 assert not circuit.is_open
-circuit.asked()
+circuit.sent()
 assert circuit.is_open  # one is trying it
 circuit.failed()
 assert circuit.is_open
 time.sleep(1.3 * MOMENT)
-circuit.asked(); circuit.answered()
+circuit.sent(); circuit.answered()
 assert not circuit.is_open and circuit.under_way == 0
 """)

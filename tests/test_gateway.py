@@ -221,5 +221,5 @@ def test_the_gateway_lets_in_what_the_page_takes_and_no_more():
     token = math.prod(map(int, sizes["LARGEST_TOKEN"].split(" * ")))
     assert sizes["LARGEST_EVENT"] == "2 * LARGEST_TOKEN + 2 * 1024 * 1024"
     assert f"client_max_body_size {2 * token // 2**20 + 2}m;" in front
-    assert sizes["LARGEST_QUESTION"] == "512 * 1024"
+    assert sizes["LARGEST_REQUEST"] == "512 * 1024"
     assert "client_max_body_size 512k;" in front

@@ -32,7 +32,7 @@ def refusal(body):
 RUN = """
 import asyncio, json, sys, time
 import jobs
-from coalescing import Asker
+from coalescing import Caller
 from outcomes import Overloaded, Unacceptable
 from reading import Reader, SHORT
 from kalecast.series import SeriesError
@@ -40,7 +40,7 @@ from kalecast.series import SeriesError
 async def told(reader, lane, name, body=b""):
     begin = time.monotonic()
     try:
-        answer = await reader.read(lane, Asker.within(30.0), getattr(jobs, name), body)
+        answer = await reader.read(lane, Caller.within(30.0), getattr(jobs, name), body)
     except (SeriesError, Unacceptable, Overloaded, RuntimeError) as error:
         answer = type(error).__name__, str(error)
     return answer, time.monotonic() - begin

@@ -7,10 +7,10 @@ import pytest
 from cluster_double import ClusterDouble, a_cluster
 
 from kalecast.deployment import DeploymentError, DeploymentSettings, render
-from kalecast.rollout import Patience, roll_out
+from kalecast.rollout import Timeouts, roll_out
 
 SETTINGS = DeploymentSettings(namespace="team", minimum_replicas=2)
-QUICK = Patience(total=0.3, pulling=0.05, interval=0.01)
+QUICK = Timeouts(total=0.3, pulling=0.05, interval=0.01)
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ import json
 
 from kalecast.deployment import DeploymentError
 from kalecast.pods import VERSION_ANNOTATION, Cluster
-from kalecast.rollout import Patience, roll_out
+from kalecast.rollout import Timeouts, roll_out
 
 from .kube import Object
 from .loads import light, under_load
@@ -68,7 +68,7 @@ def _with_operator(scene: Scene, version: str, uri: str) -> str:
     (component,) = predictor["componentSpecs"]
     component["metadata"]["annotations"][VERSION_ANNOTATION] = version
     try:
-        roll_out(manifest, _cluster(), scene.log, Patience(total=scene.parameters.patience))
+        roll_out(manifest, _cluster(), scene.log, Timeouts(total=scene.parameters.patience))
     except DeploymentError as error:
         if "serves again" not in str(error):
             raise CheckFailed(str(error)) from error

@@ -20,7 +20,7 @@ from kalecast import pods, seldon_objects
 from kalecast.canary_watch import Canary, Watch, WithdrawnError
 from kalecast.deployment import CANARY, DeploymentError
 from kalecast.pods import Cluster
-from kalecast.rollout import Awaited, Patience, Report, Rollout, roll_out
+from kalecast.rollout import Awaited, Report, Rollout, Timeouts, roll_out
 from kalecast.seldon_objects import Manifest, name_of, namespace_of, version_of
 
 __all__ = ["Canary", "release"]
@@ -31,7 +31,7 @@ def release(
     canary: Canary,
     cluster: Cluster | None = None,
     report: Report = print,
-    patience: Patience | None = None,
+    timeouts: Timeouts | None = None,
 ) -> None:
     """Bring a SeldonDeployment to a new version by way of a canary.
 
@@ -48,14 +48,14 @@ def release(
     Raises:
         DeploymentError: as for `roll_out`, or the canary did not hold; says why, and what serves.
     """
-    rollout = Rollout(cluster or Cluster.of_this_pod(), report, patience or Patience())
+    rollout = Rollout(cluster or Cluster.of_this_pod(), report, timeouts or Timeouts())
     serving = rollout.serving(manifest)
     if serving is not None:
         manifest = seldon_objects.with_model_of(serving, manifest)
         if canary.percent and version_of(serving) != version_of(manifest):
             _require_untried(manifest, serving)
             _try(manifest, serving, canary, rollout)
-    roll_out(manifest, rollout.cluster, report, rollout.patience)
+    roll_out(manifest, rollout.cluster, report, rollout.timeouts)
 
 
 def _require_untried(manifest: Manifest, serving: Manifest) -> None:

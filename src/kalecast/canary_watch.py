@@ -11,13 +11,13 @@ from typing import Any
 import numpy as np
 
 from kalecast import pods, service_figures
-from kalecast.asking import Address, AskError, Floats, forecast_over_http, read_contract
+from kalecast.client import Address, Floats, RequestError, forecast_over_http, read_contract
 from kalecast.deployment import DeploymentError
 from kalecast.rollout import Rollout
 from kalecast.seldon_objects import Manifest, name_of, namespace_of, port_of, version_of
 from kalecast.service_figures import Figures, FiguresError
 
-ASK_SECONDS = 5.0
+REQUEST_SECONDS = 5.0
 """How long a pod may take for one request of the release's own."""
 
 MOST_UNANSWERED = 3
@@ -145,7 +145,7 @@ class Watch:
         self._look()
         left = seconds
         while left > 0:
-            self._ask()
+            self._probe()
             time.sleep(min(self._canary.interval, left))
             self._look()
             self._judge(at_the_end=False)
@@ -174,16 +174,16 @@ class Watch:
 
     def _look(self) -> None:
         for pod in self._ready():
-            with self._bearing_with(pod, "figures"):
+            with self._tolerating(pod, "figures"):
                 figures = service_figures.read(self._address(pod, "metrics"))
                 self._counted[pods.version_of(pod)].look(pod.metadata.name, figures)
 
-    def _ask(self) -> None:
+    def _probe(self) -> None:
         """Ask both versions, so that a quiet service can be judged, too."""
         for pod in self._ready():
             version = pods.version_of(pod)
-            address = Address(f"http://{self._address(pod, 'http')}", seconds=ASK_SECONDS)
-            with self._bearing_with(pod, "forecast"):
+            address = Address(f"http://{self._address(pod, 'http')}", seconds=REQUEST_SECONDS)
+            with self._tolerating(pod, "forecast"):
                 if version not in self._windows:
                     contract = read_contract(address)
                     steps = np.arange(contract.input_length, dtype=np.float64)
@@ -191,19 +191,21 @@ class Watch:
                 for _ in range(self._own_requests):
                     forecast, _ = forecast_over_http(address, self._windows[version])
                     if not np.isfinite(forecast).all():
-                        raise AskError(f"{address.url} answers with values that are no numbers.")
+                        raise RequestError(
+                            f"{address.url} answers with values that are no numbers."
+                        )
 
     @contextmanager
-    def _bearing_with(self, pod: Any, asked_for: str) -> Iterator[None]:
+    def _tolerating(self, pod: Any, requested: str) -> Iterator[None]:
         """A pod may be on its way out. But new ones that do not answer again and again are bad.
 
         A refusal or failure is an answer, which the pod has counted itself.
         """
-        what = (pod.metadata.name, asked_for)
+        what = (pod.metadata.name, requested)
         try:
             yield
-        except (FiguresError, AskError) as error:
-            is_answer = isinstance(error, AskError) and error.status
+        except (FiguresError, RequestError) as error:
+            is_answer = isinstance(error, RequestError) and error.status
             if is_answer or pods.version_of(pod) != self._fresh:
                 return
             self._unanswered[what] += 1

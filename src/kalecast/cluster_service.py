@@ -11,7 +11,7 @@ from kalecast.deployment import DeploymentSettings
 SERVICE = DeploymentSettings.service
 PORT_NAMES = ("http", "grpc")
 
-ASK_SECONDS = 15
+REQUEST_SECONDS = 15
 """For which one question to the cluster may last."""
 
 
@@ -125,7 +125,7 @@ def _get(*what: str) -> Any:
     """The answer to `kubectl get`."""
     if shutil.which("kubectl") is None:
         raise ClusterError("Expected 'kubectl' on the PATH, there is none.")
-    command = ["kubectl", "get", *what, "--output=json", f"--request-timeout={ASK_SECONDS}s"]
+    command = ["kubectl", "get", *what, "--output=json", f"--request-timeout={REQUEST_SECONDS}s"]
     done = _run(command)
     if done.returncode == 0:
         return json.loads(done.stdout)

@@ -12,7 +12,7 @@ VERSION_ANNOTATION = "kalecast/model-version"
 POD_LABEL = "seldon-deployment-id"
 """The operator's label on the pods of a SeldonDeployment."""
 
-HOPELESS = ("InvalidImageName", "CreateContainerConfigError", "CreateContainerError")
+PERMANENT = ("InvalidImageName", "CreateContainerConfigError", "CreateContainerError")
 PULLING = ("ErrImagePull", "ImagePullBackOff")
 ENDED = ("Succeeded", "Failed")
 MOST_RESTARTS = 3
@@ -78,7 +78,7 @@ class Problem:
     def __str__(self) -> str:
         return self.text
 
-    def is_hopeless(self, waited: float, pulling: float) -> bool:
+    def is_permanent(self, waited: float, pulling: float) -> bool:
         """Whether waiting longer would help nobody.
 
         Args:
@@ -87,7 +87,7 @@ class Problem:
         """
         if self.kind in PULLING:
             return waited > pulling
-        return self.kind in HOPELESS or self.restarts >= MOST_RESTARTS
+        return self.kind in PERMANENT or self.restarts >= MOST_RESTARTS
 
 
 def problems(pod: Any, cluster: Cluster) -> Iterator[Problem]:
@@ -102,7 +102,7 @@ def problems(pod: Any, cluster: Cluster) -> Iterator[Problem]:
             yield Problem(
                 "Crash",
                 f"container {container.name} of pod {name} ended with exit code "
-                f"{ended.exit_code} ({ended.reason}): {_last_words(pod, container.name, cluster)}",
+                f"{ended.exit_code} ({ended.reason}): {_log_tail(pod, container.name, cluster)}",
                 container.restart_count,
             )
         elif waiting and waiting.reason in PULLING:
@@ -110,11 +110,11 @@ def problems(pod: Any, cluster: Cluster) -> Iterator[Problem]:
                 waiting.reason,
                 f"image {container.image!r} cannot be pulled: {waiting.message or waiting.reason}",
             )
-        elif waiting and waiting.reason in HOPELESS:
+        elif waiting and waiting.reason in PERMANENT:
             yield Problem(waiting.reason, f"container {container.name}: {waiting.message}")
 
 
-def _last_words(pod: Any, container: str, cluster: Cluster) -> str:
+def _log_tail(pod: Any, container: str, cluster: Cluster) -> str:
     """The end of what a container printed before it ended: a bad model is told there.
 
     Where the log of the one that ended is gone already, that of the next one says the same.

@@ -20,7 +20,7 @@ Report = Callable[[str], None]
 
 
 @dataclass(frozen=True)
-class Patience:
+class Timeouts:
     """How long a rollout may take, in seconds."""
 
     total: float = 600.0
@@ -51,7 +51,7 @@ class Rollout:
 
     cluster: Cluster
     report: Report
-    patience: Patience
+    timeouts: Timeouts
 
     def serving(self, manifest: Manifest) -> Manifest | None:
         """What serves under the object's name now, if something does that can be put back."""
@@ -116,17 +116,17 @@ class Rollout:
             problems = [problem for pod in ours for problem in pods.problems(pod, self.cluster)]
             for problem in problems:
                 lines.add(f"  {problem}")
-            hopeless = any(one.is_hopeless(waited, self.patience.pulling) for one in problems)
-            if state == "Failed" or hopeless or waited > self.patience.total:
+            permanent = any(one.is_permanent(waited, self.timeouts.pulling) for one in problems)
+            if state == "Failed" or permanent or waited > self.timeouts.total:
                 raise _failure(manifest, awaited, found, problems, waited)
-            time.sleep(self.patience.interval)
+            time.sleep(self.timeouts.interval)
 
 
 def roll_out(
     manifest: Manifest,
     cluster: Cluster | None = None,
     report: Report = print,
-    patience: Patience | None = None,
+    timeouts: Timeouts | None = None,
 ) -> None:
     """Apply a SeldonDeployment and wait until the pods of its version are ready.
 
@@ -142,7 +142,7 @@ def roll_out(
         DeploymentError: the cluster refuses it, or the pods do not become ready; says why, and
             what serves now.
     """
-    rollout = Rollout(cluster or Cluster.of_this_pod(), report, patience or Patience())
+    rollout = Rollout(cluster or Cluster.of_this_pod(), report, timeouts or Timeouts())
     serving = rollout.serving(manifest)
     report(f"SeldonDeployment {name_of(manifest)!r}: applying version {version_of(manifest)}")
     try:

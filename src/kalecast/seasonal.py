@@ -54,11 +54,11 @@ class SeasonalForecasts(layers.Layer):
         """Lay out which seasons each forecast is made of."""
         self._seasons = values_shape[1] // self.season
         self._ahead = -(-self.horizon // self.season)
-        choice = WAYS if self._seasons > SEASONS_A_CYCLE else WITHOUT_WEEKS
-        ways = [way for way in choice if self._seasons > way.reach]
-        self._origins = min(MOST_ORIGINS, self._seasons - max(way.reach for way in ways))
-        self.ways = len(ways)
-        self._mixture = _mixture(ways, self._seasons, self._origins, self._ahead)
+        choice = KERNELS if self._seasons > SEASONS_A_CYCLE else WITHOUT_WEEKS
+        kernels = [kernel for kernel in choice if self._seasons > kernel.reach]
+        self._origins = min(MOST_ORIGINS, self._seasons - max(kernel.reach for kernel in kernels))
+        self.kernels = len(kernels)
+        self._mixture = _mixture(kernels, self._seasons, self._origins, self._ahead)
         super().build(values_shape)
 
     def call(self, values: Any, known: Any) -> tuple[Any, Any, Any]:
@@ -66,7 +66,7 @@ class SeasonalForecasts(layers.Layer):
         by_season = ops.reshape(values, (-1, self._seasons, self.season))
         made = ops.matmul(ops.convert_to_tensor(self._mixture), by_season)
         steps = self._ahead * self.season
-        made = ops.reshape(made, (-1, self.ways, self._origins + 1, steps))
+        made = ops.reshape(made, (-1, self.kernels, self._origins + 1, steps))
         made = made[..., : self.horizon]
         actual, tried = self._after_origins(values), self._after_origins(known)
         residuals = (actual[:, None] - made[:, :, :-1]) * tried[:, None]
@@ -86,7 +86,7 @@ class SeasonalForecasts(layers.Layer):
 
 
 @dataclass(frozen=True)
-class Way:
+class SeasonalKernel:
     """A simple forecast as weights of the seasons before its origin.
 
     A fixed part is the season so many before the origin (1 is the newest), whatever is forecast;
@@ -109,26 +109,26 @@ class Way:
 
 _WEEK, _TWO_WEEKS = SEASONS_A_CYCLE, 2 * SEASONS_A_CYCLE
 WITHOUT_WEEKS = (
-    Way(fixed=((1, 1.0),)),
-    Way(fixed=((1, 1 / 3), (2, 1 / 3), (3, 1 / 3))),
+    SeasonalKernel(fixed=((1, 1.0),)),
+    SeasonalKernel(fixed=((1, 1 / 3), (2, 1 / 3), (3, 1 / 3))),
 )
-WAYS = (
-    Way(fixed=((1, 1.0),)),
-    Way(moving=((_WEEK, 1.0),)),
-    Way(moving=((_WEEK, 0.5), (_TWO_WEEKS, 0.5))),
-    Way(fixed=tuple((before, 1 / _WEEK) for before in range(1, _WEEK + 1))),
-    Way(moving=((_WEEK, 1.0),), fixed=((1, 1.0), (_WEEK + 1, -1.0))),
+KERNELS = (
+    SeasonalKernel(fixed=((1, 1.0),)),
+    SeasonalKernel(moving=((_WEEK, 1.0),)),
+    SeasonalKernel(moving=((_WEEK, 0.5), (_TWO_WEEKS, 0.5))),
+    SeasonalKernel(fixed=tuple((before, 1 / _WEEK) for before in range(1, _WEEK + 1))),
+    SeasonalKernel(moving=((_WEEK, 1.0),), fixed=((1, 1.0), (_WEEK + 1, -1.0))),
 )
 
 
-def _mixture(ways: list[Way], seasons: int, origins: int, ahead: int) -> Floats:
+def _mixture(kernels: list[SeasonalKernel], seasons: int, origins: int, ahead: int) -> Floats:
     """From a window's seasons to all forecasts: `(ways * (origins + 1) * ahead, seasons)`."""
-    weights = np.zeros((len(ways), origins + 1, ahead, seasons), dtype="float32")
+    weights = np.zeros((len(kernels), origins + 1, ahead, seasons), dtype="float32")
     for origin in range(origins + 1):
         start = seasons - origins + origin
         for step in range(ahead):
-            for index, way in enumerate(ways):
-                for before, weight in way.weights(step):
+            for index, kernel in enumerate(kernels):
+                for before, weight in kernel.weights(step):
                     weights[index, origin, step, start - before] += weight
     return weights.reshape(-1, seasons)
 

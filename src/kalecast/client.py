@@ -29,7 +29,7 @@ REFUSED = 400
 WRONG_PORT = "a model server's port for HTTP is 9000, that for gRPC 9500."
 
 
-class AskError(RuntimeError):
+class RequestError(RuntimeError):
     """There is no forecast; the text says why, and what to do.
 
     Args:
@@ -42,7 +42,7 @@ class AskError(RuntimeError):
         self.status = status
 
 
-class GoneError(AskError):
+class UnreachableError(RequestError):
     """Nobody answers at the address, now."""
 
 
@@ -67,13 +67,13 @@ def read_contract(address: Address) -> Contract:
     """The contract of the model that is served.
 
     Raises:
-        AskError: none is.
+        RequestError: none is.
     """
-    answer = ask_json(address, "/metadata")
+    answer = request_json(address, "/metadata")
     try:
         return Contract.from_json(answer["custom"]["contract"])
     except (KeyError, TypeError, ContractError) as error:
-        raise AskError(
+        raise RequestError(
             f"Expected a Kalecast model server at {address.url}, another program answers there."
         ) from error
 
@@ -89,18 +89,18 @@ def forecast_over_http(address: Address, window: Floats) -> tuple[Floats, str]:
         Shape `(horizon, quantiles)`, and the version of the model that made it.
 
     Raises:
-        AskError: the server refuses the history, or does not answer.
+        RequestError: the server refuses the history, or does not answer.
     """
     values = [None if np.isnan(value) else float(value) for value in window]
-    answer = ask_json(address, "/api/v1.0/predictions", {"data": {"ndarray": [values]}})
+    answer = request_json(address, "/api/v1.0/predictions", {"data": {"ndarray": [values]}})
     try:
         forecast = np.asarray(answer["data"]["ndarray"], dtype=np.float64)[0]
         return forecast, str(answer["meta"]["tags"]["model_version"])
     except (KeyError, TypeError, ValueError, IndexError) as error:
-        raise AskError(f"{address.url} answers, but not with a forecast.") from error
+        raise RequestError(f"{address.url} answers, but not with a forecast.") from error
 
 
-def grpc_error(server: str, detail: str) -> AskError:
+def grpc_error(server: str, detail: str) -> RequestError:
     """Why there is no answer over gRPC, out of what the library `grpc` says.
 
     Args:
@@ -108,21 +108,21 @@ def grpc_error(server: str, detail: str) -> AskError:
         told: the details of its error.
     """
     if "http1.x server" in detail or "Failed parsing HTTP/2" in detail:
-        return AskError(f"{server} speaks HTTP, not gRPC: {WRONG_PORT}")
+        return RequestError(f"{server} speaks HTTP, not gRPC: {WRONG_PORT}")
     if "failed to connect" in detail or "Socket closed" in detail:
         reason = "connection refused" if "refused" in detail else "no connection"
-        return GoneError(f"No model server answers gRPC at {server} ({reason}).")
+        return UnreachableError(f"No model server answers gRPC at {server} ({reason}).")
     found = re.search(r'details = "(.*)"', detail)
-    return AskError(
+    return RequestError(
         f"The model server at {server} answers over gRPC: {found[1] if found else detail}"
     )
 
 
-def ask_json(address: Address, path: str, content: object = None) -> Any:
+def request_json(address: Address, path: str, content: object = None) -> Any:
     """The JSON at a path, or what the server answers to JSON sent there.
 
     Raises:
-        AskError: it refuses, does not answer, or answers with something else.
+        RequestError: it refuses, does not answer, or answers with something else.
     """
     url = address.url.rstrip("/") + path
     body = None if content is None else json.dumps(content).encode()
@@ -133,9 +133,9 @@ def ask_json(address: Address, path: str, content: object = None) -> Any:
         with opener(context).open(request, timeout=address.seconds) as answer:
             return json.load(answer)
     except urllib.error.HTTPError as error:
-        raise AskError(_refusal(address.url, error), error.code) from error
+        raise RequestError(_refusal(address.url, error), error.code) from error
     except json.JSONDecodeError as error:
-        raise AskError(
+        raise RequestError(
             f"{url} answers with something other than JSON: a login page, or another program."
         ) from error
     except (OSError, http.client.HTTPException, ValueError) as error:
@@ -149,7 +149,7 @@ def _tls(address: Address) -> ssl.SSLContext | None:
     try:
         return ssl.create_default_context(cafile=address.ca_file)
     except OSError as error:
-        raise AskError(
+        raise RequestError(
             f"Expected a file with certificates in KALECAST_CA, received: {address.ca_file}."
         ) from error
 
@@ -176,18 +176,18 @@ def _words(body: bytes) -> str:
         return ""
 
 
-def _no_answer(url: str, error: Exception) -> AskError:
+def _no_answer(url: str, error: Exception) -> RequestError:
     reason = getattr(error, "reason", error)
     if isinstance(reason, ssl.SSLCertVerificationError):
-        return AskError(
+        return RequestError(
             f"The certificate of {url} is not one that is trusted here "
             f"({reason.verify_message}): KALECAST_CA names a file with your own authority."
         )
     parts = urlsplit(url)
     if isinstance(reason, ssl.SSLError):
-        return AskError(f"{url} does not speak TLS: is it http://{parts.netloc}?")
+        return RequestError(f"{url} does not speak TLS: is it http://{parts.netloc}?")
     # gRPC greets with a frame, which begins with the three bytes of its length.
     if isinstance(error, http.client.BadStatusLine) and str(error.args[0]).startswith("\0\0"):
-        return AskError(f"{parts.netloc} speaks gRPC, not HTTP: {WRONG_PORT}")
+        return RequestError(f"{parts.netloc} speaks gRPC, not HTTP: {WRONG_PORT}")
     detail = getattr(reason, "strerror", None) or str(reason) or type(reason).__name__
-    return GoneError(f"No model server answers at {url} ({detail}).")
+    return UnreachableError(f"No model server answers at {url} ({detail}).")
