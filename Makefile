@@ -1,4 +1,4 @@
-# The front door: `make run` shows a forecast on a page, `make test` checks everything.
+# The entry point: `make run` shows a forecast on a page, `make test` checks everything.
 .DEFAULT_GOAL := help
 SHELL := /bin/bash
 # Targets share ports, one uv and Debian's package manager.
@@ -148,7 +148,7 @@ report: install-report  ## Render the report from results (RESULTS=folder, REPOR
 	@exec .venv/report/bin/python report/build.py --results "$(or $(RESULTS),report/figures)" $(REPORT_ARGS)
 
 .PHONY: report-links
-report-links: install-report  ## Ask the outside links of the rendered report (needs internet)
+report-links: install-report  ## Check the outside links of the rendered report (needs internet)
 	@exec .venv/report/bin/python report/build.py --outside-links
 
 ##### On Kubernetes #####
@@ -188,7 +188,7 @@ images: .venv/workbench/.installed-test  ## Build the images, look into them, wr
 		--base "$(PYTHON_IMAGE)" --debian "$(DEBIAN_IMAGE)" --builder "$(BUILDER)" $(if $(PUSH),--push) $(IMAGE_ARGS)
 
 .PHONY: policies
-policies: install-all  ## Hold every manifest against checkov's policies, and tell the exceptions
+policies: install-all  ## Hold every manifest against checkov's policies, and list the exceptions
 	@$(workbench) cluster-setup/policies.py
 
 .PHONY: audit

@@ -1,4 +1,4 @@
-"""Run a step's cells in this process, the way a kernel would, and keep what they show."""
+"""Run a step's cells in this process, as a kernel would, and keep what they show."""
 
 import base64
 import io
@@ -16,7 +16,7 @@ from traitlets.config import Config
 
 
 @dataclass
-class Cell:
+class ExecutedCell:
     """A cell that ran: its source, its outputs as nbformat has them, its time and its error."""
 
     source: str
@@ -91,14 +91,14 @@ class CellShell(InteractiveShell):
     displayhook_class = Type(_LastExpression)
 
     def __init__(self, **kwargs: Any) -> None:
-        self.cell = Cell("")
+        self.cell = ExecutedCell("")
         config = Config()
         config.HistoryManager.enabled = False
         super().__init__(config=config, colors="nocolor", **kwargs)
 
-    def run(self, source: str) -> Cell:
+    def run(self, source: str) -> ExecutedCell:
         """Run one cell; an error ends up in the cell and not here."""
-        self.cell = Cell(source)
+        self.cell = ExecutedCell(source)
         start = time.perf_counter()
         result = self.run_cell(source, store_history=True)
         self.cell.seconds = time.perf_counter() - start
@@ -133,7 +133,7 @@ class CellShell(InteractiveShell):
             print(text, file=getattr(sys.stdout, "_through", sys.__stdout__))
 
     def _showtraceback(self, etype: Any, evalue: Any, stb: Any) -> None:
-        """Errors are told once, by whoever called `run`."""
+        """Errors are reported once, by the caller of `run`."""
 
     def showsyntaxerror(self, *args: Any, **kwargs: Any) -> None:
         """See `_showtraceback`."""

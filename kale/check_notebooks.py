@@ -2,10 +2,10 @@
 
     python kale/check_notebooks.py [NOTEBOOK …]
 
-Each problem is told with its notebook and its cell. A notebook with a
+Each problem is reported with its notebook and its cell. A notebook with a
 `kubeflow_notebook` block must compile, and what `kale/` holds must be what it compiles to; in every
-other one each cell may use only what cells above it make. The exit code is 1 where one has to be
-mended.
+other one each cell may use only what cells above it make. The exit code is 1 where one has
+problems.
 """
 
 import argparse
@@ -24,7 +24,7 @@ from notebook_names import check_names_in_order
 from notebook_rules import check_notebook, check_syntax
 from notebook_tags import PARAMETER_TAGS
 
-# Where somebody's files lie, in prose too.
+# Paths of one person's machine, in prose too.
 HOME = r"(?<![\w.-])(?:~/|/(?:home|Users|root)/|[A-Za-z]:[\\/]+Users\b)[\w.\\/-]*"
 # Any folder of one machine, in the strings of code. `/api/…` is a route.
 MACHINE_PATH = re.compile(
@@ -40,7 +40,7 @@ TIMED_LINE = re.compile(r"^%(?:time|prun)\s+", re.MULTILINE)
 
 
 def problems(path: Path, compiled: Path = PROJECT / "kale") -> list[str]:
-    """What has to be mended in one notebook; each text names the cell.
+    """The problems of one notebook; each text names the cell.
 
     Args:
         path: the notebook.
@@ -56,12 +56,12 @@ def problems(path: Path, compiled: Path = PROJECT / "kale") -> list[str]:
         *_unknown_to_papermill(notebook),
     ]
     if "kubeflow_notebook" in notebook.metadata:
-        errors = _told_by(check_notebook, notebook)
+        errors = _errors_of(check_notebook, notebook)
         return found + (errors or _stale(path, compiled))
     if not _is_python(notebook):
         return found
     plain = _without_magics(notebook)
-    return found + (_told_by(check_syntax, plain) or _told_by(check_names_in_order, plain))
+    return found + (_errors_of(check_syntax, plain) or _errors_of(check_names_in_order, plain))
 
 
 def _is_python(notebook: Any) -> bool:
@@ -73,7 +73,7 @@ def _is_python(notebook: Any) -> bool:
     return next((language for language in languages if language), "python").lower() == "python"
 
 
-def _told_by(check: Callable[[Any], None], notebook: Any) -> list[str]:
+def _errors_of(check: Callable[[Any], None], notebook: Any) -> list[str]:
     try:
         check(notebook)
     except NotebookError as error:
@@ -129,7 +129,7 @@ def _texts(cell: Any) -> Iterator[str]:
     try:
         tree = ast.parse(cell.source)
     except SyntaxError:
-        yield cell.source  # magics, or broken; what is broken is told elsewhere
+        yield cell.source  # magics, or broken; what is broken is reported elsewhere
         return
     for node in ast.walk(tree):
         if isinstance(node, ast.Constant) and isinstance(node.value, str):
@@ -156,12 +156,12 @@ def main(arguments: list[str] | None = None) -> int:
     found = (PROJECT / "notebooks").rglob("*.ipynb")
     paths = options.notebooks or sorted(p for p in found if ".ipynb_checkpoints" not in p.parts)
     wrong = {path: errors for path in paths if (errors := problems(path))}
-    if not options.notebooks and (same := _told_by(pipeline_notebooks, PROJECT / "notebooks")):
+    if not options.notebooks and (same := _errors_of(pipeline_notebooks, PROJECT / "notebooks")):
         wrong[PROJECT / "notebooks"] = same
     for path, errors in wrong.items():
         for problem in errors:
             print(f"{os.path.relpath(path)}: {problem}")
-    print(f"{len(paths)} notebooks, {len(wrong)} to be mended.")
+    print(f"{len(paths)} notebooks, {len(wrong)} with problems.")
     return 1 if wrong else 0
 
 

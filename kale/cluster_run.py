@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from compile_notebook import NOTEBOOK, PANEL_DEFAULTS, compile_notebook
 from compiled_pipeline import CompiledPipeline, NoPipelineError
-from kfp_connection import Connection, KfpError, usable_connection
+from kfp_connection import KfpConnection, KfpError, usable_connection
 from notebook_cells import NotebookError, read_notebook
 from pipeline_parameters import ParameterError, check_values, defaults_of, parse_parameters
 from schedules import ScheduleError, read_schedule
@@ -35,8 +35,8 @@ NAMESPACE_PARAMETER = "namespace"
 POLL_SECONDS = 3.0
 
 
-def cluster_run(options: argparse.Namespace, connection: Connection) -> int:
-    """Do what the options ask for; the exit code."""
+def cluster_run(options: argparse.Namespace, connection: KfpConnection) -> int:
+    """Run the command that the options give; the exit code."""
     if options.run:
         return _runs(connection, options).follow_again(options.run, options.stop)
     schedule = read_schedule(options.every, options.cron) if options.every or options.cron else None
@@ -72,7 +72,7 @@ def _compile(notebook: Path, folder: Path) -> Path:
     return next(file for file in made if file.suffix == ".yaml")
 
 
-def _runs(connection: Connection, options: argparse.Namespace) -> "RemoteRuns":
+def _runs(connection: KfpConnection, options: argparse.Namespace) -> "RemoteRuns":
     # KFP's client takes seconds to import, in which a wrong argument would wait for its answer.
     from remote_kfp import RemoteKfp
     from remote_runs import RemoteRuns
@@ -99,9 +99,9 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--pipeline", type=Path, help="a compiled pipeline, else the notebook's")
     parser.add_argument("--run", help="follow this run")
     parser.add_argument("--stop", action="store_true", help="with --run: stop it")
-    parser.add_argument("--every", help="run again after each such time: 30m, 24h, 7d")
-    parser.add_argument("--cron", help="run again at such times: six fields, seconds first")
-    parser.add_argument("--stop-recurring", action="store_true", help="no longer run again")
+    parser.add_argument("--every", help="interval of the recurring run: 30m, 24h, 7d")
+    parser.add_argument("--cron", help="its times as six cron fields, seconds first")
+    parser.add_argument("--stop-recurring", action="store_true", help="disable the recurring run")
     parser.add_argument("--results", type=Path, help="file for the figures of a run that succeeds")
     parser.add_argument("--poll-seconds", type=float, default=POLL_SECONDS)
     options = parser.parse_args(arguments)

@@ -207,7 +207,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _check(notebook_path: Path, output_dir: Path) -> int:
-    """Tell whether a compile would change something; the exit code."""
+    """Check whether a compile would change something; the exit code."""
     try:
         report = check_compile(notebook_path, output_dir)
     except NotebookError as error:

@@ -28,7 +28,7 @@ import yaml
 from local_server import ServerError, serving
 from notebook_cells import NotebookError, read_notebook, where
 from run_folder import full_disk, is_full_disk
-from tool_runs import Stopped, ToolRuns
+from tool_runs import ToolRuns, ToolsStopped
 
 from kalecast.lifetime import on_end
 
@@ -45,7 +45,7 @@ COLOUR = re.compile(r"(?:\x1b|#x1B)\[[0-9;]*m")  # as it is, and as it stands in
 
 
 @dataclass
-class Plan:
+class NotebookPlan:
     """How one notebook is run."""
 
     path: Path
@@ -60,7 +60,7 @@ class Plan:
 
 
 @dataclass
-class Outcome:
+class NotebookResult:
     """How it went: the seconds of both runs, and what is wrong."""
 
     name: str
@@ -73,35 +73,35 @@ class Outcome:
         return f"{self.name} ... {times}{' FAILED' if self.problems else ''}"
 
 
-def read_plans(paths: list[Path]) -> list[Plan]:
+def read_plans(paths: list[Path]) -> list[NotebookPlan]:
     """The plan of each notebook; one that `ci.yaml` does not name runs with its own parameters."""
     written = yaml.safe_load((NOTEBOOKS / "ci.yaml").read_text(encoding="utf-8")) or {}
     strange = sorted(set(written) - {path.stem for path in NOTEBOOKS.glob("*.ipynb")})
     if strange:
         raise NotebookError(f"Expected in ci.yaml names of notebooks, received: {strange[0]!r}.")
-    return [Plan(path.resolve(), **written.get(path.stem, {})) for path in paths]
+    return [NotebookPlan(path.resolve(), **written.get(path.stem, {})) for path in paths]
 
 
-def execute(plans: list[Plan], output_dir: Path, jobs: int) -> list[Outcome]:
-    """Run notebooks side by side, each after the one whose model it asks for.
+def execute(plans: list[NotebookPlan], output_dir: Path, jobs: int) -> list[NotebookResult]:
+    """Run notebooks side by side, each after the one whose model it needs.
 
     An interruption ends all of them.
     """
     tools = ToolRuns()
     models = output_dir / "models"
-    done: dict[str, Future[Outcome]] = {}
-    # Whoever waits for another is behind it in the queue, so that two workers never both wait.
+    done: dict[str, Future[NotebookResult]] = {}
+    # A notebook that waits for another is behind it in the queue: two workers never both wait.
     in_order = sorted(plans, key=lambda plan: bool(plan.serves))
     with ThreadPoolExecutor(jobs) as pool:
 
-        def run(plan: Plan) -> Outcome:
+        def run(plan: NotebookPlan) -> NotebookResult:
             if plan.serves and plan.serves in done:
                 done[plan.serves].result()
-            outcome = _execute(plan, tools, models, output_dir)
-            print(f"[{plans.index(plan) + 1}/{len(plans)}] {outcome}", flush=True)
-            for problem in outcome.problems:
+            result = _execute(plan, tools, models, output_dir)
+            print(f"[{plans.index(plan) + 1}/{len(plans)}] {result}", flush=True)
+            for problem in result.problems:
                 print(f"    {plan.name}.ipynb: {problem}", flush=True)
-            return outcome
+            return result
 
         try:
             for plan in in_order:
@@ -113,32 +113,34 @@ def execute(plans: list[Plan], output_dir: Path, jobs: int) -> list[Outcome]:
             raise
 
 
-def _execute(plan: Plan, tools: ToolRuns, models: Path, output_dir: Path) -> Outcome:
-    outcome = Outcome(plan.name)
+def _execute(plan: NotebookPlan, tools: ToolRuns, models: Path, output_dir: Path) -> NotebookResult:
+    result = NotebookResult(plan.name)
     executed = output_dir / plan.path.name
     values = {"models": str(models)}
     try:
         with _server(plan, models) as addresses:
             start = time.perf_counter()
-            outcome.problems += _papermill(plan, tools, values | addresses, executed)
-            outcome.seconds = time.perf_counter() - start
-            if not outcome.problems:
-                outcome.problems += _nbval(tools, executed)
-                outcome.again_seconds = time.perf_counter() - start - outcome.seconds
+            result.problems += _papermill(plan, tools, values | addresses, executed)
+            result.seconds = time.perf_counter() - start
+            if not result.problems:
+                result.problems += _nbval(tools, executed)
+                result.again_seconds = time.perf_counter() - start - result.seconds
     except ServerError as error:
-        outcome.problems.append(str(error))
+        result.problems.append(str(error))
     if executed.is_file():
         tools.run("jupyter", "nbconvert", "--to", "html", *PAGE_OPTIONS, str(executed))
-    return outcome
+    return result
 
 
-def _server(plan: Plan, models: Path) -> contextlib.AbstractContextManager[dict[str, str]]:
+def _server(plan: NotebookPlan, models: Path) -> contextlib.AbstractContextManager[dict[str, str]]:
     if not plan.serves:
         return contextlib.nullcontext({})
     return serving(models / "forecaster.onnx")
 
 
-def _papermill(plan: Plan, tools: ToolRuns, values: dict[str, str], executed: Path) -> list[str]:
+def _papermill(
+    plan: NotebookPlan, tools: ToolRuns, values: dict[str, str], executed: Path
+) -> list[str]:
     """Run a notebook, leave the executed copy, and say which cell failed."""
     given = executed.with_suffix(".parameters.yaml")
     filled = {
@@ -247,11 +249,11 @@ def main(arguments: list[str] | None = None) -> int:
     start = time.perf_counter()
     try:
         output_dir.mkdir(parents=True)
-        outcomes = execute(read_plans(paths), output_dir, options.jobs)
+        results = execute(read_plans(paths), output_dir, options.jobs)
     except NotebookError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    except (KeyboardInterrupt, Stopped):
+    except (KeyboardInterrupt, ToolsStopped):
         print("stopped", file=sys.stderr)
         return 130
     except OSError as error:
@@ -259,10 +261,10 @@ def main(arguments: list[str] | None = None) -> int:
             raise
         print(f"error: {full_disk(error)}", file=sys.stderr)
         return 1
-    failed = sum(bool(outcome.problems) for outcome in outcomes)
+    failed = sum(bool(result.problems) for result in results)
     seconds = round(time.perf_counter() - start, 1)
     print(f"executed copies and pages: {os.path.relpath(output_dir)}")
-    print(json.dumps({"notebooks": len(outcomes), "failed": failed, "seconds": seconds}))
+    print(json.dumps({"notebooks": len(results), "failed": failed, "seconds": seconds}))
     return 1 if failed else 0
 
 

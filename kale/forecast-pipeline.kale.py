@@ -118,7 +118,7 @@ def load_data_step(load_data_html_report: Output[HTML], series_output_artifact: 
     )
 
     _kale_html_artifact = _kale_run_code(_kale_blocks)
-    # Whatever the step printed, its report runs no script and asks nobody for anything.
+    # Whatever the step printed, its report runs no script and sends no request.
     _kale_html_artifact = _kale_html_artifact.replace(
         "<head>", "<head><meta HTTP-EQUIV='Content-Security-Policy' content=\"default-src 'none'; img-src data:; style-src 'unsafe-inline'; form-action 'none'; base-uri 'none'\">", 1)
     with open(load_data_html_report.path, "w") as f:
@@ -223,7 +223,7 @@ def preprocess_step(preprocess_html_report: Output[HTML], series_input_artifact:
     )
 
     _kale_html_artifact = _kale_run_code(_kale_blocks)
-    # Whatever the step printed, its report runs no script and asks nobody for anything.
+    # Whatever the step printed, its report runs no script and sends no request.
     _kale_html_artifact = _kale_html_artifact.replace(
         "<head>", "<head><meta HTTP-EQUIV='Content-Security-Policy' content=\"default-src 'none'; img-src data:; style-src 'unsafe-inline'; form-action 'none'; base-uri 'none'\">", 1)
     with open(preprocess_html_report.path, "w") as f:
@@ -355,7 +355,7 @@ def train_step(train_html_report: Output[HTML], history_input_artifact: Input[Da
     )
 
     _kale_html_artifact = _kale_run_code(_kale_blocks)
-    # Whatever the step printed, its report runs no script and asks nobody for anything.
+    # Whatever the step printed, its report runs no script and sends no request.
     _kale_html_artifact = _kale_html_artifact.replace(
         "<head>", "<head><meta HTTP-EQUIV='Content-Security-Policy' content=\"default-src 'none'; img-src data:; style-src 'unsafe-inline'; form-action 'none'; base-uri 'none'\">", 1)
     with open(train_html_report.path, "w") as f:
@@ -546,7 +546,7 @@ def evaluate_step(evaluate_html_report: Output[HTML], kale_metrics_artifact: Out
     )
 
     _kale_html_artifact = _kale_run_code(_kale_blocks)
-    # Whatever the step printed, its report runs no script and asks nobody for anything.
+    # Whatever the step printed, its report runs no script and sends no request.
     _kale_html_artifact = _kale_html_artifact.replace(
         "<head>", "<head><meta HTTP-EQUIV='Content-Security-Policy' content=\"default-src 'none'; img-src data:; style-src 'unsafe-inline'; form-action 'none'; base-uri 'none'\">", 1)
     with open(evaluate_html_report.path, "w") as f:
@@ -688,7 +688,7 @@ def export_model_step(export_model_html_report: Output[HTML], card_input_artifac
     )
 
     _kale_html_artifact = _kale_run_code(_kale_blocks)
-    # Whatever the step printed, its report runs no script and asks nobody for anything.
+    # Whatever the step printed, its report runs no script and sends no request.
     _kale_html_artifact = _kale_html_artifact.replace(
         "<head>", "<head><meta HTTP-EQUIV='Content-Security-Policy' content=\"default-src 'none'; img-src data:; style-src 'unsafe-inline'; form-action 'none'; base-uri 'none'\">", 1)
     with open(export_model_html_report.path, "w") as f:
@@ -801,7 +801,7 @@ def deploy_step(deploy_html_report: Output[HTML], contract_input_artifact: Input
     )
 
     _kale_html_artifact = _kale_run_code(_kale_blocks)
-    # Whatever the step printed, its report runs no script and asks nobody for anything.
+    # Whatever the step printed, its report runs no script and sends no request.
     _kale_html_artifact = _kale_html_artifact.replace(
         "<head>", "<head><meta HTTP-EQUIV='Content-Security-Policy' content=\"default-src 'none'; img-src data:; style-src 'unsafe-inline'; form-action 'none'; base-uri 'none'\">", 1)
     with open(deploy_html_report.path, "w") as f:
@@ -913,7 +913,7 @@ def query_step(query_html_report: Output[HTML], model_uri_input_artifact: Input[
     )
 
     _kale_html_artifact = _kale_run_code(_kale_blocks)
-    # Whatever the step printed, its report runs no script and asks nobody for anything.
+    # Whatever the step printed, its report runs no script and sends no request.
     _kale_html_artifact = _kale_html_artifact.replace(
         "<head>", "<head><meta HTTP-EQUIV='Content-Security-Policy' content=\"default-src 'none'; img-src data:; style-src 'unsafe-inline'; form-action 'none'; base-uri 'none'\">", 1)
     with open(query_html_report.path, "w") as f:

@@ -1,4 +1,4 @@
-"""What this project adds to Kale's compiler, in whichever process it is imported.
+"""What this project adds to Kale's compiler, in every process that imports it.
 
 A click on *Compile* runs Kale in the notebook's kernel, `make compile` runs it in a process of its
 own: both call `install` first, so that both check the same rules and write the same bytes. The
@@ -23,7 +23,7 @@ def install() -> None:
 
 
 def _add_templates(compiler: Any) -> None:
-    """Let our templates stand before Kale's, which stay within reach under `kale/`."""
+    """Have our templates found before Kale's, which stay available under `kale/`."""
     from jinja2 import ChoiceLoader, FileSystemLoader, PrefixLoader
 
     def with_ours(wrapped: Any, instance: Any, args: Any, kwargs: Any) -> Any:

@@ -1,7 +1,7 @@
 """What this project adds to the half of Kale's panel that works in a notebook's kernel.
 
-The panel asks functions of `kale.rpc`. Some of their answers hide what a user has to know, or
-interrupt one who can do without. The installed Kale is not touched.
+The panel calls functions of `kale.rpc`. Some of their results hide what a user has to know, or
+interrupt without need. The installed Kale is not touched.
 """
 
 import html
@@ -10,7 +10,7 @@ from typing import Any
 
 import wrapt
 
-# The panel asks again for as long as it reads `Running`, and knows no other word but `Failed`.
+# The panel polls for as long as it reads `Running`, and knows no other word but `Failed`.
 STATES = {
     "RUNTIME_STATE_UNSPECIFIED": "Running",
     "PENDING": "Running",

@@ -1,4 +1,4 @@
-"""Which Kubeflow Pipelines the panel and the commands reach, and how they show who they are.
+"""Which Kubeflow Pipelines the panel and the commands reach, and their credentials.
 
 Read from the environment, with the variables that KFP's own client knows where it knows one:
 
@@ -30,7 +30,7 @@ ANSWER_SECONDS = 5.0
 
 
 @dataclass(frozen=True)
-class Connection:
+class KfpConnection:
     """How to reach KFP, in the words of Kale's configuration file."""
 
     host: str | None = None
@@ -45,8 +45,8 @@ class Connection:
         file.write_text(json.dumps(known, indent=2) + "\n")
 
 
-def connection_of(environment: Mapping[str, str]) -> Connection | None:
-    """What the environment asks for; None where it names no KFP."""
+def connection_of(environment: Mapping[str, str]) -> KfpConnection | None:
+    """The connection that the environment sets; None where it names no KFP."""
     host = environment.get("KFP_HOST") or environment.get("KF_PIPELINES_ENDPOINT") or ""
     if not host and "NB_PREFIX" in environment:  # a Notebook Server of Kubeflow
         host = IN_CLUSTER_HOST
@@ -54,7 +54,7 @@ def connection_of(environment: Mapping[str, str]) -> Connection | None:
         return None
     auth_type, auth_config = _authentication(environment)
     host = host.rstrip("/")
-    return Connection(
+    return KfpConnection(
         host if "://" in host else f"https://{host}",
         auth_type,
         auth_config,
@@ -79,11 +79,11 @@ def _authentication(environment: Mapping[str, str]) -> tuple[str, dict[str, str]
 
 
 class KfpError(RuntimeError):
-    """KFP cannot do what was asked; the text is for the person who asked."""
+    """KFP cannot do what was requested; the message is for the user."""
 
 
-def usable_connection(environment: Mapping[str, str]) -> Connection:
-    """What the environment asks for, if it answers.
+def usable_connection(environment: Mapping[str, str]) -> KfpConnection:
+    """The connection that the environment sets, if KFP answers.
 
     Raises:
         KfpError: the environment names no KFP, or it cannot be used.
@@ -100,7 +100,7 @@ def usable_connection(environment: Mapping[str, str]) -> Connection:
     return connection
 
 
-def problem_with(connection: Connection, environment: Mapping[str, str]) -> str | None:
+def problem_with(connection: KfpConnection, environment: Mapping[str, str]) -> str | None:
     """Why a click on *Run* would not work, in one sentence; None if KFP answers."""
     try:
         headers = credentials(connection, environment)
@@ -108,7 +108,7 @@ def problem_with(connection: Connection, environment: Mapping[str, str]) -> str 
     except OSError as error:
         return f"Expected the secret and certificates for KFP in files that can be read: {error}."
     try:
-        _ask(f"{connection.host}/apis/v2beta1/healthz", headers, context)
+        _get_json(f"{connection.host}/apis/v2beta1/healthz", headers, context)
     except urllib.error.HTTPError as error:
         return f"KFP at {connection.host} refuses (HTTP {error.code}): {_advice(connection)}"
     except json.JSONDecodeError:
@@ -121,14 +121,14 @@ def problem_with(connection: Connection, environment: Mapping[str, str]) -> str 
     return None
 
 
-def _ask(address: str, headers: dict[str, str], context: ssl.SSLContext) -> None:
+def _get_json(address: str, headers: dict[str, str], context: ssl.SSLContext) -> None:
     request = urllib.request.Request(address, headers=headers)
     without_proxy = opener(context, proxies=False)  # KFP's client knows of none
     with without_proxy.open(request, timeout=ANSWER_SECONDS) as answer:
         json.load(answer)
 
 
-def credentials(connection: Connection, environment: Mapping[str, str]) -> dict[str, str]:
+def credentials(connection: KfpConnection, environment: Mapping[str, str]) -> dict[str, str]:
     """The header with the secret that the connection names.
 
     Raises:
@@ -146,7 +146,7 @@ def credentials(connection: Connection, environment: Mapping[str, str]) -> dict[
     return {"Authorization": f"Bearer {secret.strip()}"}
 
 
-def _advice(connection: Connection) -> str:
+def _advice(connection: KfpConnection) -> str:
     if connection.auth_type == "none":
         return "set KF_PIPELINES_TOKEN or KF_PIPELINES_COOKIES, or a file for either."
     return f"is the secret of {connection.auth_type} still valid?"

@@ -15,7 +15,7 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
-from kfp_connection import Connection, connection_of, problem_with
+from kfp_connection import KfpConnection, connection_of, problem_with
 from local_kfp.address import PORT
 from local_kfp.server import LocalKfp, start_local_kfp
 from run_folder import full_disk, is_full_disk
@@ -55,13 +55,13 @@ async def open_lab(options: argparse.Namespace) -> int:
                 await local.close()
 
 
-def _connection_to(local: LocalKfp, scratch: Path) -> Connection:
+def _connection_to(local: LocalKfp, scratch: Path) -> KfpConnection:
     token = scratch / TOKEN_FILE  # in a folder that no one else may read
     token.write_text(local.address.token)
-    return Connection(local.host, "existing_bearer_token", {"file_path": str(token)})
+    return KfpConnection(local.host, "existing_bearer_token", {"file_path": str(token)})
 
 
-async def _print_addresses(connection: Connection, local: LocalKfp | None) -> None:
+async def _print_addresses(connection: KfpConnection, local: LocalKfp | None) -> None:
     """Say where a click on *Run* leads."""
     if local:
         message = f"Run works on this machine; its runs are at {local.page}"
@@ -95,7 +95,7 @@ def _jupyter_arguments(options: argparse.Namespace) -> list[str]:
     if os.geteuid() == 0:
         arguments.append("--allow-root")
     if "NB_PREFIX" in os.environ:
-        # Kubeflow's gateway lets in whom the profile allows, and asks for no second password.
+        # Kubeflow's gateway admits the users of the profile, so there is no second password.
         arguments += [
             f"--ServerApp.base_url={os.environ['NB_PREFIX'] or '/'}",
             "--ServerApp.ip=0.0.0.0",

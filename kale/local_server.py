@@ -1,4 +1,4 @@
-"""The model server on this machine, for as long as something asks it."""
+"""The model server on this machine, for as long as it is needed."""
 
 import contextlib
 import socket

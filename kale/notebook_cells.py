@@ -8,7 +8,7 @@ GLOBAL_ROLES = ("skip", "imports", "functions", "pipeline-parameters", "pipeline
 
 
 class NotebookError(ValueError):
-    """A notebook that cannot be compiled, told in one line."""
+    """A notebook that cannot be compiled, with a message of one line."""
 
 
 def read_notebook(path: Path) -> Any:

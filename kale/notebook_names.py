@@ -42,7 +42,7 @@ def check_names_in_order(notebook: Any) -> None:
     """Raise a `NotebookError` for the first name that no earlier cell makes."""
     cells = list(_code_cells(notebook))
     for cell, name in _undefined(cells):
-        raise NotebookError(f"{cell}: uses {name!r}, {_whence(cell, name, cells)}")
+        raise NotebookError(f"{cell}: uses {name!r}, {_origin(cell, name, cells)}")
 
 
 def check_names_in_pipeline(notebook: Any) -> None:
@@ -60,12 +60,12 @@ def check_names_in_pipeline(notebook: Any) -> None:
         flows_in = _made_by(c for s in _ancestors(step, of_role) for c in of_role[s])
         for cell, name in _undefined([*shared, *of_role[step]]):
             if cell.role == step and name not in parameters | flows_in:
-                raise NotebookError(f"{cell}: uses {name!r}, {_whence(cell, name, cells)}")
+                raise NotebookError(f"{cell}: uses {name!r}, {_origin(cell, name, cells)}")
     metrics = of_role.get("pipeline-metrics", [])
     made = parameters | _made_by(c for s in steps for c in of_role[s])
     for cell, name in _undefined(metrics):
         if name not in made:
-            raise NotebookError(f"{cell}: uses {name!r}, {_whence(cell, name, cells)}")
+            raise NotebookError(f"{cell}: uses {name!r}, {_origin(cell, name, cells)}")
 
 
 def _code_cells(notebook: Any) -> Iterator[Cell]:
@@ -111,7 +111,7 @@ class _Bindings(ast.NodeVisitor):
 
     def visit_FunctionDef(self, node: ast.FunctionDef | ast.AsyncFunctionDef) -> None:
         self.made.add(node.name)
-        # Whoever calls it has these.
+        # A caller has these.
         self.made |= {
             n for part in ast.walk(node) if isinstance(part, ast.Global) for n in part.names
         }
@@ -182,10 +182,10 @@ def _check_shared(shared: list[Cell], known: set[str], cells: list[Cell]) -> Non
     """A shared function may use what the steps that call it make, but not what none makes."""
     for cell, name in _undefined(shared):
         if name not in known:
-            raise NotebookError(f"{cell}: uses {name!r}, {_whence(cell, name, cells)}")
+            raise NotebookError(f"{cell}: uses {name!r}, {_origin(cell, name, cells)}")
 
 
-def _whence(user: Cell, name: str, cells: list[Cell]) -> str:
+def _origin(user: Cell, name: str, cells: list[Cell]) -> str:
     """Why a cell will not have a name, and what would help."""
     makers = [cell for cell in cells if name in cell.made | cell.imported and cell is not user]
     before = [cell for cell in makers if cell.number < user.number]

@@ -22,7 +22,7 @@ OF_KERNEL = {
     "version": platform.python_version(),
 }
 EXPERIMENT = "kalecast"
-NEW = "new"  # the panel's word for an experiment that KFP is asked for by its name
+NEW = "new"  # the panel's word for an experiment that KFP is to find by its name
 PANEL = {"pipeline_description": "", "enable_caching": True, "volumes": [], "steps_defaults": []}
 
 

@@ -8,7 +8,7 @@ set -euo pipefail
 project=$(cd "$(dirname "$0")/.." && pwd)
 workspace=$HOME/kalecast
 
-# Whoever shares the volume through its group may write what is made here.
+# Users who share the volume through its group may write what is made here.
 umask 0002
 
 # Once: what a user has changed, added or deleted stays so. In one move, so that a start which was
@@ -26,7 +26,7 @@ fi
 export JUPYTER_RUNTIME_DIR=${JUPYTER_RUNTIME_DIR:-/tmp/jupyter-runtime}
 
 # Notebooks find their data in the workspace, not in the image. Browsers come by Kubeflow's gateway,
-# under another address than JupyterLab knows: who is told it asks no other site's pages in.
+# under another address than JupyterLab knows: given that one, it refuses pages of other sites.
 export KALECAST_HOME=$workspace
 cd "$workspace"
 exec python "$project/kale/lab.py" --root "$workspace" --runs-dir "$workspace/runs" \

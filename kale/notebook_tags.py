@@ -1,6 +1,6 @@
 """What the tags of a notebook's cells must keep to.
 
-Kale merges a cell without a tag into the one before it, and drops some tags without a word.
+Kale merges a cell without a tag into the one before it, and drops some tags silently.
 """
 
 import re
@@ -51,7 +51,7 @@ def _bad_setting(tags: list[str]) -> str | None:
         if kind == "limit" and key not in LIMITS:
             return (
                 f"expected a limit of {', '.join(LIMITS)}, received: {tag!r}, "
-                "which Kale would drop without a word."
+                "which Kale would drop silently."
             )
         if key == "retries" and not value.isdecimal():
             return f"expected a number of retries such as 'limit:retries:2', received: {tag!r}."
@@ -71,7 +71,7 @@ def _bad_role(tags: list[str], role: str, before: str) -> str | None:
     hint = "" if before in ("", *GLOBAL_ROLES) else f"'step:{before}' as the cell before it, "
     return (
         f"expected a tag that says where it belongs: {hint}a step of its own, or 'skip', "
-        f"{received}. Kale would add it to the cell before it without a word."
+        f"{received}. Kale would silently add it to the cell before it."
     )
 
 

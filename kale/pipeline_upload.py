@@ -8,7 +8,7 @@ from remote_kfp import PAGE, RemoteKfp, by_name
 
 
 @dataclass(frozen=True)
-class Version:
+class UploadedVersion:
     """A pipeline version on KFP."""
 
     pipeline_id: str
@@ -16,10 +16,10 @@ class Version:
     is_new: bool
 
 
-def upload(kfp: RemoteKfp, compiled: CompiledPipeline) -> Version:
+def upload(kfp: RemoteKfp, compiled: CompiledPipeline) -> UploadedVersion:
     """The version with this content, uploaded where there is none yet.
 
-    The first version of a pipeline bears the pipeline's name, whatever one asks for: there the
+    The first version of a pipeline gets the pipeline's name, whatever is requested: there the
     name that follows from the content stands in the description.
     """
     name, description = compiled.version_name, compiled.description
@@ -27,7 +27,7 @@ def upload(kfp: RemoteKfp, compiled: CompiledPipeline) -> Version:
     known = _versions(kfp, pipeline_id) if pipeline_id else []
     for version in known:
         if name in (version.display_name, *(version.description or "").split()):
-            return Version(version.pipeline_id, version.pipeline_version_id, False)
+            return UploadedVersion(version.pipeline_id, version.pipeline_version_id, False)
     path = str(compiled.path)
     if pipeline_id:
         made = kfp.do(
@@ -35,19 +35,19 @@ def upload(kfp: RemoteKfp, compiled: CompiledPipeline) -> Version:
                 path, name, pipeline_id=pipeline_id, description=description
             )
         )
-        return Version(pipeline_id, made.pipeline_version_id, True)
+        return UploadedVersion(pipeline_id, made.pipeline_version_id, True)
     pipeline = kfp.do(
         lambda: kfp.client.upload_pipeline(
             path, compiled.name, f"{description} {name}".strip(), namespace=kfp.namespace
         )
     )
     (first,) = _versions(kfp, pipeline.pipeline_id)
-    return Version(pipeline.pipeline_id, first.pipeline_version_id, True)
+    return UploadedVersion(pipeline.pipeline_id, first.pipeline_version_id, True)
 
 
 def _pipeline_id(kfp: RemoteKfp, name: str) -> str | None:
     """The profile's own pipeline of that name."""
-    found = kfp.ask(
+    found = kfp.query(
         lambda: kfp.client.list_pipelines(filter=by_name(name), namespace=kfp.namespace)
     ).pipelines
     return str(found[0].pipeline_id) if found else None

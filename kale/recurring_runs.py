@@ -4,8 +4,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from kfp_connection import KfpError
-from pipeline_upload import Version
-from remote_kfp import PAGE, NotThereError, RemoteKfp, by_name
+from pipeline_upload import UploadedVersion
+from remote_kfp import PAGE, NotFoundError, RemoteKfp, by_name
 from schedules import Schedule
 
 
@@ -15,7 +15,7 @@ class Recurring:
 
     name: str
     experiment_id: str
-    version: Version
+    version: UploadedVersion
     parameters: dict[str, Any]
     schedule: Schedule
 
@@ -53,7 +53,7 @@ def stop_recurring(kfp: RemoteKfp, name: str, experiment_id: str) -> int:
     """Disable the recurring runs of that name; how many were enabled."""
     enabled = [one for one in _of_name(kfp, name, experiment_id) if one.status == "ENABLED"]
     for one in enabled:
-        kfp.ask(lambda one=one: kfp.client.disable_recurring_run(one.recurring_run_id))  # type: ignore[misc]
+        kfp.query(lambda one=one: kfp.client.disable_recurring_run(one.recurring_run_id))  # type: ignore[misc]
     return len(enabled)
 
 
@@ -93,12 +93,12 @@ def _delete(kfp: RemoteKfp, recurring_run_id: str) -> None:
     try:
         # Without ORPHAN, Kubernetes would take the runs away that it has started. The client is
         # another one after a secret was renewed.
-        kfp.ask(
+        kfp.query(
             lambda: kfp.client._recurring_run_api.recurring_run_service_delete_recurring_run(
                 recurring_run_id, propagation_policy="ORPHAN"
             )
         )
-    except NotThereError:
+    except NotFoundError:
         return
     except KfpError as error:
         raise KfpError(

@@ -1,4 +1,4 @@
-"""Kubeflow Pipelines as the commands ask it: `kfp.Client` with patience, limits and plain words."""
+"""Kubeflow Pipelines for the commands: `kfp.Client` with retries, timeouts and clear messages."""
 
 import contextlib
 import io
@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from http import HTTPStatus
 from typing import Any, TypeVar
 
-from kfp_connection import Connection, KfpError, credentials
+from kfp_connection import KfpConnection, KfpError, credentials
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
@@ -18,17 +18,17 @@ with warnings.catch_warnings():
     from kfp import Client
 
 ANSWER_SECONDS = 30.0
-"""That one answer may take; without, a connection that has died is waited for without end."""
+"""Timeout of one response; without it, a dead connection would be waited for without end."""
 
-PATIENCE_SECONDS = 600.0
-"""For which KFP may be away, while it is restarted or a laptop sleeps."""
+RETRY_TIMEOUT_SECONDS = 600.0
+"""How long a query is retried while KFP is away: restarted, or behind a laptop that sleeps."""
 
 FIRST_PAUSE, LONGEST_PAUSE = 1.0, 15.0
 PAGE = 100
 PASSING = (429, 500, 502, 503, 504)
 """Statuses that another try may heal."""
 
-Answer = TypeVar("Answer")
+Response = TypeVar("Response")
 Log = Callable[[str], None]
 
 
@@ -38,20 +38,20 @@ class RemoteKfp:
     Args:
         connection: where it is.
         environment: holds the secrets that the connection names.
-        tell: is given a line when KFP is away, and when it is back.
+        log: is given a line when KFP is away, and when it is back.
 
     Raises:
         KfpError: it has several users, and the connection names no namespace.
     """
 
     def __init__(
-        self, connection: Connection, environment: Mapping[str, str], log: Log = print
+        self, connection: KfpConnection, environment: Mapping[str, str], log: Log = print
     ) -> None:
         self.connection = connection
         self._environment = environment
         self._log = log
         self.client = self._connect()
-        self.multi_user = bool(self.ask(self._health).multi_user)
+        self.multi_user = bool(self.query(self._health).multi_user)
         if self.multi_user and not self.connection.namespace:
             raise KfpError(
                 f"KFP at {self.host} has several users: set KFP_NAMESPACE to your profile's."
@@ -72,29 +72,29 @@ class RemoteKfp:
         return f"{self.host}/#/runs/details/{run_id}"
 
     def headers(self) -> dict[str, str]:
-        """What shows who asks, as it is now: a file's token is renewed while a run works."""
+        """The caller's credentials as they are now: a token in a file is renewed during a run."""
         return credentials(self.connection, self._environment)
 
-    def ask(self, question: Callable[[], Answer]) -> Answer:
-        """Ask what may be asked twice; tries again while KFP is away.
+    def query(self, request: Callable[[], Response]) -> Response:
+        """Send a request that may be sent twice; retries while KFP is away.
 
         Raises:
-            KfpError: it refuses, or is away for too long.
+            KfpError: it refuses, or is down for too long.
         """
-        deadline = time.monotonic() + PATIENCE_SECONDS
+        deadline = time.monotonic() + RETRY_TIMEOUT_SECONDS
         pause, is_away, was_renewed = FIRST_PAUSE, False, False
         while True:
             try:
-                answer = self._once(question)
-            except _AwayError as away:
+                answer = self._once(request)
+            except _UnavailableError as away:
                 if time.monotonic() > deadline:
-                    raise KfpError(f"KFP at {self.host} is away for too long ({away}).") from away
+                    raise KfpError(f"KFP at {self.host} is down for too long ({away}).") from away
                 if not is_away:
                     self._log(f"KFP does not answer ({away}), trying again ...")
                 is_away = True
                 time.sleep(pause)
                 pause = min(2 * pause, LONGEST_PAUSE)
-            except _StrangerError:
+            except _NotAuthenticatedError:
                 if was_renewed:
                     raise
                 was_renewed = True  # the secret's file may hold a newer one by now
@@ -104,7 +104,7 @@ class RemoteKfp:
                     self._log("KFP answers again")
                 return answer
 
-    def do(self, action: Callable[[], Answer]) -> Answer:
+    def do(self, action: Callable[[], Response]) -> Response:
         """Do once what must not be done twice.
 
         Raises:
@@ -112,35 +112,35 @@ class RemoteKfp:
         """
         try:
             return self._once(action)
-        except _AwayError as away:
+        except _UnavailableError as away:
             raise KfpError(f"KFP at {self.host} does not answer ({away}).") from away
 
     def all_of(self, listed: Callable[[str], Any], name: str) -> list[Any]:
         """The items of a list that comes in pages.
 
         Args:
-            listed: asks for the page of a token.
+            listed: requests the page of a token.
             name: what the pages call their items.
         """
         items: list[Any] = []
         token = ""
         while True:
-            page = self.ask(lambda token=token: listed(token))  # type: ignore[misc]
+            page = self.query(lambda token=token: listed(token))  # type: ignore[misc]
             items += getattr(page, name) or []
             token = page.next_page_token or ""
             if not token:
                 return items
 
-    def _once(self, action: Callable[[], Answer]) -> Answer:
+    def _once(self, action: Callable[[], Response]) -> Response:
         try:
             with contextlib.redirect_stdout(io.StringIO()):  # the client's links, said otherwise
                 return action()
         except kfp_server_api.ApiException as error:
-            raise _in_words(self.host, error) from error
+            raise _kfp_error(self.host, error) from error
         except (urllib3.exceptions.HTTPError, OSError) as error:
-            raise _AwayError(_reason(error)) from error
+            raise _UnavailableError(_reason(error)) from error
         except ValueError as error:  # an answer that is no JSON: a login page, most often
-            raise KfpError(f"KFP at {self.host} answers with something else: {error}") from error
+            raise KfpError(f"KFP at {self.host} returned an invalid response: {error}") from error
 
     def _health(self) -> Any:
         return self.client._healthz_api.healthz_service_get_healthz()
@@ -164,16 +164,16 @@ class RemoteKfp:
             self.client = self._connect()
 
 
-class NotThereError(KfpError):
+class NotFoundError(KfpError):
     """KFP has nothing of that name."""
 
 
-class _AwayError(KfpError):
+class _UnavailableError(KfpError):
     """No answer."""
 
 
-class _StrangerError(KfpError):
-    """An answer to someone whom KFP does not know, or no longer."""
+class _NotAuthenticatedError(KfpError):
+    """KFP does not accept the credentials, or no longer does."""
 
 
 def _guard(client: Client, host: str) -> None:
@@ -189,24 +189,26 @@ def _guard(client: Client, host: str) -> None:
         return answer
 
     rest.request = request
-    rest.pool_manager.connection_pool_kw["retries"] = False  # `ask` tells of its own
+    rest.pool_manager.connection_pool_kw["retries"] = False  # `query` has and logs its own
 
 
-def _login_page(host: str) -> "_StrangerError":
-    return _StrangerError(f"KFP at {host} shows a login page: is the session still valid?")
+def _login_page(host: str) -> "_NotAuthenticatedError":
+    return _NotAuthenticatedError(f"KFP at {host} shows a login page: is the session still valid?")
 
 
-def _in_words(host: str, error: kfp_server_api.ApiException) -> KfpError:
+def _kfp_error(host: str, error: kfp_server_api.ApiException) -> KfpError:
     status, message = error.status or 0, _message(error.body) or str(error.reason)
     if status == HTTPStatus.UNAUTHORIZED:
-        return _StrangerError(f"KFP at {host} no longer knows who asks (HTTP 401): {message}")
+        return _NotAuthenticatedError(
+            f"KFP at {host} no longer accepts the credentials (HTTP 401): {message}"
+        )
     if HTTPStatus.MULTIPLE_CHOICES <= status < HTTPStatus.BAD_REQUEST:
         return _login_page(host)
     if status == HTTPStatus.FORBIDDEN:
         return KfpError(f"KFP at {host} does not allow it (HTTP 403): {message}")
     if status in PASSING:
-        return _AwayError(f"HTTP {status}: {message}")
-    kind = NotThereError if status == HTTPStatus.NOT_FOUND else KfpError
+        return _UnavailableError(f"HTTP {status}: {message}")
+    kind = NotFoundError if status == HTTPStatus.NOT_FOUND else KfpError
     return kind(f"KFP at {host} refuses (HTTP {status}): {message}")
 
 

@@ -1,4 +1,4 @@
-"""Runs on Kubeflow Pipelines, told line by line."""
+"""Runs on Kubeflow Pipelines, logged line by line."""
 
 from collections.abc import Callable, Sequence
 from datetime import datetime
@@ -6,7 +6,7 @@ from typing import Any
 
 from compiled_pipeline import CompiledPipeline, task_names
 from kfp_connection import KfpError
-from pipeline_upload import Version, upload
+from pipeline_upload import UploadedVersion, upload
 from recurring_runs import Recurring, replace_recurring, stop_recurring
 from remote_kfp import Log, RemoteKfp
 from run_following import follow, reason_of, seconds_of
@@ -53,11 +53,11 @@ class RemoteRuns:
         return self._follow(str(run.run_id), pipeline.spec)
 
     def follow_again(self, run_id: str, stop: bool) -> int:
-        """Follow a run that was started before, and stop it if asked to; the exit code."""
-        run = self._kfp.ask(lambda: self._kfp.client.get_run(run_id))
+        """Follow a run that was started before, and stop it if `stop`; the exit code."""
+        run = self._kfp.query(lambda: self._kfp.client.get_run(run_id))
         if stop:
             self._kfp.do(lambda: self._kfp.client.terminate_run(run_id))
-            self._say("the run is told to stop")
+            self._say("stop requested")
         return self._follow(run_id, self._spec_of(run))
 
     def repeat(
@@ -83,7 +83,7 @@ class RemoteRuns:
         self._say(f"recurring run '{name}': {'disabled' if count else 'none was enabled'}")
         return 0
 
-    def _upload(self, pipeline: CompiledPipeline) -> Version:
+    def _upload(self, pipeline: CompiledPipeline) -> UploadedVersion:
         version = upload(self._kfp, pipeline)
         done = "uploaded" if version.is_new else "is there already"
         self._say(f"pipeline '{pipeline.name}', version {pipeline.version_name}: {done}")
@@ -91,7 +91,7 @@ class RemoteRuns:
 
     def _experiment_id(self, name: str) -> str:
         """The experiment of that name, made where there is none."""
-        made = self._kfp.ask(
+        made = self._kfp.query(
             lambda: self._kfp.client.create_experiment(name, namespace=self._kfp.namespace)
         )
         return str(made.experiment_id)
@@ -126,7 +126,7 @@ class RemoteRuns:
         """The pipeline of a run, which KFP holds with the run or as a version."""
         spec, reference = run.pipeline_spec, run.pipeline_version_reference
         if spec is None:
-            version = self._kfp.ask(
+            version = self._kfp.query(
                 lambda: self._kfp.client.get_pipeline_version(
                     reference.pipeline_id, reference.pipeline_version_id
                 )

@@ -1,4 +1,4 @@
-"""The folder of one run, and what the run tells about itself in it.
+"""The folder of one run, and what the run writes about itself in it.
 
 progress.json   while it works: its parameters, the names of its steps, how each went so far
 summary.json    in the end: the outcome as well
@@ -20,14 +20,14 @@ PROGRESS, SUMMARY, RUNNING = "progress.json", "summary.json", "running"
 
 
 def new_run_folder(runs_dir: Path) -> Path:
-    """Make an empty folder whose name tells when the run was asked for."""
+    """Make an empty folder named after the time at which the run was requested."""
     name = f"{datetime.now():%Y%m%d-%H%M%S}-{secrets.token_hex(3)}"
     folder = runs_dir.resolve() / name
     folder.mkdir(parents=True)
     return folder
 
 
-def furnish(folder: Path) -> None:
+def make_subfolders(folder: Path) -> None:
     """Make the folders that a run writes into."""
     for part in ("logs", "reports", "marshal", "results", "ipython"):
         (folder / part).mkdir(exist_ok=True)
@@ -83,7 +83,7 @@ def write_json(path: Path, content: dict[str, Any]) -> None:
 
 
 @dataclass
-class Progress:
+class RunProgress:
     """What is known of a run while it works."""
 
     folder: Path

@@ -1,4 +1,4 @@
-"""Follow a run on Kubeflow Pipelines in the terminal, as `run_pipeline.py` tells of one here."""
+"""Follow a run on Kubeflow Pipelines in the terminal, with the lines of `run_pipeline.py`."""
 
 import time
 from collections.abc import Iterable
@@ -19,18 +19,18 @@ def follow(
     log: Log,
     poll_seconds: float,
 ) -> Any:
-    """Tell of each step as it starts and ends, until the run has ended; returns the run.
+    """Log each step as it starts and ends, until the run has ended; returns the run.
 
     Args:
         kfp: where it runs.
         run_id: the run.
         tasks: the names of the pipeline's steps as KFP knows them.
-        tell: is given each line.
+        log: is given each line.
         poll_seconds: between two looks.
     """
     progress = _Progress(list(tasks), log)
     while True:
-        run = kfp.ask(lambda: kfp.client.get_run(run_id))
+        run = kfp.query(lambda: kfp.client.get_run(run_id))
         progress.note(run)
         if run.state in ENDED:
             return run
@@ -58,7 +58,7 @@ def reason_of(run: Any) -> str:
 
 
 class _Progress:
-    """What was told of the steps so far."""
+    """What was logged of the steps so far."""
 
     def __init__(self, tasks: list[str], log: Log) -> None:
         self._tasks = tasks
@@ -68,7 +68,7 @@ class _Progress:
         self._ended: set[str] = set()
 
     def note(self, run: Any) -> None:
-        """Tell what has changed."""
+        """Log what has changed."""
         details = run.run_details.task_details if run.run_details else []
         steps = [task for task in details or [] if task.display_name in self._tasks]
         for task in sorted(steps, key=_start):

@@ -40,8 +40,8 @@ PROJECT = Path(__file__).resolve().parent.parent
 PIPELINE = PROJECT / "kale" / "forecast-pipeline.pipeline.yaml"
 
 
-class Stopped(BaseException):
-    """A signal asked this run to stop."""
+class PipelineStopped(BaseException):
+    """A signal stopped this run."""
 
 
 def run_pipeline(pipeline_file: Path, given: list[str], folder: Path, keep: bool = True) -> int:
@@ -53,9 +53,9 @@ def run_pipeline(pipeline_file: Path, given: list[str], folder: Path, keep: bool
         folder: where the run keeps everything.
         keep: whether the folder stays if nothing runs because of a wrong parameter.
     """
-    run_folder.furnish(folder)
+    run_folder.make_subfolders(folder)
     held = run_folder.hold(folder)
-    progress = run_folder.Progress(folder, pipeline_file.name)
+    progress = run_folder.RunProgress(folder, pipeline_file.name)
     launcher = StepLauncher(folder, PROJECT, sys.stdout, progress.write)
     # Data frames between steps make Kale import pandas, which takes seconds, in every step.
     source = pipeline_file.read_text(encoding="utf-8")
@@ -75,7 +75,7 @@ def run_pipeline(pipeline_file: Path, given: list[str], folder: Path, keep: bool
         if not keep:
             shutil.rmtree(folder)
         raise
-    except Stopped as stopped:
+    except PipelineStopped as stopped:
         exit_code = 128 + int(stopped.args[0])
     except Exception:
         if not any(record.error for record in launcher.records):
@@ -150,7 +150,7 @@ def _run_locally(pipeline: Any, parameters: dict[str, Any], launcher: StepLaunch
         pipeline_root=str(launcher.run_folder / "artifacts"),
         workspace_root=str(launcher.run_folder / "workspace"),
     )
-    reported_by_kfp = io.StringIO()  # the same as the launcher tells, in other words
+    reported_by_kfp = io.StringIO()  # what the launcher reports, in other words
     try:
         with contextlib.redirect_stdout(reported_by_kfp), warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="You may be attemping to run a task")
@@ -241,19 +241,17 @@ def _pipeline_file(options: argparse.Namespace) -> Path:
 
 
 def _stop(number: int, frame: object) -> NoReturn:
-    raise Stopped(number)
+    raise PipelineStopped(number)
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command."""
     parser = argparse.ArgumentParser(description="Run a compiled pipeline on this machine.")
     parser.add_argument("pipeline", nargs="?", type=Path, help=f"else {PIPELINE.name}")
-    parser.add_argument("--notebook", type=Path, help="whose pipeline is run")
+    parser.add_argument("--notebook", type=Path, help="a notebook whose pipeline is run")
     parser.add_argument("--param", action="extend", nargs="+", default=[], metavar="NAME=VALUE")
     parser.add_argument("--runs-dir", type=Path, default=PROJECT / "runs")
-    parser.add_argument(
-        "--run-folder", type=Path, help="a folder for the run that is there already"
-    )
+    parser.add_argument("--run-folder", type=Path, help="an existing folder for the run")
     options = parser.parse_args(arguments)
     lifetime.on_end(_stop)
     try:

@@ -18,7 +18,7 @@ COMMAND = "make cluster-run"
 def record(path: Path, run: Any, tasks: Sequence[str]) -> bool:
     """Write the steps of a run that has ended, with their states and times.
 
-    Addresses, names and parameters are left out: they may be nobody else's business.
+    Addresses, names and parameters are left out: they may be confidential.
 
     Args:
         path: of the results file, JSON.
@@ -39,7 +39,7 @@ def record(path: Path, run: Any, tasks: Sequence[str]) -> bool:
         "seconds": seconds_of(run, "created_at", "finished_at"),
         "workflow_nodes": len(nodes),
         "steps": steps,
-        # Not this machine's, which only asked.
+        # Not this machine's, which only sent requests.
         "machine": {"cpu": "a Kubernetes cluster with Kubeflow Pipelines"},
         "cores": None,
     }

@@ -52,7 +52,7 @@ def step_name(function: str) -> str:
     return function.removesuffix("_step")
 
 
-class FailedForGoodError(Exception):
+class PermanentStepError(Exception):
     """A step failed for a reason that another try would not change."""
 
 
@@ -63,7 +63,7 @@ class StepLauncher:
         run_folder: where the run keeps everything.
         project: the working directory of the steps.
         terminal: where lines go as steps start, print and end.
-        tell_progress: is told how each step went so far, as one starts and as it ends.
+        report_progress: is called with how each step went so far, as one starts and as it ends.
     """
 
     def __init__(
@@ -150,7 +150,7 @@ class StepLauncher:
             f"{record.seconds:.1f} s{' FAILED' if record.error else ''}"
         )
         if record.is_final:
-            raise FailedForGoodError(record.name)
+            raise PermanentStepError(record.name)
         return 1 if record.error else 0
 
     def end(self) -> None:
@@ -230,7 +230,7 @@ class StepLauncher:
 
 
 def _result(file: Path) -> dict[str, Any]:
-    """What a step told of itself in the end; nothing where it could not."""
+    """The result that a step wrote at its end; empty where it could not."""
     try:
         result: dict[str, Any] = json.loads(file.read_text())
     except (OSError, ValueError):

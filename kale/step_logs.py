@@ -48,10 +48,10 @@ def _pods(run: Any) -> Iterator[str]:
 
 def _addresses(kfp: RemoteKfp, run_id: str, pod: str) -> Iterator[str]:
     """Where KFP's page has the log of a pod, and where its API server has it."""
-    asked = {"podname": pod, "runid": run_id}
+    query = {"podname": pod, "runid": run_id}
     if kfp.namespace:
-        asked["podnamespace"] = kfp.namespace
-    yield f"{kfp.host}/k8s/pod/logs?{urllib.parse.urlencode(asked)}"
+        query["podnamespace"] = kfp.namespace
+    yield f"{kfp.host}/k8s/pod/logs?{urllib.parse.urlencode(query)}"
     run, node = urllib.parse.quote(run_id), urllib.parse.quote(pod)
     yield f"{kfp.host}/apis/v1alpha1/runs/{run}/nodes/{node}/log"
 
@@ -67,8 +67,8 @@ def _read(kfp: RemoteKfp, address: str) -> str:
             text = _end_of(answer).decode("utf-8", "replace")
     except (OSError, http.client.HTTPException, urllib.error.URLError, ValueError):
         return ""
-    # The page answers whatever it does not know with itself; the API server tells of an error
-    # after it has said that all is well.
+    # The page answers unknown paths with itself; the API server reports an error after it has
+    # sent the status 200.
     return "" if kind == "text/html" or text.startswith('{"error') else text
 
 

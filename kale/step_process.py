@@ -28,7 +28,7 @@ from typing import Any, NoReturn
 os.environ["_KFP_RUNTIME"] = "true"
 
 import light_kale
-from cell_shell import Cell, CellShell, short_traceback, start_shell
+from cell_shell import CellShell, ExecutedCell, short_traceback, start_shell
 from run_folder import NO_ROOM_CODE, full_disk, is_full_disk
 from step_report import render_report
 from terminal_text import plain
@@ -67,7 +67,7 @@ class Step:
     name: str
     run_folder: Path
     shell: CellShell
-    cells: list[Cell] = field(default_factory=list)
+    cells: list[ExecutedCell] = field(default_factory=list)
     cell_seconds: float = 0.0
 
     @property
@@ -165,7 +165,7 @@ def _redirect_inputs(executor_input: dict[str, Any], marshal_folder: Path) -> No
 
 
 def _run(job: dict[str, Any], shell: CellShell) -> dict[str, Any]:
-    """Run the step and tell how it went."""
+    """Run the step and report how it went."""
     from kfp.dsl import executor
 
     step = Step(job["step"], Path(job["run_folder"]), shell)
@@ -222,7 +222,7 @@ def _stop(number: int, frame: object) -> NoReturn:
 
 def _fork_step(job: dict[str, Any], shell: CellShell) -> int:
     """Start a step in a process group of its own and return its number."""
-    # Were this process stopped right after the fork, nobody would know of the step.
+    # Were this process stopped right after the fork, the step would be left behind.
     signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
     parent = os.getpid()
     with warnings.catch_warnings():
@@ -241,7 +241,7 @@ def _fork_step(job: dict[str, Any], shell: CellShell) -> int:
         finally:
             os._exit(exit_code)
     with contextlib.suppress(PermissionError, ProcessLookupError):
-        os.setpgid(step, step)  # whoever comes first
+        os.setpgid(step, step)  # whichever process comes first
     return step
 
 
@@ -299,7 +299,7 @@ def main() -> None:
 
     shell = start_shell()
     jobs = os.dup(0)
-    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)  # cells have no one to ask
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)  # cells have no terminal to read from
     _serve(jobs, int(sys.argv[1]), sys.argv[2:], shell)
 
 

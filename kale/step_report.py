@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from terminal_text import plain
 
 if TYPE_CHECKING:
-    from cell_shell import Cell
+    from cell_shell import ExecutedCell
 
 PAGE = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8">
@@ -44,7 +44,7 @@ KEPT_ATTRIBUTES = frozenset(("class", "colspan", "rowspan", "align", "border", "
 DROPPED_WITH_CONTENT = frozenset(("script", "style", "template", "iframe", "object", "svg", "math"))
 
 
-def render_report(step: str, cells: "list[Cell]", error: str = "") -> str:
+def render_report(step: str, cells: "list[ExecutedCell]", error: str = "") -> str:
     """The page for one step, with the text of the error that ended it."""
     parts = [_cell(cell) for cell in cells]
     if error:
@@ -52,7 +52,7 @@ def render_report(step: str, cells: "list[Cell]", error: str = "") -> str:
     return PAGE.format(title=html.escape(step), body="\n".join(parts))
 
 
-def _cell(cell: "Cell") -> str:
+def _cell(cell: "ExecutedCell") -> str:
     outputs = "\n".join(_output(output) for output in cell.outputs)
     return f"{_pre(cell.source, 'code')}\n{outputs}"
 

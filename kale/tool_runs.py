@@ -13,8 +13,8 @@ from kalecast.lifetime import start
 PROJECT = Path(__file__).resolve().parent.parent
 
 
-class Stopped(Exception):
-    """The tools were told to end."""
+class ToolsStopped(Exception):
+    """The tools were stopped."""
 
 
 class ToolRuns:
@@ -26,7 +26,7 @@ class ToolRuns:
         self._stopped = False
 
     def run(self, *command: str) -> subprocess.CompletedProcess[str]:
-        """Run one to its end; raises `Stopped` if it was ended before."""
+        """Run one to its end; raises `ToolsStopped` if it was ended before."""
         tools = str(Path(sys.executable).parent)
         environment = os.environ | {
             "PATH": f"{tools}{os.pathsep}{os.environ.get('PATH', '')}",
@@ -34,7 +34,7 @@ class ToolRuns:
         }
         with self._lock:
             if self._stopped:
-                raise Stopped
+                raise ToolsStopped
             process = start(  # in a group of its own, to be ended with all that it starts
                 command,
                 env=environment,
@@ -50,7 +50,7 @@ class ToolRuns:
         with self._lock:
             self._running.discard(process)
         if self._stopped:
-            raise Stopped
+            raise ToolsStopped
         return subprocess.CompletedProcess(command, process.returncode, output, errors)
 
     def stop(self) -> None:

@@ -2,12 +2,12 @@
 
     python requirements/audit.py [LOCK …] [--service osv|pypi]
 
-pip-audit asks a database of advisories for each package of the locks, at exactly the locked
+pip-audit queries a database of advisories for each package of the locks, at exactly the locked
 version; nothing is installed. It says "No known vulnerabilities found" of packages that it could
 not look up, too; here they are counted, and one of them is enough not to pass.
 
 The last line is one JSON object. Exit code 0: all looked up, none vulnerable; 1: some are; 3: the
-database cannot be had from here, or does not know some of the packages.
+database cannot be reached from here, or does not know some of the packages.
 """
 
 import argparse
@@ -22,11 +22,11 @@ from typing import Any
 FOLDER = Path(__file__).resolve().parent
 PIP_AUDIT = "pip-audit==2.10.1"
 SMALLEST = "uv"
-"""A lock of one package: whether there is a database shows there, before hundreds are asked for."""
+"""A lock of one package: whether there is a database shows there, before hundreds are queried."""
 
 
 @dataclass
-class Found:
+class AuditResult:
     """What is known of the packages of some locks."""
 
     looked_up: set[str] = field(default_factory=set)
@@ -52,8 +52,8 @@ class Found:
 
 
 def _described(advisory: dict[str, Any]) -> str:
-    mended = ", ".join(advisory["fix_versions"]) or "no version yet"
-    return f"{advisory['id']} (mended in {mended})"
+    fixed = ", ".join(advisory["fix_versions"]) or "no version yet"
+    return f"{advisory['id']} (fixed in {fixed})"
 
 
 def audit(lock: str, service: str) -> dict[str, Any] | None:
@@ -79,29 +79,29 @@ def audit(lock: str, service: str) -> dict[str, Any] | None:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Ask, print, and return the exit code."""
+    """Query, print, and return the exit code."""
     parser = argparse.ArgumentParser(description="Look up known vulnerabilities of the locks.")
     locks = sorted(path.stem for path in FOLDER.glob("*.txt"))
     parser.add_argument("locks", nargs="*", choices=[[], *locks], default=[], metavar="LOCK")
     parser.add_argument("--service", choices=["osv", "pypi"], default="osv")
     given = parser.parse_args(arguments)
-    found = Found()
+    result = AuditResult()
     for lock in sorted(given.locks or locks, key=lambda lock: lock != SMALLEST):
         answer = audit(lock, given.service)
         if answer is None or not any("vulns" in one for one in answer["dependencies"]):
-            print("Expected a database of advisories: it cannot be had from here, so nothing is")
-            print("known of the locked packages. Run this where the internet can be reached.")
-            return _end(found, 3)
-        found.add(answer)
-    return _end(found, found.exit_code)
+            print("Expected a database of advisories: it cannot be reached from here, so no")
+            print("package was looked up. Run this where the internet can be reached.")
+            return _end(result, 3)
+        result.add(answer)
+    return _end(result, result.exit_code)
 
 
-def _end(found: Found, exit_code: int) -> int:
-    for name, advisories in sorted(found.vulnerable.items()):
+def _end(result: AuditResult, exit_code: int) -> int:
+    for name, advisories in sorted(result.vulnerable.items()):
         print(f"{name}: {'; '.join(advisories)}")
-    if found.not_looked_up:
-        print(f"Not looked up: {', '.join(sorted(found.not_looked_up))}")
-    counts = {name: len(value) for name, value in vars(found).items()}
+    if result.not_looked_up:
+        print(f"Not looked up: {', '.join(sorted(result.not_looked_up))}")
+    counts = {name: len(value) for name, value in vars(result).items()}
     print(json.dumps(counts))
     return exit_code
 

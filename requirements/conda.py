@@ -15,7 +15,7 @@ def locked(lock: str) -> dict[str, str]:
 
 
 def chosen(group: str) -> list[str]:
-    """Names of the packages that a group of pyproject.toml asks for itself."""
+    """Names of the packages that a group of pyproject.toml requires directly."""
     groups = tomllib.loads((ROOT / "pyproject.toml").read_text())["dependency-groups"]
     return sorted(re.split(r"[^A-Za-z0-9._-]", line)[0] for line in groups[group])
 
@@ -24,7 +24,7 @@ def render() -> str:
     """The text of environment.yml."""
     pins = locked("workbench")
     pip = pins.pop("pip").replace("==", "=")
-    asked_for = [name for name in chosen("workbench") if name != "pip"]
+    direct = [name for name in chosen("workbench") if name != "pip"]
     lines = [
         "# The workbench for conda users, with the versions of requirements/workbench.txt.",
         "# Made by `make lock`; use it with: conda env create -f environment.yml",
@@ -35,10 +35,10 @@ def render() -> str:
         "  - python=3.12",
         f"  - {pip}",
         "  - pip:",
-        "      # asked for",
-        *[f"      - {pins[name]}" for name in asked_for],
-        "      # brought along by them",
-        *[f"      - {pins[name]}" for name in sorted(pins.keys() - asked_for)],
+        "      # direct dependencies",
+        *[f"      - {pins[name]}" for name in direct],
+        "      # transitive dependencies",
+        *[f"      - {pins[name]}" for name in sorted(pins.keys() - direct)],
         "      # the library itself",
         "      - -e .",
     ]

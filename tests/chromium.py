@@ -19,10 +19,10 @@ QUIET = [
 ]
 PHONE = {"width": 390, "height": 844}
 DESKTOP = {"width": 1280, "height": 860}
-PATIENCE = 30_000
-"""Milliseconds after which something that does not come is missing."""
+TIMEOUT = 30_000
+"""Milliseconds after which something that has not come is missing."""
 
-expect.set_options(timeout=PATIENCE)
+expect.set_options(timeout=TIMEOUT)
 
 
 @contextmanager

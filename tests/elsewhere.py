@@ -1,4 +1,4 @@
-"""A server to which nobody should be sent; it counts who comes."""
+"""A server that should get no request; it counts those that come."""
 
 import threading
 from collections.abc import Iterator

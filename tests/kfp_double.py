@@ -24,7 +24,7 @@ Moment = tuple[str, dict[str, str]]
 
 @dataclass
 class KfpDouble:
-    """What KFP holds, and what was asked of it."""
+    """What KFP holds, and the requests that it got."""
 
     host: str = ""
     multi_user: bool = True
@@ -175,8 +175,8 @@ class _Handler(BaseHTTPRequestHandler):
                 self.kfp.script, answer = [("CANCELED", {})], {}
             case ["recurringruns"]:
                 answer = self._add_recurring(json.loads(body))
-            case ["recurringruns", asked] if asked.endswith(":disable"):
-                answer = self._disable(asked.removesuffix(":disable"))
+            case ["recurringruns", one] if one.endswith(":disable"):
+                answer = self._disable(one.removesuffix(":disable"))
         return (answer, 200) if answer is not None else self._not_found()
 
     def _not_found(self) -> tuple[Any, int]:

@@ -65,7 +65,7 @@ class Lab:
 def start(folder: Path, *arguments: str, **environment: str) -> Lab:
     """Start the lab with `folder` as what it shows, its runs, its log and its home.
 
-    It logs into a file: a pipe that nobody empties would stop it once full.
+    It logs into a file: a pipe that is not read would stop it once full.
     """
     ours = ("KALE_", "KFP_", "KF_", "JUPYTER", "NB_PREFIX")
     kept = {key: value for key, value in os.environ.items() if not key.startswith(ours)}

@@ -39,7 +39,7 @@ class MemoryLimit:
 
     @property
     def peak(self) -> float:
-        """Bytes that were taken at the most; not a number where nobody counts."""
+        """Bytes that were taken at the most; not a number where it is not counted."""
         with suppress(OSError):
             if self.group:
                 return int((self.group / self.peak_file).read_text())

@@ -18,7 +18,7 @@ INPUT, OUTPUT = "{{$}}", "executor_output.json"
 
 
 @dataclass(frozen=True)
-class Step:
+class PodStep:
     """A step of a compiled pipeline."""
 
     name: str
@@ -28,7 +28,7 @@ class Step:
 
     @property
     def install_script(self) -> str:
-        """The shell script that asks pip for what the step needs, then runs its arguments."""
+        """The shell script that has pip install what the step needs, then runs its arguments."""
         (script,) = (part for part in self.container["command"] if "pip install" in part)
         return script
 
@@ -46,7 +46,7 @@ class Step:
         parameters: Mapping[str, Any] | None = None,
         before: Mapping[str, Any] | None = None,
     ) -> dict[str, Any]:
-        """What the pipeline tells the step: default parameters but for the ones given here.
+        """What the pipeline passes to the step: default parameters but for the ones given here.
 
         Args:
             folder: where the step's artifacts are to be written.
@@ -105,13 +105,13 @@ def _as_in_json(value: Any) -> Any:
 
 
 @functools.cache
-def steps() -> dict[str, Step]:
+def steps() -> dict[str, PodStep]:
     """The compiled pipeline's steps by name."""
     pipeline, platform = yaml.safe_load_all(PIPELINE.read_text())
     executors = pipeline["deploymentSpec"]["executors"]
     kubernetes = platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
     return {
-        component["executorLabel"].removeprefix("exec-").removesuffix("-step"): Step(
+        component["executorLabel"].removeprefix("exec-").removesuffix("-step"): PodStep(
             name,
             component,
             executors[component["executorLabel"]]["container"],
@@ -143,7 +143,7 @@ def run_in_pod(
 ) -> subprocess.CompletedProcess[str]:
     """Run a command with the workbench on the path, without network and pip's settings here.
 
-    Where network cannot be taken away, what asks for it is sent to a port that nobody listens at.
+    Where network cannot be taken away, what needs it is sent to a closed port.
     """
     nowhere = "http://127.0.0.1:9"
     return subprocess.run(

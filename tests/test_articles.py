@@ -124,7 +124,7 @@ def test_the_data_are_explored_in_pictures(data: Path, tmp_path: Path):
 
 
 @pytest.mark.slow
-def test_a_server_answers_the_same_in_four_ways(data: Path, model_file: Path, tmp_path: Path):
+def test_a_server_answers_the_same_to_four_clients(data: Path, model_file: Path, tmp_path: Path):
     target = tmp_path / "executed.ipynb"
     with serving(model_file) as server:
         addresses = {
@@ -143,7 +143,7 @@ def test_a_server_answers_the_same_in_four_ways(data: Path, model_file: Path, tm
 
 
 @pytest.mark.slow
-def test_without_a_server_the_first_question_says_what_to_start(data: Path, tmp_path: Path):
+def test_without_a_server_the_first_request_says_what_to_start(data: Path, tmp_path: Path):
     target = tmp_path / "executed.ipynb"
     done = papermill("query_model", target, data=data, server="127.0.0.1:9")
     assert done.returncode != 0
@@ -197,7 +197,7 @@ def test_bad_data_are_reported_in_their_own_words_where_they_are_read(
 
 
 @pytest.mark.slow
-def test_a_step_that_fails_tells_why_in_the_cell(data: Path, tmp_path: Path, monkeypatch):
+def test_a_step_that_fails_says_why_in_the_cell(data: Path, tmp_path: Path, monkeypatch):
     monkeypatch.setenv("KALECAST_HOME", str(stand_in_project(tmp_path)))
     target = tmp_path / "executed.ipynb"
     done = papermill("own_data", target, data=data, extra="test_windows=500")

@@ -20,9 +20,9 @@ WEAK = {"name": "c", "version": "2", "vulns": [ADVISORY]}
     [([SOUND], 0), ([SOUND, SKIPPED], 3), ([SKIPPED], 3), ([WEAK, SKIPPED], 1), ([], 3)],
 )
 def test_only_what_was_looked_up_passes(packages: list[dict], code: int) -> None:
-    found = audit.Found()
-    found.add({"dependencies": packages})
-    assert found.exit_code == code
+    result = audit.AuditResult()
+    result.add({"dependencies": packages})
+    assert result.exit_code == code
 
 
 def test_what_is_found_is_reported(
@@ -32,19 +32,19 @@ def test_what_is_found_is_reported(
     monkeypatch.setattr(audit, "audit", lambda lock, _: {"dependencies": answers[lock]})
     assert audit.main(["page", "uv"]) == 1
     message = capsys.readouterr().out
-    assert "c 2: CVE-2026-1 (mended in 2.1)" in message
+    assert "c 2: CVE-2026-1 (fixed in 2.1)" in message
     assert message.splitlines()[-1] == '{"looked_up": 2, "not_looked_up": 1, "vulnerable": 1}'
 
 
-def test_without_a_database_it_asks_for_one_package_alone(
+def test_without_a_database_it_queries_one_package_alone(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    asked: list[str] = []
+    queried: list[str] = []
 
     def nothing(lock: str, _: str) -> None:
-        asked.append(lock)
+        queried.append(lock)
 
     monkeypatch.setattr(audit, "audit", nothing)
     assert audit.main([]) == 3
-    assert asked == ["uv"]
-    assert "cannot be had from here" in capsys.readouterr().out
+    assert queried == ["uv"]
+    assert "cannot be reached from here" in capsys.readouterr().out

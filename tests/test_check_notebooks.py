@@ -40,7 +40,7 @@ def plain(tmp_path: Path, *sources: str) -> str:
 
 def test_the_project_has_nothing_to_mend(capsys):
     assert main([]) == 0
-    assert capsys.readouterr().out.endswith(" 0 to be mended.\n")
+    assert capsys.readouterr().out.endswith(" 0 with problems.\n")
 
 
 def renamed(old: str, new: str) -> Callable[[Any], None]:
@@ -99,7 +99,7 @@ def test_names_the_notebook_and_the_cell(mutate, cell, part, tmp_path, capsys):
     assert part in first
 
 
-def test_tells_of_a_pipeline_that_was_not_compiled_again(tmp_path):
+def test_reports_a_pipeline_that_was_not_compiled_again(tmp_path):
     path = write_notebook(tmp_path / "toy.ipynb", [PARAMETERS, MAKES])
     compile_notebook(path, tmp_path / "out")
     assert problems(path, tmp_path / "out") == []

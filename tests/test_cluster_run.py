@@ -158,12 +158,12 @@ def test_one_that_stays_away_is_named(
 ) -> None:
     import remote_kfp
 
-    monkeypatch.setattr(remote_kfp, "PATIENCE_SECONDS", 0.0)
+    monkeypatch.setattr(remote_kfp, "RETRY_TIMEOUT_SECONDS", 0.0)
     kfp.script = [("RUNNING", {})]
     kfp.away = [503] * 9
     assert run() == 2
     message = capsys.readouterr()
-    assert "is away for too long (HTTP 503" in message.err
+    assert "is down for too long (HTTP 503" in message.err
     assert "make cluster-run RUN=run0" in message.out
 
 
@@ -190,7 +190,11 @@ def test_a_secret_that_was_renewed_is_read_again(
 
 @pytest.mark.parametrize(
     ("login", "words"),
-    [(401, "no longer knows who asks"), (302, "shows a login page"), (200, "shows a login page")],
+    [
+        (401, "no longer accepts"),
+        (302, "shows a login page"),
+        (200, "shows a login page"),
+    ],
 )
 def test_a_session_that_ends_meanwhile_leaves_the_run_alone(
     login: int,

@@ -1,4 +1,4 @@
-"""Running all notebooks: the ones of this project, and what is told of those that fail."""
+"""Running all notebooks: the ones of this project, and what is reported of those that fail."""
 
 import json
 import re
@@ -44,7 +44,7 @@ def pictures(notebook: nbformat.NotebookNode) -> int:
 
 
 def outcome(capsys: pytest.CaptureFixture[str]) -> tuple[str, dict[str, float]]:
-    """What was told, and its last line."""
+    """What was printed, and its last line."""
     message = capsys.readouterr().out
     return message, json.loads(message.splitlines()[-1])
 

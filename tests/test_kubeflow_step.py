@@ -27,7 +27,7 @@ OWNER = "jo@example.org"
 TEAM = "kubeflow-user-example-com"
 
 KUBECTL = r"""#!/bin/bash
-# Keeps Secrets, namespace/name.key a file, and writes down what it is told.
+# Keeps Secrets, namespace/name.key a file, and logs its arguments.
 namespace=$(sed -n 's/.*--namespace \([^ ]*\).*/\1/p' <<<"$*")
 echo "$*" >> "$STATE/calls"
 case " $* " in
@@ -247,7 +247,7 @@ def cluster(tmp_path: Path) -> Cluster:
 
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Cluster, str]:
-    """A cluster with everything, a webhook of which did not answer at first, and what was told."""
+    """A cluster with everything, a webhook of which did not answer at first, and the output."""
     cluster = Cluster(tmp_path_factory.mktemp("full"))
     (cluster.state / "busy").touch()
     done = cluster.run("apply.sh", "full", "--user", OWNER)
@@ -575,7 +575,7 @@ def _open_database(cluster: Cluster) -> None:
     (cluster.state / "open").write_text("mysql ")
 
 
-def _no_login_asked(_: Cluster) -> None:
+def _no_login_required(_: Cluster) -> None:
     Gateway.answers["/"] = 200
 
 
@@ -586,7 +586,7 @@ def _no_login_asked(_: Cluster) -> None:
         (_no_certificate, "webhooks of katib have no certificate yet"),
         (_no_webhook_pod, "a webhook of katib leads to no ready pod of Service kubeflow/"),
         (_open_database, "databases may go without a password: mysql"),
-        (_no_login_asked, "the dashboard answers 200 without a login"),
+        (_no_login_required, "the dashboard answers 200 without a login"),
     ],
 )
 def test_the_check_says_what_is_wrong(

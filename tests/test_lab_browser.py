@@ -13,7 +13,7 @@ from pathlib import Path
 
 import lab_process
 import pytest
-from chromium import DESKTOP, PATIENCE, PHONE
+from chromium import DESKTOP, PHONE, TIMEOUT
 from lab_process import NOTEBOOK, PROJECT, Lab
 from playwright.sync_api import Browser, Locator, Page, expect
 from ports import free_ports
@@ -29,7 +29,7 @@ OWN_DATA = "notebooks/own_data.ipynb"
 STEPS = ["load_data", "preprocess", "train", "evaluate", "export_model", "deploy", "query"]
 BROKEN_CELLS: list[Cell] = [
     ("x = 1", ["step:one"]),
-    ("print(x)  # nobody's successor", ["step:two", "prev:nowhere"]),
+    ("print(x)  # follows no step", ["step:two", "prev:nowhere"]),
 ]
 FAILING_CELLS: list[Cell] = [
     ("print('first words')\nx = 1", ["step:one"]),
@@ -61,13 +61,13 @@ def jupyter_arguments() -> list[str]:
 
 
 class Visit:
-    """A tab on a notebook in JupyterLab, and what it asked of others."""
+    """A tab on a notebook in JupyterLab, and what it requested from others."""
 
     def __init__(self, browser: Browser, lab: Lab, notebook: str = NOTEBOOK) -> None:
         self.lab, self.notebook = lab, lab.folder / notebook
         self.context = browser.new_context(viewport=DESKTOP)
         self.tab: Page = self.context.new_page()
-        self.tab.set_default_timeout(PATIENCE)
+        self.tab.set_default_timeout(TIMEOUT)
         self.elsewhere: list[str] = []
         self.tab.on("request", lambda request: self._note(request.url))
         self.tab.goto(lab.jupyter.replace(NOTEBOOK, notebook) + "&reset")
@@ -89,7 +89,7 @@ class Visit:
 
     @property
     def progress(self) -> Locator:
-        """What the extension's panel tells of a click."""
+        """What the extension's panel says of a click."""
         return self.tab.locator(".deploy-progress-row")
 
     @property
@@ -217,7 +217,7 @@ def test_run_leads_to_the_page_of_the_run(visit: Callable[[str], Visit]) -> None
     with opened.context.expect_page() as found:
         link.click()
     page = found.value
-    page.set_default_timeout(PATIENCE)
+    page.set_default_timeout(TIMEOUT)
     expect(page.locator("#state")).to_have_text("Done")
     assert re.fullmatch(rf"{opened.lab.host}/#/runs/details/[\w-]+", page.url)
     expect(page.get_by_role("heading", name="running")).to_be_visible()
@@ -246,7 +246,7 @@ def test_the_panel_follows_a_run_to_its_end(visit: Callable[[str], Visit]) -> No
 def runs_page(browser: Browser, lab: Lab) -> Iterator[Page]:
     context = browser.new_context(viewport=PHONE, color_scheme="dark")
     tab = context.new_page()
-    tab.set_default_timeout(PATIENCE)
+    tab.set_default_timeout(TIMEOUT)
     complaints: list[str] = []
     tab.on("console", lambda m: m.type == "error" and complaints.append(m.text))
     tab.on("pageerror", lambda error: complaints.append(str(error)))
@@ -306,7 +306,7 @@ def test_a_run_of_an_earlier_lab_is_still_there(browser: Browser, lab: Lab, tmp_
     with lab_process.running(tmp_path, "--no-jupyter") as later:
         context = browser.new_context(viewport=DESKTOP)
         tab = context.new_page()
-        tab.set_default_timeout(PATIENCE)
+        tab.set_default_timeout(TIMEOUT)
         tab.goto(later.page)
         tab.goto(f"{later.host}/#/runs/details/{earlier.name}")
         expect(tab.locator("#state")).to_have_text("Done")
@@ -322,7 +322,7 @@ def test_a_run_of_an_earlier_lab_is_still_there(browser: Browser, lab: Lab, tmp_
 def finished(lab: Lab, name: str) -> Path:
     """The folder of a run of a notebook of the lab's that has come to its end."""
     folder = lab.runs / submit(lab, name).rpartition("/")[2]
-    deadline = time.monotonic() + PATIENCE / 1000
+    deadline = time.monotonic() + TIMEOUT / 1000
     while not (folder / "summary.json").is_file():
         assert time.monotonic() < deadline, f"{name} does not end"
         time.sleep(0.1)

@@ -28,10 +28,10 @@ sys.path.insert(0, str(PROJECT / "kale"))
 
 import run_folder
 from compile_notebook import compile_notebook
-from kfp_connection import Connection, connection_of, problem_with
+from kfp_connection import KfpConnection, connection_of, problem_with
 from local_kfp import address
-from local_kfp.refusals import Refusal
-from local_kfp.run_queue import Job, RunQueue
+from local_kfp.api_errors import ApiError
+from local_kfp.run_queue import QueuedRun, RunQueue
 from local_kfp.run_view import show_command, view_run
 from local_kfp.runs import Runs
 from local_kfp.server import start_local_kfp
@@ -84,7 +84,7 @@ def client_of(lab: Lab) -> Any:
         return kfp.Client(host=lab.host, existing_token=lab.token)
 
 
-def ask(lab: Lab, path: str, method: str = "GET", **options: Any) -> requests.Response:
+def send(lab: Lab, path: str, method: str = "GET", **options: Any) -> requests.Response:
     headers = {"Authorization": f"Bearer {lab.token}", **options.pop("headers", {})}
     return requests.request(
         method, lab.host + path, headers=headers, timeout=30, allow_redirects=False, **options
@@ -99,7 +99,7 @@ def submit(client: Any, package: Path, **arguments: Any) -> str:
 
 
 def details(lab: Lab, run_id: str, step: str = "") -> dict[str, Any]:
-    answer = ask(lab, f"/runs/{run_id}", params={"step": step})
+    answer = send(lab, f"/runs/{run_id}", params={"step": step})
     assert answer.status_code == 200, answer.text
     return answer.json()
 
@@ -120,7 +120,7 @@ def is_asleep(run: dict[str, Any]) -> bool:
     return "asleep" in run["log"]["text"]
 
 
-##### What kfp.Client asks #####
+##### What kfp.Client requests #####
 
 
 def test_experiments(client: Any) -> None:
@@ -154,7 +154,7 @@ def test_lists_come_in_pages_and_the_last_names_no_next(client: Any) -> None:
     assert len(first.experiments) == 2
     rest = client.list_experiments(page_size=100, page_token=first.next_page_token)
     assert len(rest.experiments) == first.total_size - 2
-    assert rest.next_page_token is None  # Kale asks on and on until it is None
+    assert rest.next_page_token is None  # Kale goes on requesting until it is None
 
 
 def as_bearer(lab: Lab, folder: Path) -> dict[str, str]:
@@ -236,7 +236,7 @@ def test_kale_shows_who_it_is(
 
 
 @slow
-def test_a_run_gets_its_parameters_and_tells_its_scores(lab: Lab, client: Any, toy: Path) -> None:
+def test_a_run_gets_its_parameters_and_reports_its_scores(lab: Lab, client: Any, toy: Path) -> None:
     run_id = submit(client, toy, rows=5, loud=True, scale=2, label="two words")
     assert client.get_run(run_id).state in ("PENDING", "RUNNING")
     assert client.wait_for_run_completion(run_id, 60, sleep_duration=1).state == "SUCCEEDED"
@@ -248,7 +248,7 @@ def test_a_run_gets_its_parameters_and_tells_its_scores(lab: Lab, client: Any, t
         ("add", "SUCCEEDED", True),
     ]
     assert run["log"] == {"step": "load", "text": "rows 5 two words True\n", "cut": False}
-    report = ask(lab, f"/runs/{run_id}/reports/add")
+    report = send(lab, f"/runs/{run_id}/reports/add")
     assert "sum 20.0" in report.text
     assert "sandbox" in report.headers["Content-Security-Policy"]
     assert run_id in [one.run_id for one in client.list_runs(page_size=100).runs]
@@ -305,7 +305,7 @@ def test_runs_queue_and_stop(
         assert until(lab, sleeper, is_over)["state"] == "CANCELED"
         assert_no_process_left(lab.runs / sleeper)
         assert until(lab, last, is_over)["state"] == "SUCCEEDED"
-        again = ask(lab, f"{API}/runs/{last}:terminate", "POST")
+        again = send(lab, f"{API}/runs/{last}:terminate", "POST")
         assert again.status_code == 400
         assert "it has ended" in again.json()["message"]
 
@@ -336,7 +336,7 @@ def test_ending_the_lab_ends_its_runs_and_the_next_one_shows_them(
             "CANCELED",
             "CANCELED",
         ]
-        listed = ask(lab, "/runs").json()["runs"]
+        listed = send(lab, "/runs").json()["runs"]
         assert [run["run_id"] for run in listed] == [waiting, sleeper, done]
 
 
@@ -371,8 +371,8 @@ def test_the_link_opens_the_page_and_leaves_a_cookie_that_only_reads(lab: Lab) -
     (stolen,) = visit.cookies.values()
     for carried in ({"Cookie": cookie.partition(";")[0]}, {"Authorization": f"Bearer {stolen}"}):
         for path in (f"{API}/experiments", f"{API}/runs/x:terminate", f"{API}/pipelines/upload"):
-            asked = requests.post(lab.host + path, headers=carried, json={}, timeout=30)
-            assert asked.status_code == 401
+            response = requests.post(lab.host + path, headers=carried, json={}, timeout=30)
+            assert response.status_code == 401
         assert requests.get(f"{lab.host}{API}/runs", headers=carried, timeout=30).status_code == 401
 
 
@@ -389,7 +389,7 @@ def test_the_link_opens_the_page_and_leaves_a_cookie_that_only_reads(lab: Lab) -
     ],
 )
 def test_pages_of_other_sites_are_refused(lab: Lab, headers: dict[str, str]) -> None:
-    answer = ask(lab, f"{API}/experiments", "POST", json={"display_name": "x"}, headers=headers)
+    answer = send(lab, f"{API}/experiments", "POST", json={"display_name": "x"}, headers=headers)
     assert answer.status_code == 403
     assert "Access-Control-Allow-Origin" not in answer.headers
 
@@ -449,7 +449,7 @@ def test_a_run_that_cannot_be_is_refused_before_anything_is_written(
     lab: Lab, body: Any, part: str
 ) -> None:
     before = sorted(lab.runs.glob("*"))
-    answer = ask(lab, f"{API}/runs", "POST", json=body)
+    answer = send(lab, f"{API}/runs", "POST", json=body)
     assert answer.status_code in (400, 404), answer.text
     assert part in answer.json()["message"]
     assert answer.json()["error"] == answer.json()["message"]
@@ -465,7 +465,7 @@ ALIASES = b"a: &a [1, 1]\nb: &b [*a, *a]\nc: [*b, *b]\n"
 )
 def test_a_file_that_is_no_pipeline_is_refused(lab: Lab, data: bytes) -> None:
     files = {"uploadfile": ("x.yaml", data)}
-    answer = ask(lab, f"{API}/pipelines/upload", "POST", files=files, params={"name": "x"})
+    answer = send(lab, f"{API}/pipelines/upload", "POST", files=files, params={"name": "x"})
     assert answer.status_code == 400
     assert "compiled pipeline" in answer.json()["message"]
 
@@ -498,7 +498,7 @@ def test_a_file_that_is_no_pipeline_is_refused(lab: Lab, data: bytes) -> None:
 def test_broken_requests_get_json_and_a_status_of_theirs(
     lab: Lab, method: str, path: str, options: dict[str, Any], status: int
 ) -> None:
-    answer = ask(lab, path, method, **options)
+    answer = send(lab, path, method, **options)
     assert answer.status_code == status, answer.text
     assert answer.json()["error"] == answer.json()["message"]
     assert "Traceback" not in answer.text
@@ -507,14 +507,14 @@ def test_broken_requests_get_json_and_a_status_of_theirs(
 def test_a_body_without_end_is_refused_and_the_server_lives(lab: Lab) -> None:
     headers = {"Content-Type": "application/json", "Content-Length": str(10**9)}
     try:
-        status = ask(lab, f"{API}/experiments", "POST", data="{", headers=headers).status_code
+        status = send(lab, f"{API}/experiments", "POST", data="{", headers=headers).status_code
     except requests.ConnectionError:
         status = 400
     assert status == 400
-    assert ask(lab, f"{API}/healthz").ok
+    assert send(lab, f"{API}/healthz").ok
 
 
-def test_a_port_that_is_taken_is_reported_where_it_was_asked_for(lab: Lab, tmp_path: Path) -> None:
+def test_a_port_that_is_taken_is_reported_where_it_was_requested(lab: Lab, tmp_path: Path) -> None:
     port = lab.host.rpartition(":")[2]
     second = lab_process.start(tmp_path, NO_JUPYTER, "--kfp-port", port)
     assert second.process.wait(30) == 1
@@ -596,13 +596,13 @@ def test_a_run_that_cannot_be_started_is_reported_and_the_next_one_runs(
 ) -> None:
     begun: list[str] = []
 
-    async def start(job: Job) -> Any:
+    async def start(job: QueuedRun) -> Any:
         begun.append(job.run_id)
         if job.run_id == "first":
             raise error
         return await start_child(["true"])
 
-    monkeypatch.setattr(Job, "start", start)
+    monkeypatch.setattr(QueuedRun, "start", start)
 
     async def run_both() -> Runs:
         queue = RunQueue()
@@ -622,7 +622,7 @@ def test_a_run_that_cannot_be_started_is_reported_and_the_next_one_runs(
     assert first["state"] == "FAILED"
     assert first["error"]["message"].startswith("It could not be started: ")
     assert output in first["error"]["message"]
-    with pytest.raises(Refusal, match="not begun any more"):
+    with pytest.raises(ApiError, match="No new runs are started"):
         runs.check()
 
 
@@ -643,7 +643,9 @@ def test_nothing_but_loopback_is_served(lab: Lab) -> None:
 def test_a_run_of_make_pipeline_is_reported_from_its_folder(tmp_path: Path) -> None:
     step = {"name": "one", "started": time.time(), "seconds": 0, "cell_seconds": 0}
     step |= {"status": "running", "error": None, "scores": {}}
-    progress = run_folder.Progress(tmp_path, "p.pipeline.yaml", {"n": 1}, {"n": 2}, ["one", "two"])
+    progress = run_folder.RunProgress(
+        tmp_path, "p.pipeline.yaml", {"n": 1}, {"n": 2}, ["one", "two"]
+    )
     progress.write([step])
     with run_folder.hold(tmp_path):
         run = view_run(tmp_path, None)
@@ -652,7 +654,7 @@ def test_a_run_of_make_pipeline_is_reported_from_its_folder(tmp_path: Path) -> N
         assert [s["state"] for s in run["steps"]] == ["RUNNING", "PENDING"]
     killed = view_run(tmp_path, None)
     assert killed["state"] == "FAILED"
-    assert killed["error"]["message"] == "It ended without a word."
+    assert killed["error"]["message"] == "It ended without a message."
     assert [s["state"] for s in killed["steps"]] == ["FAILED", "SKIPPED"]
     stopped = {"error": {"step": "one", "type": "SIGINT", "message": "stopped"}, "seconds": 1}
     (tmp_path / "summary.json").write_text(json.dumps(stopped))
@@ -671,25 +673,27 @@ def test_a_run_of_make_pipeline_is_reported_from_its_folder(tmp_path: Path) -> N
     [
         ({}, None),
         ({"KFP_HOST": ""}, None),
-        ({"KFP_HOST": "https://k/pipeline/"}, Connection("https://k/pipeline")),
-        ({"KFP_HOST": "k"}, Connection("https://k")),
+        ({"KFP_HOST": "https://k/pipeline/"}, KfpConnection("https://k/pipeline")),
+        ({"KFP_HOST": "k"}, KfpConnection("https://k")),
         (
             {"KFP_HOST": "https://k", "KF_PIPELINES_TOKEN": "t", "KFP_NAMESPACE": "ns"},
-            Connection(
+            KfpConnection(
                 "https://k", "existing_bearer_token", {"env_var": "KF_PIPELINES_TOKEN"}, "ns"
             ),
         ),
         (
             {"KFP_HOST": "https://k", "KF_PIPELINES_TOKEN_FILE": "/t", "KFP_CA": "/ca.pem"},
-            Connection("https://k", "existing_bearer_token", {"file_path": "/t"}, None, "/ca.pem"),
+            KfpConnection(
+                "https://k", "existing_bearer_token", {"file_path": "/t"}, None, "/ca.pem"
+            ),
         ),
         (
             {"KFP_HOST": "https://k", "KF_PIPELINES_COOKIES": "c"},
-            Connection("https://k", "dex", {"env_var": "KF_PIPELINES_COOKIES"}),
+            KfpConnection("https://k", "dex", {"env_var": "KF_PIPELINES_COOKIES"}),
         ),
         (
             {"NB_PREFIX": "/notebook/me/mine", "KF_PIPELINES_SA_TOKEN_PATH": __file__},
-            Connection(
+            KfpConnection(
                 "http://ml-pipeline.kubeflow.svc.cluster.local:8888",
                 "kubernetes_service_account_token",
                 {"token_path": __file__},
@@ -699,7 +703,7 @@ def test_a_run_of_make_pipeline_is_reported_from_its_folder(tmp_path: Path) -> N
 )
 def test_the_environment_names_kfp(
     environment: dict[str, str],
-    expected: Connection | None,
+    expected: KfpConnection | None,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -721,7 +725,7 @@ def test_the_environment_names_kfp(
 def test_a_kfp_that_does_not_answer_is_reported_in_a_sentence(lab: Lab) -> None:
     by_token = {"KFP_HOST": lab.host, "KF_PIPELINES_TOKEN": lab.token}
     wrong = {**by_token, "KF_PIPELINES_TOKEN": "wrong"}
-    nobody = {"KFP_HOST": "http://127.0.0.1:1"}
+    unreachable = {"KFP_HOST": "http://127.0.0.1:1"}
 
     def output(environment: dict[str, str]) -> str | None:
         connection = connection_of(environment)
@@ -731,8 +735,10 @@ def test_a_kfp_that_does_not_answer_is_reported_in_a_sentence(lab: Lab) -> None:
     assert output(by_token) is None
     assert "refuses (HTTP 401): is the secret of existing_bearer_token" in str(output(wrong))
     assert "set KF_PIPELINES_TOKEN" in str(output({"KFP_HOST": lab.host}))
-    assert "does not answer" in str(output(nobody))
-    assert "files that can be read" in str(output({**nobody, "KF_PIPELINES_TOKEN_FILE": "/none"}))
+    assert "does not answer" in str(output(unreachable))
+    assert "files that can be read" in str(
+        output({**unreachable, "KF_PIPELINES_TOKEN_FILE": "/none"})
+    )
     assert "one line" in str(output({"KFP_HOST": lab.host, "KF_PIPELINES_TOKEN": "two\nlines"}))
     assert "login page" in str(output({**by_token, "KFP_HOST": f"{lab.host}/?token={lab.token}&"}))
 

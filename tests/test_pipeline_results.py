@@ -88,7 +88,7 @@ def test_run_without_a_training_says_so(tmp_path: Path):
         _ = run.series
 
 
-def test_rounding_keeps_digits_and_tells_what_is_not_finite():
+def test_rounding_keeps_digits_and_says_what_is_not_finite():
     assert figures.rounded({"a": [12345.6, 0.0012345, float("nan")]}, 3) == {
         "a": [12300.0, 0.00123, None]
     }
@@ -132,7 +132,7 @@ def table(history: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def test_errors_and_bands_by_hour_are_in_seasonal_differences(
+def test_errors_and_intervals_by_hour_are_in_seasonal_differences(
     table: pd.DataFrame, history: pd.DataFrame
 ):
     known = figures.scaled(table, history, season=2)

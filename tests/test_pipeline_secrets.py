@@ -27,7 +27,7 @@ SECRETS = (
     *("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "KALECAST_MODEL_KEY"),
     *("KF_PIPELINES_TOKEN", "KF_PIPELINES_COOKIES"),
 )
-TELLING = re.compile(r"(?i)secret|token|password|credential|api_?key|access_?key|cookie")
+SECRET_NAME = re.compile(r"(?i)secret|token|password|credential|api_?key|access_?key|cookie")
 
 SCRIPT = "<script>parent.postMessage('ran', '*'); document.title = 'ran'</script>"
 HARM = (
@@ -126,10 +126,10 @@ def compiled() -> list[dict[str, Any]]:
 def test_no_parameter_is_made_for_a_secret() -> None:
     specification, _ = compiled()
     parameters = specification["root"]["inputDefinitions"]["parameters"]
-    assert [name for name in parameters if TELLING.search(name)] == []
+    assert [name for name in parameters if SECRET_NAME.search(name)] == []
     for component in specification["components"].values():
         names = component.get("inputDefinitions", {}).get("parameters", {})
-        assert [name for name in names if TELLING.search(name)] == []
+        assert [name for name in names if SECRET_NAME.search(name)] == []
 
 
 def test_the_compiled_pipeline_names_secrets_and_holds_none() -> None:

@@ -25,8 +25,8 @@ def names(pages: list[Path]) -> list[str]:
 
 @pytest.mark.parametrize("page", READMES, ids=names(READMES))
 def test_make_targets_exist(page: Path):
-    asked = re.findall(r"(?:^ {4}|`)make ([a-z-]+)", page.read_text(), flags=re.MULTILINE)
-    assert set(asked) <= targets()
+    named = re.findall(r"(?:^ {4}|`)make ([a-z-]+)", page.read_text(), flags=re.MULTILINE)
+    assert set(named) <= targets()
 
 
 @pytest.mark.parametrize("page", READMES, ids=names(READMES))

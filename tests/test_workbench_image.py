@@ -25,7 +25,7 @@ from kalecast.contract import open_session, read_contract  # noqa: E402
 
 KUBERNETES = ROOT / "kale" / "kubernetes"
 STEPS = sorted(steps())
-# In the order of the data's way, and with next to no training.
+# In the order in which data pass them, and with next to no training.
 ORDER = ["load-data", "preprocess", "train", "evaluate", "export-model", "deploy", "query"]
 QUICK = {
     "epochs": 1,
@@ -41,18 +41,18 @@ QUICK = {
 slow = pytest.mark.slow
 
 
-##### What the steps ask for #####
+##### What the steps require #####
 
 
 def requirements_of(script: str) -> list[Requirement]:
-    """What a step's script asks pip for."""
+    """What a step's script has pip install."""
     (line,) = (line for line in script.splitlines() if "pip install" in line)
     words = line.split("&&")[0].split("--index-url")[1].split()[1:]
     return [Requirement(word.strip("'")) for word in words]
 
 
 @pytest.mark.parametrize("step", STEPS)
-def test_the_lock_has_what_a_step_asks_for(step: str):
+def test_the_lock_has_what_a_step_requires(step: str):
     locked = {name: pin.split("==")[1] for name, pin in conda.locked("workbench").items()}
     wanted = requirements_of(steps()[step].install_script)
     assert {one.name for one in wanted} >= {"kfp", "kubeflow-kale"}
@@ -79,7 +79,7 @@ def test_a_step_installs_nothing_when_it_starts(script: str, tmp_path: Path):
 
 @slow
 @pytest.mark.parametrize("wanted", ["kalecast-nowhere==1.0", "kfp>=99", "numpy<1"])
-def test_a_step_that_asks_for_more_fails_and_fetches_nothing(wanted: str, tmp_path: Path):
+def test_a_step_that_requires_more_fails_and_fetches_nothing(wanted: str, tmp_path: Path):
     script = steps()["train"].install_script.replace("'kfp>=2.0.0'", f"'{wanted}'")
     done = run_in_pod(["sh", "-c", script, "echo", "goes on"], tmp_path)
     assert done.returncode != 0
@@ -136,7 +136,7 @@ def test_the_image_looks_in_the_index_that_the_compile_names():
 
 @pytest.fixture
 def in_image(tmp_path: Path) -> Path:
-    """A folder like the image's, with a `python` that tells how it was started."""
+    """A folder like the image's, with a `python` that prints how it was started."""
     kale = tmp_path / "image" / "kale"
     kale.mkdir(parents=True)
     script = kale / "notebook_server.sh"

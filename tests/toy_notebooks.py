@@ -34,7 +34,7 @@ SLEEPY_CELLS: list[Cell] = [
 def write_notebook(path: Path, cells: list[Cell], **metadata: Any) -> Path:
     """Write a notebook of (source, tags) cells; `metadata` joins Kale's block."""
     notebook = nbformat.v4.new_notebook()
-    # JupyterLab asks which kernel to take where a notebook names none.
+    # JupyterLab has the user choose which kernel to take where a notebook names none.
     notebook.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3 (ipykernel)"}
     name = path.stem.replace("_", "-")
     notebook.metadata["kubeflow_notebook"] = {

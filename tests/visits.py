@@ -1,6 +1,6 @@
 """A customer's visit: a browser's tab on the page, and all that was not as it should be."""
 
-from chromium import DESKTOP, PATIENCE
+from chromium import DESKTOP, TIMEOUT
 from page_process import timestamp, value
 from playwright.sync_api import Browser, Download, Locator, expect
 from playwright.sync_api import Page as Tab
@@ -13,7 +13,7 @@ class Visit:
         self.url = url
         self.context = browser.new_context(**{"viewport": DESKTOP, **options})
         self.tab: Tab = self.context.new_page()
-        self.tab.set_default_timeout(PATIENCE)
+        self.tab.set_default_timeout(TIMEOUT)
         self.complaints: list[str] = []
         self.elsewhere: list[str] = []
         self.sockets: list[str] = []

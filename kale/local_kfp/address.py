@@ -1,4 +1,4 @@
-"""Where the stand-in listens, and the secret without which it answers nothing there."""
+"""Where the stand-in listens, and the secret that each request needs."""
 
 import secrets
 import socket
@@ -8,18 +8,18 @@ import tornado.netutil
 
 HOST = "127.0.0.1"
 PORT = 8780
-"""Where no other is asked for, so that a tunnel or a bookmark can know it."""
+"""The default, fixed so that a tunnel or a bookmark can use it."""
 
 
 @dataclass(frozen=True)
-class Address:
+class LocalAddress:
     """A port of loopback and a secret, new with each start."""
 
     port: int
     token: str
 
 
-def open_address(port: int | None) -> tuple[list[socket.socket], Address]:
+def open_address(port: int | None) -> tuple[list[socket.socket], LocalAddress]:
     """Listen on a port: 0 is a free one, None is `PORT`, or a free one where that is taken."""
     try:
         sockets = tornado.netutil.bind_sockets(PORT if port is None else port, HOST)
@@ -30,4 +30,4 @@ def open_address(port: int | None) -> tuple[list[socket.socket], Address]:
                 "make lab KFP_PORT=8781"
             ) from None
         sockets = tornado.netutil.bind_sockets(0, HOST)
-    return sockets, Address(sockets[0].getsockname()[1], secrets.token_urlsafe(24))
+    return sockets, LocalAddress(sockets[0].getsockname()[1], secrets.token_urlsafe(24))

@@ -3,10 +3,10 @@
 import json
 from typing import Any
 
-from local_kfp.catalogue import Catalogue, Pipeline, Version
+from local_kfp.api_errors import ApiError
+from local_kfp.catalogue import Catalogue, Pipeline, PipelineVersion
 from local_kfp.guarded import Guarded
 from local_kfp.packages import check_package, parameter_texts, pipeline_name, read_package
-from local_kfp.refusals import Refusal
 from local_kfp.run_view import timestamp
 from local_kfp.runs import Runs
 
@@ -25,25 +25,25 @@ class ApiHandler(Guarded):
     def body(self) -> dict[str, Any]:
         """The request's JSON object."""
         if not self.request.headers.get("Content-Type", "").startswith("application/json"):
-            raise Refusal(415, "Expected Content-Type: application/json.")
+            raise ApiError(415, "Expected Content-Type: application/json.")
         try:
             content = json.loads(self.request.body)
         except (ValueError, RecursionError) as error:
-            raise Refusal(400, f"Expected a JSON object ({error}).") from error
+            raise ApiError(400, f"Expected a JSON object ({error}).") from error
         if not isinstance(content, dict):
-            raise Refusal(400, "Expected a JSON object.")
+            raise ApiError(400, "Expected a JSON object.")
         return content
 
     def package(self) -> list[dict[str, Any]]:
         """The pipeline in an upload's form."""
         files = self.request.files.get("uploadfile", [])
         if len(files) != 1:
-            raise Refusal(400, "Expected a form with one file named 'uploadfile'.")
+            raise ApiError(400, "Expected a form with one file named 'uploadfile'.")
         return read_package(files[0]["body"])
 
     def answer_page(self, key: str, items: list[dict[str, Any]]) -> None:
-        """Answer with one page of those items that the request's filter lets through."""
-        items = [item for item in items if self._is_asked_for(item)]
+        """Answer with one page of those items that match the request's filter."""
+        items = [item for item in items if self._matches_filter(item)]
         start = self._number("page_token", 0)
         end = start + (self._number("page_size", PAGE_SIZE) or PAGE_SIZE)
         more = {"next_page_token": str(end)} if end < len(items) else {}
@@ -52,10 +52,10 @@ class ApiHandler(Guarded):
     def _number(self, argument: str, default: int) -> int:
         text = self.get_query_argument(argument, "") or str(default)
         if not (text.isascii() and text.isdigit() and len(text) < 9):
-            raise Refusal(400, f"Expected a number as {argument}, received: {text[:100]!r}.")
+            raise ApiError(400, f"Expected a number as {argument}, received: {text[:100]!r}.")
         return int(text)
 
-    def _is_asked_for(self, item: dict[str, Any]) -> bool:
+    def _matches_filter(self, item: dict[str, Any]) -> bool:
         text = self.get_query_argument("filter", "")
         if not text:
             return True
@@ -63,11 +63,11 @@ class ApiHandler(Guarded):
             predicates = json.loads(text)["predicates"]
             wanted = {p["key"]: p["stringValue"] for p in predicates if _is_equality(p)}
         except (ValueError, KeyError, TypeError, RecursionError) as error:
-            raise Refusal(
+            raise ApiError(
                 400, "Expected a filter of predicates with key and stringValue."
             ) from error
         if len(wanted) != len(predicates) or not wanted.keys() <= {"name", "display_name"}:
-            raise Refusal(400, "The stand-in for KFP filters by equal names only.")
+            raise ApiError(400, "The stand-in for KFP filters by equal names only.")
         return all(item["display_name"] == value for value in wanted.values())
 
 
@@ -77,7 +77,7 @@ def _is_equality(predicate: dict[str, Any]) -> bool:
 
 def _text(value: Any, what: str) -> str:
     if not isinstance(value, str) or not value.strip() or len(value) > NAME_LENGTH:
-        raise Refusal(400, f"Expected {what} of 1 to {NAME_LENGTH} characters.")
+        raise ApiError(400, f"Expected {what} of 1 to {NAME_LENGTH} characters.")
     return value
 
 
@@ -129,7 +129,7 @@ class OnePipeline(ApiHandler):
         self.answer(_pipeline(self.catalogue.pipeline(pipeline_id)))
 
 
-class Upload(ApiHandler):
+class UploadPipeline(ApiHandler):
     """POST pipelines/upload."""
 
     def post(self) -> None:
@@ -248,7 +248,7 @@ def _pipeline(pipeline: Pipeline) -> dict[str, Any]:
     }
 
 
-def _version(pipeline: Pipeline, version: Version) -> dict[str, Any]:
+def _version(pipeline: Pipeline, version: PipelineVersion) -> dict[str, Any]:
     return {
         "pipeline_id": pipeline.pipeline_id,
         "pipeline_version_id": version.version_id,
@@ -296,7 +296,7 @@ ROUTES = [
     (rf"{BASE}/experiments", Experiments),
     (rf"{BASE}/experiments/([^/:]+)", Experiment),
     (rf"{BASE}/pipelines", Pipelines),
-    (rf"{BASE}/pipelines/upload", Upload),
+    (rf"{BASE}/pipelines/upload", UploadPipeline),
     (rf"{BASE}/pipelines/upload_version", UploadVersion),
     (rf"{BASE}/pipelines/([^/:]+)", OnePipeline),
     (rf"{BASE}/pipelines/([^/:]+)/versions", Versions),

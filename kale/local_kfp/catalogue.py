@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from local_kfp.refusals import Refusal
+from local_kfp.api_errors import ApiError
 
 
 def now() -> str:
@@ -14,7 +14,7 @@ def now() -> str:
 
 
 @dataclass
-class Version:
+class PipelineVersion:
     """One upload of a pipeline."""
 
     version_id: str
@@ -31,7 +31,7 @@ class Pipeline:
     pipeline_id: str
     name: str
     description: str
-    versions: list[Version] = field(default_factory=list)
+    versions: list[PipelineVersion] = field(default_factory=list)
     created_at: str = field(default_factory=now)
 
 
@@ -61,16 +61,16 @@ class Catalogue:
         )
 
     def experiment(self, experiment_id: str) -> dict[str, str]:
-        """The experiment of that id, or a `Refusal`."""
+        """The experiment of that id, or an `ApiError`."""
         if experiment_id not in self.experiments:
-            raise Refusal(404, f"Experiment {experiment_id} not found.")
+            raise ApiError(404, f"Experiment {experiment_id} not found.")
         return self.experiments[experiment_id]
 
     def add_pipeline(self, name: str, description: str, package: list[dict[str, Any]]) -> Pipeline:
         """A new pipeline with its first version."""
         pipeline_id = _id_of("pipeline", name)
         if pipeline_id in self.pipelines:
-            raise Refusal(409, f"A pipeline {name!r} exists already: upload a version of it.")
+            raise ApiError(409, f"A pipeline {name!r} exists already: upload a version of it.")
         pipeline = Pipeline(pipeline_id, name, description)
         self.pipelines[pipeline_id] = pipeline
         self.add_version(pipeline_id, name, description, package)
@@ -78,24 +78,24 @@ class Catalogue:
 
     def add_version(
         self, pipeline_id: str, name: str, description: str, package: list[dict[str, Any]]
-    ) -> Version:
+    ) -> PipelineVersion:
         """A new version of a pipeline."""
-        version = Version(str(uuid.uuid4()), name, description, package)
+        version = PipelineVersion(str(uuid.uuid4()), name, description, package)
         self.pipeline(pipeline_id).versions.append(version)
         return version
 
     def pipeline(self, pipeline_id: str) -> Pipeline:
-        """The pipeline of that id, or a `Refusal`."""
+        """The pipeline of that id, or an `ApiError`."""
         if pipeline_id not in self.pipelines:
-            raise Refusal(404, f"Pipeline {pipeline_id} not found.")
+            raise ApiError(404, f"Pipeline {pipeline_id} not found.")
         return self.pipelines[pipeline_id]
 
-    def version(self, pipeline_id: str, version_id: str) -> Version:
-        """The version of those ids, or a `Refusal`."""
+    def version(self, pipeline_id: str, version_id: str) -> PipelineVersion:
+        """The version of those ids, or an `ApiError`."""
         for version in self.pipeline(pipeline_id).versions:
             if version.version_id == version_id:
                 return version
-        raise Refusal(404, f"Version {version_id} of pipeline {pipeline_id} not found.")
+        raise ApiError(404, f"Version {version_id} of pipeline {pipeline_id} not found.")
 
 
 def _id_of(kind: str, name: str) -> str:

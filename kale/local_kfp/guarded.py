@@ -1,13 +1,13 @@
-"""The part of every answer that keeps strangers out.
+"""The base of every handler, which allows only the user's own requests.
 
-Who may start a run can run any code as the user. So a request must carry the secret that
+Starting a run means running any code as the user. So a request must carry the secret that
 `kale/lab.py` made (other users of the machine reach loopback too), must name this server as its
 host (a name that resolves to loopback would not), and must not come from another site's page.
 
 A browser sends cookies to every port of a host, to those of other users as well. So the cookie is
 not the secret but follows from it, and opens what is only read: the page, its JSON, the reports.
-Whatever changes something needs the secret in a header. The page's script has it from the link, and
-keeps it where pages of this port alone can read it.
+A request that changes something needs the secret in a header. The page's script has it from the
+link, and keeps it where pages of this port alone can read it.
 """
 
 import hmac
@@ -17,9 +17,9 @@ from typing import Any
 import tornado.web
 from run_folder import full_disk, is_full_disk
 
-from local_kfp.refusals import Refusal, refusal_body
+from local_kfp.api_errors import ApiError, error_body
 
-WHO = "Open the page by the link that `make lab` printed."
+OPEN_BY_LINK = "Open the page by the link that `make lab` printed."
 CONTENT_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
     "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
@@ -52,12 +52,12 @@ class Guarded(tornado.web.RequestHandler):
         """Refuse what does not come from the user."""
         headers = self.request.headers
         if headers.get("Host", "").lower() not in self._hosts:
-            raise Refusal(403, "Expected a request to this server by its own name.")
+            raise ApiError(403, "Expected a request to this server by its own name.")
         origin = headers.get("Origin")
         if origin is not None and origin.lower() not in [f"http://{host}" for host in self._hosts]:
-            raise Refusal(403, "Expected a request from this server's own page.")
+            raise ApiError(403, "Expected a request from this server's own page.")
         if self.request.method != "GET" and headers.get("Sec-Fetch-Site", "none") not in OWN_SITES:
-            raise Refusal(403, "Expected a request from this server's own page.")
+            raise ApiError(403, "Expected a request from this server's own page.")
         self._check_secret()
 
     def remember(self) -> None:
@@ -79,7 +79,7 @@ class Guarded(tornado.web.RequestHandler):
 
     def _check_secret(self) -> None:
         if not self.may_change():
-            raise Refusal(401, WHO)
+            raise ApiError(401, OPEN_BY_LINK)
 
     def answer(self, content: dict[str, Any]) -> None:
         """Answer with JSON."""
@@ -88,15 +88,15 @@ class Guarded(tornado.web.RequestHandler):
     def write_error(self, status_code: int, **kwargs: Any) -> None:
         """Say in JSON, as KFP does, what is wrong."""
         error = kwargs.get("exc_info", (None, None))[1]
-        if refused := _refusal_of(error):
-            self.set_status(refused.status)
-            self.finish(refusal_body(refused.status, refused.message))
+        if error_response := _api_error_of(error):
+            self.set_status(error_response.status)
+            self.finish(error_body(error_response.status, error_response.message))
             return
-        self.finish(refusal_body(status_code, HTTPStatus(status_code).phrase))
+        self.finish(error_body(status_code, HTTPStatus(status_code).phrase))
 
     def log_exception(self, typ: Any, value: Any, tb: Any) -> None:
         """Refusals are no news; anything else is."""
-        if not _refusal_of(value):
+        if not _api_error_of(value):
             super().log_exception(typ, value, tb)
 
 
@@ -105,25 +105,25 @@ class Readable(Guarded):
 
     def _check_secret(self) -> None:
         if not self.may_read():
-            raise Refusal(401, WHO)
+            raise ApiError(401, OPEN_BY_LINK)
 
 
 class Nothing(Guarded):
     """Every path that is not served."""
 
     def prepare(self) -> None:
-        """Say so, to whoever may ask."""
+        """Answer 404 to authorised callers."""
         super().prepare()
-        raise Refusal(
+        raise ApiError(
             404, f"The stand-in for KFP has no {self.request.method} {self.request.path}."
         )
 
 
-def _refusal_of(error: Any) -> Refusal | None:
-    """What the request is told, where the error is none of ours."""
+def _api_error_of(error: Any) -> ApiError | None:
+    """The error to respond with; None where it is an unexpected one."""
     if is_full_disk(error):
-        return Refusal(507, full_disk(error))
-    return error if isinstance(error, Refusal) else None
+        return ApiError(507, full_disk(error))
+    return error if isinstance(error, ApiError) else None
 
 
 def _equal(given: str, wanted: str) -> bool:

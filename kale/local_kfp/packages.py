@@ -5,7 +5,7 @@ from typing import Any
 import yaml
 from pipeline_parameters import ParameterError, check_values, defaults_of, parse_parameters
 
-from local_kfp.refusals import Refusal
+from local_kfp.api_errors import ApiError
 
 # libyaml's, where PyYAML was built with it, is ten times as fast.
 LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -23,11 +23,11 @@ def read_package(data: bytes) -> list[dict[str, Any]]:
         text = data.decode()
         # Aliases let a small file grow without end; KFP's compiler writes none.
         if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, LOADER)):
-            raise Refusal(400, "Expected a compiled pipeline, received: YAML with aliases.")
+            raise ApiError(400, "Expected a compiled pipeline, received: YAML with aliases.")
         documents = list(yaml.load_all(text, LOADER))
     except (UnicodeDecodeError, yaml.YAMLError, RecursionError) as error:
         reason = " ".join(str(error).split())[:200]
-        raise Refusal(400, f"Expected a compiled pipeline as YAML ({reason}).") from error
+        raise ApiError(400, f"Expected a compiled pipeline as YAML ({reason}).") from error
     return check_package(documents)
 
 
@@ -41,7 +41,7 @@ def check_package(documents: list[Any]) -> list[dict[str, Any]]:
         or not isinstance(_inside(spec, "root", "dag", "tasks"), dict)
         or not isinstance(_inside(spec, "deploymentSpec", "executors"), dict)
     ):
-        raise Refusal(
+        raise ApiError(
             400,
             "Expected a compiled pipeline (with pipelineInfo, root and deploymentSpec), "
             "received: something else.",
@@ -61,7 +61,7 @@ def write_package(documents: list[dict[str, Any]]) -> str:
 
 
 def parameter_texts(spec: dict[str, Any], values: Any) -> list[str]:
-    """The parameters of a run as `run_pipeline.py` takes them, or a `Refusal`."""
+    """The parameters of a run as `run_pipeline.py` takes them, or an `ApiError`."""
     declared = {
         name: str(_inside(parameter, "parameterType"))
         for name, parameter in (
@@ -69,12 +69,12 @@ def parameter_texts(spec: dict[str, Any], values: Any) -> list[str]:
         ).items()
     }
     if not isinstance(values, dict):
-        raise Refusal(400, "Expected parameters by name.")
+        raise ApiError(400, "Expected parameters by name.")
     texts = [f"{name}={_text(name, value, declared.get(name))}" for name, value in values.items()]
     try:
         check_values(defaults_of(spec) | parse_parameters(texts, declared))
     except ParameterError as error:
-        raise Refusal(400, str(error)) from error
+        raise ApiError(400, str(error)) from error
     return texts
 
 
@@ -83,7 +83,7 @@ def _text(name: str, value: Any, declared: str | None) -> str:
         value = int(value)  # JSON and protobuf know no difference
     expected = TYPES.get(declared or "", object)
     if not isinstance(value, expected) or (isinstance(value, bool) and declared != "BOOLEAN"):
-        raise Refusal(
+        raise ApiError(
             400, f"Expected {declared} for parameter {name!r}, received: {str(value)[:100]!r}."
         )
     return str(value)

@@ -1,10 +1,10 @@
-"""The page of the runs: its files, and the JSON that it asks for."""
+"""The page of the runs: its files, and the JSON that it requests."""
 
 from pathlib import Path
 from typing import Any
 
+from local_kfp.api_errors import ApiError
 from local_kfp.guarded import Readable
-from local_kfp.refusals import Refusal
 from local_kfp.runs import Runs
 
 FILES = Path(__file__).resolve().parent / "page"
@@ -14,23 +14,23 @@ TYPES = {
     "favicon.svg": "image/svg+xml",
 }
 LISTED = ("run_id", "name", "pipeline", "state", "created_at", "seconds", "place", "error")
-NOBODY = """<!doctype html><html lang="en"><head><meta charset="utf-8"><title>Runs</title></head>
+NO_LINK = """<!doctype html><html lang="en"><head><meta charset="utf-8"><title>Runs</title></head>
 <body><h1>This page needs its link</h1><p>Open it by the link that <code>make lab</code> printed in
 the terminal, or by <i>View</i> in JupyterLab.</p></body></html>"""
 
 
-class Page(Readable):
+class RunsPage(Readable):
     """The page itself."""
 
     def _check_secret(self) -> None:
-        """Strangers are told in `get`, in words for people."""
+        """`get` refuses without it, with a page for people."""
 
     def get(self) -> None:
         """Show the page, whose script takes the secret out of the address."""
         self.set_header("Content-Type", "text/html; charset=utf-8")
         if not self.may_read():
             self.set_status(401)
-            self.finish(NOBODY)
+            self.finish(NO_LINK)
             return
         self.remember()
         self.finish((FILES / "runs.html").read_text(encoding="utf-8"))
@@ -42,13 +42,13 @@ class PageFile(Readable):
     def get(self, name: str) -> None:
         """Send one of the three."""
         if name not in TYPES:
-            raise Refusal(404, f"No file {name}.")
+            raise ApiError(404, f"No file {name}.")
         self.set_header("Content-Type", f"{TYPES[name]}; charset=utf-8")
         self.finish((FILES / name).read_text(encoding="utf-8"))
 
 
 class RunHandler(Readable):
-    """What the page asks about runs."""
+    """What the page requests about runs."""
 
     def initialize(self, runs: Runs, **options: Any) -> None:
         """Take what the application holds."""
@@ -69,7 +69,7 @@ class RunDetails(RunHandler):
     """One run."""
 
     def get(self, run_id: str) -> None:
-        """Describe, with the log of one step: the one asked for, else the one to look at."""
+        """Describe, with the log of one step: the one requested, else the one to look at."""
         run = self.runs.view(run_id)
         step = self.get_query_argument("step", "") or _step_to_look_at(run["steps"])
         self.answer({**run, "log": self.runs.log(run_id, step)})
@@ -95,7 +95,7 @@ def _step_to_look_at(steps: list[dict[str, Any]]) -> str:
 
 
 ROUTES = [
-    (r"/", Page),
+    (r"/", RunsPage),
     (r"/page/([a-z.]+)", PageFile),
     (r"/runs", RunTable),
     (r"/runs/([^/]+)", RunDetails),

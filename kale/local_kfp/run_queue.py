@@ -18,7 +18,7 @@ GRACE_SECONDS = 15.0  # a run needs ten at most to end its steps
 
 
 @dataclass
-class Job:
+class QueuedRun:
     """A run that waits or works."""
 
     folder: Path
@@ -51,8 +51,8 @@ class RunQueue:
     """Starts `run_pipeline.py` for each run, in the order in which they come."""
 
     def __init__(self) -> None:
-        self._waiting: deque[Job] = deque()
-        self._working: Job | None = None
+        self._waiting: deque[QueuedRun] = deque()
+        self._working: QueuedRun | None = None
         self._more = asyncio.Event()
         self.failed: dict[str, str] = {}
         """Why a run could not be started, by its id: its folder may not take the reason."""
@@ -66,7 +66,7 @@ class RunQueue:
 
     def add(self, folder: Path, parameters: list[str]) -> None:
         """Queue the run of the package in a folder."""
-        self._waiting.append(Job(folder, parameters))
+        self._waiting.append(QueuedRun(folder, parameters))
         self._more.set()
 
     def state(self, run_id: str) -> str | None:
@@ -77,21 +77,21 @@ class RunQueue:
 
     def place(self, run_id: str) -> int | None:
         """How many runs come before a waiting one."""
-        waiting = [job.run_id for job in self._waiting]
+        waiting = [run.run_id for run in self._waiting]
         return waiting.index(run_id) + bool(self._working) if run_id in waiting else None
 
     def drop(self, run_id: str) -> bool:
         """Take a waiting run out; whether it was there."""
         before = len(self._waiting)
-        self._waiting = deque(job for job in self._waiting if job.run_id != run_id)
+        self._waiting = deque(run for run in self._waiting if run.run_id != run_id)
         return len(self._waiting) < before
 
     def end(self, run_id: str) -> bool:
         """Begin to end the run that works, which takes it seconds; whether it was this one."""
-        job = self._working
-        if job is None or job.run_id != run_id:
+        run = self._working
+        if run is None or run.run_id != run_id:
             return False
-        job.ending = job.ending or asyncio.create_task(job.end())
+        run.ending = run.ending or asyncio.create_task(run.end())
         return True
 
     async def close(self) -> None:
@@ -111,23 +111,23 @@ class RunQueue:
                 self._working = self._waiting.popleft()
                 try:
                     await self._see_through(self._working)
-                except Exception as error:  # whatever it is: the others are to have their turn
+                except Exception as error:  # of any kind: the runs after it are to start
                     self._give_up(self._working, error)
                 finally:
                     self._working = None
 
-    async def _see_through(self, job: Job) -> None:
-        job.process = asyncio.create_task(job.start())
-        process = await job.process
+    async def _see_through(self, run: QueuedRun) -> None:
+        run.process = asyncio.create_task(run.start())
+        process = await run.process
         await process.wait()
-        if job.ending:
-            await job.ending
+        if run.ending:
+            await run.ending
 
-    def _give_up(self, job: Job, error: Exception) -> None:
-        """Tell of a run that could not be started: no memory, no room on the disk."""
+    def _give_up(self, run: QueuedRun, error: Exception) -> None:
+        """Report a run that could not be started: no memory, no room on the disk."""
         reason = full_disk(error) if is_full_disk(error) else str(error)
-        self.failed[job.run_id] = f"It could not be started: {reason}"
-        print(f"run {job.run_id} did not start: {reason}", file=sys.stderr, flush=True)
+        self.failed[run.run_id] = f"It could not be started: {reason}"
+        print(f"run {run.run_id} did not start: {reason}", file=sys.stderr, flush=True)
 
 
 def _report_its_end(worker: asyncio.Task[None]) -> None:

@@ -1,4 +1,4 @@
-"""What the folder of a run tells, put together for the API and for the page."""
+"""What the folder of a run holds, put together for the API and for the page."""
 
 import json
 import shlex
@@ -12,7 +12,7 @@ import run_folder
 from kalecast.store import MODELS, SAMPLE, SERVED, project_path
 from local_kfp.run_queue import TERMINAL
 
-REQUEST = "run.json"  # what was asked for; runs of `make pipeline` have none
+REQUEST = "run.json"  # what was requested; runs of `make pipeline` have none
 STEP_STATES = {"running": "RUNNING", "done": "SUCCEEDED", "failed": "FAILED", "stopped": "CANCELED"}
 STOPPED = ("SIGINT", "SIGTERM", "SIGHUP")
 OPEN_STATES = ("PENDING", "RUNNING", "CANCELING")
@@ -159,11 +159,11 @@ def _error(folder: Path, state: str, summary: dict[str, Any]) -> dict[str, Any] 
         return summary.get("error")
     message = "It was never started: JupyterLab was closed first."
     if _has_begun(folder):
-        message = _last_words(folder) or "It ended without a word."
+        message = _last_lines(folder) or "It ended without a message."
     return {"step": None, "type": "RunEnded", "message": message}
 
 
-def _last_words(folder: Path) -> str:
+def _last_lines(folder: Path) -> str:
     try:
         printed = (folder / TERMINAL).read_text(encoding="utf-8", errors="replace")
     except OSError:

@@ -1,4 +1,4 @@
-"""The runs of this machine: those asked for here, and those of `make pipeline`."""
+"""The runs of this machine: those requested here, and those of `make pipeline`."""
 
 import shutil
 from collections.abc import Iterator
@@ -7,9 +7,9 @@ from typing import Any
 
 import run_folder
 
+from local_kfp.api_errors import ApiError
 from local_kfp.catalogue import now
 from local_kfp.packages import write_package
-from local_kfp.refusals import Refusal
 from local_kfp.run_queue import PACKAGE, RunQueue
 from local_kfp.run_view import REQUEST, view_run
 
@@ -59,7 +59,7 @@ class Runs:
         """A step's HTML report."""
         reports = {file.stem: file for file in (self._folder(run_id) / "reports").glob("*.html")}
         if step not in reports:
-            raise Refusal(404, f"Run {run_id} has no report of a step {step!r}.")
+            raise ApiError(404, f"Run {run_id} has no report of a step {step!r}.")
         return reports[step]
 
     def stop(self, run_id: str) -> None:
@@ -68,12 +68,12 @@ class Runs:
         if self._queue.drop(run_id):
             _write_off(folder)
         elif not self._queue.end(run_id):
-            raise Refusal(400, f"Run {run_id} cannot be stopped: it has ended or runs elsewhere.")
+            raise ApiError(400, f"Run {run_id} cannot be stopped: it has ended or runs elsewhere.")
 
     def check(self) -> None:
-        """Raise a `Refusal` where no run would be begun any more."""
+        """Raise an `ApiError` where no run would be begun any more."""
         if not self._queue.is_working:
-            raise Refusal(503, "Runs are not begun any more. End `make lab` and start it again.")
+            raise ApiError(503, "No new runs are started. End `make lab` and start it again.")
 
     async def close(self) -> None:
         """End the run that works and write off those that wait."""
@@ -87,7 +87,7 @@ class Runs:
         for folder in self._folders():
             if folder.name == run_id:
                 return folder
-        raise Refusal(404, f"Run {run_id} not found.")
+        raise ApiError(404, f"Run {run_id} not found.")
 
     def _folders(self) -> Iterator[Path]:
         if self._runs_dir.is_dir():

@@ -8,7 +8,7 @@ import tornado.httpserver
 import tornado.web
 
 from local_kfp import api, page
-from local_kfp.address import HOST, Address, open_address
+from local_kfp.address import HOST, LocalAddress, open_address
 from local_kfp.catalogue import Catalogue
 from local_kfp.guarded import Nothing
 from local_kfp.run_queue import RunQueue
@@ -21,7 +21,7 @@ LARGEST_BODY = 16 * 1024 * 1024
 class LocalKfp:
     """A stand-in that serves."""
 
-    address: Address
+    address: LocalAddress
     runs: Runs
     server: tornado.httpserver.HTTPServer
 

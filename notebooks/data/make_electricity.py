@@ -48,7 +48,7 @@ def to_standard_time(naive: pd.DatetimeIndex, zone: str, standard: str) -> pd.Da
     """Turn local clock timestamps into standard time; NaT where the clock is changed.
 
     The hour that the spring change skips and the one that the autumn change
-    repeats cannot be told apart in the sources, so both become NaT.
+    repeats cannot be distinguished in the sources, so both become NaT.
     """
     local = naive.tz_localize(zone, ambiguous="NaT", nonexistent="NaT")
     return local.tz_convert(standard).tz_localize(None)

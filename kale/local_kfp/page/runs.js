@@ -1,4 +1,4 @@
-// Shows what /runs and /runs/ID tell. Text from runs goes in as text, never as HTML.
+// Shows what /runs and /runs/ID return. Text from runs goes in as text, never as HTML.
 
 const WORDS = {
   PENDING: "Waiting",
@@ -23,7 +23,7 @@ const SECRET = { Authorization: `Bearer ${localStorage.getItem("token")}` };
 
 let shownRun = null; // the id in the address
 let chosenStep = ""; // whose log to show; none: the one that runs
-let lastTold = "";
+let lastAnnounced = "";
 let timer = 0;
 
 /* The address: #/runs/details/ID is the link that KFP's own page would have. */
@@ -31,7 +31,7 @@ let timer = 0;
 function follow() {
   const found = location.hash.match(/^#\/runs\/details\/([^/?]+)/);
   shownRun = found ? decodeURIComponent(found[1]) : null;
-  chosenStep = lastTold = "";
+  chosenStep = lastAnnounced = "";
   part("steps").replaceChildren();
   part("log").textContent = "";
   look(true);
@@ -39,16 +39,16 @@ function follow() {
 
 async function look(isNew = false) {
   clearTimeout(timer);
-  const asked = shownRun;
+  const requested = shownRun;
   let wait = IDLE_MS;
   try {
-    const shown = asked === null ? await showList() : await showRun(asked);
-    if (asked !== shownRun) return;
+    const shown = requested === null ? await showList() : await showRun(requested);
+    if (requested !== shownRun) return;
     part("lost").hidden = true;
     if (isNew) turnTo(shown.page);
     wait = shown.changes ? AWAITED_MS : IDLE_MS;
   } catch (error) {
-    if (asked !== shownRun) return;
+    if (requested !== shownRun) return;
     part("lost").hidden = false;
   }
   timer = setTimeout(look, wait);
@@ -59,7 +59,7 @@ function turnTo(page) {
   part(page).querySelector("h1").focus({ preventScroll: true });
 }
 
-async function ask(path, options) {
+async function request(path, options) {
   const answer = await fetch(path, { headers: SECRET, ...options });
   if (answer.status === 401 && !options) location.replace("/"); // which says how to come in
   return { ok: answer.ok, status: answer.status, content: await answer.json() };
@@ -68,7 +68,7 @@ async function ask(path, options) {
 /* The list */
 
 async function showList() {
-  const { ok, content } = await ask("/runs");
+  const { ok, content } = await request("/runs");
   if (!ok) throw new Error(content.message);
   document.title = "Runs";
   part("none").hidden = content.runs.length > 0;
@@ -90,8 +90,8 @@ function fillRunRow(row, run) {
   mark.dataset.state = run.state;
   if (!name.firstChild) name.append("", make("small"));
   write(name.firstChild, run.pipeline || run.name);
-  const told = run.error && run.state === "FAILED" ? `: ${run.error.message.split("\n")[0]}` : "";
-  write(name.lastChild, `${moment(run.created_at)} · ${WORDS[run.state]}${place(run)}${told}`);
+  const why = run.error && run.state === "FAILED" ? `: ${run.error.message.split("\n")[0]}` : "";
+  write(name.lastChild, `${moment(run.created_at)} · ${WORDS[run.state]}${place(run)}${why}`);
   write(time, run.seconds === null ? "" : span(run.seconds));
 }
 
@@ -99,7 +99,7 @@ function fillRunRow(row, run) {
 
 async function showRun(id) {
   const path = "/runs/" + encodeURIComponent(id);
-  const { ok, status, content } = await ask(`${path}?step=${encodeURIComponent(chosenStep)}`);
+  const { ok, status, content } = await request(`${path}?step=${encodeURIComponent(chosenStep)}`);
   if (status === 404) return { page: "missing", changes: false };
   if (!ok) throw new Error(content.message);
   showHead(content);
@@ -206,15 +206,15 @@ function showParameters(run) {
 
 function announce(run) {
   const running = run.steps.find((step) => step.state === "RUNNING");
-  const told = `${WORDS[run.state]}${running ? ": " + running.name : ""}, ${countDone(run)} of ${run.steps.length} steps`;
-  if (told !== lastTold && lastTold) write(part("announcement"), told);
-  lastTold = told;
+  const state = `${WORDS[run.state]}${running ? ": " + running.name : ""}, ${countDone(run)} of ${run.steps.length} steps`;
+  if (state !== lastAnnounced && lastAnnounced) write(part("announcement"), state);
+  lastAnnounced = state;
 }
 
 part("stop").addEventListener("click", async () => {
   part("stop").disabled = true;
   const path = `/apis/v2beta1/runs/${encodeURIComponent(shownRun)}:terminate`;
-  const { ok, content } = await ask(path, { method: "POST" }).catch(() => ({ ok: true }));
+  const { ok, content } = await request(path, { method: "POST" }).catch(() => ({ ok: true }));
   if (!ok) write(part("announcement"), content.message);
   look();
 });
@@ -234,8 +234,8 @@ function span(seconds) {
   return `${Math.floor(seconds / 60)} min ${String(Math.floor(seconds % 60)).padStart(2, "0")} s`;
 }
 
-function moment(stamp) {
-  const date = new Date(stamp);
+function moment(timestamp) {
+  const date = new Date(timestamp);
   const isToday = date.toDateString() === new Date().toDateString();
   const time = date.toLocaleTimeString([], { hour: "2-digit", minute: "2-digit" });
   return isToday ? `today, ${time}` : `${date.toLocaleDateString()}, ${time}`;
