@@ -70,7 +70,7 @@ def parts(r: Result) -> pd.DataFrame:
     """What the network is without some of its parts, and where less is known."""
     gaps = r["gaps"]
     rows = {
-        "as shipped": r["values"][MODEL],
+        "as shipped": r["scores"][MODEL],
         "nothing learnt: the simple forecasts, weighed": r["parts"]["simple_forecasts"],
         "bands without the factors of calibration": r["parts"]["uncalibrated"],
         **{
