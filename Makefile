@@ -13,7 +13,7 @@ PAGE_METRICS_PORT ?= 7861
 DATA ?= notebooks/data/electricity.csv
 MODEL_URI ?= models/forecaster.onnx
 # Where the protected page is, over TLS
-GATEWAY_PORT ?= 8443
+GATEWAY_PORT ?= $(or $(DOOR_PORT),8443)
 # Where `make lab` shows its runs; the default where it is free
 KFP_PORT ?=
 # Another notebook than forecast_pipeline, to compile or to run: NOTEBOOK=notebooks/mine.ipynb
