@@ -29,7 +29,7 @@ class LaunchError(RuntimeError):
     """Something that whoever typed `make run` can mend; the text says what."""
 
 
-class Stopped(Exception):
+class LaunchStopped(Exception):
     """A signal that ends this program arrived."""
 
 
@@ -47,7 +47,7 @@ def main() -> int:
     except LaunchError as error:
         print(f"\n{error}", file=sys.stderr)
         return 1
-    except Stopped:
+    except LaunchStopped:
         with contextlib.suppress(OSError):  # nobody reads it where the terminal was closed
             print("\nstopping", flush=True)
         return 0
@@ -233,7 +233,7 @@ def _ports(arguments: argparse.Namespace) -> dict[str, int]:
 
 
 def _stop(_number: int, _frame: FrameType | None) -> None:
-    raise Stopped
+    raise LaunchStopped
 
 
 def _arguments() -> argparse.Namespace:

@@ -23,7 +23,7 @@ LESS_URGENT = 5
 
 
 @dataclass(frozen=True)
-class Job:
+class ReadJob:
     """What a child is to do."""
 
     memory: int
@@ -83,7 +83,7 @@ def _work(page: socket.socket) -> None:
     import reader_messages
 
     with page, page.makefile("rb") as incoming:
-        job = Job(*reader_messages.loads(incoming.readline()))
+        job = ReadJob(*reader_messages.loads(incoming.readline()))
         # These end the child from outside, whatever it is about; the page sees no answer come.
         limit = _data_bytes() + job.memory
         resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
@@ -95,7 +95,7 @@ def _work(page: socket.socket) -> None:
             page.sendall(answer)
 
 
-def _answer(job: Job, incoming: BinaryIO) -> bytes | None:
+def _answer(job: ReadJob, incoming: BinaryIO) -> bytes | None:
     import reader_messages
     from outcomes import Unacceptable
 

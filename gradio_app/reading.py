@@ -27,7 +27,7 @@ import reader_messages
 from coalescing import Caller
 from history import History
 from outcomes import Overloaded
-from reader_process import Job
+from reader_process import ReadJob
 from request_bodies import SMALL, Body, forecast_request
 
 from kalecast.series import SeriesError
@@ -75,7 +75,7 @@ LONG = Lane(1, 208 * 2**20, 12, 30.0)
 """For larger ones: 20 MB take 2 to 4 s."""
 
 
-class Turns:
+class FairQueue:
     """Who may read next: of those who wait one of each client, so that none waits for many."""
 
     def __init__(self, at_once: int) -> None:
@@ -128,7 +128,7 @@ class Reader:
     """The process that waits, and those that read."""
 
     def __init__(self) -> None:
-        self._turns = {lane: Turns(lane.at_once) for lane in (SHORT, LONG)}
+        self._turns = {lane: FairQueue(lane.at_once) for lane in (SHORT, LONG)}
         self._control: socket.socket | None = None
         self._process: Process | None = None
 
@@ -170,7 +170,7 @@ class Reader:
         async with self._turns[lane].turn(caller):
             bounds = lane.memory, lane.seconds, lane.processor_seconds
             named = function.__module__, function.__name__
-            job = Job(*bounds, *named, args, len(body)).line()
+            job = ReadJob(*bounds, *named, args, len(body)).line()
             try:
                 async with asyncio.timeout(lane.seconds + START_SECONDS):
                     answer = await self._answer(job, body)

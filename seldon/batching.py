@@ -15,7 +15,7 @@ from time import monotonic
 from typing import Any, Protocol
 
 import numpy as np
-from refusals import Failed, Overloaded, TooLate
+from refusals import Failed, ServerOverloaded, TooLate
 
 from kalecast.runtime import Windows
 
@@ -89,11 +89,11 @@ class Batcher:
             A future of the forecast; it may end with `TooLate` or `Failed`.
 
         Raises:
-            Overloaded: too many wait already.
+            ServerOverloaded: too many wait already.
         """
         # An idle server takes a request of any size that passed its limits.
         if self.waiting and self.waiting + len(windows) > self._max_queue:
-            raise Overloaded
+            raise ServerOverloaded
         answer = asyncio.get_running_loop().create_future()
         self._queue.append(_Waiting(model, windows, answer, monotonic(), deadline))
         self.waiting += len(windows)

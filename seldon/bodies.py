@@ -7,7 +7,7 @@ import orjson
 from configuration import Configuration
 from exchange import ClientGone, Request
 from messages import shown
-from refusals import NotDecoded, Overloaded, Refusal
+from refusals import NotDecoded, Refusal, ServerOverloaded
 
 LATE = "late"
 """Why a task is cancelled that waits too long for its body."""
@@ -56,7 +56,7 @@ class BodyReader:
                 if len(body) > most:
                     raise _too_large(most)
                 if self._held > self._limits.max_bodies:
-                    raise Overloaded
+                    raise ServerOverloaded
                 if not message.get("more_body"):
                     return bytes(body)
         except asyncio.CancelledError as error:

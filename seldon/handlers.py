@@ -123,7 +123,7 @@ class Handlers:
         """The forecast, unless the client hangs up before its turn comes.
 
         Raises:
-            Overloaded: there is no room for it.
+            ServerOverloaded: there is no room for it.
             Refusal, HistoryError: it cannot be had.
             ClientGone: nothing was computed, or nobody is there to hear it.
         """

@@ -26,7 +26,7 @@ class Refusal(Exception):
         self.allowed = allowed
 
 
-class Overloaded(Refusal):
+class ServerOverloaded(Refusal):
     """There is no room for the request; nothing of it was computed."""
 
     def __init__(self) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 from batching import Batcher
 from configuration import Configuration
 from metrics import Metrics
-from refusals import Overloaded, Refusal
+from refusals import Refusal, ServerOverloaded
 from serving import ServedModel, Serving
 from turns import Turns
 
@@ -30,7 +30,7 @@ class Room:
 
     def __enter__(self) -> None:
         if self.taken >= self._most:
-            raise Overloaded
+            raise ServerOverloaded
         self.taken += 1
 
     def __exit__(self, *_: object) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from batching import Batcher
-from refusals import Failed, Overloaded, TooLate
+from refusals import Failed, ServerOverloaded, TooLate
 
 
 class Doubler:
@@ -113,7 +113,7 @@ def test_the_queue_is_bounded() -> None:
         model, batcher = Doubler(), Batcher(8, 10, 1)
         model.may_run.clear()
         answers = [batcher.submit(model, windows(*range(count)), soon()) for count in (1, 9)]
-        with pytest.raises(Overloaded):
+        with pytest.raises(ServerOverloaded):
             batcher.submit(model, windows(1, 2), soon())
         answers.append(batcher.submit(model, windows(1), soon()))
         model.may_run.set()

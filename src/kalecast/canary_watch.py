@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from kalecast import pods, service_figures
-from kalecast.client import Address, Floats, RequestError, forecast_over_http, read_contract
+from kalecast.client import Floats, RequestError, ServerAddress, forecast_over_http, read_contract
 from kalecast.deployment import DeploymentError
 from kalecast.rollout import Rollout
 from kalecast.seldon_objects import Manifest, name_of, namespace_of, port_of, version_of
@@ -182,7 +182,7 @@ class Watch:
         """Ask both versions, so that a quiet service can be judged, too."""
         for pod in self._ready():
             version = pods.version_of(pod)
-            address = Address(f"http://{self._address(pod, 'http')}", seconds=REQUEST_SECONDS)
+            address = ServerAddress(f"http://{self._address(pod, 'http')}", seconds=REQUEST_SECONDS)
             with self._tolerating(pod, "forecast"):
                 if version not in self._windows:
                     contract = read_contract(address)

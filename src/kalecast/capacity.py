@@ -29,7 +29,7 @@ class Policy:
 
 
 @dataclass(frozen=True)
-class Rules:
+class ScalingRules:
     """An HPA's behaviour in one direction: `HPAScalingRules`."""
 
     stabilization_seconds: int
@@ -52,8 +52,8 @@ class Rules:
 class Behavior:
     """An HPA's `behavior`."""
 
-    up: Rules
-    down: Rules
+    up: ScalingRules
+    down: ScalingRules
 
     def as_json(self) -> dict[str, Any]:
         """As the field of an HPA's specification."""
@@ -61,8 +61,8 @@ class Behavior:
 
 
 KUBERNETES_BEHAVIOR = Behavior(
-    up=Rules(0, (Policy("Percent", 100, 15), Policy("Pods", 4, 15))),
-    down=Rules(300, (Policy("Percent", 100, 15),)),
+    up=ScalingRules(0, (Policy("Percent", 100, 15), Policy("Pods", 4, 15))),
+    down=ScalingRules(300, (Policy("Percent", 100, 15),)),
 )
 """What an HPA does that is not told otherwise (Kubernetes documentation, «Default Behavior»)."""
 

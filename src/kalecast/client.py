@@ -47,7 +47,7 @@ class UnreachableError(RequestError):
 
 
 @dataclass(frozen=True)
-class Address:
+class ServerAddress:
     """Where a model server is, and what shows who asks.
 
     Args:
@@ -63,7 +63,7 @@ class Address:
     seconds: float = SECONDS
 
 
-def read_contract(address: Address) -> Contract:
+def read_contract(address: ServerAddress) -> Contract:
     """The contract of the model that is served.
 
     Raises:
@@ -78,7 +78,7 @@ def read_contract(address: Address) -> Contract:
         ) from error
 
 
-def forecast_over_http(address: Address, window: Floats) -> tuple[Floats, str]:
+def forecast_over_http(address: ServerAddress, window: Floats) -> tuple[Floats, str]:
     """A forecast in Seldon's protocol.
 
     Args:
@@ -118,7 +118,7 @@ def grpc_error(server: str, detail: str) -> RequestError:
     )
 
 
-def request_json(address: Address, path: str, content: object = None) -> Any:
+def request_json(address: ServerAddress, path: str, content: object = None) -> Any:
     """The JSON at a path, or what the server answers to JSON sent there.
 
     Raises:
@@ -142,7 +142,7 @@ def request_json(address: Address, path: str, content: object = None) -> Any:
         raise _no_answer(address.url, error) from error
 
 
-def _tls(address: Address) -> ssl.SSLContext | None:
+def _tls(address: ServerAddress) -> ssl.SSLContext | None:
     # Reading all authorities that the system trusts takes longer than a forecast.
     if not address.url.startswith("https:"):
         return None

@@ -68,7 +68,7 @@ def call(function: Callable[..., Any], *arguments: Any, **named: Any) -> Any:
 
 
 @dataclass(frozen=True)
-class Problem:
+class PodProblem:
     """What keeps a pod from being ready."""
 
     kind: str
@@ -90,28 +90,30 @@ class Problem:
         return self.kind in PERMANENT or self.restarts >= MOST_RESTARTS
 
 
-def problems(pod: Any, cluster: Cluster) -> Iterator[Problem]:
+def problems(pod: Any, cluster: Cluster) -> Iterator[PodProblem]:
     """What the kubelet and the scheduler say against a pod."""
     name = pod.metadata.name
     for condition in pod.status.conditions or []:
         if condition.type == "PodScheduled" and condition.status == "False":
-            yield Problem("Unschedulable", f"no node has room for pod {name}: {condition.message}")
+            yield PodProblem(
+                "Unschedulable", f"no node has room for pod {name}: {condition.message}"
+            )
     for container in pod.status.container_statuses or []:
         waiting, ended = container.state.waiting, container.last_state.terminated
         if container.restart_count and ended:
-            yield Problem(
+            yield PodProblem(
                 "Crash",
                 f"container {container.name} of pod {name} ended with exit code "
                 f"{ended.exit_code} ({ended.reason}): {_log_tail(pod, container.name, cluster)}",
                 container.restart_count,
             )
         elif waiting and waiting.reason in PULLING:
-            yield Problem(
+            yield PodProblem(
                 waiting.reason,
                 f"image {container.image!r} cannot be pulled: {waiting.message or waiting.reason}",
             )
         elif waiting and waiting.reason in PERMANENT:
-            yield Problem(waiting.reason, f"container {container.name}: {waiting.message}")
+            yield PodProblem(waiting.reason, f"container {container.name}: {waiting.message}")
 
 
 def _log_tail(pod: Any, container: str, cluster: Cluster) -> str:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 from kalecast import pods, seldon_objects
 from kalecast.deployment import DeploymentError
-from kalecast.pods import Cluster, Problem
+from kalecast.pods import Cluster, PodProblem
 from kalecast.seldon_objects import Manifest, name_of, namespace_of, state_of, version_of
 
 Report = Callable[[str], None]
@@ -170,7 +170,7 @@ def _failure(
     manifest: Manifest,
     awaited: Awaited,
     found: Manifest | None,
-    problems: list[Problem],
+    problems: list[PodProblem],
     waited: float,
 ) -> DeploymentError:
     reasons = "; ".join(dict.fromkeys(str(problem) for problem in problems))
