@@ -40,7 +40,7 @@ class Keyring:
             for key in customer.keys
         }
         # Compared with where an id is unknown, so that the time to refuse tells no ids.
-        self._nobody = _Held(secrets.token_bytes(32), None)
+        self._unknown = _Held(secrets.token_bytes(32), None)
 
     def customer(self, authorization: bytes | None) -> Customer:
         """Whose key it is.
@@ -57,7 +57,7 @@ class Keyring:
         if found is None:
             raise _invalid(NO_KEY)
         identity, secret = found.groups()
-        held = self._held.get(identity, self._nobody)
+        held = self._held.get(identity, self._unknown)
         is_right = hmac.compare_digest(hashlib.sha256(secret).digest(), held.digest)
         if not is_right or held.customer is None:
             raise _invalid(WRONG_KEY)

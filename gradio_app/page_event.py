@@ -95,20 +95,22 @@ class PageEvent:
         """What the controls held and the history that they ask for; read elsewhere if large."""
         found: Found | SeriesError | None = None
         if held is None or held.source != SAMPLE:
-            held, found = await self._brought(held, body, caller, contract.frequency)
+            held, found = await self._customer_history(held, body, caller, contract.frequency)
         if found is None:
             found = self._samples.history(held.sample, contract.frequency), update()
         return held, found
 
-    async def _brought(
+    async def _customer_history(
         self, held: Controls | None, body: Body, caller: Caller, frequency: str
     ) -> tuple[Controls, Found | SeriesError | None]:
         if held is not None:
             with contextlib.suppress(TooLarge):
                 bounds = held, frequency, self._keys, SMALL_CONTENT
                 if held.source == PASTE and not is_table(held.text):
-                    return held, request_bodies.brought(*bounds)  # quicker than a thread's turn
-                return held, await asyncio.to_thread(request_bodies.brought, *bounds)
+                    return held, request_bodies.customer_history(
+                        *bounds
+                    )  # quicker than a thread's turn
+                return held, await asyncio.to_thread(request_bodies.customer_history, *bounds)
         arguments = self._function, frequency, self._keys
         return await self._reader.read(SHORT, caller, request_bodies.event, body, *arguments)
 

@@ -151,7 +151,7 @@ def controls(body: Body, function: int) -> Controls:
     return Controls.read(event.get("data"))
 
 
-def brought(
+def customer_history(
     held: Controls, frequency: str, keys: Keys, most: int = upload_token.LARGEST_CONTENT
 ) -> Found:
     """The history that a customer brought along, in a file or as pasted text.
@@ -183,7 +183,7 @@ def event(
     found: Found | SeriesError | None = None
     if held.source != SAMPLE:
         try:
-            found = brought(held, frequency, keys)
+            found = customer_history(held, frequency, keys)
         except SeriesError as error:
             found = error
     return replace(held, token=None, text=""), found

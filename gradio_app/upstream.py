@@ -36,7 +36,7 @@ LAST_REQUESTS = 0.04
 connection stays with one pod: without an end, pods that an autoscaler or a canary adds would get
 nothing from a page that has its connections already."""
 
-NOBODY, TRY_LATER = 502, 503
+BAD_GATEWAY, TRY_LATER = 502, 503
 """Statuses after which another replica may do: a proxy's that found none, and a replica's that
 has too much to do or is about to end."""
 
@@ -197,7 +197,7 @@ class Upstream:
             raise _Busy(message)
         if status >= 500 and status not in TOO_LATE:
             circuit.failed()
-            raise _Unanswered(message) if status == NOBODY else ServiceDown(message)
+            raise _Unanswered(message) if status == BAD_GATEWAY else ServiceDown(message)
         circuit.answered()
         if status in TOO_LATE:
             raise Overloaded(message)

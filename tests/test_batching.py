@@ -152,8 +152,8 @@ def test_who_looks_on_sees_each_batch_and_spoils_none() -> None:
     async def steps() -> None:
         model, batcher, seen = Doubler(), Batcher(8, 100, 1), []
 
-        def look(asked: object, taken: np.ndarray, forecast: np.ndarray) -> None:
-            seen.append((asked, taken.tolist(), forecast.tolist()))
+        def look(queried: object, taken: np.ndarray, forecast: np.ndarray) -> None:
+            seen.append((queried, taken.tolist(), forecast.tolist()))
             raise RuntimeError("who looks on has a fault")
 
         batcher.on_forecast = look

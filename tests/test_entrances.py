@@ -94,11 +94,11 @@ for line in sys.stdin:
 """
 
 
-def on_the_page(asked: list[tuple[str, str]]) -> list[Any]:
+def on_the_page(texts_sent: list[tuple[str, str]]) -> list[Any]:
     """Values, notes, start and offset of each text that is sent; a sentence where refused."""
     run = subprocess.run(
         [PYTHON, "-c", ON_THE_PAGE],
-        input="".join(json.dumps(one) + "\n" for one in asked),
+        input="".join(json.dumps(one) + "\n" for one in texts_sent),
         capture_output=True,
         text=True,
         cwd=ROOT,
@@ -235,9 +235,9 @@ def test_it_is_refused_alike(kind: str, entrance: str) -> None:
 @cache
 def page_answers() -> dict[tuple[str, str], Any]:
     tables = {kind: table for kind, (table, *_) in {**READ, **REFUSED}.items()}
-    asked = [(entrance, kind) for entrance in ("paste", "upload") for kind in tables]
-    texts = [(entrance, written(tables[kind], "\t").decode()) for entrance, kind in asked]
-    return dict(zip(asked, on_the_page(texts), strict=True))
+    keys = [(entrance, kind) for entrance in ("paste", "upload") for kind in tables]
+    texts = [(entrance, written(tables[kind], "\t").decode()) for entrance, kind in keys]
+    return dict(zip(keys, on_the_page(texts), strict=True))
 
 
 @pytest.mark.parametrize("entrance", ["paste", "upload"])
@@ -396,7 +396,9 @@ NOT_PASTED = {
 
 def test_pasted_numbers_are_decided_by_the_whole_text() -> None:
     texts = [*PASTED, *NOT_PASTED]
-    answers = on_the_page([(way, text) for way in ("paste", "/api/forecast") for text in texts])
+    answers = on_the_page(
+        [(entrance, text) for entrance in ("paste", "/api/forecast") for text in texts]
+    )
     for text, answer in zip(texts * 2, answers, strict=True):
         if text in PASTED:
             assert answer[0] == PASTED[text], text
@@ -473,13 +475,13 @@ def _texts(values: list[float], decimals: int) -> Iterator[tuple[str, bool]]:
     )
 )
 def test_no_generated_text_is_read_wrongly(made: list[tuple[int, list[int]]]) -> None:
-    asked = [
+    texts_sent = [
         (text, clear, [round(value / 10**decimals, decimals) for value in whole])
         for decimals, whole in made
         for text, clear in _texts([value / 10**decimals for value in whole], decimals)
     ]
-    answers = on_the_page([("paste", text) for text, *_ in asked])
-    for (text, clear, values), answer in zip(asked, answers, strict=True):
+    answers = on_the_page([("paste", text) for text, *_ in texts_sent])
+    for (text, clear, values), answer in zip(texts_sent, answers, strict=True):
         assert answer[0] == values or (isinstance(answer, str) and not clear), (text, answer)
 
 

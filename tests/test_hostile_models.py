@@ -284,10 +284,10 @@ def test_a_graph_that_deceives_its_trial_fails_and_the_server_goes_on(tmp_path: 
     path.write_bytes(looking_at_its_input(1e90))
     history = [float(hour % 24) for hour in range(168)]
     with memory_limit(512) as limit, serving_process(path, limit) as server:
-        assert server.ask({"data": {"ndarray": [history]}}).status_code == 200
+        assert server.predict({"data": {"ndarray": [history]}}).status_code == 200
         for _ in range(3):
-            assert server.ask({"data": {"ndarray": [[*history, 1e95]]}}).status_code == 500
-        assert server.ask({"data": {"ndarray": [history]}}).status_code == 200
+            assert server.predict({"data": {"ndarray": [[*history, 1e95]]}}).status_code == 500
+        assert server.predict({"data": {"ndarray": [history]}}).status_code == 200
 
 
 @pytest.mark.slow

@@ -155,20 +155,20 @@ def refused(at: int) -> tuple[str, bytes]:
 def test_refused_requests_leave_nothing_behind(page: Page) -> None:
     process = psutil.Process(page.process.pid)
 
-    def ask(begin: int) -> None:
+    def query(begin: int) -> None:
         with requests.Session() as session:
             for at in range(begin, begin + 500):
                 path, body = refused(at)
                 session.post(page.url + path, data=body, headers=JSON, timeout=60)
 
-    def ask_many() -> float:
+    def query_many() -> float:
         with ThreadPoolExecutor(4) as pool:
-            list(pool.map(ask, range(0, 10_000, 500)))
+            list(pool.map(query, range(0, 10_000, 500)))
         return float(process.memory_info().rss)
 
-    ask(0)
+    query(0)
     before = process.memory_info().rss
-    assert ask_many() < 1.1 * before
+    assert query_many() < 1.1 * before
     assert len(process.children()) <= 1
 
 

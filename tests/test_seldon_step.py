@@ -169,8 +169,8 @@ def step(tmp_path: Path) -> SeldonStep:
 def sent(tmp_path_factory: pytest.TempPathFactory) -> list[Object]:
     """What apply.sh sends."""
     step = SeldonStep(tmp_path_factory.mktemp("step"))
-    message = step.call("apply")
-    assert message.returncode == 0, message.stderr
+    done = step.call("apply")
+    assert done.returncode == 0, done.stderr
     return step.objects("sent")
 
 
@@ -276,9 +276,9 @@ def test_without_a_namespace_nothing_is_sent(step: SeldonStep):
     kubectl.write_text(
         kubectl.read_text().replace('case "$*" in', 'case "$*" in\n  get*namespace*) exit 1 ;;', 1)
     )
-    message = step.call("apply")
-    assert message.returncode == 1
-    assert f"there is no namespace '{TEAM}'" in message.stderr
+    done = step.call("apply")
+    assert done.returncode == 1
+    assert f"there is no namespace '{TEAM}'" in done.stderr
     assert not (step.folder / "sent").exists()
 
 
@@ -342,19 +342,19 @@ def test_the_account_that_is_named_gets_them(
 
 @pytest.mark.parametrize("account", ["kubeflow:", ":runner", "a:b:c", "Team"])
 def test_an_account_that_is_none_is_refused(step: SeldonStep, account: str):
-    message = step.call("apply", "--account", account)
-    assert message.returncode == 2
-    assert "Expected an account such as kubeflow:pipeline-runner" in message.stderr
+    done = step.call("apply", "--account", account)
+    assert done.returncode == 2
+    assert "Expected an account such as kubeflow:pipeline-runner" in done.stderr
 
 
 ##### Check and removal #####
 
 
 def test_the_check_passes_where_all_is_well(step: SeldonStep):
-    message = step.call("check")
-    assert message.returncode == 0, message.stderr
-    assert all(line.startswith("ok ") for line in message.stdout.splitlines())
-    assert len(message.stdout.splitlines()) == 7
+    done = step.call("check")
+    assert done.returncode == 0, done.stderr
+    assert all(line.startswith("ok ") for line in done.stdout.splitlines())
+    assert len(done.stdout.splitlines()) == 7
 
 
 @pytest.mark.parametrize(
@@ -367,14 +367,14 @@ def test_the_check_passes_where_all_is_well(step: SeldonStep):
 )
 def test_the_check_tells_what_is_amiss(step: SeldonStep, variable: str, value: str, reason: str):
     step.environment[variable] = value
-    message = step.call("check")
-    assert message.returncode == 1
-    assert reason in message.stderr
+    done = step.call("check")
+    assert done.returncode == 1
+    assert reason in done.stderr
 
 
 def test_what_was_sent_is_taken_away_but_the_definition(step: SeldonStep, sent: list[Object]):
-    message = step.call("remove")
-    assert message.returncode == 0, message.stderr
+    done = step.call("remove")
+    assert done.returncode == 0, done.stderr
     definition, *others = map(title, sent)
     assert sorted(map(title, step.objects("taken"))) == sorted(others)
     assert definition.startswith("CustomResourceDefinition/")
@@ -389,7 +389,7 @@ def test_the_definition_goes_on_demand(step: SeldonStep):
 
 def test_nothing_is_taken_from_under_a_seldon_deployment(step: SeldonStep):
     step.environment["LEFT"] = f"{TEAM}/kalecast"
-    message = step.call("remove")
-    assert message.returncode == 1
-    assert f"SeldonDeployments are left in namespace '{TEAM}', delete them first" in message.stderr
+    done = step.call("remove")
+    assert done.returncode == 1
+    assert f"SeldonDeployments are left in namespace '{TEAM}', delete them first" in done.stderr
     assert not (step.folder / "taken").exists()

@@ -149,8 +149,8 @@ def test_large_refused_requests_leave_nothing(server: Server) -> None:
         assert infer(tensor(missing, 1, LARGEST // 8)) == "INVALID_ARGUMENT"
         assert infer(tensor(bytes(2 * LARGEST), 1, 336)) == "RESOURCE_EXHAUSTED"
         body = b'{"data": {"ndarray": [[' + b"null," * (LARGEST // 5 - 20) + b"1]]}"
-        assert server.ask(body).status_code == 400
-        assert server.ask(b" " * 2 * LARGEST).status_code == 413
+        assert server.predict(body).status_code == 400
+        assert server.predict(b" " * 2 * LARGEST).status_code == 413
     for _ in range(2):
         assert predict(empty_values(1000, 1900)) == "INVALID_ARGUMENT"
     answers_at_once(server)

@@ -121,12 +121,12 @@ def test_keys_come_from_the_environment_or_a_file(tmp_path: Path) -> None:
 def test_a_key_that_is_none_is_said(tmp_path: Path) -> None:
     empty = tmp_path / "empty"
     empty.write_text("\n")
-    for environment, output in (
+    for environment, reason in (
         ({"KALECAST_MODEL_KEY": "short"}, "at least 32 bytes in KALECAST_MODEL_KEY, received one"),
         ({"KALECAST_MODEL_KEY_FILE": str(tmp_path / "none")}, "No such file"),
         ({"KALECAST_MODEL_KEY_FILE": str(empty)}, "it is empty"),
     ):
-        with pytest.raises(SignatureError, match=output) as raised:
+        with pytest.raises(SignatureError, match=reason) as raised:
             keys_from(environment)
         assert "short" not in str(raised.value).replace("too short", "")
 

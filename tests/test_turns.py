@@ -25,9 +25,9 @@ def test_where_many_ask_the_loop_gets_round_between_them() -> None:
 
     async def steps() -> None:
         turns = Turns(2)
-        asked = [asyncio.create_task(one(turns, number)) for number in range(7)]
-        asked[4].cancel()
-        while not all(task.done() for task in asked):
+        tasks = [asyncio.create_task(one(turns, number)) for number in range(7)]
+        tasks[4].cancel()
+        while not all(task.done() for task in tasks):
             await asyncio.sleep(0)
             order.append("round")
 

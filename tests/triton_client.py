@@ -15,8 +15,8 @@ import tritonclient.grpc as triton
 
 def main() -> None:
     client = triton.InferenceServerClient(sys.argv[1])
-    question = json.load(sys.stdin)
-    model, histories = question["model"], np.array(question["histories"])
+    query = json.load(sys.stdin)
+    model, histories = query["model"], np.array(query["histories"])
     tensor = triton.InferInput("history", histories.shape, "FP64")
     tensor.set_data_from_numpy(histories)
     raw = client.infer(model, [tensor], request_id="request-1")

@@ -80,10 +80,10 @@ def _weights(history: Floats, target: Floats, season: int) -> Floats:
     size = _mean(np.abs(whole), known)
     difference = np.abs(whole[:, season:] - whole[:, :-season])
     scale = _mean(difference, ~np.isnan(difference))
-    telling = scale > 1e-6 * size
-    scale = np.where(telling, scale, 1.0)
+    informative = scale > 1e-6 * size
+    scale = np.where(informative, scale, 1.0)
     weights = 1.0 / scale + SIZE_SHARE / np.maximum(scale, size)
-    return np.where(telling, weights, 0.0)
+    return np.where(informative, weights, 0.0)
 
 
 def _mean(values: Floats, known: npt.NDArray[np.bool_]) -> Floats:

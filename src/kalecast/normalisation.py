@@ -99,9 +99,15 @@ class FillGaps(layers.Layer):
         seasons = np.arange(self._seasons)
         same_day = (seasons[:, None] - seasons) % SEASONS_A_CYCLE == 0
         days = [_falling(self._seasons, base) for base in NEARER_DAYS]
-        ways = [others, *days, np.where((others * same_day).any(1, keepdims=True), same_day, 1.0)]
-        self._days = np.concatenate([_shares(others * way) for way in ways]).astype("float32")
-        self._ways = len(ways)
+        kernels = [
+            others,
+            *days,
+            np.where((others * same_day).any(1, keepdims=True), same_day, 1.0),
+        ]
+        self._days = np.concatenate([_shares(others * kernel) for kernel in kernels]).astype(
+            "float32"
+        )
+        self._kernels = len(kernels)
         super().build(values_shape)
 
     def call(self, values: Any, known: Any) -> Any:
@@ -143,7 +149,7 @@ class FillGaps(layers.Layer):
     def _known_to_others(self, estimate: Any, value: Any, seen: Any) -> Any:
         """What the rest of the window says of each of its steps."""
         same_hour = ops.matmul(ops.convert_to_tensor(self._days), estimate)
-        same_hour = ops.reshape(same_hour, (-1, self._ways, self._seasons, self.season))
+        same_hour = ops.reshape(same_hour, (-1, self._kernels, self._seasons, self.season))
         apart = ops.concatenate([estimate, estimate - same_hour], axis=1)
         near = ops.matmul(apart, ops.convert_to_tensor(self._near))
         candidates = ops.concatenate([near[:, :1], same_hour + near[:, 1:], same_hour], axis=1)

@@ -21,7 +21,7 @@ CALLS = 5
 PAUSE = 2.0
 """Seconds before a call that was not answered is made again."""
 
-AWAY = (429, 500, 502, 503, 504)
+RETRIED_STATUSES = (429, 500, 502, 503, 504)
 """What the API answers while it has too much to do, or is being replaced."""
 
 LOG_LINES = 10
@@ -62,7 +62,7 @@ def call(function: Callable[..., Any], *arguments: Any, **named: Any) -> Any:
             if not calls_left:
                 raise DeploymentError(f"The Kubernetes API does not answer: {error}") from error
         except ApiException as error:
-            if error.status not in AWAY or not calls_left:
+            if error.status not in RETRIED_STATUSES or not calls_left:
                 raise
         time.sleep(PAUSE)
 

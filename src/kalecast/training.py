@@ -210,11 +210,11 @@ class _Trainer:
         """
         _assign(self.network.trainable_variables, self._best)
         history, target, weight = held_out
-        telling = weight > 0
-        if not telling.any():
+        informative = weight > 0
+        if not informative.any():
             return
-        forecast = predict(self.network, history[telling])
-        factors = calibration_factors(forecast, target[telling], self._shape.quantiles)
+        forecast = predict(self.network, history[informative])
+        factors = calibration_factors(forecast, target[informative], self._shape.quantiles)
         self.network.get_layer("gaps").factors.assign(factors)
 
     def finish(
@@ -278,11 +278,11 @@ class _Trainer:
         _assign(variables, current)
         losses = Pinball(self._shape.quantiles).call(target, ops.convert_to_tensor(forecast))
         missed = np.abs(target - forecast[:, :, self._shape.quantiles.index(0.5)])
-        telling = (weight > 0) & ~np.isnan(missed).all(axis=1)
-        error = np.nanmean(missed[telling], axis=1) * weight[telling]
+        informative = (weight > 0) & ~np.isnan(missed).all(axis=1)
+        error = np.nanmean(missed[informative], axis=1) * weight[informative]
         return {
             "val_loss": float(np.mean(ops.convert_to_numpy(losses) * weight)),
-            "val_error": float(np.mean(error)) if telling.any() else 0.0,
+            "val_error": float(np.mean(error)) if informative.any() else 0.0,
         }
 
     def _average(self) -> None:
