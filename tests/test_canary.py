@@ -28,7 +28,7 @@ LONG = replace(SHORT, minutes=1)
 
 
 class VersionPods:
-    """The pods of one version: they answer, and tell what they have counted."""
+    """The pods of one version: they answer, and report what they have counted."""
 
     def __init__(self, server: StandInServer, metrics_port: int, metrics: Metrics) -> None:
         self.server, self.metrics_port, self.metrics = server, metrics_port, metrics
@@ -188,7 +188,7 @@ def test_a_version_that_gives_no_forecast_is_noticed_without_any_customer(team: 
 
 
 def test_figures_that_cannot_be_read_say_so(team: Team):
-    team.cluster.addresses["v2"] = "127.0.0.3"  # nobody listens there
+    team.cluster.addresses["v2"] = "127.0.0.3"  # where nothing listens
     message = team.failure(canary=LONG)
     assert "may pods of a pipeline reach the model server's ports?" in message
 
@@ -213,7 +213,7 @@ def test_who_is_stopped_leaves_no_canary_behind(team: Team):
         team.release("v2", LONG)
     assert [one["name"] for one in team.predictors] == ["default"]
     assert team.cluster.version() == "v1"
-    assert "stopped: version v2 is taken away" in team.text
+    assert "stopped: version v2 is withdrawn" in team.text
 
 
 def test_no_room_is_no_fault_of_the_version(team: Team):

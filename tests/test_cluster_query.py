@@ -152,7 +152,11 @@ REFUSED = "The connection to the server 127.0.0.1:6443 was refused"
         ({"ready": False, "pods": [POD]}, [], r"is ready: pod-1 \(Pending\)"),
         ({"ready": False, "pods": [PULLING]}, [], r"is ready: pod-1 \(ErrPull\)"),
         ({"services": {"team": {"spec": {"ports": [{"port": 80}]}}}}, [], "ports named http and"),
-        ({"forward_error": "error: no permission"}, [], "kubectl opens no way .*: error: no perm"),
+        (
+            {"forward_error": "error: no permission"},
+            [],
+            "kubectl port-forward failed .*: error: no perm",
+        ),
         ({}, ["--series", "none"], "Expected the name of one of the series"),
     ],
 )

@@ -172,13 +172,13 @@ REFUSED: dict[str, tuple[Table, str]] = {
     ),
     "days or months": (
         {"ds": hours(3, "%d/%m/%Y %H:%M", datetime(2020, 2, 1)), "y": list("123")},
-        r"day and month can be told apart .*'01/02/2020 00:00' in row 2",
+        r"day and month are unambiguous .*'01/02/2020 00:00' in row 2",
     ),
     "days and months": (
         {"ds": ["13/01/2020", "01/14/2020"], "y": list("12")},
         r"'13/01/2020' in row 2 of .*'01/14/2020' in row 3",
     ),
-    "dates in two ways": (
+    "dates in two notations": (
         {"ds": ["13.01.2020", "2020-01-14"], "y": list("12")},
         r"'13\.01\.2020' in row 2 of .*'2020-01-14' in row 3",
     ),
@@ -408,7 +408,7 @@ def test_pasted_numbers_are_decided_by_the_whole_text() -> None:
 
 @st.composite
 def tables(draw: st.DrawFn) -> tuple[Table, list[float], bool]:
-    """A table in some notation, what it means, and whether it can be read in one way alone."""
+    """A table in some notation, what it means, and whether it is unambiguous."""
     decimals = draw(st.integers(0, 4))
     size = draw(st.sampled_from([1, 100, 100_000]))
     values = draw(
@@ -454,7 +454,7 @@ def test_no_generated_table_is_read_wrongly(
 
 
 def _texts(values: list[float], decimals: int) -> Iterator[tuple[str, bool]]:
-    """Notations of numbers, and whether each can be read in one way alone."""
+    """Notations of numbers, and whether each is unambiguous."""
     plain = [f"{value:.{decimals}f}" for value in values]
     comma = [text.replace(".", ",") for text in plain]
     for between in (",", ", ", "\n", " ", "\t", ";"):

@@ -11,7 +11,7 @@ import pytest
 from model_files import contract, seasonal_naive_bytes
 from seldon_server import PYTHON, REFERENCE
 
-from kalecast import bundle
+from kalecast import contract as contracts
 from kalecast.contract import ContractError, open_session, read_contract, write_contract
 from kalecast.runtime import Forecaster
 from kalecast.signing import SignatureError, keys_from, signed, unsigned, verify, with_checksum
@@ -92,7 +92,7 @@ def test_a_server_without_key_looks_at_the_checksum_of_a_signed_file(model: byte
 def test_a_file_without_checksum_passes_and_the_log_says_so_once(
     model: bytes, caplog: pytest.LogCaptureFixture
 ) -> None:
-    bundle._say_unchecked.cache_clear()
+    contracts._say_unchecked.cache_clear()
     with caplog.at_level(logging.WARNING):
         open_session(unsigned(model))
         open_session(unsigned(model))

@@ -1,4 +1,4 @@
-"""The model card: what a model file says of itself to whoever has to decide whether to use it.
+"""The model card: what a model file says of itself to those who decide whether to use it.
 
 After Mitchell et al., Model Cards for Model Reporting (2019): what it is, what it is for, what it
 learnt from, how it was judged, and where it fails. Markdown, written into the model file.

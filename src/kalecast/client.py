@@ -1,4 +1,4 @@
-"""Ask a model server over HTTP, and say in a sentence why there is no forecast.
+"""HTTP client of a model server; its errors say in a sentence why there is no forecast.
 
 Needs NumPy alone. A server is named by its address, `http://127.0.0.1:9000`, or by that under which
 an ingress has it, `https://models.example.org/seldon/NAMESPACE/NAME`.
@@ -33,7 +33,7 @@ class RequestError(RuntimeError):
     """There is no forecast; the text says why, and what to do.
 
     Args:
-        text: for the person who asked.
+        text: for the user.
         status: of the HTTP answer, where there was one.
     """
 
@@ -43,12 +43,12 @@ class RequestError(RuntimeError):
 
 
 class UnreachableError(RequestError):
-    """Nobody answers at the address, now."""
+    """Nothing answers at the address, now."""
 
 
 @dataclass(frozen=True)
 class ServerAddress:
-    """Where a model server is, and what shows who asks.
+    """Where a model server is, and the headers that authenticate the client.
 
     Args:
         url: its address, without a path of the protocol.
@@ -105,7 +105,7 @@ def grpc_error(server: str, detail: str) -> RequestError:
 
     Args:
         server: host and port.
-        told: the details of its error.
+        detail: the details of its error.
     """
     if "http1.x server" in detail or "Failed parsing HTTP/2" in detail:
         return RequestError(f"{server} speaks HTTP, not gRPC: {WRONG_PORT}")

@@ -124,7 +124,7 @@ def score_series(table: pd.DataFrame, history: pd.DataFrame, season: int) -> pd.
     Returns:
         `unique_id, metric` and a column a model. Metrics are `mase`, `smape` (in percent, as the
         M4 competition defines it: 0 to 200), `coverage_80` and `coverage_95` (shares) and
-        `msis_95` (the mean scaled interval score of the 95 % band, Gneiting and Raftery 2007).
+        `msis_95` (the mean scaled interval score of the 95 % interval, Gneiting and Raftery 2007).
     """
     from utilsforecast.evaluation import evaluate
     from utilsforecast.losses import coverage, mae, smape, winkler_score

@@ -72,8 +72,8 @@ def _weights(history: Floats, target: Floats, season: int) -> Floats:
     An error counts relative to the window's mean absolute seasonal difference, as in MASE, and
     relative to the mean size of its values, as in sMAPE: by the first alone, series that hardly
     differ from day to day take all of the training, by the second those of a small level. Where
-    a window is constant or too gappy to tell, it counts nothing: it teaches nothing about how to
-    weigh its errors.
+    a window is constant or has too many missing values, it counts nothing: it teaches nothing
+    about how to weigh its errors.
     """
     whole = np.concatenate([history, target], axis=1)
     known = ~np.isnan(whole)

@@ -145,7 +145,8 @@ def scales(frame: pd.DataFrame, periods: Mapping[str, int]) -> pd.DataFrame:
 
     Returns:
         `unique_id`, and for each period the mean absolute difference from the value one period
-        before. Where the week's is smaller than the day's, last week tells more than yesterday.
+        before. Where the week's is smaller than the day's, last week predicts better than
+        yesterday.
     """
     table = {
         name: seasonal_differences(frame, steps)

@@ -17,7 +17,7 @@ FINEST = pd.Timedelta("5min")
 DAY = pd.Timedelta("1D")
 WIDEST = len("validation_steps")
 LEAST_KNOWN = 2
-"""Seasons of history with which the model is asked at least, where all series have them."""
+"""Seasons of history that a request must have at least, where all series have them."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ class Fit:
 
 
 def infer_frequency(frame: pd.DataFrame) -> str:
-    """The frequency of series as their timestamps tell it, as a pandas offset alias.
+    """The frequency of series as their timestamps show it, as a pandas offset alias.
 
     The commonest distance between neighbouring timestamps counts; whether all others keep to it is
     for `kalecast.series.tidy` to say.
@@ -197,7 +197,7 @@ def _fit(plan: FittingPlan, frequency: str, rhythm: tuple[str, int], shortest: i
         "horizon": (plan.horizon * season, f"{_count(plan.horizon, name)} ahead"),
         "minimum_history": (
             min(least, shortest),
-            f"{_count(LEAST_KNOWN, name)}, to be asked with at least"
+            f"{_count(LEAST_KNOWN, name)}, the least that a request must have"
             if shortest >= least
             else "the shortest series has no more",
         ),

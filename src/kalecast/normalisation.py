@@ -19,7 +19,7 @@ FURTHEST = 8
 TINY = 1e-12
 
 PASSES = 4
-"""How often unknown values are told anew from what their surroundings were told to be."""
+"""How often unknown values are estimated anew from the estimates around them."""
 
 
 @keras.saving.register_keras_serializable("kalecast")
@@ -73,8 +73,8 @@ class FillGaps(layers.Layer):
     Then, several times over, candidates are made from what is there by now: the mean of the
     step's neighbours in its season; the mean of its hour over all other days, the nearest days,
     the days around and the same day of other weeks; and each of these four moved as the step's
-    neighbours depart from theirs. Each window weighs them by how well they tell its known steps.
-    Before its first known value a window keeps the means of its hours: told from what follows,
+    neighbours depart from theirs. Each window weighs them by how well they fit its known steps.
+    Before its first known value a window keeps the means of its hours: estimated from what follows,
     the past would seem to foretell it. A batch with nothing to fill passes as it is.
 
     Args:

@@ -46,7 +46,7 @@ class Cluster:
 
 
 def call(function: Callable[..., Any], *arguments: Any, **named: Any) -> Any:
-    """What a function of the Kubernetes client returns; it is called again where nobody answers.
+    """What a function of the Kubernetes client returns; called again where there is no answer.
 
     Raises:
         ApiException: the API refuses.
@@ -79,7 +79,7 @@ class PodProblem:
         return self.text
 
     def is_permanent(self, waited: float, pulling: float) -> bool:
-        """Whether waiting longer would help nobody.
+        """Whether waiting longer would not help.
 
         Args:
             waited: so far, in seconds.
@@ -117,7 +117,7 @@ def problems(pod: Any, cluster: Cluster) -> Iterator[PodProblem]:
 
 
 def _log_tail(pod: Any, container: str, cluster: Cluster) -> str:
-    """The end of what a container printed before it ended: a bad model is told there.
+    """The end of what a container printed before it ended: a bad model is reported there.
 
     Where the log of the one that ended is gone already, that of the next one says the same.
     """
@@ -146,7 +146,7 @@ def _log(pod: Any, container: str, cluster: Cluster, previous: bool) -> list[str
 
 
 def pods_of(name: str, namespace: str, cluster: Cluster) -> list[Any]:
-    """The pods of a SeldonDeployment, without those that are on their way out.
+    """The pods of a SeldonDeployment, without those that are about to end.
 
     Raises:
         DeploymentError: the account of this pod may not list them.

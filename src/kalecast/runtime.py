@@ -22,7 +22,7 @@ PLAIN = frozenset({float, int, type(None), np.float64})
 
 
 class HistoryError(ValueError):
-    """A history that cannot be forecast from; the text is for whoever sent it."""
+    """A history that cannot be forecast from; the text is for its sender."""
 
 
 class Forecaster:

@@ -9,7 +9,7 @@ and what was received. What happens to flawed data is settled here, once:
 | the same timestamp twice with the same value | one of them is kept |
 | the same timestamp twice with different values | `SeriesError` |
 | text in `y`, infinite values, timestamps that are no dates of 1800 to 2090 | `SeriesError` |
-| numbers or dates that can be read in two ways | `SeriesError`, unless another row proves one |
+| numbers or dates that are ambiguous | `SeriesError`, unless another row proves one |
 | timestamps with UTC offsets | converted to UTC; mixed with timestamps without: `SeriesError` |
 | timestamps within a second of full minutes, as spreadsheets write them | rounded |
 | timestamps off the grid, or finer than the frequency | `SeriesError` |
@@ -116,7 +116,7 @@ def load_series(data: str | Path) -> pd.DataFrame:
     """
     scheme = re.match(r"\s*([A-Za-z][\w+.-]+):", str(data))
     if scheme and scheme[1] != "s3":
-        # An address that somebody names is not fetched from inside the cluster.
+        # An address given by a user is not fetched from inside the cluster.
         raise SeriesError(f"Expected a path or an s3: URI as data, received: '{str(data)[:60]}'.")
     if isinstance(data, str) and data.startswith("s3:"):
         return read_series(fetch_data(data), name=PurePosixPath(data).name)
