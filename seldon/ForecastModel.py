@@ -88,7 +88,7 @@ class ForecastModel:
         return description.tags(self.contract)
 
     def metrics(self) -> list[dict[str, Any]]:
-        """Refusals since the last call; the wrapper also asks on each health check."""
+        """Refusals since the last call; the wrapper also calls this on each health check."""
         with self._lock:
             refused, self._refused = self._refused, 0
         return [_counter("kalecast_refused", refused)] if refused else []

@@ -1,4 +1,4 @@
-"""gRPC's calls within limits: whoever is slow to send a request, or to read answers, is dropped.
+"""gRPC's calls within limits: a client slow to send a request, or to read answers, is dropped.
 
 gRPC bounds a single message, and neither how long it takes to arrive nor how many arrive or leave
 together. So calls are taken here before their message is there, although each has only one.

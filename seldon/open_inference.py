@@ -47,7 +47,7 @@ def read(content: Any, most_histories: int) -> InferenceRequest:
     """The histories in an inference request's JSON.
 
     Raises:
-        Refusal, HistoryError: it is none, or asks for what the model has not.
+        Refusal, HistoryError: it is none, or requests what the model has not.
     """
     if not isinstance(content, dict):
         raise Refusal(f"Expected a JSON object with 'inputs', received: {shown(content)}.")
@@ -74,7 +74,7 @@ def read(content: Any, most_histories: int) -> InferenceRequest:
 
 
 def check_model(contract: Contract, name: str, version: str) -> None:
-    """Refuse what asks for another model; without a version any will do."""
+    """Refuse a request for another model; without a version any will do."""
     if name != contract.name or version not in ("", contract.version):
         raise Refusal(
             f"Expected the model '{contract.name}', version '{contract.version}', or no version; "

@@ -1,10 +1,10 @@
-"""Refusals: what a request hears that is not answered, whichever protocol it came in."""
+"""Refusals: the answer where there is no forecast, whichever protocol the request came in."""
 
 PREDICTIONS = "/api/v1.0/predictions"
 
 
 class Refusal(Exception):
-    """A request that is not answered; the message, one line, is for whoever sent it.
+    """A request that is not answered; the message, one line, is for its sender.
 
     Args:
         message: what was expected and what was received.

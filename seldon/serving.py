@@ -121,7 +121,7 @@ class Serving:
         self.model = model
         self._looked = monotonic()
         self.on_reload: Callable[[bool], None] = lambda succeeded: None
-        """Is told of each attempt whether it succeeded."""
+        """Called after each attempt with whether it succeeded."""
 
     @classmethod
     def open(cls, uri: str) -> "Serving":
@@ -186,5 +186,5 @@ class Serving:
     def _notify(self, succeeded: bool) -> None:
         try:
             self.on_reload(succeeded)
-        except Exception:  # whoever looks on must not end the watch
+        except Exception:  # an observer must not end the watch
             logger.exception("A new model could not be counted")

@@ -21,7 +21,7 @@ of the server's threads."""
 
 
 class WrapperRefusal(SeldonMicroserviceException):
-    """A request that is not answered; the message is for whoever sent it."""
+    """A request that is not answered; the message is for its sender."""
 
     def __init__(
         self, message: str, status_code: int = 400, reason: str = "MICROSERVICE_BAD_DATA"

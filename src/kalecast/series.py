@@ -17,8 +17,8 @@ and what was received. What happens to flawed data is settled here, once:
 
 Whatever is done with a table without refusing it is said in its `notes`.
 
-Files may come from anybody. How they are opened, and what is refused unread because it would take
-too much memory or time, is in `table_files`; how cells are read, in `columns`.
+Files may come from any sender. How they are opened, and what is refused unread because it would
+take too much memory or time, is in `table_files`; how cells are read, in `columns`.
 """
 
 import hashlib
