@@ -165,11 +165,11 @@ def card(contract: Contract | None) -> str:
 
 KEY_STATUSES = """
 - `401`: no key that holds; `KALECAST_KEY` in the example is yours.
-- `429`: more than you may ask for in a minute; `Retry-After` says when to go on."""
+- `429`: more than your quota for a minute (rate limit); `Retry-After` says when to go on."""
 
 
 def for_programs(address: str, *, need_key: bool, have_gradio: bool) -> str:
-    """How a program asks, with examples that run as they stand.
+    """The API for programs, with examples that run as they stand.
 
     Args:
         address: of the page.
@@ -197,11 +197,11 @@ the times, with the offset from UTC that `start` came with, or `step` without a 
 says what to know about the history.
 - `GET /api/model` describes the model; its `frequency` is the time from one number to the next.
 
-Whatever is wrong is told in words, in the field `detail` of the answer's JSON:
+Errors are described in words, in the field `detail` of the answer's JSON:
 
 - `400`: the history, start or horizon is not as above, or the body is no such JSON.
 - `413`, `415`: the body is larger than 512 KB, or not sent as `application/json`.{statuses}
-- `503`: too many are asking, or the service is not answering. Ask again after as many seconds as \
+- `503`: too many requests, or the service is not answering. Try again after as many seconds as \
 the header `Retry-After` says, as `curl --retry` does by itself.{gradio}"""
 
 

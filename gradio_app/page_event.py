@@ -92,7 +92,7 @@ class PageEvent:
     async def _found(
         self, held: Controls | None, body: Body, caller: Caller, contract: Contract
     ) -> tuple[Controls, Found | SeriesError]:
-        """What the controls held and the history that they ask for; read elsewhere if large."""
+        """What the controls held and the history that they choose; read elsewhere if large."""
         found: Found | SeriesError | None = None
         if held is None or held.source != SAMPLE:
             held, found = await self._customer_history(held, body, caller, contract.frequency)
@@ -143,7 +143,7 @@ def _about(contract: Contract) -> list[Update]:
 
 
 UNKNOWN: list[Update] = [update()] * 4
-"""What is left as it is while the model is not known: as many parts as `_about` tells of."""
+"""What is left as it is while the model is not known: as many parts as `_about` has."""
 
 
 def banner(text: str, source: str = "") -> list[Update]:

@@ -45,11 +45,11 @@ class ReadJob:
 
 
 def main() -> None:
-    """Fork a child for each socket that comes, until there is nobody to send one."""
+    """Fork a child for each socket that comes, until the page has closed it."""
     # Ctrl-C is for the page, which ends in order and takes this process along.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody asks how a child ended
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # how a child ended is not needed
     os.nice(LESS_URGENT)
     _load()
     # Arrow's own allocator, which is not used here, has a thread that a child does without.

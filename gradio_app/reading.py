@@ -76,7 +76,7 @@ LONG = Lane(1, 208 * 2**20, 12, 30.0)
 
 
 class FairQueue:
-    """Who may read next: of those who wait one of each client, so that none waits for many."""
+    """Who may read next: one of each client that waits in turn, so that none waits for many."""
 
     def __init__(self, at_once: int) -> None:
         self._free = at_once
@@ -84,7 +84,7 @@ class FairQueue:
 
     @contextlib.asynccontextmanager
     async def turn(self, caller: Caller) -> AsyncIterator[None]:
-        """A turn for who asks.
+        """A turn for a caller.
 
         Raises:
             Overloaded: there was none in time.
@@ -145,7 +145,7 @@ class Reader:
                 self._control.close()  # at which it ends, and its children with it
 
     async def forecast_request(self, body: Body, caller: Caller) -> tuple[History, int | None]:
-        """What a program asks for: as `request_bodies.question`, and here if it is small."""
+        """What a program requests: as `request_bodies.forecast_request`, here if it is small."""
         if len(body) <= SMALL:
             return forecast_request(body)
         return await self.read(SHORT, caller, forecast_request, body)
@@ -174,7 +174,7 @@ class Reader:
             try:
                 async with asyncio.timeout(lane.seconds + START_SECONDS):
                     answer = await self._answer(job, body)
-            except TimeoutError:  # a child would have ended before: nobody forks any
+            except TimeoutError:  # a child would have ended before: none is forked
                 if self._process:
                     self._process.kill()
                 answer = SeriesError(GAVE_UP)

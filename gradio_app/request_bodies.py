@@ -1,4 +1,4 @@
-"""Request bodies: what is asked for, and from which history, read out of what a customer sends.
+"""Request bodies: what is requested, and from which history, read out of what a customer sends.
 
 A small body is read where it arrives; a larger one, and each file, by the same functions in the
 process that `reading.py` keeps for it. So nothing is imported here that such a process does not
@@ -98,7 +98,7 @@ Found = tuple[History, Update]
 
 
 def forecast_request(body: Body) -> tuple[History, int | None]:
-    """History and horizon that a program asks for.
+    """History and horizon that a program requests.
 
     Raises:
         SeriesError: the body holds none.

@@ -31,7 +31,7 @@ MANY = "100000"
 
 @dataclass(frozen=True)
 class Gateway:
-    """A page that asks who is calling."""
+    """A page with authentication."""
 
     page: Page
     secret: Path
@@ -350,5 +350,5 @@ def test_half_a_protection_is_warned_of() -> None:
     )
     assert done.stdout == "nobody\n"
     assert done.stderr.splitlines() == [
-        "KALECAST_CUSTOMERS is not set: at /api/forecast anybody may ask, without signing in."
+        "KALECAST_CUSTOMERS is not set: /api/forecast accepts unauthenticated requests."
     ]
