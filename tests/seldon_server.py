@@ -1,4 +1,4 @@
-"""The real model server for tests: started in its own environment, asked, ended."""
+"""The real model server for tests: started in its own environment, queried, ended."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""The model server against Seldon Core's own: the same questions, the same answers and refusals.
+"""The model server against Seldon Core's own: the same requests, the same answers and refusals.
 
 Also Seldon's own testers and clients, and a client of the Open Inference Protocol, against it.
 """
@@ -110,7 +110,7 @@ def output(server: Server, case: dict[str, Any]) -> tuple[int, Any]:
 
 
 def test_where_they_differ(ours: Server, stock: Server) -> None:
-    """NaN is no JSON, though the wrapper's reader takes it; a wrong method is told as such."""
+    """NaN is no JSON, though the wrapper's reader takes it; a wrong method is reported as such."""
     message = json.dumps({"data": {"ndarray": [[float("nan"), *HISTORY]]}})
     assert (output(ours, post(message))[0], output(stock, post(message))[0]) == (400, 200)
     wrong = {"method": "GET", "url": "/api/v1.0/predictions"}

@@ -156,7 +156,7 @@ def test_an_unknown_key_is_refused_as_a_wrong_one_is(gateway: Gateway) -> None:
 
 
 @pytest.mark.parametrize("header", ["Authorization", SIGNED_IN])
-def test_who_is_named_twice_is_nobody(gateway: Gateway, header: str) -> None:
+def test_a_name_given_twice_is_no_sign_in(gateway: Gateway, header: str) -> None:
     key = f"Bearer {gateway.keys['first']}"
     names = (key, key) if header == "Authorization" else ("jo", "ann")
     connection = HTTPConnection(gateway.page.url.removeprefix("http://"), timeout=10)
@@ -173,7 +173,7 @@ def test_probes_and_the_example_are_open(gateway: Gateway) -> None:
         assert requests.get(gateway.page.url + path, timeout=10).ok
 
 
-def test_a_quota_ends_with_when_to_ask_again(gateway: Gateway) -> None:
+def test_a_spent_quota_says_when_to_retry(gateway: Gateway) -> None:
     key = f"Bearer {gateway.keys['small']}"
     assert [query(gateway.page, key).status_code for _ in range(3)] == [200, 200, 429]
     reply = query(gateway.page, key)
@@ -185,7 +185,7 @@ def test_a_quota_ends_with_when_to_ask_again(gateway: Gateway) -> None:
     assert query(gateway.page, f"Bearer {gateway.keys['first']}").ok
 
 
-def test_the_page_needs_somebody_signed_in(gateway: Gateway) -> None:
+def test_the_page_needs_a_sign_in(gateway: Gateway) -> None:
     url = gateway.page.url
     for path in ("/", "/config"):
         reply = requests.get(url + path, timeout=10)
@@ -213,7 +213,7 @@ def test_gradios_own_files_are_open(gateway: Gateway) -> None:
         assert requests.get(gateway.page.url + path, timeout=10).ok, path
 
 
-def test_no_way_around_through_gradios_own_files(gateway: Gateway) -> None:
+def test_no_bypass_through_gradios_own_files(gateway: Gateway) -> None:
     for path in ("/assets/../config", "/assets/..%2fconfig", "/static/%2e%2e/config"):
         connection = HTTPConnection(gateway.page.url.removeprefix("http://"), timeout=10)
         connection.request("GET", path)
@@ -223,7 +223,7 @@ def test_no_way_around_through_gradios_own_files(gateway: Gateway) -> None:
         connection.close()
 
 
-def test_the_event_needs_somebody_signed_in(gateway: Gateway) -> None:
+def test_the_event_needs_a_sign_in(gateway: Gateway) -> None:
     (banner, reading, *_) = show(gateway.page, None).json()["data"]
     assert "You are not signed in" in banner["value"]
     assert reading["visible"] is False
@@ -232,7 +232,7 @@ def test_the_event_needs_somebody_signed_in(gateway: Gateway) -> None:
     assert reading["visible"] is True
 
 
-def test_an_upload_needs_somebody_signed_in(gateway: Gateway) -> None:
+def test_an_upload_needs_a_sign_in(gateway: Gateway) -> None:
     def upload(headers: dict[str, str]) -> requests.Response:
         files = {"files": ("a.csv", b"ds,y\n2026-01-01 00:00,1\n")}
         url = gateway.page.url + "/gradio_api/upload?upload_id=x"
@@ -257,7 +257,7 @@ def test_each_person_has_a_quota(gateway: Gateway) -> None:
     assert show(gateway.page, "bo").json()["data"][0]["visible"] is False
 
 
-def test_gradio_forecasts_for_nobody(gateway: Gateway) -> None:
+def test_gradio_itself_does_not_forecast(gateway: Gateway) -> None:
     config = requests.get(
         gateway.page.url + "/config", headers={SIGNED_IN: "jo"}, timeout=10
     ).json()
@@ -269,7 +269,7 @@ def test_gradio_forecasts_for_nobody(gateway: Gateway) -> None:
         assert requests.post(url, **arguments).status_code == 404
 
 
-def test_counters_say_why_and_nobody_is_named(gateway: Gateway) -> None:
+def test_counters_say_why_and_no_customer_is_named(gateway: Gateway) -> None:
     query(gateway.page)
     show(gateway.page, None)
     show(gateway.page, "jo@example.org")
@@ -342,13 +342,13 @@ def test_wrong_settings_end_the_start(tmp_path: Path, name: str, value: str, mes
 def test_half_a_protection_is_warned_of() -> None:
     script = (
         "from callers import Callers; from settings import Settings\n"
-        "Callers(Settings()); print('nobody', flush=True)\n"
+        "Callers(Settings()); print('open', flush=True)\n"
         "Callers(Settings(signed_in_header='x-auth-request-user'))"
     )
     done = subprocess.run(
         [PYTHON, "-c", script], cwd=ROOT / "gradio_app", capture_output=True, text=True, check=True
     )
-    assert done.stdout == "nobody\n"
+    assert done.stdout == "open\n"
     assert done.stderr.splitlines() == [
         "KALECAST_CUSTOMERS is not set: /api/forecast accepts unauthenticated requests."
     ]

@@ -446,7 +446,7 @@ def test_no_generated_table_is_read_wrongly(
     except SeriesError:
         assert not clear
         return
-    # Thousands alone, all with points, cannot be told from three decimals: they are named.
+    # Thousands alone, all with points, cannot be distinguished from three decimals: they are named.
     named = not clear and "Points in numbers are decimal" in " ".join(notes(frame))
     found = frame["y"].tolist()
     assert found == values or (named and found == [value / 1000 for value in values])

@@ -236,7 +236,7 @@ def test_baselines_see_gaps_filled_from_the_same_hour_before():
     assert filled[0] == frame["y"][1]
 
 
-def test_every_forecast_is_scored_and_bands_where_there_are_some(table):
+def test_every_forecast_is_scored_and_intervals_where_there_are_some(table):
     history, _ = hold_out(hourly_series(), 5 * 24)
     assert models_of(table) == [MODEL, DAY, WEEK]
     means = mean_scores(score_series(table, history, 24))

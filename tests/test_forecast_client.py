@@ -113,7 +113,7 @@ def test_forecasts_at_the_same_time_share_requests(page: Page, replicas: Replica
     assert all(replica.batches for replica in replicas)
 
 
-def test_a_lone_forecast_waits_for_nobody(page: Page, replicas: Replicas) -> None:
+def test_a_lone_forecast_waits_for_no_other(page: Page, replicas: Replicas) -> None:
     start = time.monotonic()
     assert query(page).ok
     assert time.monotonic() - start < 0.3
@@ -167,13 +167,15 @@ def test_a_replica_that_fails_is_left_alone(
     assert len(replicas[0].batches) <= 8
 
 
-def test_a_busy_replica_is_spared_for_as_long_as_it_asks(page: Page, replicas: Replicas) -> None:
+def test_a_busy_replica_is_spared_until_its_retry_after(page: Page, replicas: Replicas) -> None:
     replicas[0].behaviour = Behaviour(status=503, headers={"Retry-After": "30"})
     assert all(query(page).ok for _ in range(20))
     assert len(replicas[0].batches) <= 1
 
 
-def test_busy_replicas_are_asked_again_when_they_said(page: Page, replicas: Replicas) -> None:
+def test_busy_replicas_get_requests_again_after_their_retry_after(
+    page: Page, replicas: Replicas
+) -> None:
     for replica in replicas:
         replica.behaviour = Behaviour(status=503, headers={"Retry-After": "1"})
     with ThreadPoolExecutor() as pool:
@@ -242,7 +244,9 @@ def test_the_deadline_holds(page: Page, replicas: Replicas) -> None:
     assert time.monotonic() - start < DEADLINE + 1
 
 
-def test_who_has_gone_is_not_asked_for(page: Page, replicas: Replicas) -> None:
+def test_no_forecast_is_requested_for_a_client_that_has_gone(
+    page: Page, replicas: Replicas
+) -> None:
     for replica in replicas:
         replica.behaviour = Behaviour(pause=2.5)
     with ThreadPoolExecutor() as pool:
@@ -298,7 +302,7 @@ def inside(script: str) -> None:
     assert done.returncode == 0, done.stderr
 
 
-def test_retries_are_a_share_of_what_is_asked() -> None:
+def test_retries_are_a_share_of_the_requests() -> None:
     inside("""
 from retrying import RESERVE, SHARE, RetryBudget
 budget = RetryBudget()

@@ -26,7 +26,7 @@ TEXT = json.dumps({"history": ", ".join(map(str, HISTORY))}).encode()
 
 
 class Site:
-    """A server or a page: where it is, and what it is asked."""
+    """A server or a page: where it is, and the bodies that are sent to it."""
 
     def __init__(self, url: str, pid: int, bodies: dict[str, bytes]) -> None:
         self.url, self.bodies = url, bodies
@@ -169,7 +169,7 @@ def test_a_head_up_to_the_limits_is_read(site: Site) -> None:
 @pytest.mark.parametrize(
     "half",
     [b"GET /he", b"GET /health HTTP/1.1\r\nHost: x\r\nX: ", b"\r\n", post("/none", b"x" * 9)[:-5]],
-    ids=["line", "header", "blank line", "body that nobody reads"],
+    ids=["line", "header", "blank line", "body that is not read"],
 )
 def test_half_a_request_is_given_up(site: Site, half: bytes) -> None:
     with site.connect(half) as connection:
@@ -203,7 +203,7 @@ def test_pipelined_requests_are_answered_in_order(site: Site) -> None:
     assert codes == [200 if at % 2 else 400 for at in range(100)]
 
 
-def test_pipelines_without_end_keep_nobody_waiting(site: Site) -> None:
+def test_pipelines_without_end_keep_no_other_waiting(site: Site) -> None:
     memory = site.memory
     with ExitStack() as stack:
         for _ in range(30):
@@ -229,7 +229,7 @@ def test_who_never_reads_is_dropped(site: Site) -> None:
     assert site.answers()
 
 
-def test_silent_connections_lock_nobody_out(model_file: Path) -> None:
+def test_silent_connections_lock_no_other_out(model_file: Path) -> None:
     with serving(model_file) as server, ExitStack() as stack:
         resource.prlimit(server.process.pid, resource.RLIMIT_NOFILE, (120, 120))
         # The server reads its limit with its first connection.

@@ -1,4 +1,4 @@
-"""The page's plain routes: what a program asks, what it hears when it asks wrongly."""
+"""The page's plain routes: what a program requests, and the errors for wrong requests."""
 
 import json
 import re
@@ -159,7 +159,7 @@ def test_body_too_large_without_its_length(page: Page) -> None:
     try:
         reply = query(page, chunks)
     except requests.ConnectionError:
-        return  # the page hung up while the rest was still on its way
+        return  # the page hung up while the rest was still being sent
     assert reply.status_code == 413
 
 
@@ -256,7 +256,7 @@ def test_python_example_works(page: Page) -> None:
     assert json.loads(done.stdout) == list(range(24))
 
 
-def test_gradio_route_tells_no_traceback(page: Page) -> None:
+def test_gradio_route_shows_no_traceback(page: Page) -> None:
     wrong = {"data": ["abc", "", 24]}
     reply = requests.post(page.url + "/gradio_api/run/forecast", json=wrong, timeout=30)
     assert "Expected numbers" in reply.json()["error"]
@@ -426,7 +426,7 @@ def test_an_upload_that_is_too_large(page: Page) -> None:
     try:
         reply = requests.post(url, files={"files": ("a.csv", bytes(22 * 2**20))}, timeout=60)
     except requests.ConnectionError:
-        return  # the page hung up while the rest was still on its way
+        return  # the page hung up while the rest was still being sent
     assert reply.status_code == 413
 
 
@@ -445,7 +445,7 @@ def test_the_page_outlives_the_process_that_reads_files(page: Page) -> None:
     (process,) = reading(page)
     process.kill()
     process.wait(30)
-    # Who comes first may be told that it could not be read; then another process reads.
+    # Who comes first may get the error that it could not be read; then another process reads.
     for _ in range(50):
         if upload() == token:
             break
@@ -510,7 +510,7 @@ def test_requests_cannot_name_files_of_the_server(
 
 
 def _through_gradio(page: Page, controls: list[Any], file: Any) -> list[requests.Response]:
-    """The same by the ways that Gradio itself answers."""
+    """The same on the routes that Gradio itself answers."""
     streamed = {**file, "is_stream": True}
     return [
         requests.post(f"{page.url}/gradio_api/run/{name}", json={"data": data}, timeout=30)
@@ -550,9 +550,9 @@ def test_counters_are_the_operators_alone(tmp_path: Path) -> None:
 
 
 def test_trouble_that_the_page_shows_is_counted_as_such(tmp_path: Path) -> None:
-    nobody, metrics_port = free_ports(2)
+    closed, metrics_port = free_ports(2)
     with page_process.running(
-        tmp_path, f"http://127.0.0.1:{nobody}", KALECAST_METRICS_PORT=str(metrics_port)
+        tmp_path, f"http://127.0.0.1:{closed}", KALECAST_METRICS_PORT=str(metrics_port)
     ) as page:
         shown = page_process.show(page, "Sample", "town_hall", None, None, "", "", 24)
         assert shown.status_code == 200

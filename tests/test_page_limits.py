@@ -58,7 +58,7 @@ def numbers(text: str) -> bytes:
 
 
 def bomb() -> bytes:
-    """A token that nobody signed, of a thousandth of what it would unpack to."""
+    """A token without a signature, of a thousandth of what it would unpack to."""
     content = b'{"series":[],"x":[' + b",".join([b'{"":0}'] * 2_000_000) + b"]}"
     letters = base64.urlsafe_b64encode(bytes(32) + gzip.compress(content)).decode()
     return file("kalecast-table-1." + letters.rstrip("="))
@@ -172,7 +172,7 @@ def test_refused_requests_leave_nothing_behind(page: Page) -> None:
     assert len(process.children()) <= 1
 
 
-def test_answers_that_nobody_fetches_do_not_add_up(page: Page) -> None:
+def test_answers_that_are_not_fetched_do_not_add_up(page: Page) -> None:
     process = psutil.Process(page.process.pid)
     before = process.memory_info().rss
     body = json.dumps({"data": [WEEK, "", 6]}).encode()

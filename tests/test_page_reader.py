@@ -1,6 +1,6 @@
-"""Reading in processes of its own: within memory and time, and not in each other's way.
+"""Reading in processes of its own: within memory and time, and without waiting for each other.
 
-The page's modules run in the page's own environment, with functions to be read by that nobody
+The page's modules run in the page's own environment, with functions to be read by that no customer
 could mistake for benign ones.
 """
 

@@ -94,7 +94,7 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
 
 
 def contacts(page: Page) -> set[str]:
-    """Names and addresses of other machines that the page asked for."""
+    """Names and addresses of other machines that the page looked up."""
     found = set()
     for line in (page.folder / CONTACTS).read_text().splitlines():
         host = line.split()[1]
@@ -104,14 +104,14 @@ def contacts(page: Page) -> set[str]:
 
 
 def query(page: Page, method: str, path: str, **body: Any) -> requests.Response:
-    """A request whose path nobody tidies up, with the first bytes of its answer."""
+    """A request whose path is not normalised, with the first bytes of its answer."""
     request = requests.Request(method, page.url, **body).prepare()
     request.url = page.url + path
     with requests.Session() as session:
         return session.send(request, timeout=20, allow_redirects=False)
 
 
-def test_the_start_asks_no_other_machine(page: Page) -> None:
+def test_the_start_contacts_no_other_machine(page: Page) -> None:
     assert requests.get(page.url, timeout=30).ok
     assert (page.folder / CONTACTS).exists()
     assert contacts(page) == set()
@@ -210,7 +210,7 @@ def test_a_file_named_by_its_address_is_not_fetched(
     assert contacts(page) == set()
 
 
-def test_nobody_logs_in_by_gradios_own_form(page: Page) -> None:
+def test_gradios_own_form_logs_no_one_in(page: Page) -> None:
     for name in ("admin", "", "a" * 5000):
         reply = query(page, "POST", "/login", data={"username": name, "password": "x"})
         assert "access-token" not in reply.headers.get("set-cookie", "")
@@ -233,7 +233,7 @@ def test_nobody_logs_in_by_gradios_own_form(page: Page) -> None:
         "/assets",
     ],
 )
-def test_addresses_that_nobody_needs_are_not_there(page: Page, path: str) -> None:
+def test_addresses_without_a_use_are_not_there(page: Page, path: str) -> None:
     reply = query(page, "GET", path)
     assert reply.status_code == 404
     assert reply.json() == {"detail": "There is no such address here."}

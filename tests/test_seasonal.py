@@ -16,7 +16,7 @@ def forecasts(history: np.ndarray, season: int = 24, horizon: int = 48) -> tuple
     return simple, residuals, tried, WeighForecasts()(simple, residuals, tried)
 
 
-def test_the_ways_are_yesterday_last_week_and_their_mixtures():
+def test_the_kernels_are_yesterday_last_week_and_their_mixtures():
     history = np.random.default_rng(0).normal(size=504)
     simple = forecasts(history)[0].numpy()[0]
     days = history.reshape(21, 24)

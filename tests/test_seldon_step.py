@@ -1,4 +1,4 @@
-"""Step 3, Seldon Core: what it sends, whom it lets do what, and what its check and removal ask.
+"""Step 3, Seldon Core: what it sends, whom it lets do what, and what its check and removal query.
 
 The chart is not here and no cluster either: `helm` and `git` are stand-ins that give the objects of
 the chart that the step touches, `kubectl` one that keeps what is sent; kustomize is the real one.
@@ -202,7 +202,7 @@ def test_the_definition_is_no_namespaces_own(sent: list[Object]):
 def test_the_operator_keeps_the_policies(sent: list[Object]):
     found = policies.findings({"3-seldon-core": sent})
     explained = {
-        "CKV_K8S_15": "no need to ask the registry anew for a version",
+        "CKV_K8S_15": "no need to query the registry anew for a version",
         "CKV_K8S_38": "it speaks to the Kubernetes API",
         "CKV_K8S_40": "8888, the image's user",
         "CKV_K8S_43": "no digest could be had; SELDON_CORE_DIGEST takes one",
@@ -298,7 +298,7 @@ BY_HAND = {(deployment.GROUP, deployment.PLURAL, verb) for verb in ("list", "pat
 
 
 def called() -> set[str]:
-    """What the library asks of the Kubernetes API."""
+    """What the library requests of the Kubernetes API."""
     return {
         node.attr
         for path in (ROOT / "src" / "kalecast").glob("*.py")
@@ -365,7 +365,7 @@ def test_the_check_passes_where_all_is_well(step: SeldonStep):
         ("REFUSAL", "connection refused", "does not say why it refuses: connection refused"),
     ],
 )
-def test_the_check_tells_what_is_amiss(step: SeldonStep, variable: str, value: str, reason: str):
+def test_the_check_reports_what_is_amiss(step: SeldonStep, variable: str, value: str, reason: str):
     step.environment[variable] = value
     done = step.call("check")
     assert done.returncode == 1

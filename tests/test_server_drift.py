@@ -1,4 +1,4 @@
-"""What the model server tells of drift: figures without a unit, and no value of any customer."""
+"""What the model server reports of drift: figures without a unit, and no value of any customer."""
 
 import threading
 
@@ -123,7 +123,7 @@ def test_threads_lose_no_count() -> None:
     assert set(counts(seen).values()) == {800}
 
 
-def test_the_page_for_prometheus_tells_counts_alone() -> None:
+def test_the_page_for_prometheus_has_counts_alone() -> None:
     metrics = Metrics()
     metrics.serves("forecaster", "20260102-030405-abcdef", "2026-01-02T03:04:05Z")
     windows = week(level=123456.0)[None]

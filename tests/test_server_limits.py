@@ -162,7 +162,7 @@ def test_an_id_that_logs_cannot_hold_is_replaced(server: Server, given: str) -> 
 
 
 def malformed(count: int) -> Iterator[bytes]:
-    """Bodies that are no question: broken, wrong in type or shape, too deep, too large."""
+    """Bodies that are no request: broken, wrong in type or shape, too deep, too large."""
     rng = random.Random(7)
     wrong = [
         b"NaN", b"Infinity", b"-Infinity", b"1e999", b"-1e400", b"1e101", b"true", b"false", b'"1"',

@@ -184,7 +184,7 @@ def test_calls_without_a_message_are_given_up(server: Server) -> None:
             connection.listen(0.1)
 
 
-def test_answers_that_nobody_reads_are_given_up(server: Server) -> None:
+def test_answers_that_are_not_read_are_given_up(server: Server) -> None:
     many = tensor(np.ones((1024, 48)).tobytes(), 1024, 48)  # answered with 960 KiB
     with Connection(server.ports.grpc, INFER.encode(), window=0) as connection:
         connection.listen(0.2)

@@ -122,7 +122,7 @@ def _no_process(_: bytes) -> None:
     raise BlockingIOError(11, "Resource temporarily unavailable")
 
 
-def test_whoever_fails_to_count_a_model_does_not_end_the_watch(path: Path) -> None:
+def test_a_failure_to_count_a_model_does_not_end_the_watch(path: Path) -> None:
     serving = Serving.open(str(path))
 
     def fail(_: bool) -> None:

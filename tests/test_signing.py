@@ -1,4 +1,4 @@
-"""A model file that was changed, or that somebody else wrote, is not opened."""
+"""A model file that was changed, or that another author wrote, is not opened."""
 
 import logging
 import subprocess
