@@ -59,7 +59,7 @@ def file_form(contract: Contract | None) -> str:
     return f"""<div class="kc-prose"><p>A CSV file with {rows} and these columns:</p>
 <table class="kc-plain"><tbody>
 <tr><th><code>ds</code></th><td>{when}, such as <code>{timestamp}</code></td></tr>
-<tr><th><code>y</code></th><td>the number; empty where it is unknown</td></tr>
+<tr><th><code>y</code></th><td>the number; empty where it is missing</td></tr>
 <tr><th><code>unique_id</code></th><td>name of the series; may be left out if there is one
 </td></tr></tbody></table>
 <p>Commas, semicolons or tabs may separate the columns. {enough}; 20 MB at most.
@@ -190,7 +190,7 @@ def for_programs(address: str, *, need_key: bool, have_gradio: bool) -> str:
 ```
 
 - `history` is one text: numbers separated by commas or spaces, the newest last, `nan` or nothing \
-between two commas where one is unknown.
+between two commas where one is missing.
 - `start` is the time of the first number, `horizon` how many values ahead; both may be left out.
 - The answer's `forecast` has a column for each quantile, `0.5` is the forecast itself, and `ds`, \
 the times, with the offset from UTC that `start` came with, or `step` without a start. `notes` \
@@ -227,7 +227,7 @@ as `gradio_client.exceptions.AppError` with the same sentence."""
 
 @lru_cache(maxsize=4)
 def example_csv(frequency: str, needed: int) -> str:
-    """A small file of the right form: two series over two weeks or more, with a gap.
+    """A small file of the right form: two series over two weeks or more, with a missing value.
 
     Args:
         frequency: of the model.

@@ -94,7 +94,7 @@ def _controls(samples: list[str]) -> tuple[list[Any], gr.Markdown]:
         text = gr.Textbox(
             label="Your numbers, the newest last",
             info="One a line or separated by commas; leave a place between two commas empty "
-            "where one is unknown. Rows such as 2026-01-31 13:00, 310 work too.",
+            "where one is missing. Rows such as 2026-01-31 13:00, 310 work too.",
             lines=7,
             max_lines=12,
             max_length=1_000_000,

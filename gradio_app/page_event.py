@@ -136,7 +136,7 @@ def _about(contract: Contract) -> list[Update]:
         update(
             label=f"{capital(step_name(frequency).adjective)} numbers, the newest last",
             info="One a line or separated by commas; leave a place between two commas empty where "
-            f"one is unknown. Rows such as {when}, 310 work too.",
+            f"one is missing. Rows such as {when}, 310 work too.",
         ),
         update(placeholder=when),
     ]

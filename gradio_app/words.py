@@ -95,7 +95,7 @@ def notes(forecast: Forecast) -> list[str]:
         steps = steps_in_words(count, frequency)
         verb = "is" if window.unknown == 1 else "are"
         care = "allows for that" if window.unknown * 2 <= count else "rests on few values"
-        found.append(f"{window.unknown:,} of the last {steps} {verb} unknown; the forecast {care}.")
+        found.append(f"{window.unknown:,} of the last {steps} {verb} missing; the forecast {care}.")
     if count < window.length:
         found.append(
             f"The history has {span_in_words(count, frequency)}; the model can look at "

@@ -83,7 +83,7 @@ def json_of(body: bytes | str) -> Any:
         text = body.encode(errors="replace") if isinstance(body, str) else body
         hint = ""
         if b"NaN" in text or b"Infinity" in text:
-            hint = " JSON has no NaN or Infinity: write null where a value is unknown."
+            hint = " JSON has no NaN or Infinity: write null for a missing value."
         raise Refusal(
             f"Expected JSON, received text that cannot be read as such: {error}.{hint}"
         ) from None

@@ -1,7 +1,7 @@
 """Requests in Seldon messages: from its JSON, or its protobuf, to histories, and back.
 
 The stock wrapper makes NumPy arrays of messages before a model sees them, which fails on
-histories of different length and on unknown values. So messages are taken as they come and read
+histories of different length and on missing values. So messages are taken as they come and read
 here. Needs no seldon-core: protobuf messages are read by their fields' names.
 """
 

@@ -1,7 +1,7 @@
 """Open Inference Protocol v2: its JSON, from a request to histories and back.
 
 The model has one input, `history` `[n, input_length]` (or shorter), and one output, `forecast`
-`[n, horizon, quantiles]`, both FP64. Beyond the protocol: `null` among the data is an unknown
+`[n, horizon, quantiles]`, both FP64. Beyond the protocol: `null` among the data is a missing
 value, since JSON has no NaN.
 """
 

@@ -88,7 +88,7 @@ def _try(model: ServedModel, windows: Windows, named: str) -> None:
 
 
 def _made_up(count: int, length: int) -> Windows:
-    """Windows of other values each time, as customers send them: of any size, with gaps."""
+    """Windows of other values each time, like customers': of any size, with missing values."""
     rng = np.random.default_rng()
     size = 10.0 ** rng.integers(-3, 7, (count, 1))
     windows = size * (rng.normal(size=(count, length)) + rng.normal(0, 5, (count, 1)))

@@ -169,9 +169,9 @@ def test_series_unknown_where_they_are_judged_are_named_and_left_out(unknown: in
     assert set(scores["unique_id"]) == {"series_0", "series_2"}
     card = model_card(CONTRACT, table, scores)
     assert "2 series" in card
-    assert "Not judged: 'series_1' (its newest 48 hours are unknown)." in card
+    assert "Not judged: 'series_1' (its newest 48 hours are missing)." in card
     frame.loc[newest, "y"] = np.nan
-    with pytest.raises(SeriesError, match="newest 48 hours of every series are unknown"):
+    with pytest.raises(SeriesError, match="newest 48 hours of every series are missing"):
         backtest(repeat_last_day, frame, CONTRACT, 2)
 
 

@@ -84,7 +84,7 @@ def test_unknown_values_are_noted(page: Page, unknown: str) -> None:
     values = WEEK.split(",")
     values[150], values[160] = unknown, "nan"
     answer = query(page, {"history": ",".join(values)}).json()
-    assert answer["notes"] == ["2 of the last 168 hours are unknown; the forecast allows for that."]
+    assert answer["notes"] == ["2 of the last 168 hours are missing; the forecast allows for that."]
     assert answer["forecast"]["0.5"][160 - 144] == 0  # the stand-in counts unknown as zero
 
 
@@ -354,7 +354,7 @@ def test_gaps_and_flaws_survive_the_journey(page: Page) -> None:
     rows = [f"{timestamp(h)},{h % 24}" for h in range(200) if h not in (150, 160)]
     gaps = upload(page, "gaps.csv", "\n".join(["ds,y", *rows]).encode())
     message = shown(show(page, "Your file", None, gaps, None, None, None, 24))
-    assert "2 of the last 168 hours are unknown" in message
+    assert "2 of the last 168 hours are missing" in message
     again = upload(page, "again.csv", "\n".join(["ds,y", *rows, f"{rows[9]}5"]).encode())
     message = shown(show(page, "Your file", None, again, None, None, None, 24))
     assert "Expected one value at each timestamp" in message

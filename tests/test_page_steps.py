@@ -59,7 +59,7 @@ STEPS = {
         ("48 hours", "23 hours 15 minutes", "15 minutes", "48 hours", "hours", 48),
         "it has 3 quarter-hours (45 minutes), and the forecast needs at least 96 quarter-hours "
         "(24 hours)",
-        "2 of the last 1,344 quarter-hours are unknown",
+        "2 of the last 1,344 quarter-hours are missing",
         ("Quarter-hourly numbers", "2026-01-31 13:00", "Quarter-hours ahead"),
         "Learned from 4,000 quarter-hourly values of 2 series from 1 January 2025 to 31 December "
         "2025 Made for one value every 15 minutes Looks back 336 hours (at least 24 hours needed) "
@@ -78,7 +78,7 @@ STEPS = {
         ),
         ("48 hours", "22 hours", "2 hours", "48 hours", "hours", 48),
         "it has 3 2-hour steps (6 hours), and the forecast needs at least 24 2-hour steps",
-        "2 of the last 84 2-hour steps are unknown",
+        "2 of the last 84 2-hour steps are missing",
         ("2-hour numbers", "2026-01-31 13:00", "2-hour steps ahead"),
         "Made for one value every 2 hours Looks back 168 hours (at least 48 hours needed)",
         "one row every 2 hours",
@@ -94,7 +94,7 @@ STEPS = {
         ),
         ("14 days", "6 days", "day 1", "day 14", "days", 14),
         "it has 3 days, and the forecast needs at least 14 days",
-        "2 of the last 56 days are unknown",
+        "2 of the last 56 days are missing",
         ("Daily numbers", "2026-01-31", "Days ahead"),
         "Learned from 4,000 daily values of 2 series from 1 January 2025 to 31 December 2025 Made "
         "for one value every day Looks back 56 days (at least 14 days needed) Looks ahead 14 days "
@@ -113,7 +113,7 @@ STEPS = {
         ),
         ("8 weeks", "3 weeks", "week 1", "week 8", "weeks", 8),
         "it has 3 weeks, and the forecast needs at least 8 weeks",
-        "2 of the last 52 weeks are unknown",
+        "2 of the last 52 weeks are missing",
         ("Weekly numbers", "2026-01-31", "Weeks ahead"),
         "Made for one value every week Looks back 52 weeks (at least 8 weeks needed)",
         "one row every week",

@@ -25,7 +25,7 @@ def model_card(contract: Contract, table: pd.DataFrame, scores: pd.DataFrame) ->
         f"# {contract.name}, version {contract.version}",
         f"Forecasts the next {_steps(contract, contract.horizon)} of a series from its newest "
         f"{_steps(contract, contract.input_length)}, with quantiles "
-        f"{_listed(contract.quantiles)}. Gaps are allowed; a history of "
+        f"{_listed(contract.quantiles)}. Missing values are allowed; a history of "
         f"{_steps(contract, contract.minimum_history)} is the shortest that it was tried with.",
         "## For what",
         f"Series of the kind that it was trained on, a value every "

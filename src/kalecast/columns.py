@@ -20,7 +20,7 @@ import pandas as pd
 from kalecast.table_files import LONGEST_TEXTS, SeriesError, Table, were
 
 UNKNOWN = frozenset({"", "nan", "na", "n/a", "null", "none", "-"})
-"""What counts as an unknown value in a text column `y`, in any case of letters."""
+"""What counts as a missing value in a text column `y`, in any case of letters."""
 
 FIRST_YEAR, LAST_YEAR = 1800, 2090
 """Years of a timestamp: what lies outside is a mark for "none", and no span overflows."""

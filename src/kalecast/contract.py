@@ -47,7 +47,7 @@ class Contract:
     """What a model file promises.
 
     The network maps `history`, float64 of shape `(batch, input_length)` with the newest value
-    last and NaN where a value is unknown, to `forecast`, float64 of shape
+    last and NaN for missing values, to `forecast`, float64 of shape
     `(batch, horizon, len(quantiles))` in the unit of the history.
     """
 

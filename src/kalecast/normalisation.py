@@ -1,4 +1,4 @@
-"""Layers that bring histories of any unit, with gaps, to a common form, and forecasts back."""
+"""Layers that bring histories of any unit, with missing values, to a common form, and back."""
 
 from typing import Any
 
@@ -19,7 +19,7 @@ FURTHEST = 8
 TINY = 1e-12
 
 PASSES = 4
-"""How often unknown values are estimated anew from the estimates around them."""
+"""How often missing values are estimated anew from the estimates around them."""
 
 
 @keras.saving.register_keras_serializable("kalecast")
@@ -63,7 +63,7 @@ class Normalise(layers.Layer):
 
 @keras.saving.register_keras_serializable("kalecast")
 class FillGaps(layers.Layer):
-    """Gives unknown steps the values that they likely had, and outliers too.
+    """Gives missing values the values that they likely had, and outliers too.
 
     An outlier lies further than `OUTLYING` spreads from the level, and neither the steps beside
     it nor its hour on the days and in the weeks beside it are like it: so a peak that returns

@@ -5,7 +5,7 @@ and what was received. What happens to flawed data is settled here, once:
 
 | flaw | outcome |
 |---|---|
-| an hour without a row, or a row without a value | a gap: NaN, which the network knows as unknown |
+| an hour without a row, or a row without a value | a missing value: NaN, which the network takes |
 | the same timestamp twice with the same value | one of them is kept |
 | the same timestamp twice with different values | `SeriesError` |
 | text in `y`, infinite values, timestamps that are no dates of 1800 to 2090 | `SeriesError` |
@@ -131,9 +131,9 @@ def tidy(frame: pd.DataFrame, frequency: str = "h") -> pd.DataFrame:
         frequency: a pandas offset alias of fixed length, such as `h` or `30min`.
 
     Returns:
-        The same columns, sorted by `unique_id` and `ds`, one row a step, NaN in the gaps. Series
-        whose values lie on a coarser grid, or that hardly have any, are left out; `attrs["notes"]`
-        says which and why, after the notes of `frame`.
+        The same columns, sorted by `unique_id` and `ds`, one row a step, NaN for missing values.
+        Series whose values lie on a coarser grid, or that hardly have any, are left out;
+        `attrs["notes"]` says which and why, after the notes of `frame`.
 
     Raises:
         SeriesError: conflicting duplicates, timestamps off the grid, or no series is left.
