@@ -11,7 +11,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from kalecast.capacity import Behavior, Rules
+from kalecast.capacity import Behavior, ScalingRules
 
 SYNC_SECONDS = 15.0
 """`--horizontal-pod-autoscaler-sync-period`, by default."""
@@ -138,7 +138,7 @@ class Controller:
             return max(wanted, self.minimum, limit)
         return current
 
-    def _limit(self, now: float, current: int, rules: Rules, sign: int) -> int:
+    def _limit(self, now: float, current: int, rules: ScalingRules, sign: int) -> int:
         if rules.select == "Disabled":
             return current
         limits = []

@@ -2,13 +2,13 @@
 
 import numpy as np
 
-from kalecast.client import Address, Floats, RequestError, request_json
+from kalecast.client import Floats, RequestError, ServerAddress, request_json
 from kalecast.contract import Contract, ContractError
 
 NOT_FOUND = 404
 
 
-def page_contract(address: Address) -> Contract | None:
+def page_contract(address: ServerAddress) -> Contract | None:
     """The contract of the model behind a page; None where the address is no page's.
 
     Raises:
@@ -24,7 +24,9 @@ def page_contract(address: Address) -> Contract | None:
     return None
 
 
-def forecast_of_page(address: Address, window: Floats, contract: Contract) -> tuple[Floats, str]:
+def forecast_of_page(
+    address: ServerAddress, window: Floats, contract: Contract
+) -> tuple[Floats, str]:
     """A forecast of shape `(horizon, quantiles)`, rounded, and the version of its model.
 
     Raises:

@@ -25,9 +25,9 @@ from grpc_client import GrpcAddress, forecast_over_grpc
 from page_client import forecast_of_page, page_contract
 
 from kalecast.client import (
-    Address,
     Floats,
     RequestError,
+    ServerAddress,
     UnreachableError,
     forecast_over_http,
     read_contract,
@@ -55,7 +55,7 @@ def query_cluster(options: argparse.Namespace) -> bool:
             f"server     Service {forward.service} in namespace {forward.namespace}, "
             f"port-forward ready in {time.monotonic() - began:.1f} s"
         )
-        address = Address(f"http://{forward.http}")
+        address = ServerAddress(f"http://{forward.http}")
         contract = _with_retries(lambda: read_contract(address))
         protocols: dict[str, Predict] = {
             "rest": lambda window: _with_retries(lambda: forecast_over_http(address, window)),
@@ -144,16 +144,16 @@ def _with_retries[Answer](request: Callable[[], Answer]) -> Answer:
             time.sleep(PAUSE_SECONDS)
 
 
-def _address(url: str) -> Address:
+def _address(url: str) -> ServerAddress:
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise RequestError(f"Expected URL=https://…, received: {url!r}.")
     token = os.environ.get("KALECAST_TOKEN", "")
     headers = {"Authorization": f"Bearer {token}"} if token else {}
-    return Address(url, headers, os.environ.get("KALECAST_CA") or None)
+    return ServerAddress(url, headers, os.environ.get("KALECAST_CA") or None)
 
 
-def _grpc_address(address: Address) -> GrpcAddress:
+def _grpc_address(address: ServerAddress) -> GrpcAddress:
     """The same server over gRPC: Seldon's routes in Istio go by headers, not by a path."""
     parts = urlsplit(address.url)
     headers = {name.lower(): value for name, value in address.headers.items()}

@@ -28,7 +28,7 @@ class Admission:
     def __init__(self, settings: Settings) -> None:
         self.in_flight = 0
         self.is_ending = False
-        """Whether the page was told to end; it answers, but asks for no further requests."""
+        """Whether an end was requested; the page still answers, but keeps no connection."""
         self._most = settings.most_in_flight
         self._seconds = settings.deadline
         self._body_bytes = 0
@@ -40,7 +40,7 @@ class Admission:
         return self.in_flight >= self._most
 
     def caller(self, request: Request) -> Caller:
-        """Whoever sent a request, as one who waits for its answer."""
+        """The client of a request, as one that waits for its answer."""
         client = request.client.host if request.client else ""
         return Caller.within(self._seconds, request.is_disconnected, client)
 
@@ -95,7 +95,7 @@ class _Body:
         self._parts.append(part)
 
     def whole(self) -> bytes:
-        """All of it, which is then kept by whoever asked for it alone."""
+        """All of it, which is then kept by the caller alone."""
         whole = self._parts[0] if len(self._parts) == 1 else b"".join(self._parts)
         self._parts.clear()
         return whole

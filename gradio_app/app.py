@@ -126,7 +126,7 @@ def _mounted(
 
 
 def main() -> int:
-    """Serve until told to end; the exit code says how it went."""
+    """Serve until a signal ends it; the exit code says how it went."""
     # uvicorn repeats a signal that ended it: these make it, and one during the start, a clean end.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: sys.exit(0))

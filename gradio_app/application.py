@@ -1,6 +1,6 @@
 """The application: plain routes, the page's event and uploads; Gradio behind them.
 
-What is asked for by thousands never reaches Gradio. A dictionary finds its handler, and around
+What thousands request never reaches Gradio. A dictionary finds its handler, and around
 each request stand only the counts: how many are in flight, how long they took.
 """
 
@@ -30,11 +30,11 @@ QUEUED = re.compile(r"/gradio_api/(?:queue/join|call/[\w/-]+)")
 CLOSE = (b"connection", b"close")
 
 Check = Callable[[Scope], None]
-"""Looks at who asks, and raises `TurnedAway`."""
+"""Authenticates the caller, and raises `TurnedAway`."""
 
 
-def anybody(_: Scope) -> None:
-    """Let everybody ask."""
+def allow_all(_: Scope) -> None:
+    """Let every request in."""
 
 
 @dataclass(frozen=True)
@@ -45,9 +45,9 @@ class Route:
     handler: Callable[[Request], Awaitable[Response]]
     busy: Callable[[], Response] = api.busy
     """The answer where there is too much to do."""
-    check: Check = anybody
+    check: Check = allow_all
     refused: Callable[[Problem], Response] = api.problem_response
-    """The answer to who may not ask."""
+    """The answer to a caller who may not."""
     is_probe: bool = False
     """Whether it is answered even then."""
 
@@ -58,7 +58,7 @@ class Gradio:
 
     answer: ASGIApp
     check: Check
-    """Of who asks it."""
+    """Of its caller."""
     queue: GradioQueue | None
     """Where its own client may forecast."""
 

@@ -1,7 +1,7 @@
 """Background tasks: what one of them does for as long as the page serves.
 
-One that ends by itself leaves the page with old keys or without what it looked after, and nobody
-would notice: so it is logged and counted, and `/health` says so, at which Kubernetes starts the
+One that ends by itself leaves the page with old keys or without what it looked after, and
+unnoticed: so it is logged and counted, and `/health` says so, at which Kubernetes starts the
 page anew.
 """
 
@@ -19,7 +19,7 @@ ended: list[str] = []
 
 
 def started(work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
-    """A task that is to go on until it is cancelled; whoever starts it keeps it."""
+    """A task that is to go on until it is cancelled; its starter keeps it."""
     task = asyncio.create_task(work, name=name)
     task.add_done_callback(note_end)
     return task

@@ -1,8 +1,8 @@
-"""Callers: who is asking, and whether they may ask once more.
+"""Callers: authentication and rate limits.
 
 Programs carry a key (`keyring.py`). People are signed in by a proxy before the page, which names
-them in a header; that nobody else sets this header is the proxy's business. Where neither is set
-up, everybody may ask: on one's own machine nobody needs an account.
+them in a header; that no other sets this header is the proxy's business. Where neither is set
+up, every caller may: on one's own machine there are no accounts.
 """
 
 import asyncio
@@ -37,11 +37,11 @@ LONGEST_NAME = 256
 """Characters of the name that a signed-in person has with the proxy."""
 
 OPEN_PATHS = ("/assets/", "/static/", "/theme.css", "/favicon.ico")
-"""Gradio's own files, the same in every Gradio: a page of 90 of them asks once who is there."""
+"""Gradio's own files, the same in every Gradio: a page of 90 of them is authenticated once."""
 
 
 class Callers:
-    """Everybody who asks.
+    """Authenticates callers, and counts their requests.
 
     Raises:
         CustomersError: the customers file cannot be read.
@@ -82,7 +82,7 @@ class Callers:
         self._customer(scope)
 
     def check_program(self, scope: Scope) -> None:
-        """Let a program in that has a key and may ask for one more forecast.
+        """Let a program in that has a key and may request one more forecast.
 
         Raises:
             TurnedAway: it has none, or may not.
@@ -95,22 +95,22 @@ class Callers:
         """Let a person in who is signed in.
 
         Raises:
-            TurnedAway: nobody is.
+            TurnedAway: it is not signed in.
         """
         self._name(scope)
 
     def check_person(self, scope: Scope) -> None:
-        """Let a person in who is signed in and may ask for one more forecast.
+        """Let a person in who is signed in and may request one more forecast.
 
         Raises:
-            TurnedAway: nobody is, or may not.
+            TurnedAway: the person is not, or may not.
         """
         name = self._name(scope)
         if name is not None:
             _spend(self._people, name, self._person)
 
     def visitor(self, scope: Scope) -> None:
-        """Let a person in who is signed in, or asks for what is no secret.
+        """Let a person in who is signed in, or requests what is no secret.
 
         Raises:
             TurnedAway: neither.
@@ -151,7 +151,7 @@ def _many(count: int, what: str) -> str:
 
 
 def _only(scope: Scope, header: bytes) -> bytes | None:
-    """A header's value; of two nobody could say which one a proxy has looked at."""
+    """A header's value; of two it is unknown which one a proxy has looked at."""
     values = [value for name, value in scope["headers"] if name == header]
     return values[0] if len(values) == 1 else None
 
@@ -168,5 +168,5 @@ def _customers_file(path: Path) -> WatchedFile[Keyring]:
 
 def _half_open(settings: Settings) -> str:
     if settings.customers:
-        return "KALECAST_SIGNED_IN_HEADER is not set: on the page anybody may ask, without a key."
-    return "KALECAST_CUSTOMERS is not set: at /api/forecast anybody may ask, without signing in."
+        return "KALECAST_SIGNED_IN_HEADER is not set: the page accepts unauthenticated requests."
+    return "KALECAST_CUSTOMERS is not set: /api/forecast accepts unauthenticated requests."

@@ -1,4 +1,4 @@
-"""Circuit: whether an address is worth asking, by how it has answered lately."""
+"""Circuit breaker: whether an address gets requests, by how it has answered lately."""
 
 import random
 import time
@@ -15,21 +15,21 @@ MOMENT = 1.0
 class Circuit:
     """The state of one address; all times are `time.monotonic()`.
 
-    Closed while it answers. Open, asked by nobody, for a moment after several failures in a row;
+    Closed while it answers. Open, without requests, for a moment after several failures in a row;
     then one request goes through, and its outcome closes or opens the circuit again.
     """
 
     in_flight: int = 0
     """Requests sent and not answered yet."""
     busy_until: float = 0.0
-    """The address itself asked to be spared until then."""
+    """The address itself requested a pause until then (Retry-After)."""
     _failures: int = field(default=0, init=False)
     _open_until: float = field(default=0.0, init=False)
     _on_trial: bool = field(default=False, init=False)
 
     @property
     def is_open(self) -> bool:
-        """Whether nobody should ask it now."""
+        """Whether it should get no request now."""
         if self._failures < MOST_FAILURES:
             return False
         return self._on_trial or time.monotonic() < self._open_until

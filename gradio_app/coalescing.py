@@ -1,7 +1,7 @@
-"""Coalescing: forecasts asked for one by one are sent to the model server together.
+"""Coalescing: forecasts requested one by one are sent to the model server together.
 
 There is no timer: what came while earlier requests were under way goes with the next one, so a
-lone forecast waits for nobody and a rush fills each request. How much that gains is measured in
+lone forecast waits for no other and a rush fills each request. How much that gains is measured in
 `README.md`.
 """
 
@@ -21,7 +21,7 @@ from outcomes import Overloaded, Refused
 logger = logging.getLogger(__name__)
 
 LEAST_TIME = 0.5
-"""Seconds that a forecast needs: with less left it is not asked for any more."""
+"""Seconds that a forecast needs: with less left it is not requested any more."""
 
 GONE_AFTER = 0.5
 """Seconds of waiting after which it is worth a look whether the customer is still there."""
@@ -59,12 +59,12 @@ class _Waiting[Item, Answer]:
 
 
 class Coalescer[Item, Answer]:
-    """Gathers what is asked for at the same time into few requests.
+    """Gathers what is requested at the same time into few requests.
 
     Example:
-        >>> async def ask(items, deadline):
+        >>> async def send(items, deadline):
         ...     return [item + 1 for item in items]
-        >>> await Coalescer(ask, requests=2, most_items=64, most_waiting=100).get(1, caller)
+        >>> await Coalescer(send, requests=2, most_items=64, most_waiting=100).get(1, caller)
         2
     """
 
@@ -79,8 +79,8 @@ class Coalescer[Item, Answer]:
         """A coalescer with nothing to do.
 
         Args:
-            ask: answers several items until a deadline, in their order. Where it raises
-                `Refused`, each of them is asked for alone: one must not spoil the others.
+            send: answers several items until a deadline, in their order. Where it raises
+                `Refused`, each of them is requested alone: one must not spoil the others.
             requests: requests under way at a time, at most.
             most_items: items in one request, at most.
             most_waiting: items that may wait.
@@ -110,13 +110,13 @@ class Coalescer[Item, Answer]:
         return await waiting.answer
 
     async def _work(self) -> None:
-        """Send requests, one after another, until nobody waits."""
+        """Send requests, one after another, until none waits."""
         try:
             while self._queue:
                 if batch := await self._batch():
                     await self._answer(batch)
         finally:
-            # Here and not in a callback: whoever comes next must find that nobody works.
+            # Here and not in a callback: the next caller must find that no task works.
             self._requests.discard(asyncio.current_task())
 
     async def _batch(self) -> list[_Waiting[Item, Answer]]:
@@ -158,14 +158,14 @@ async def _is_gone(caller: Caller) -> bool:
     try:
         return await caller.is_gone()
     except Exception:  # one of whom nothing can be learned must not end the work for all
-        logger.exception("Whether a customer is still there cannot be told")
+        logger.exception("Whether a customer is still there is unknown")
         return True
 
 
 def _fail(batch: Sequence[_Waiting[Any, Any]], error: Exception) -> None:
     for waiting in batch:
         if not waiting.answer.done():
-            # One each: a raised exception collects the traceback of whoever raises it.
+            # One each: a raised exception collects the traceback of each raise.
             waiting.answer.set_exception(copy.copy(error))
 
 

@@ -1,10 +1,10 @@
-"""Customers: who may ask, with which keys, and how much; the file that says so.
+"""Customers: who may request forecasts, with which keys, and how many; the file that says so.
 
     {"customers": [{"name": "acme", "per_minute": 600, "burst": 100, "keys": [
         {"id": "5f0c1e9a7b", "sha256": "…", "since": "2026-01-31", "until": "2027-01-31"}]}]}
 
 A key is `kalecast_<id>_<secret>`, and the file has its secret's SHA-256. A secret is 256 random
-bits, so nobody finds it by trying, whoever has the file: bcrypt and its like, which make trying
+bits, so it cannot be found by trying, even with the file: bcrypt and its like, which make trying
 slow because passwords can be guessed, would add nothing but 50 ms to each request.
 
 Needs the standard library alone, as `keys.py` does.
@@ -133,7 +133,7 @@ def _items(item: dict[str, Any], name: str, where: str) -> list[Any]:
 
 
 def _text(item: dict[str, Any], name: str, where: str, form: re.Pattern[str], expected: str) -> str:
-    # What was received is not shown: it may be a key that somebody took for its hash.
+    # What was received is not shown: it may be a key entered instead of its hash.
     text = item.get(name)
     if not isinstance(text, str):
         raise CustomersError(f"Expected {where}.{name} as a text, received {_kind(text)}.")

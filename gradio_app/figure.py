@@ -1,4 +1,4 @@
-"""The figure: past, forecast and bands as Plotly draws them.
+"""The figure: past, forecast and prediction intervals as Plotly draws them.
 
 A figure is plain data (traces, layout, configuration): the browser's Plotly needs no more, and
 the server saves the import of its Python half. Colours are written once here for light pages;
@@ -90,7 +90,7 @@ def _unit(forecast: Forecast) -> tuple[str, float]:
 
 
 def _interval(interval: Interval, axis: Sequence[Any], at: int) -> dict[str, Any]:
-    """A shaded band, its outline there and back; wider bands are paler."""
+    """A prediction interval, shaded, its outline there and back; wider ones are paler."""
     return {
         "name": f"{interval.percent} % sure",
         "x": [*axis, *reversed(axis)],

@@ -1,6 +1,6 @@
 """The client of the model server: its contract, and forecasts of one history each.
 
-Forecasts asked for at the same time share a request (`coalescing.py`); which replica answers it,
+Forecasts requested at the same time share a request (`coalescing.py`); which replica answers it,
 and what happens when one does not, is the matter of `upstream.py`.
 """
 
@@ -19,13 +19,13 @@ from upstream import Replica, Upstream
 from kalecast.contract import Contract
 
 CONTRACT_AGE = 60.0
-"""Seconds after which the contract is asked for again, even if no answer named another one."""
+"""Seconds after which the contract is requested again, even if no answer named another one."""
 
 PAUSE = 1.0
-"""Seconds between two questions for the contract, while old and new models answer in turn."""
+"""Seconds between two requests for the contract, while old and new models answer in turn."""
 
 CONTRACT_SECONDS = 5.0
-"""Seconds that such a question may take."""
+"""Seconds that such a request may take."""
 
 REFUSALS = (400, 413, 422)
 """Statuses that speak of the history; another 4xx is the installation's fault."""
@@ -35,7 +35,7 @@ MOST_CONTRACTS = 8
 
 
 class ModelServer:
-    """A model server, asked for its contract and for forecasts.
+    """A model server: its contract, and its forecasts.
 
     Example:
         >>> async with ModelServer(settings) as server:
@@ -87,7 +87,7 @@ class ModelServer:
 
         Raises:
             ServiceDown: the server does not answer.
-            Overloaded: too much is asked for.
+            Overloaded: more is requested than it can answer in time.
             Refused: it refuses this history.
         """
         answer = await self._coalescer.get(values, caller)
@@ -135,7 +135,7 @@ class ModelServer:
 
     async def _fetch_contract(self, age: float, replica: Replica | None = None) -> Contract:
         async with self._fetching:
-            # Others may have waited here while the first one asked.
+            # Others may have waited here while the first one requested it.
             if (known := self._known(age)) is not None:
                 return known
             deadline = time.monotonic() + CONTRACT_SECONDS

@@ -21,7 +21,7 @@ DAY = timedelta(days=1)
 FINEST = 1e-3
 """Of what a history varies by: finer differences are the model's noise."""
 WHOLE = 0.1
-"""Bands that are narrower say that a whole number is sure."""
+"""Prediction intervals that are narrower say that a whole number is sure."""
 
 
 @dataclass(frozen=True)
@@ -61,10 +61,10 @@ class Forecast:
 
     @cached_property
     def places(self) -> int | None:
-        """Decimals that sentences tell, negative for tens and more; None where nothing varies.
+        """Decimals in sentences, negative for tens and more; None where nothing varies.
 
-        As fine as the bands are wide, but no finer than makes sense beside the history: a model's
-        168.99999 for a history of 169 is 169.
+        As fine as the intervals are wide, but no finer than makes sense beside the history: a
+        model's 168.99999 for a history of 169 is 169.
         """
         known = self.window.known
         # Quantiles never cross. Half a hundred values are sorted sooner without NumPy.
@@ -74,13 +74,13 @@ class Forecast:
         if not finest > 0:
             return None
         places = 1 - math.floor(math.log10(finest))
-        # Whole numbers need decimals for bands of less than one alone, as of some a day.
+        # Whole numbers need decimals for intervals of less than one alone, as of some a day.
         whole = not WHOLE <= widest < 1 and (known == np.rint(known)).all()
         return min(0, places) if whole else places
 
     @cached_property
     def intervals(self) -> list[Interval]:
-        """One band for every pair of quantiles that lie symmetrically, the widest first."""
+        """A prediction interval for every symmetric pair of quantiles, the widest first."""
         quantiles = self.contract.quantiles
         pairs = [
             (low, high)
@@ -104,7 +104,7 @@ class Forecast:
 
     @cached_property
     def by_day(self) -> bool:
-        """Whether its times are days: then none has an hour to tell."""
+        """Whether its times are days: then none has an hour to show."""
         begin = self._timestamp(0)
         return begin is not None and not self.step % DAY and begin.time() == time()
 

@@ -1,4 +1,4 @@
-"""Gradio's queue, bounded: it keeps each answer until somebody fetches it, and a session for each.
+"""Gradio's queue, bounded: it keeps each answer until it is fetched, and a session for each.
 
 Nothing of the page goes through it. Where Gradio's client for programs is offered, it does.
 """
@@ -8,7 +8,7 @@ import time
 import gradio as gr
 
 MOST_EVENTS = 200
-"""Events that are under way, or whose answers nobody has fetched."""
+"""Events that are under way, or whose answers are not fetched yet."""
 MOST_SESSIONS = 100
 """Sessions, a quarter of a megabyte each, that Gradio keeps for events outside the queue."""
 KEPT_SECONDS = 60.0
@@ -24,7 +24,7 @@ class GradioQueue:
         self._since: dict[str, float] = {}
 
     def is_full(self) -> bool:
-        """Whether another event is one too many, once what nobody wants any more is dropped."""
+        """Whether another event is one too many, once what no client waits for is dropped."""
         now = time.monotonic()
         queue = self._page._queue
         events = queue.pending_event_ids_session

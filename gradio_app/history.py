@@ -61,7 +61,7 @@ class Window:
 
     @property
     def unknown(self) -> int:
-        """How many of the values are unknown."""
+        """How many of the values are missing."""
         return int(np.isnan(self.values).sum())
 
     @cached_property
@@ -117,8 +117,8 @@ def parse_history(text: str, start: str = "") -> History:
 def parse_numbers(text: str, notes: list[str]) -> npt.NDArray[np.float64]:
     """Numbers separated by commas, semicolons, blanks or line ends; NaN for words such as `nan`.
 
-    Nothing between two separators is unknown as well; one at either end means nothing. Where
-    something else separates, and none has more than one, commas are decimal.
+    Nothing between two separators is a missing value as well; one at either end means nothing.
+    Where something else separates, and none has more than one, commas are decimal.
 
     Args:
         text: the numbers.

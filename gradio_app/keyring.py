@@ -39,8 +39,8 @@ class Keyring:
             for customer in customers
             for key in customer.keys
         }
-        # Compared with where an id is unknown, so that the time to refuse tells no ids.
-        self._nobody = _Held(secrets.token_bytes(32), None)
+        # Compared with where an id is unknown, so that the time to refuse reveals no ids.
+        self._unknown = _Held(secrets.token_bytes(32), None)
 
     def customer(self, authorization: bytes | None) -> Customer:
         """Whose key it is.
@@ -49,7 +49,7 @@ class Keyring:
             authorization: the header's value; None where there is none.
 
         Raises:
-            TurnedAway: it is nobody's, or has ended.
+            TurnedAway: it is unknown, or has expired.
         """
         if authorization is None:
             raise TurnedAway(Problem(401, NO_KEY, challenge="Bearer"))
@@ -57,11 +57,11 @@ class Keyring:
         if found is None:
             raise _invalid(NO_KEY)
         identity, secret = found.groups()
-        held = self._held.get(identity, self._nobody)
+        held = self._held.get(identity, self._unknown)
         is_right = hmac.compare_digest(hashlib.sha256(secret).digest(), held.digest)
         if not is_right or held.customer is None:
             raise _invalid(WRONG_KEY)
-        if time.time() >= held.ends:  # told to whoever has the secret, and to nobody else
+        if time.time() >= held.ends:  # said only to a caller who has the secret
             raise _invalid(OLD_KEY)
         return held.customer
 

@@ -26,10 +26,10 @@ READY_SECONDS = 120
 
 
 class LaunchError(RuntimeError):
-    """Something that whoever typed `make run` can mend; the text says what."""
+    """Something that the user of `make run` can mend; the text says what."""
 
 
-class Stopped(Exception):
+class LaunchStopped(Exception):
     """A signal that ends this program arrived."""
 
 
@@ -47,8 +47,8 @@ def main() -> int:
     except LaunchError as error:
         print(f"\n{error}", file=sys.stderr)
         return 1
-    except Stopped:
-        with contextlib.suppress(OSError):  # nobody reads it where the terminal was closed
+    except LaunchStopped:
+        with contextlib.suppress(OSError):  # nothing reads it where the terminal was closed
             print("\nstopping", flush=True)
         return 0
     finally:
@@ -68,9 +68,9 @@ def check_ports(ports: dict[str, int]) -> None:
 
 
 def ensure_model(arguments: argparse.Namespace, children: list[subprocess.Popen[bytes]]) -> Path:
-    """The model file to serve; trains one where there is none, or where asked.
+    """The model file to serve; trains one where there is none, or on request.
 
-    Pipeline parameters ask for training too: an existing model knows nothing of them.
+    Pipeline parameters request training too: an existing model knows nothing of them.
     """
     _check_parameters(arguments)
     data = project_path(arguments.data)
@@ -151,7 +151,7 @@ def serve(
             *("--metrics-port", str(arguments.metrics_port)),
         ],
         children,
-        # What asks it ends with it: there is nobody to tell that it is going.
+        # Its clients end with it: none needs notice that it is ending.
         KALECAST_DRAIN_SECONDS="0",
     )
     page = _start(
@@ -233,7 +233,7 @@ def _ports(arguments: argparse.Namespace) -> dict[str, int]:
 
 
 def _stop(_number: int, _frame: FrameType | None) -> None:
-    raise Stopped
+    raise LaunchStopped
 
 
 def _arguments() -> argparse.Namespace:

@@ -59,7 +59,7 @@ def file_form(contract: Contract | None) -> str:
     return f"""<div class="kc-prose"><p>A CSV file with {rows} and these columns:</p>
 <table class="kc-plain"><tbody>
 <tr><th><code>ds</code></th><td>{when}, such as <code>{timestamp}</code></td></tr>
-<tr><th><code>y</code></th><td>the number; empty where it is unknown</td></tr>
+<tr><th><code>y</code></th><td>the number; empty where it is missing</td></tr>
 <tr><th><code>unique_id</code></th><td>name of the series; may be left out if there is one
 </td></tr></tbody></table>
 <p>Commas, semicolons or tabs may separate the columns. {enough}; 20 MB at most.
@@ -165,11 +165,11 @@ def card(contract: Contract | None) -> str:
 
 KEY_STATUSES = """
 - `401`: no key that holds; `KALECAST_KEY` in the example is yours.
-- `429`: more than you may ask for in a minute; `Retry-After` says when to go on."""
+- `429`: more than your quota for a minute (rate limit); `Retry-After` says when to go on."""
 
 
 def for_programs(address: str, *, need_key: bool, have_gradio: bool) -> str:
-    """How a program asks, with examples that run as they stand.
+    """The API for programs, with examples that run as they stand.
 
     Args:
         address: of the page.
@@ -190,18 +190,18 @@ def for_programs(address: str, *, need_key: bool, have_gradio: bool) -> str:
 ```
 
 - `history` is one text: numbers separated by commas or spaces, the newest last, `nan` or nothing \
-between two commas where one is unknown.
+between two commas where one is missing.
 - `start` is the time of the first number, `horizon` how many values ahead; both may be left out.
 - The answer's `forecast` has a column for each quantile, `0.5` is the forecast itself, and `ds`, \
 the times, with the offset from UTC that `start` came with, or `step` without a start. `notes` \
 says what to know about the history.
 - `GET /api/model` describes the model; its `frequency` is the time from one number to the next.
 
-Whatever is wrong is told in words, in the field `detail` of the answer's JSON:
+Errors are described in words, in the field `detail` of the answer's JSON:
 
 - `400`: the history, start or horizon is not as above, or the body is no such JSON.
 - `413`, `415`: the body is larger than 512 KB, or not sent as `application/json`.{statuses}
-- `503`: too many are asking, or the service is not answering. Ask again after as many seconds as \
+- `503`: too many requests, or the service is not answering. Try again after as many seconds as \
 the header `Retry-After` says, as `curl --retry` does by itself.{gradio}"""
 
 
@@ -227,7 +227,7 @@ as `gradio_client.exceptions.AppError` with the same sentence."""
 
 @lru_cache(maxsize=4)
 def example_csv(frequency: str, needed: int) -> str:
-    """A small file of the right form: two series over two weeks or more, with a gap.
+    """A small file of the right form: two series over two weeks or more, with a missing value.
 
     Args:
         frequency: of the model.

@@ -1,6 +1,6 @@
 """Live counters for operators, in Prometheus' format.
 
-They stand on a port of their own (`serving.py`): what customers reach must not tell how busy
+They stand on a port of their own (`serving.py`): what customers reach must not reveal how busy
 the page is.
 """
 
@@ -16,8 +16,8 @@ from prometheus_client import (
 disable_created_metrics()
 REGISTRY = CollectorRegistry()
 
-STATUS = "kalecast.told"
-"""In a request's scope: the status of what its customer was told, where the answer's own is 200
+STATUS = "kalecast.status"
+"""In a request's scope: the status that its customer was shown, where the answer's own is 200
 because the page shows trouble as it shows forecasts."""
 
 REQUESTS = Counter(
@@ -40,7 +40,7 @@ REFUSALS = Counter(
 )
 TURNED_AWAY = Counter(
     "kalecast_page_turned_away",
-    "Requests refused because of who asks: key, sign-in, quota. No load, so not among refusals.",
+    "Requests refused for their caller: key, sign-in, quota. No load, so not among refusals.",
     ["reason"],
     registry=REGISTRY,
 )
@@ -49,7 +49,7 @@ WAITING = Gauge(
 )
 UPSTREAM_WINDOWS = Histogram(
     "kalecast_page_upstream_windows",
-    "Forecasts asked for in one request to the model server.",
+    "Forecasts in one request to the model server.",
     buckets=(1, 2, 4, 8, 16, 32, 64, 128, 256, 512),
     registry=REGISTRY,
 )

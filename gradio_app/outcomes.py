@@ -1,4 +1,4 @@
-"""Outcomes other than a forecast, and what a customer is told of each."""
+"""Outcomes other than a forecast, and the message to a customer for each."""
 
 from dataclasses import dataclass
 
@@ -16,7 +16,7 @@ class ServiceDown(Exception):
 
 
 class Overloaded(Exception):
-    """More is asked for than can be answered in time."""
+    """More is requested than can be answered in time."""
 
 
 class Refused(ValueError):
@@ -24,7 +24,7 @@ class Refused(ValueError):
 
 
 class Unacceptable(Exception):
-    """A request that is no question at all; status and text say why."""
+    """A request for no forecast at all; status and text say why."""
 
     def __init__(self, status: int, text: str) -> None:
         super().__init__(text)
@@ -33,14 +33,14 @@ class Unacceptable(Exception):
 
 @dataclass(frozen=True)
 class Problem:
-    """An outcome as HTTP tells it."""
+    """An outcome as an HTTP status and text."""
 
     status: int
     text: str
     retry_after: int | None = None
-    """Seconds after which asking again makes sense."""
+    """Seconds after which a retry makes sense."""
     challenge: str = ""
-    """How programs show who they are; empty for people, whom a browser would ask otherwise."""
+    """How programs authenticate; empty for people, whom a browser would ask for a password."""
 
     @property
     def headers(self) -> dict[str, str]:
@@ -54,7 +54,7 @@ class Problem:
 
 
 class TurnedAway(Exception):
-    """Nobody knows who is asking, or they may not ask once more; the problem says which."""
+    """The caller is unknown, or over its quota; the problem says which."""
 
     def __init__(self, problem: Problem) -> None:
         super().__init__(problem.text)
@@ -62,7 +62,7 @@ class TurnedAway(Exception):
 
 
 def problem_of(error: Exception) -> Problem:
-    """What a customer is told of an error."""
+    """An error as a customer sees it."""
     if isinstance(error, SeriesError | Refused):
         return Problem(400, str(error))
     if isinstance(error, Unacceptable):

@@ -1,7 +1,7 @@
-"""The page: its controls, its results, and which of them ask for a forecast.
+"""The page: its controls, its results, and which of them request a forecast.
 
-What happens then is told in `page_event.py`. The page itself holds no state and its function
-numbers are Gradio's: whoever needs one takes it from the page that `build_page` returns.
+What happens then is in `page_event.py`. The page itself holds no state and its function
+numbers are Gradio's: they are taken from the page that `build_page` returns.
 """
 
 from typing import Any
@@ -20,7 +20,7 @@ from request_bodies import FILE, PASTE, SAMPLE
 from settings import Settings
 
 FIRST_HORIZON = 48
-"""How far can be asked for until the model has said how far it sees; at first, for all of it."""
+"""The longest horizon until the model has said how far it sees; at first, for all of it."""
 
 
 def build_page(
@@ -94,7 +94,7 @@ def _controls(samples: list[str]) -> tuple[list[Any], gr.Markdown]:
         text = gr.Textbox(
             label="Your numbers, the newest last",
             info="One a line or separated by commas; leave a place between two commas empty "
-            "where one is unknown. Rows such as 2026-01-31 13:00, 310 work too.",
+            "where one is missing. Rows such as 2026-01-31 13:00, 310 work too.",
             lines=7,
             max_lines=12,
             max_length=1_000_000,
@@ -122,7 +122,7 @@ def _results() -> list[Any]:
 
 
 def _answered_elsewhere(*_: Any) -> None:
-    """What Gradio calls for the event where it comes by another way than `page_route`.
+    """What Gradio calls for the event where it comes by another route than `page_route`.
 
     Raises:
         gr.Error: always.

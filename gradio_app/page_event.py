@@ -92,23 +92,25 @@ class PageEvent:
     async def _found(
         self, held: Controls | None, body: Body, caller: Caller, contract: Contract
     ) -> tuple[Controls, Found | SeriesError]:
-        """What the controls held and the history that they ask for; read elsewhere if large."""
+        """What the controls held and the history that they choose; read elsewhere if large."""
         found: Found | SeriesError | None = None
         if held is None or held.source != SAMPLE:
-            held, found = await self._brought(held, body, caller, contract.frequency)
+            held, found = await self._customer_history(held, body, caller, contract.frequency)
         if found is None:
             found = self._samples.history(held.sample, contract.frequency), update()
         return held, found
 
-    async def _brought(
+    async def _customer_history(
         self, held: Controls | None, body: Body, caller: Caller, frequency: str
     ) -> tuple[Controls, Found | SeriesError | None]:
         if held is not None:
             with contextlib.suppress(TooLarge):
                 bounds = held, frequency, self._keys, SMALL_CONTENT
                 if held.source == PASTE and not is_table(held.text):
-                    return held, request_bodies.brought(*bounds)  # quicker than a thread's turn
-                return held, await asyncio.to_thread(request_bodies.brought, *bounds)
+                    return held, request_bodies.customer_history(
+                        *bounds
+                    )  # quicker than a thread's turn
+                return held, await asyncio.to_thread(request_bodies.customer_history, *bounds)
         arguments = self._function, frequency, self._keys
         return await self._reader.read(SHORT, caller, request_bodies.event, body, *arguments)
 
@@ -134,14 +136,14 @@ def _about(contract: Contract) -> list[Update]:
         update(
             label=f"{capital(step_name(frequency).adjective)} numbers, the newest last",
             info="One a line or separated by commas; leave a place between two commas empty where "
-            f"one is unknown. Rows such as {when}, 310 work too.",
+            f"one is missing. Rows such as {when}, 310 work too.",
         ),
         update(placeholder=when),
     ]
 
 
 UNKNOWN: list[Update] = [update()] * 4
-"""What is left as it is while the model is not known: as many parts as `_about` tells of."""
+"""What is left as it is while the model is not known: as many parts as `_about` has."""
 
 
 def banner(text: str, source: str = "") -> list[Update]:

@@ -48,6 +48,6 @@ def busy() -> Response:
 
 
 def refused(problem: Problem) -> Response:
-    """The page's banner for who may not ask: of a 401 the frontend would show the word "Error"."""
+    """The page's banner for a refused caller: of a 401 the frontend would show "Error"."""
     updates: list[Update] = [*banner(problem.text), *UNKNOWN, update(), update()]
     return json_response({"data": updates}, headers=problem.headers)

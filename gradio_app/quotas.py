@@ -1,7 +1,7 @@
-"""Quotas: how many forecasts a minute somebody may ask for, and how many at once.
+"""Quotas: how many forecasts a minute a caller may request, and how many at once.
 
 Each has a bucket that holds `burst` forecasts and fills at `per_minute`. Of a bucket only the time
-at which it is full again is kept: one number each, and none for those who have not asked lately.
+at which it is full again is kept: one number each, and none for those without a request lately.
 """
 
 from collections.abc import Callable
@@ -25,7 +25,7 @@ class Buckets:
     """The buckets of everybody, by name.
 
     Args:
-        replicas: how many processes share each quota; asked each time.
+        replicas: how many processes share each quota; called each time.
     """
 
     def __init__(self, replicas: Callable[[], int] = lambda: 1) -> None:

@@ -23,7 +23,7 @@ LESS_URGENT = 5
 
 
 @dataclass(frozen=True)
-class Job:
+class ReadJob:
     """What a child is to do."""
 
     memory: int
@@ -45,11 +45,11 @@ class Job:
 
 
 def main() -> None:
-    """Fork a child for each socket that comes, until there is nobody to send one."""
+    """Fork a child for each socket that comes, until the page has closed it."""
     # Ctrl-C is for the page, which ends in order and takes this process along.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody asks how a child ended
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # how a child ended is not needed
     os.nice(LESS_URGENT)
     _load()
     # Arrow's own allocator, which is not used here, has a thread that a child does without.
@@ -83,7 +83,7 @@ def _work(page: socket.socket) -> None:
     import reader_messages
 
     with page, page.makefile("rb") as incoming:
-        job = Job(*reader_messages.loads(incoming.readline()))
+        job = ReadJob(*reader_messages.loads(incoming.readline()))
         # These end the child from outside, whatever it is about; the page sees no answer come.
         limit = _data_bytes() + job.memory
         resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
@@ -95,7 +95,7 @@ def _work(page: socket.socket) -> None:
             page.sendall(answer)
 
 
-def _answer(job: Job, incoming: BinaryIO) -> bytes | None:
+def _answer(job: ReadJob, incoming: BinaryIO) -> bytes | None:
     import reader_messages
     from outcomes import Unacceptable
 

@@ -27,7 +27,7 @@ import reader_messages
 from coalescing import Caller
 from history import History
 from outcomes import Overloaded
-from reader_process import Job
+from reader_process import ReadJob
 from request_bodies import SMALL, Body, forecast_request
 
 from kalecast.series import SeriesError
@@ -75,8 +75,8 @@ LONG = Lane(1, 208 * 2**20, 12, 30.0)
 """For larger ones: 20 MB take 2 to 4 s."""
 
 
-class Turns:
-    """Who may read next: of those who wait one of each client, so that none waits for many."""
+class FairQueue:
+    """Who may read next: one of each client that waits in turn, so that none waits for many."""
 
     def __init__(self, at_once: int) -> None:
         self._free = at_once
@@ -84,7 +84,7 @@ class Turns:
 
     @contextlib.asynccontextmanager
     async def turn(self, caller: Caller) -> AsyncIterator[None]:
-        """A turn for who asks.
+        """A turn for a caller.
 
         Raises:
             Overloaded: there was none in time.
@@ -128,7 +128,7 @@ class Reader:
     """The process that waits, and those that read."""
 
     def __init__(self) -> None:
-        self._turns = {lane: Turns(lane.at_once) for lane in (SHORT, LONG)}
+        self._turns = {lane: FairQueue(lane.at_once) for lane in (SHORT, LONG)}
         self._control: socket.socket | None = None
         self._process: Process | None = None
 
@@ -145,7 +145,7 @@ class Reader:
                 self._control.close()  # at which it ends, and its children with it
 
     async def forecast_request(self, body: Body, caller: Caller) -> tuple[History, int | None]:
-        """What a program asks for: as `request_bodies.question`, and here if it is small."""
+        """What a program requests: as `request_bodies.forecast_request`, here if it is small."""
         if len(body) <= SMALL:
             return forecast_request(body)
         return await self.read(SHORT, caller, forecast_request, body)
@@ -170,11 +170,11 @@ class Reader:
         async with self._turns[lane].turn(caller):
             bounds = lane.memory, lane.seconds, lane.processor_seconds
             named = function.__module__, function.__name__
-            job = Job(*bounds, *named, args, len(body)).line()
+            job = ReadJob(*bounds, *named, args, len(body)).line()
             try:
                 async with asyncio.timeout(lane.seconds + START_SECONDS):
                     answer = await self._answer(job, body)
-            except TimeoutError:  # a child would have ended before: nobody forks any
+            except TimeoutError:  # a child would have ended before: none is forked
                 if self._process:
                     self._process.kill()
                 answer = SeriesError(GAVE_UP)

@@ -1,4 +1,4 @@
-"""Request bodies: what is asked for, and from which history, read out of what a customer sends.
+"""Request bodies: what is requested, and from which history, read out of what a customer sends.
 
 A small body is read where it arrives; a larger one, and each file, by the same functions in the
 process that `reading.py` keeps for it. So nothing is imported here that such a process does not
@@ -98,7 +98,7 @@ Found = tuple[History, Update]
 
 
 def forecast_request(body: Body) -> tuple[History, int | None]:
-    """History and horizon that a program asks for.
+    """History and horizon that a program requests.
 
     Raises:
         SeriesError: the body holds none.
@@ -151,7 +151,7 @@ def controls(body: Body, function: int) -> Controls:
     return Controls.read(event.get("data"))
 
 
-def brought(
+def customer_history(
     held: Controls, frequency: str, keys: Keys, most: int = upload_token.LARGEST_CONTENT
 ) -> Found:
     """The history that a customer brought along, in a file or as pasted text.
@@ -183,7 +183,7 @@ def event(
     found: Found | SeriesError | None = None
     if held.source != SAMPLE:
         try:
-            found = brought(held, frequency, keys)
+            found = customer_history(held, frequency, keys)
         except SeriesError as error:
             found = error
     return replace(held, token=None, text=""), found

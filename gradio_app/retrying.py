@@ -1,6 +1,6 @@
 """Retrying: how often and how soon a request may be sent again.
 
-Only load is limited: a request that reached nobody may be sent again without asking here.
+Only load is limited: a request that reached no replica may be sent again without a check here.
 """
 
 import random
@@ -11,10 +11,10 @@ MOST_ATTEMPTS = 6
 FIRST_PAUSE = 0.05
 
 SHARE = 0.2
-"""Forecasts that may be asked for again, to all that are asked for."""
+"""Forecasts that may be requested again, to all that are requested."""
 
 RESERVE = 1000.0
-"""Forecasts that may be asked for again at a stroke: what is under way when a replica dies."""
+"""Forecasts that may be requested again at once: what is under way when a replica dies."""
 
 
 def pause(attempt: int) -> float:
@@ -29,11 +29,11 @@ class RetryBudget:
         self._left = RESERVE
 
     def earn(self, forecasts: int) -> None:
-        """So many are asked for the first time."""
+        """So many are requested for the first time."""
         self._left = min(self._left + SHARE * forecasts, RESERVE)
 
     def spend(self, forecasts: int) -> bool:
-        """Take as many as are to be asked for again; False where that would be too many."""
+        """Take as many as are to be requested again; False where that would be too many."""
         if self._left < forecasts:
             return False
         self._left -= forecasts

@@ -1,4 +1,4 @@
-"""Samples: the series that the page offers to whoever brings none."""
+"""Samples: the series that the page offers to customers who bring none."""
 
 import logging
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""Seldon's protocol as the model server speaks it: questions as bytes, answers as arrays."""
+"""Seldon's protocol as the model server speaks it: requests as bytes, answers as arrays."""
 
 import json
 from collections.abc import Sequence
@@ -18,8 +18,8 @@ Floats = npt.NDArray[np.float64]
 
 
 def request_body(histories: Sequence[Floats]) -> bytes:
-    """The body that asks for a forecast of each history; they may differ in length."""
-    # NaN leaves orjson as null, which is the protocol's way to say unknown.
+    """The body that requests a forecast of each history; they may differ in length."""
+    # NaN leaves orjson as null, which is the protocol's value for unknown.
     return orjson.dumps({"data": {"ndarray": histories}}, option=orjson.OPT_SERIALIZE_NUMPY)
 
 

@@ -17,7 +17,7 @@ class SettingsError(ValueError):
 
 @dataclass(frozen=True)
 class Settings:
-    """Where the page listens, whom it asks, how much it takes on, and what it offers."""
+    """Where the page listens, which server it calls, how much it takes on, and what it offers."""
 
     model_servers: tuple[str, ...] = ("http://127.0.0.1:9000",)
     """Addresses of the model server's replicas, without a path of the protocol."""
@@ -37,7 +37,7 @@ class Settings:
     most_waiting: int = 6000
     """Forecasts that may wait for the model server; beyond it they are refused at once."""
     upstream_windows: int = 64
-    """Forecasts asked for in one request to the model server, at most."""
+    """Forecasts in one request to the model server, at most."""
     upstream_requests: int = 2
     """Requests under way to each address of the model server, at most."""
     drain: float = 5.0
@@ -49,7 +49,7 @@ class Settings:
     gradio_client: bool = False
     """Whether Gradio's client for programs may forecast too; its queue is not for thousands."""
     page_quota: int = 120
-    """Forecasts and uploads a minute that a signed-in person may ask for."""
+    """Forecasts and uploads a minute that a signed-in person may request."""
     token_keys: tuple[bytes, ...] = field(default_factory=lambda: (secrets.token_bytes(32),))
     """Of uploads' tokens: the first signs, each opens. All replicas of a page need the same."""
     quota_replicas: str = "1"
@@ -125,7 +125,7 @@ def _number[Number: (int, float)](  # noqa: PLR0913, PLR0917 - a setting and its
 
 def _root_path(given: Mapping[str, str], name: str) -> str:
     text = given.get(name, "").rstrip("/")
-    # No part may begin with a dot, which browsers would take for a way up.
+    # No part may begin with a dot, which browsers would take for the folder above.
     if not re.fullmatch("(/[A-Za-z0-9_~-][A-Za-z0-9._~-]{0,63}){0,8}", text):
         raise SettingsError(f"Expected {name} as a path such as /forecast, received: {text!r}")
     return text

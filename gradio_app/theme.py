@@ -51,7 +51,7 @@ def _shared(address: str) -> str:
         "image": f"{address}/preview.png",
         "image:width": "1200",
         "image:height": "630",
-        "image:alt": "A series, its forecast, and the bands in which it will lie",
+        "image:alt": "A series, its forecast, and the ranges in which it will lie",
     }
     return (
         '<title>Kalecast</title><link rel="icon" href="favicon.ico" />'

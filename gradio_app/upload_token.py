@@ -6,7 +6,7 @@ another replica of it did not sign is unpacked.
 
 What is signed is compressed with gzip, and has lines: first what holds for the file, then a
 series a line, each of tab-separated JSON. So one series is found without parsing the others, and
-whoever reads a token needs little more memory than for that series.
+a reader of a token needs little more memory than for that series.
 """
 
 import gzip
@@ -82,7 +82,7 @@ def token_of(content: bytes, file: str, most: int, keys: Keys) -> str:
         if not 0 < len(token) <= LARGEST_TOKEN:
             raise SeriesError(
                 f"{file} holds too much for this page: {count:,} series. Please choose a "
-                "file with fewer, or ask series by series as it says below for programs."
+                "file with fewer, or request series by series as described below for programs."
             )
     except SeriesError as error:
         return problem_token(str(error))

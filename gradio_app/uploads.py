@@ -78,13 +78,13 @@ def busy() -> Response:
 
 
 def refused(problem: Problem) -> Response:
-    """Such a token for who may not ask."""
+    """Such a token for a caller who may not."""
     return json_response([problem_token(problem.text)], headers=problem.headers)
 
 
 def guard_files(page: gr.Blocks) -> None:
     """Let requests that Gradio answers name no files at all."""
-    page.has_launched = True  # Gradio's own check asks for this
+    page.has_launched = True  # Gradio's own check needs this
     Block.async_move_resource_to_block_cache = _refused  # type: ignore[assignment]
 
 

@@ -1,8 +1,8 @@
 """Upstream: HTTP to the replicas of the model server, over one shared session.
 
-A forecast is safe to ask for twice. So where a replica does not answer, another one is asked, or
-the same one over a new connection, as long as there is time and `retrying` allows; the circuit
-of each address says which ones are worth asking.
+A forecast is safe to request twice. So where a replica does not answer, the request goes to
+another one, or to the same one over a new connection, as long as there is time and `retrying`
+allows; the circuit breaker of each address says which ones get requests.
 """
 
 import asyncio
@@ -36,12 +36,12 @@ LAST_REQUESTS = 0.04
 connection stays with one pod: without an end, pods that an autoscaler or a canary adds would get
 nothing from a page that has its connections already."""
 
-NOBODY, TRY_LATER = 502, 503
+BAD_GATEWAY, TRY_LATER = 502, 503
 """Statuses after which another replica may do: a proxy's that found none, and a replica's that
 has too much to do or is about to end."""
 
 TOO_LATE = (429, 504)
-"""Statuses of a replica that is there and has too much to do: asking again would not help."""
+"""Statuses of a replica that is there and has too much to do: a retry would not help."""
 
 
 @dataclass(eq=False)
@@ -70,7 +70,7 @@ class _Unreached(_Unanswered):
 
 
 class _Busy(_Unanswered):
-    """It asked to be spared."""
+    """It requested a pause (Retry-After)."""
 
 
 class Upstream:
@@ -98,7 +98,7 @@ class Upstream:
         if self._session is not None:
             await self._session.close()
 
-    async def request(  # noqa: PLR0913 - each of them is a part of the question
+    async def request(  # noqa: PLR0913 - each of them is a part of the request
         self,
         method: str,
         path: str,
@@ -108,13 +108,13 @@ class Upstream:
         forecasts: int = 0,
         only: Replica | None = None,
     ) -> Reply:
-        """Ask a replica, and others if need be.
+        """Send a request to a replica, and to others if need be.
 
         Args:
             method, path, body: the request.
             deadline: in `time.monotonic()`.
-            forecasts: how many it asks for: the load that sending it again would add.
-            only: the one replica to ask, where it matters which.
+            forecasts: how many it requests: the load that sending it again would add.
+            only: the one replica to use, where it matters which.
 
         Returns:
             A reply of status 200, or 4xx, which no repetition would change.
@@ -147,11 +147,11 @@ class Upstream:
         return [replica for replica in replicas if not replica.circuit.is_open]
 
     async def _choose(self, only: Replica | None, last: Replica | None, deadline: float) -> Replica:
-        """The replica to ask next, once it may be asked.
+        """The replica for the next request, once it may get one.
 
         Raises:
             ServiceDown: all of them are left alone after failures.
-            Overloaded: all of them asked to be spared for longer than there is time.
+            Overloaded: all of them requested a pause for longer than there is time.
         """
         if not (worth := self._available(only)):
             raise ServiceDown("no replica has answered lately")
@@ -197,7 +197,7 @@ class Upstream:
             raise _Busy(message)
         if status >= 500 and status not in TOO_LATE:
             circuit.failed()
-            raise _Unanswered(message) if status == NOBODY else ServiceDown(message)
+            raise _Unanswered(message) if status == BAD_GATEWAY else ServiceDown(message)
         circuit.answered()
         if status in TOO_LATE:
             raise Overloaded(message)

@@ -15,7 +15,7 @@ Version = tuple[int, int, int, int]
 class WatchedFile[Content]:
     """What a file holds.
 
-    The path is followed to its end at each look: Kubernetes swaps a symbolic link on the way. A
+    The path is followed to its end at each look: Kubernetes swaps a symbolic link in between. A
     new file that cannot be read is refused with a line in the log, and the old content stays.
 
     Args:

@@ -16,7 +16,8 @@ LIMITS = (
     "It sees one series' own past and nothing else: no weather, holidays, prices or plans.",
     "A break that the past does not show, such as a new machine or a closed site, takes it by "
     "surprise.",
-    "Bands are what is usual, not what is possible: some values lie outside the widest one.",
+    "Ranges (prediction intervals) show what is usual, not what is possible: some values lie "
+    "outside the widest one.",
 )
 
 CALENDAR = {
@@ -32,7 +33,7 @@ class Formatted:
 
     median: list[str]
     intervals: list[list[str]]
-    """One list for each of the forecast's bands."""
+    """One list for each of the forecast's prediction intervals."""
 
     @classmethod
     def of(cls, forecast: Forecast) -> "Formatted":
@@ -63,7 +64,7 @@ def title(forecast: Forecast) -> str:
 
 
 def clock(forecast: Forecast) -> str:
-    """In which clock the answer tells its times; empty where none came with the history."""
+    """In which clock the answer has its times; empty where none came with the history."""
     offset = forecast.history.utc_offset
     if forecast.history.start is None or offset is None:
         return ""
@@ -94,7 +95,7 @@ def notes(forecast: Forecast) -> list[str]:
         steps = steps_in_words(count, frequency)
         verb = "is" if window.unknown == 1 else "are"
         care = "allows for that" if window.unknown * 2 <= count else "rests on few values"
-        found.append(f"{window.unknown:,} of the last {steps} {verb} unknown; the forecast {care}.")
+        found.append(f"{window.unknown:,} of the last {steps} {verb} missing; the forecast {care}.")
     if count < window.length:
         found.append(
             f"The history has {span_in_words(count, frequency)}; the model can look at "
@@ -124,9 +125,9 @@ def quality(contract: Contract) -> str:
 
 
 def coverage(contract: Contract) -> str:
-    """How often the truth lay inside the bands, on values not seen in training."""
+    """How often the truth lay inside the prediction intervals, on values not seen in training."""
     text = [
-        f"the {percent} % band held {round(100 * share)} %"
+        f"the {percent} % range held {round(100 * share)} %"
         for percent in (80, 95)
         if (share := _score(contract, f"coverage_{percent}")) is not None
     ]
@@ -202,7 +203,7 @@ def capital(text: str) -> str:
 
 
 def _ranges(interval: Interval, places: int | None) -> list[str]:
-    """A band step by step: `5,800 to 6,500`."""
+    """A prediction interval step by step: `5,800 to 6,500`."""
     ends = zip(numbers(interval.lower, places), numbers(interval.upper, places), strict=True)
     return [f"{lower} to\u00a0{upper}" for lower, upper in ends]
 

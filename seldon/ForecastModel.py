@@ -17,7 +17,7 @@ import numpy as np
 from messages import SeldonRequest, read_json, read_proto
 from seldon_core.proto.prediction_pb2 import SeldonMessage
 from seldon_core.utils import construct_response, construct_response_json
-from wrapper_refusals import Refused, error_replies, not_offered
+from wrapper_refusals import WrapperRefusal, error_replies, not_offered
 
 from kalecast.contract import Contract, open_session, read_contract
 from kalecast.runtime import Forecaster, HistoryError
@@ -63,7 +63,7 @@ class ForecastModel:
         The answer has shape (histories, horizon, quantiles); `names` name its last axis.
 
         Raises:
-            Refused: it cannot be forecast from.
+            WrapperRefusal: it cannot be forecast from.
         """
         is_proto = isinstance(msg, SeldonMessage)
         started = perf_counter()
@@ -88,7 +88,7 @@ class ForecastModel:
         return description.tags(self.contract)
 
     def metrics(self) -> list[dict[str, Any]]:
-        """Refusals since the last call; the wrapper also asks on each health check."""
+        """Refusals since the last call; the wrapper also calls this on each health check."""
         with self._lock:
             refused, self._refused = self._refused, 0
         return [_counter("kalecast_refused", refused)] if refused else []
@@ -97,7 +97,7 @@ class ForecastModel:
         """Forecast once, and say which model is ready.
 
         Raises:
-            Refused: the forecast failed.
+            WrapperRefusal: the forecast failed.
         """
         self._forecast(np.zeros((1, self.contract.input_length)))
         return {"status": "ready", **self.tags()}
@@ -115,14 +115,16 @@ class ForecastModel:
 
     def _forecast(self, histories: Any) -> Any:
         if self._forecaster is None:
-            raise Refused("The model is not loaded yet.", 503, "MICROSERVICE_NOT_READY")
+            raise WrapperRefusal("The model is not loaded yet.", 503, "MICROSERVICE_NOT_READY")
         try:
             return self._forecaster.forecast(histories)
         except (HistoryError, RecursionError):
             raise
         except Exception:  # ONNX Runtime's errors share no narrower public class
             logger.exception("The forecast failed")
-            raise Refused("The forecast failed.", 500, "MICROSERVICE_INTERNAL_ERROR") from None
+            raise WrapperRefusal(
+                "The forecast failed.", 500, "MICROSERVICE_INTERNAL_ERROR"
+            ) from None
 
     def _measured(self, histories: int, seconds: float) -> list[dict[str, Any]]:
         timer = {"type": "TIMER", "key": "kalecast_forecast_seconds", "value": seconds * 1000}
@@ -134,10 +136,10 @@ class ForecastModel:
         ]
 
 
-def _refusal(error: Exception) -> Refused:
+def _refusal(error: Exception) -> WrapperRefusal:
     if isinstance(error, RecursionError):
-        return Refused("Expected rows of numbers, received lists nested too deeply.")
-    return Refused(str(error))
+        return WrapperRefusal("Expected rows of numbers, received lists nested too deeply.")
+    return WrapperRefusal(str(error))
 
 
 def _echoed(request: SeldonRequest) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from time import monotonic
 from typing import Any, Protocol
 
 import numpy as np
-from refusals import Failed, Overloaded, TooLate
+from refusals import Failed, ServerOverloaded, TooLate
 
 from kalecast.runtime import Windows
 
@@ -32,7 +32,7 @@ class Model(Protocol):
 
 @dataclass(slots=True, eq=False)
 class _Waiting:
-    """A request's windows; the future gets its forecast, and is cancelled if nobody waits."""
+    """A request's windows; the future gets its forecast, or is cancelled if its client has gone."""
 
     model: Model
     windows: Windows
@@ -44,8 +44,8 @@ class _Waiting:
 class Batcher:
     """A bounded queue of windows before the threads that forecast them.
 
-    Lives in one event loop. Whoever loses interest cancels the future; what is cancelled or late
-    when its turn comes is not computed.
+    Lives in one event loop. A caller that loses interest cancels the future; what is cancelled or
+    late when its turn comes is not computed.
 
     Args:
         max_batch: windows a forward pass. A request that brings more is one batch of its own.
@@ -63,9 +63,9 @@ class Batcher:
         self.waiting = 0
         """Windows that wait."""
         self.on_batch = lambda windows: None
-        """Is told the size of each batch."""
+        """Called with the size of each batch."""
         self.on_forecast: Callable[[Any, Windows, Windows], None] = lambda *_: None
-        """Is told of each batch its model, windows and forecast, in the thread that made it."""
+        """Called with each batch's model, windows and forecast, in the thread that made it."""
 
     @property
     def age(self) -> float:
@@ -89,11 +89,11 @@ class Batcher:
             A future of the forecast; it may end with `TooLate` or `Failed`.
 
         Raises:
-            Overloaded: too many wait already.
+            ServerOverloaded: too many wait already.
         """
         # An idle server takes a request of any size that passed its limits.
         if self.waiting and self.waiting + len(windows) > self._max_queue:
-            raise Overloaded
+            raise ServerOverloaded
         answer = asyncio.get_running_loop().create_future()
         self._queue.append(_Waiting(model, windows, answer, monotonic(), deadline))
         self.waiting += len(windows)
@@ -114,7 +114,7 @@ class Batcher:
             done.add_done_callback(lambda done, batch=batch: self._answer(done, batch))
 
     def _take(self) -> list[_Waiting]:
-        """The next batch, out of the queue: whoever waited longest first."""
+        """The next batch, out of the queue: the longest-waiting first."""
         batch: list[_Waiting] = []
         size, now = 0, monotonic()
         while self._queue:
@@ -158,6 +158,6 @@ class Batcher:
         forecast = model.forecast_windows(windows)
         try:
             self.on_forecast(model, windows, forecast)
-        except Exception:  # whoever looks on must not cost anybody the forecast
+        except Exception:  # an observer must not cost a client its forecast
             logger.exception("A forecast could not be looked at")
         return forecast

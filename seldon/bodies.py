@@ -7,7 +7,7 @@ import orjson
 from configuration import Configuration
 from exchange import ClientGone, Request
 from messages import shown
-from refusals import NotDecoded, Overloaded, Refusal
+from refusals import NotDecoded, Refusal, ServerOverloaded
 
 LATE = "late"
 """Why a task is cancelled that waits too long for its body."""
@@ -56,7 +56,7 @@ class BodyReader:
                 if len(body) > most:
                     raise _too_large(most)
                 if self._held > self._limits.max_bodies:
-                    raise Overloaded
+                    raise ServerOverloaded
                 if not message.get("more_body"):
                     return bytes(body)
         except asyncio.CancelledError as error:
@@ -83,7 +83,7 @@ def json_of(body: bytes | str) -> Any:
         text = body.encode(errors="replace") if isinstance(body, str) else body
         hint = ""
         if b"NaN" in text or b"Infinity" in text:
-            hint = " JSON has no NaN or Infinity: write null where a value is unknown."
+            hint = " JSON has no NaN or Infinity: write null for a missing value."
         raise Refusal(
             f"Expected JSON, received text that cannot be read as such: {error}.{hint}"
         ) from None

@@ -19,7 +19,7 @@ ACCESS_LOGS = ("off", "errors", "all")
 
 
 class ConfigurationError(Exception):
-    """The server cannot start as asked; the text is one line."""
+    """The server cannot start with these settings; the text is one line."""
 
 
 def _setting(default: Any, description: str, variable: str = "", **bounds: Any) -> Any:

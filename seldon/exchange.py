@@ -46,7 +46,7 @@ class Answer:
 
 
 class ClientGone(Exception):
-    """Nobody waits for the answer any more."""
+    """The client does not wait for the answer any more."""
 
 
 def refused(refusal: Refusal, is_v2: bool) -> Answer:

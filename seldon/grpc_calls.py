@@ -1,4 +1,4 @@
-"""gRPC's calls within limits: whoever is slow to send a request, or to read answers, is dropped.
+"""gRPC's calls within limits: a client slow to send a request, or to read answers, is dropped.
 
 gRPC bounds a single message, and neither how long it takes to arrive nor how many arrive or leave
 together. So calls are taken here before their message is there, although each has only one.
@@ -18,7 +18,7 @@ from urllib.parse import unquote
 
 import grpc
 from configuration import Configuration
-from refusals import Overloaded, Refusal
+from refusals import Refusal, ServerOverloaded
 
 EVERY = 0.05
 """Seconds between two looks at what is arriving. Messages that are sent at once arrive between
@@ -63,7 +63,7 @@ class Calls:
             Refusal: it does not arrive in time, or too many are arriving.
         """
         if len(self._arriving) >= self._most_slow and self._is_full():
-            raise Overloaded
+            raise ServerOverloaded
         loop, task = asyncio.get_running_loop(), _task()
         self._arriving[task] = loop.time()
         if self._timer is None:
@@ -75,7 +75,7 @@ class Calls:
                 raise
             task.uncancel()
             if CROWDED in error.args:
-                raise Overloaded from None
+                raise ServerOverloaded from None
             raise Refusal("The request did not arrive in time.", 504) from None
         finally:
             self._arriving.pop(task, None)

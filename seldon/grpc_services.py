@@ -29,9 +29,9 @@ from kalecast.runtime import HistoryError, Windows
 logger = logging.getLogger(__name__)
 
 LONGEST_CONNECTION = 600_000
-"""Milliseconds until a client is asked to come with its next call over a new connection."""
+"""Milliseconds until a client has to open a new connection for its next call (GOAWAY)."""
 LOOKAHEAD = 65536
-"""Bytes of a message that are taken before the server asks for it."""
+"""Bytes of a message that are taken before the server reads it."""
 MOST_WAITING_CALLS = 16384
 """gRPC refuses calls beyond its queue, by default about a thousand, as CANCELLED. Its queue is
 not where this server limits."""
@@ -98,7 +98,7 @@ class GRPCServer:
                 ("grpc.http2.bdp_probe", 0),
                 ("grpc.http2.lookahead_bytes", LOOKAHEAD),
                 ("grpc.max_connection_idle_ms", round(limits.keep_alive_seconds * 1000)),
-                # Whoever reads no answers holds them no longer than this.
+                # A client that reads no answers holds them no longer than this.
                 ("grpc.max_connection_age_ms", LONGEST_CONNECTION),
                 ("grpc.max_connection_age_grace_ms", round(limits.request_seconds * 3000)),
                 # A client that is gone does not answer these.
@@ -221,7 +221,7 @@ class GRPCServer:
             model_name=contract.name, model_version=contract.version, id=identifier
         )
         tensor = answer.outputs.add(name=OUTPUT_NAME, datatype="FP64", shape=forecast.shape)
-        # As it was asked: typed values, or bytes.
+        # As in the request: typed values, or bytes.
         if raw:
             answer.raw_output_contents.append(forecast.astype("<f8").tobytes())
         else:

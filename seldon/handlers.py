@@ -123,9 +123,9 @@ class Handlers:
         """The forecast, unless the client hangs up before its turn comes.
 
         Raises:
-            Overloaded: there is no room for it.
+            ServerOverloaded: there is no room for it.
             Refusal, HistoryError: it cannot be had.
-            ClientGone: nothing was computed, or nobody is there to hear it.
+            ClientGone: nothing was computed, or the client has gone.
         """
         with self._service.room:
             body = await self._body.read(request)
@@ -144,7 +144,7 @@ class Handlers:
         return model, future, render
 
     async def _unless_gone(self, request: Request, future: Waiting) -> Windows:
-        # Where the queue is short, looking costs more than computing for nobody.
+        # Where the queue is short, looking costs more than computing for a client that has gone.
         watcher = None
         if self._service.is_deep:
             watcher = asyncio.ensure_future(_cancel_when_gone(request.receive, future))
@@ -201,6 +201,6 @@ async def _cancel_when_gone(receive: Receive, future: Waiting) -> None:
 
 
 def _timeout(headers: dict[bytes, bytes]) -> float | None:
-    """Seconds that the sender will wait, as Envoy and so Istio tell the servers behind them."""
+    """Seconds that the sender will wait, as Envoy and so Istio send it to the servers behind."""
     text = headers.get(b"x-envoy-expected-rq-timeout-ms", b"")
     return int(text) / 1000 if text.isdigit() and len(text) < 10 else None

@@ -88,7 +88,7 @@ class HTTPApp:
             *answer.headers,
         ]
         if self._service.is_ending:
-            # Whoever keeps the connection would send its next request to a server that is gone.
+            # A kept connection would send its next request to a server that is gone.
             headers.append((b"connection", b"close"))
         await send({"type": "http.response.start", "status": answer.status, "headers": headers})
         await send({"type": "http.response.body", "body": answer.body})

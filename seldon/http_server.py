@@ -61,7 +61,7 @@ class HTTPServer:
 
 
 class _SilentServer(uvicorn.Server):
-    """Leaves signals to whoever runs it."""
+    """Leaves signals to its caller."""
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:

@@ -1,7 +1,7 @@
-"""What a Seldon message asks for: from its JSON, or its protobuf, to histories, and back.
+"""Requests in Seldon messages: from its JSON, or its protobuf, to histories, and back.
 
 The stock wrapper makes NumPy arrays of messages before a model sees them, which fails on
-histories of different length and on unknown values. So messages are taken as they come and read
+histories of different length and on missing values. So messages are taken as they come and read
 here. Needs no seldon-core: protobuf messages are read by their fields' names.
 """
 
@@ -32,13 +32,13 @@ class SeldonRequest:
 
     histories: Any
     form: str
-    """`ndarray` or `tensor`: the answer comes as the question came."""
+    """`ndarray` or `tensor`: the answer has the form of the request."""
     puid: str = ""
     """The sender's identifier of the request, which the answer repeats."""
 
 
 def read_json(message: Any, most: int = MOST_HISTORIES) -> SeldonRequest:
-    """The question in a message that came as JSON.
+    """The request in a message that came as JSON.
 
     Raises:
         HistoryError: it holds no `data` with either `ndarray` or `tensor`, or more than `most`
@@ -68,7 +68,7 @@ def read_json(message: Any, most: int = MOST_HISTORIES) -> SeldonRequest:
 
 
 def read_proto(message: Any, most: int = MOST_HISTORIES) -> SeldonRequest:
-    """The question in a `SeldonMessage` of protobuf.
+    """The request in a `SeldonMessage` of protobuf.
 
     Raises:
         HistoryError: as for `read_json`.

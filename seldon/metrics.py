@@ -63,7 +63,7 @@ class Metrics(Collector):
         self._model = {"name": "", "version": ""}
         self._created = 0.0
         self.drift = Drift()
-        """Is told, in whichever thread, of each batch."""
+        """Observes each batch, in whichever thread."""
         self._watched: dict[str, tuple[str, Callable[[], float]]] = {}
         self._registry = CollectorRegistry()
         ProcessCollector(registry=self._registry)

@@ -6,7 +6,7 @@ from metrics import Metrics
 from prometheus_client import CONTENT_TYPE_LATEST
 
 PATHS = ("/metrics", "/prometheus")
-"""The second is where Seldon Core's operator tells Prometheus to look by default."""
+"""The second is the path that Seldon Core's operator sets for Prometheus by default."""
 
 
 class MetricsApp:

@@ -1,7 +1,7 @@
 """Open Inference Protocol v2: its JSON, from a request to histories and back.
 
 The model has one input, `history` `[n, input_length]` (or shorter), and one output, `forecast`
-`[n, horizon, quantiles]`, both FP64. Beyond the protocol: `null` among the data is an unknown
+`[n, horizon, quantiles]`, both FP64. Beyond the protocol: `null` among the data is a missing
 value, since JSON has no NaN.
 """
 
@@ -47,7 +47,7 @@ def read(content: Any, most_histories: int) -> InferenceRequest:
     """The histories in an inference request's JSON.
 
     Raises:
-        Refusal, HistoryError: it is none, or asks for what the model has not.
+        Refusal, HistoryError: it is none, or requests what the model has not.
     """
     if not isinstance(content, dict):
         raise Refusal(f"Expected a JSON object with 'inputs', received: {shown(content)}.")
@@ -74,7 +74,7 @@ def read(content: Any, most_histories: int) -> InferenceRequest:
 
 
 def check_model(contract: Contract, name: str, version: str) -> None:
-    """Refuse what asks for another model; without a version any will do."""
+    """Refuse a request for another model; without a version any will do."""
     if name != contract.name or version not in ("", contract.version):
         raise Refusal(
             f"Expected the model '{contract.name}', version '{contract.version}', or no version; "

@@ -2,7 +2,7 @@
 
 What travels is decided by a field's number and type alone. The tables hold those that a model
 server meets; protobuf makes the classes when this module is imported. Fields that are refused
-unread (TensorFlow's tensors, custom data) stand as bytes, which travel in the same way.
+unread (TensorFlow's tensors, custom data) stand as bytes, which travel alike.
 
 Sources of the numbers: Seldon Core's `prediction.proto` and the Open Inference Protocol's
 `open_inference_grpc.proto`.

@@ -1,10 +1,10 @@
-"""Refusals: what a request hears that is not answered, whichever protocol it came in."""
+"""Refusals: the answer where there is no forecast, whichever protocol the request came in."""
 
 PREDICTIONS = "/api/v1.0/predictions"
 
 
 class Refusal(Exception):
-    """A request that is not answered; the message, one line, is for whoever sent it.
+    """A request that is not answered; the message, one line, is for its sender.
 
     Args:
         message: what was expected and what was received.
@@ -26,7 +26,7 @@ class Refusal(Exception):
         self.allowed = allowed
 
 
-class Overloaded(Refusal):
+class ServerOverloaded(Refusal):
     """There is no room for the request; nothing of it was computed."""
 
     def __init__(self) -> None:

@@ -1,4 +1,4 @@
-"""The Seldon protocol over HTTP: its JSON, whichever way it was sent, and the answer."""
+"""The Seldon protocol over HTTP: its JSON, in a body, form or query, and the answer."""
 
 import re
 from typing import Any
@@ -56,7 +56,7 @@ def _parts(body: bytes, content_type: str) -> dict[str, bytes]:
     """The named parts of a multipart form.
 
     Read by hand, in one pass: the standard library's parser takes minutes over a head made to
-    keep it busy, and nobody would be answered meanwhile.
+    keep it busy, and no other client would be answered meanwhile.
     """
     boundary = BOUNDARY.search(content_type)
     pieces = []
@@ -74,7 +74,7 @@ def _parts(body: bytes, content_type: str) -> dict[str, bytes]:
 
 
 def answer(form: str, puid: str, model: ServedModel, forecast: Windows) -> bytes:
-    """A forecast as a message, in the form of the question."""
+    """A forecast as a message, in the form of the request."""
     data: dict[str, Any] = {"names": model.columns}
     if form == "tensor":
         data["tensor"] = {"shape": list(forecast.shape), "values": forecast.reshape(-1)}

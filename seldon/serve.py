@@ -17,8 +17,8 @@ Core's operator sets.
 
 A new file at the model URI is taken up by itself, or on SIGHUP; a bad one is left alone. SIGTERM
 takes readiness away first, then lets new requests come for a while, then answers what is in
-flight; Ctrl-C and a closed terminal leave out the while. Exit code 0: ended as asked; 1: a part of
-it failed, and the rest ended with it; 2: it could not start as asked.
+flight; Ctrl-C and a closed terminal leave out the while. Exit code 0: ended by a signal; 1: a
+part of it failed, and the rest ended with it; 2: it could not start with these settings.
 """
 
 import asyncio
@@ -168,7 +168,7 @@ async def _serve(
 
 
 async def _drain(service: "Service", ends: "asyncio.Queue[signal.Signals | None]") -> None:
-    """Not ready any more, but answering, until whoever sends requests here has noticed."""
+    """Not ready any more, but answering, until its clients have noticed."""
     service.is_ending = True
     with suppress(TimeoutError):
         async with asyncio.timeout(service.configuration.drain_seconds):

@@ -7,7 +7,7 @@ from typing import Any
 from batching import Batcher
 from configuration import Configuration
 from metrics import Metrics
-from refusals import Overloaded, Refusal
+from refusals import Refusal, ServerOverloaded
 from serving import ServedModel, Serving
 from turns import Turns
 
@@ -30,7 +30,7 @@ class Room:
 
     def __enter__(self) -> None:
         if self.taken >= self._most:
-            raise Overloaded
+            raise ServerOverloaded
         self.taken += 1
 
     def __exit__(self, *_: object) -> None:
@@ -38,12 +38,12 @@ class Room:
 
 
 class Service:
-    """Forecasts for whoever asks, as long as there is room.
+    """Forecasts for all clients, as long as there is room.
 
     Args:
         configuration: the limits.
         serving: the model in use.
-        metrics: are told what happens.
+        metrics: count what happens.
     """
 
     def __init__(self, configuration: Configuration, serving: Serving, metrics: Metrics) -> None:
@@ -90,7 +90,7 @@ class Service:
 
     @property
     def is_deep(self) -> bool:
-        """Whether who asks now will wait noticeably."""
+        """Whether a request now will wait noticeably."""
         return self._batcher.is_deep
 
     def turn(self, size: int) -> asyncio.Future[None] | None:
@@ -108,7 +108,7 @@ class Service:
 
         Returns:
             The model that will forecast, and a future of shape `(series, horizon, quantiles)`.
-            Cancel the future where nobody waits for it any more.
+            Cancel the future where its client has gone.
 
         Raises:
             Refusal: they cannot be forecast from, or there is no room.

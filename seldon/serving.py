@@ -88,7 +88,7 @@ def _try(model: ServedModel, windows: Windows, named: str) -> None:
 
 
 def _made_up(count: int, length: int) -> Windows:
-    """Windows of other values each time, as customers send them: of any size, with gaps."""
+    """Windows of other values each time, like customers': of any size, with missing values."""
     rng = np.random.default_rng()
     size = 10.0 ** rng.integers(-3, 7, (count, 1))
     windows = size * (rng.normal(size=(count, length)) + rng.normal(0, 5, (count, 1)))
@@ -121,7 +121,7 @@ class Serving:
         self.model = model
         self._looked = monotonic()
         self.on_reload: Callable[[bool], None] = lambda succeeded: None
-        """Is told of each attempt whether it succeeded."""
+        """Called after each attempt with whether it succeeded."""
 
     @classmethod
     def open(cls, uri: str) -> "Serving":
@@ -186,5 +186,5 @@ class Serving:
     def _notify(self, succeeded: bool) -> None:
         try:
             self.on_reload(succeeded)
-        except Exception:  # whoever looks on must not end the watch
+        except Exception:  # an observer must not end the watch
             logger.exception("A new model could not be counted")

@@ -1,6 +1,6 @@
 """A new model file tried out in a process of its own, before the server opens it.
 
-A graph may ask for more memory than there is, or compute without end, and ONNX Runtime would do
+A graph may need more memory than there is, or compute without end, and ONNX Runtime would do
 so inside the server. Here a process that may take little of either does it first. If it dies,
 the file is refused, and the server goes on with the model that it has.
 """

@@ -1,8 +1,8 @@
 """Turns: the event loop's time, shared between reading requests and looking into them.
 
-When thousands of requests arrive at the same moment, whoever reads them all first, and only then
-begins to work, can refuse in time what there is no room for. So a request that was read waits for
-its turn here, and only a few get theirs each time the loop has been through its sockets.
+When thousands of requests arrive at the same moment, a server that reads them all first, and only
+then begins to work, can refuse in time what there is no room for. So a request that was read
+waits for its turn here, and only a few get theirs each time the loop has been through its sockets.
 """
 
 import asyncio
@@ -10,7 +10,7 @@ from collections import deque
 
 
 class Turns:
-    """Turns for whoever asks, first come, first served.
+    """Turns for all callers, first come, first served.
 
     Args:
         each: turns that there are at a time.
@@ -24,7 +24,7 @@ class Turns:
         self._is_due = False
 
     def take(self) -> asyncio.Future[None] | None:
-        """A turn to wait for; None where few ask, as there is one at once."""
+        """A turn to wait for; None where few wait, as there is one at once."""
         loop = asyncio.get_running_loop()
         if not self._is_due:
             self._is_due = True

@@ -20,8 +20,8 @@ LARGEST_REQUEST = 4 * 1024 * 1024
 of the server's threads."""
 
 
-class Refused(SeldonMicroserviceException):
-    """A request that is not answered; the message is for whoever sent it."""
+class WrapperRefusal(SeldonMicroserviceException):
+    """A request that is not answered; the message is for its sender."""
 
     def __init__(
         self, message: str, status_code: int = 400, reason: str = "MICROSERVICE_BAD_DATA"
@@ -41,7 +41,9 @@ class JSONRequest(Request):
         """Refuse a body that is no JSON, or (no error given) is not declared as JSON."""
         if e is None:
             received = shown(self.mimetype) if self.mimetype else "none"
-            raise Refused(f"Expected the content type application/json, received: {received}.", 415)
+            raise WrapperRefusal(
+                f"Expected the content type application/json, received: {received}.", 415
+            )
         if len(self.get_data()) >= LARGEST_REQUEST:
             raise RequestEntityTooLarge  # a body of undeclared length is cut at the limit
         raise _no_json(e)
@@ -77,7 +79,7 @@ def _http_error(error: HTTPException) -> Any:
         413: f"Expected a request of at most {LARGEST_REQUEST} bytes, received a larger one.",
     }
     described = " ".join((error.description or error.name).split())
-    reply = _reply(Refused(messages.get(code, described), code))
+    reply = _reply(WrapperRefusal(messages.get(code, described), code))
     for name, value in error.get_headers():
         if name == "Allow":
             reply.headers[name] = value
@@ -90,15 +92,15 @@ def _refuse_feedback() -> None:
         raise not_offered()
 
 
-def not_offered() -> Refused:
+def not_offered() -> WrapperRefusal:
     """The refusal of what the protocol has and this model has not."""
     refusal = only_forecasts()
-    return Refused(str(refusal), refusal.status)
+    return WrapperRefusal(str(refusal), refusal.status)
 
 
-def _no_json(error: ValueError) -> Refused:
+def _no_json(error: ValueError) -> WrapperRefusal:
     where = f": {error}" if isinstance(error, JSONDecodeError) else ""
-    return Refused(f"Expected JSON, received text that cannot be read as such{where}.")
+    return WrapperRefusal(f"Expected JSON, received text that cannot be read as such{where}.")
 
 
 def _unreadable(error: ValueError) -> Response:
@@ -106,10 +108,10 @@ def _unreadable(error: ValueError) -> Response:
 
 
 def _too_deep(error: RecursionError) -> Response:
-    return _reply(Refused("Expected rows of numbers, received lists nested too deeply."))
+    return _reply(WrapperRefusal("Expected rows of numbers, received lists nested too deeply."))
 
 
-def _reply(refusal: Refused) -> Response:
+def _reply(refusal: WrapperRefusal) -> Response:
     reply = jsonify(refusal.to_dict())
     reply.status_code = refusal.status_code
     return reply

@@ -45,7 +45,7 @@ def start(
 ) -> subprocess.Popen[str]:
     """Start the page with `folder` as its working and temporary directory.
 
-    It logs into a file: a pipe that nobody empties would stop it once full.
+    It logs into a file: a pipe that is not emptied would stop it once full.
     """
     ours = ("KALECAST_", "MODEL_SERVER", "SAMPLE_DATA", "GRADIO_")
     kept = {key: value for key, value in os.environ.items() if not key.startswith(ours)}

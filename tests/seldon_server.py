@@ -1,4 +1,4 @@
-"""The real model server for tests: started in its own environment, asked, ended."""
+"""The real model server for tests: started in its own environment, queried, ended."""
 
 import json
 import os
@@ -52,13 +52,13 @@ class Server:
         self.process, self.ports, self.announced = process, ports, announced
         self.url = f"http://127.0.0.1:{ports.http}"
 
-    def ask(self, message: Any, **changes: Any) -> requests.Response:
+    def predict(self, message: Any, **changes: Any) -> requests.Response:
         """POST a message, given as what JSON shall hold or as the body's own text."""
         body = message if isinstance(message, str | bytes) else json.dumps(message)
         settings: dict[str, Any] = {"headers": {"Content-Type": "application/json"}, "timeout": 30}
         return requests.post(self.url + PREDICTIONS, data=body, **{**settings, **changes})
 
-    def ask_grpc(self, *jobs: dict[str, Any]) -> list[dict[str, Any]]:
+    def call_grpc(self, *jobs: dict[str, Any]) -> list[dict[str, Any]]:
         """Run jobs of `seldon_client.py` with Seldon's own client."""
         done = subprocess.run(
             [REFERENCE, ROOT / "tests" / "seldon_client.py", f"127.0.0.1:{self.ports.grpc}"],

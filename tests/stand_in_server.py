@@ -1,7 +1,7 @@
 """A stand-in for the model server: Seldon's protocol around a model file, in this process.
 
 The page's tests take it instead of the real server because it starts at once, can be stopped
-and started again on its port, and can be told to change its model.
+and started again on its port, and can be made to change its model.
 """
 
 import json

@@ -30,8 +30,8 @@ from kalecast.capacity import (  # noqa: E402
     WAIT_SECONDS,
     Behavior,
     Policy,
-    Rules,
     Scaling,
+    ScalingRules,
 )
 from kalecast.deployment import DeploymentSettings  # noqa: E402
 
@@ -216,7 +216,7 @@ def test_downwards_the_highest_of_five_minutes_counts():
 
 def test_the_documentations_policies_downwards():
     """80 replicas of which 10 are wanted: 8, then 8 (7.2 rounded up), then 4 at a time below 40."""
-    down = Rules(0, (Policy("Pods", 4, 60), Policy("Percent", 10, 60)))
+    down = ScalingRules(0, (Policy("Pods", 4, 60), Policy("Percent", 10, 60)))
     controller = Controller(1, 100, Behavior(KUBERNETES_BEHAVIOR.up, down))
     replicas = [80]
     for step in range(12):
@@ -227,7 +227,7 @@ def test_the_documentations_policies_downwards():
 
 
 def test_within_a_period_a_policy_holds_once():
-    down = Rules(0, (Policy("Pods", 5, 60), Policy("Percent", 10, 60)), "Min")
+    down = ScalingRules(0, (Policy("Pods", 5, 60), Policy("Percent", 10, 60)), "Min")
     controller = Controller(1, 100, Behavior(KUBERNETES_BEHAVIOR.up, down))
     assert controller.decide(0, 100, 1) == 95
     assert controller.decide(15, 95, 1) == 95
@@ -235,7 +235,7 @@ def test_within_a_period_a_policy_holds_once():
 
 
 def test_disabled_and_bounds():
-    never = Rules(0, (), "Disabled")
+    never = ScalingRules(0, (), "Disabled")
     controller = Controller(2, 6, Behavior(KUBERNETES_BEHAVIOR.up, never))
     assert controller.decide(0, 5, 1) == 5
     assert controller.decide(15, 5, 50) == 6

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from batching import Batcher
-from refusals import Failed, Overloaded, TooLate
+from refusals import Failed, ServerOverloaded, TooLate
 
 
 class Doubler:
@@ -113,7 +113,7 @@ def test_the_queue_is_bounded() -> None:
         model, batcher = Doubler(), Batcher(8, 10, 1)
         model.may_run.clear()
         answers = [batcher.submit(model, windows(*range(count)), soon()) for count in (1, 9)]
-        with pytest.raises(Overloaded):
+        with pytest.raises(ServerOverloaded):
             batcher.submit(model, windows(1, 2), soon())
         answers.append(batcher.submit(model, windows(1), soon()))
         model.may_run.set()
@@ -152,8 +152,8 @@ def test_who_looks_on_sees_each_batch_and_spoils_none() -> None:
     async def steps() -> None:
         model, batcher, seen = Doubler(), Batcher(8, 100, 1), []
 
-        def look(asked: object, taken: np.ndarray, forecast: np.ndarray) -> None:
-            seen.append((asked, taken.tolist(), forecast.tolist()))
+        def look(queried: object, taken: np.ndarray, forecast: np.ndarray) -> None:
+            seen.append((queried, taken.tolist(), forecast.tolist()))
             raise RuntimeError("who looks on has a fault")
 
         batcher.on_forecast = look

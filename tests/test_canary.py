@@ -27,8 +27,8 @@ LONG = replace(SHORT, minutes=1)
 """For what ends before its time: however slow the machine is."""
 
 
-class Version:
-    """The pods of one version: they answer, and tell what they have counted."""
+class VersionPods:
+    """The pods of one version: they answer, and report what they have counted."""
 
     def __init__(self, server: StandInServer, metrics_port: int, metrics: Metrics) -> None:
         self.server, self.metrics_port, self.metrics = server, metrics_port, metrics
@@ -55,7 +55,7 @@ class Version:
 
 
 @contextmanager
-def a_version(host: str, ports: tuple[int, int] = (0, 0)) -> Iterator[Version]:
+def version_pods(host: str, ports: tuple[int, int] = (0, 0)) -> Iterator[VersionPods]:
     """Pods of a version at an address of their own, with the ports that all have."""
     with standing_in(host=host, port=ports[0]) as server:
         metrics = Metrics()
@@ -73,7 +73,7 @@ def a_version(host: str, ports: tuple[int, int] = (0, 0)) -> Iterator[Version]:
                 pass
 
         text = ThreadingHTTPServer((host, ports[1]), Handler)
-        version = Version(server, text.server_address[1], metrics)
+        version = VersionPods(server, text.server_address[1], metrics)
         threading.Thread(target=text.serve_forever, args=(0.02,), daemon=True).start()
         try:
             yield version
@@ -85,7 +85,7 @@ def a_version(host: str, ports: tuple[int, int] = (0, 0)) -> Iterator[Version]:
 class Team:
     """A cluster in which v1 serves, and v2 is to come."""
 
-    def __init__(self, cluster: ClusterDouble, v1: Version, v2: Version) -> None:
+    def __init__(self, cluster: ClusterDouble, v1: VersionPods, v2: VersionPods) -> None:
         self.cluster, self.v1, self.v2 = cluster, v1, v2
         self.text: list[str] = []
 
@@ -117,9 +117,9 @@ class Team:
 def team() -> Iterator[Team]:
     with ExitStack() as stack:
         cluster = stack.enter_context(a_cluster())
-        v1 = stack.enter_context(a_version("127.0.0.1"))
+        v1 = stack.enter_context(version_pods("127.0.0.1"))
         ports = (v1.server.port, v1.metrics_port)
-        v2 = stack.enter_context(a_version("127.0.0.2", ports))
+        v2 = stack.enter_context(version_pods("127.0.0.2", ports))
         cluster.addresses = {"v1": "127.0.0.1", "v2": "127.0.0.2"}
         made = Team(cluster, v1, v2)
         made.release("v1")
@@ -142,13 +142,13 @@ def test_a_version_that_holds_takes_all(team: Team):
 @pytest.mark.parametrize(
     ("what", "reason"),
     [
-        (Version.fails, "of its answers are failures, 0.0% of the other's"),
-        (Version.refuses, "of the requests, the other 0.0%"),
-        (Version.is_slow, "99 of 100 answers take up to 0.99 s, the other's 0.00 s"),
+        (VersionPods.fails, "of its answers are failures, 0.0% of the other's"),
+        (VersionPods.refuses, "of the requests, the other 0.0%"),
+        (VersionPods.is_slow, "99 of 100 answers take up to 0.99 s, the other's 0.00 s"),
     ],
 )
 def test_a_version_that_does_worse_is_withdrawn(
-    what: Callable[[Version], None], reason: str, team: Team
+    what: Callable[[VersionPods], None], reason: str, team: Team
 ):
     team.v2.traffic = lambda: what(team.v2)
     message = team.failure()
@@ -159,8 +159,8 @@ def test_a_version_that_does_worse_is_withdrawn(
     assert team.cluster.version() == "v1"
 
 
-@pytest.mark.parametrize("what", [Version.fails, Version.refuses, Version.is_slow])
-def test_what_the_other_does_as_badly_is_no_reason(what: Callable[[Version], None], team: Team):
+@pytest.mark.parametrize("what", [VersionPods.fails, VersionPods.refuses, VersionPods.is_slow])
+def test_what_the_other_does_as_badly_is_no_reason(what: Callable[[VersionPods], None], team: Team):
     for version in (team.v1, team.v2):
         version.traffic = lambda version=version: what(version)
     team.release("v2")
@@ -188,7 +188,7 @@ def test_a_version_that_gives_no_forecast_is_noticed_without_any_customer(team: 
 
 
 def test_figures_that_cannot_be_read_say_so(team: Team):
-    team.cluster.addresses["v2"] = "127.0.0.3"  # nobody listens there
+    team.cluster.addresses["v2"] = "127.0.0.3"  # where nothing listens
     message = team.failure(canary=LONG)
     assert "may pods of a pipeline reach the model server's ports?" in message
 
@@ -213,7 +213,7 @@ def test_who_is_stopped_leaves_no_canary_behind(team: Team):
         team.release("v2", LONG)
     assert [one["name"] for one in team.predictors] == ["default"]
     assert team.cluster.version() == "v1"
-    assert "stopped: version v2 is taken away" in team.text
+    assert "stopped: version v2 is withdrawn" in team.text
 
 
 def test_no_room_is_no_fault_of_the_version(team: Team):

@@ -33,7 +33,7 @@ import grpc_client
 import query
 from forecast_table import sparkline
 
-from kalecast.client import Address, RequestError, forecast_over_http, read_contract
+from kalecast.client import RequestError, ServerAddress, forecast_over_http, read_contract
 from kalecast.port_forward import PortForward
 
 pytestmark = [
@@ -152,7 +152,11 @@ REFUSED = "The connection to the server 127.0.0.1:6443 was refused"
         ({"ready": False, "pods": [POD]}, [], r"is ready: pod-1 \(Pending\)"),
         ({"ready": False, "pods": [PULLING]}, [], r"is ready: pod-1 \(ErrPull\)"),
         ({"services": {"team": {"spec": {"ports": [{"port": 80}]}}}}, [], "ports named http and"),
-        ({"forward_error": "error: no permission"}, [], "kubectl opens no way .*: error: no perm"),
+        (
+            {"forward_error": "error: no permission"},
+            [],
+            "kubectl port-forward failed .*: error: no perm",
+        ),
         ({}, ["--series", "none"], "Expected the name of one of the series"),
     ],
 )
@@ -179,7 +183,7 @@ def test_without_kubectl(data: Path, monkeypatch: pytest.MonkeyPatch, capsys: An
 
 def test_a_port_forward_leads_to_the_next_pod_at_the_same_ports(cluster: Cluster) -> None:
     with PortForward("team") as forward:
-        address = Address(f"http://{forward.http}")
+        address = ServerAddress(f"http://{forward.http}")
         version = read_contract(address).version
         os.kill(cluster.forwards()[0], signal.SIGKILL)
         # The next one is another process at the same ports.
@@ -288,7 +292,9 @@ def test_an_ingress_is_queried_with_token_and_authority(
 
 
 def test_istio_finds_the_server_over_grpc_by_headers() -> None:
-    address = Address("https://h/seldon/team/kalecast/", {"Authorization": "Bearer t"}, "ca.pem")
+    address = ServerAddress(
+        "https://h/seldon/team/kalecast/", {"Authorization": "Bearer t"}, "ca.pem"
+    )
     found = query._grpc_address(address)
     assert (found.server, found.tls, found.ca_file) == ("h:443", True, "ca.pem")
     assert found.headers == {"authorization": "Bearer t", "namespace": "team", "seldon": "kalecast"}
@@ -329,7 +335,7 @@ def test_wrong_ports_are_named(
 def test_a_refused_history_is_reported_in_the_servers_words(server: Server) -> None:
     short = np.ones(2)
     with pytest.raises(RequestError, match=r"refuses this history: .*too short"):
-        forecast_over_http(Address(server.url), short)
+        forecast_over_http(ServerAddress(server.url), short)
     grpc = query.GrpcAddress(f"127.0.0.1:{server.ports.grpc}")
     with pytest.raises(RequestError, match=r"refuses this history: .*too short"):
         query.forecast_over_grpc(grpc, short)
@@ -364,19 +370,19 @@ def foreign(answers: dict[str, tuple[int, int, bytes]]) -> Iterator[str]:
 
 def test_an_error_whose_body_breaks_off_keeps_its_status() -> None:
     with foreign({"/metadata": (500, 99, b"{")}) as url, pytest.raises(RequestError) as caught:
-        read_contract(Address(url))
+        read_contract(ServerAddress(url))
     assert caught.value.status == 500
     assert "answers with HTTP 500" in str(caught.value)
 
 
 @pytest.mark.parametrize("body", [b"{}", b"[]", b'{"forecast": {"0.5": ["a"]}}'])
 def test_a_page_that_answers_with_something_else(body: bytes, server: Server) -> None:
-    contract = read_contract(Address(server.url))
+    contract = read_contract(ServerAddress(server.url))
     with (
         foreign({"/api/forecast": (200, len(body), body)}) as url,
         pytest.raises(RequestError, match="answers, but not with a forecast"),
     ):
-        query.forecast_of_page(Address(url), np.ones(contract.input_length), contract)
+        query.forecast_of_page(ServerAddress(url), np.ones(contract.input_length), contract)
 
 
 def test_a_grpc_answer_without_a_forecast() -> None:

@@ -1,4 +1,4 @@
-"""The model server against Seldon Core's own: the same questions, the same answers and refusals.
+"""The model server against Seldon Core's own: the same requests, the same answers and refusals.
 
 Also Seldon's own testers and clients, and a client of the Open Inference Protocol, against it.
 """
@@ -41,7 +41,7 @@ def post(message: Any, path: str = "/api/v1.0/predictions", **more: Any) -> dict
     return {"method": "POST", "url": path, "data": body, "headers": JSON, **more}
 
 
-QUESTIONS: dict[str, dict[str, Any]] = {
+REQUESTS: dict[str, dict[str, Any]] = {
     "rows": post(ROWS),
     "an older path": post(ROWS, "/api/v0.1/predictions"),
     "the wrapper's path": post(ROWS, "/predict"),
@@ -89,16 +89,16 @@ QUESTIONS: dict[str, dict[str, Any]] = {
 }
 
 
-@pytest.mark.parametrize("question", QUESTIONS)
-def test_both_servers_say_the_same(ours: Server, stock: Server, question: str) -> None:
-    mine, reference = (output(server, QUESTIONS[question]) for server in (ours, stock))
+@pytest.mark.parametrize("case", REQUESTS)
+def test_both_servers_say_the_same(ours: Server, stock: Server, case: str) -> None:
+    mine, reference = (output(server, REQUESTS[case]) for server in (ours, stock))
     assert mine == reference
 
 
-def output(server: Server, question: dict[str, Any]) -> tuple[int, Any]:
+def output(server: Server, case: dict[str, Any]) -> tuple[int, Any]:
     """Status and content, without what the wrapper measures."""
-    asked = {**question, "url": server.url + question["url"]}
-    reply = requests.request(**asked, timeout=30)
+    arguments = {**case, "url": server.url + case["url"]}
+    reply = requests.request(**arguments, timeout=30)
     if "json" not in reply.headers["content-type"]:
         return reply.status_code, reply.text
     content = reply.json()
@@ -110,7 +110,7 @@ def output(server: Server, question: dict[str, Any]) -> tuple[int, Any]:
 
 
 def test_where_they_differ(ours: Server, stock: Server) -> None:
-    """NaN is no JSON, though the wrapper's reader takes it; a wrong method is told as such."""
+    """NaN is no JSON, though the wrapper's reader takes it; a wrong method is reported as such."""
     message = json.dumps({"data": {"ndarray": [[float("nan"), *HISTORY]]}})
     assert (output(ours, post(message))[0], output(stock, post(message))[0]) == (400, 200)
     wrong = {"method": "GET", "url": "/api/v1.0/predictions"}
@@ -126,7 +126,7 @@ def test_grpc_says_the_same(ours: Server, stock: Server) -> None:
         {"method": "SeldonClient", "histories": [HISTORY], "form": "tensor"},
         {"method": "ModelMetadata"},
     ]
-    mine, reference = ours.ask_grpc(*jobs), stock.ask_grpc(*jobs)
+    mine, reference = ours.call_grpc(*jobs), stock.call_grpc(*jobs)
     for answer in (*reference, *(answer.get("response", {}) for answer in reference)):
         answer.get("meta", {}).pop("metrics", None)
     assert mine == reference
@@ -134,7 +134,7 @@ def test_grpc_says_the_same(ours: Server, stock: Server) -> None:
         {"method": "Predict", "message": message}
         for message in ({}, {"strData": "a"}, {"data": {"ndarray": [[1]]}})
     ]
-    for bad, known in zip(ours.ask_grpc(*refused), stock.ask_grpc(*refused), strict=True):
+    for bad, known in zip(ours.call_grpc(*refused), stock.call_grpc(*refused), strict=True):
         assert bad["code"] == "INVALID_ARGUMENT"  # the wrapper has one code for all
         assert bad["details"] in known["details"]
 

@@ -123,7 +123,7 @@ def test_a_light_image_carries_no_heavy_library():
     assert done.stdout.strip() == "[]", done.stderr
 
 
-def test_opening_a_model_reports_to_nobody(tmp_path: Path):
+def test_opening_a_model_sends_no_telemetry(tmp_path: Path):
     """ONNX Runtime's reports leave an identifier of the device in the home folder."""
     model = tmp_path / "model.onnx"
     model.write_bytes(seasonal_naive_bytes(contract()))

@@ -31,7 +31,7 @@ MANY = "100000"
 
 @dataclass(frozen=True)
 class Gateway:
-    """A page that asks who is calling."""
+    """A page with authentication."""
 
     page: Page
     secret: Path
@@ -88,7 +88,7 @@ def mount(folder: Path, version: str, text: str) -> None:
     link.replace(folder / "..data")
 
 
-def ask(page: Page, authorization: str | None = None) -> requests.Response:
+def query(page: Page, authorization: str | None = None) -> requests.Response:
     headers = {} if authorization is None else {"Authorization": authorization}
     url = page.url + "/api/forecast"
     return requests.post(url, json={"history": WEEK}, headers=headers, timeout=30)
@@ -107,7 +107,7 @@ def show(page: Page, person: str | None, controls: tuple[Any, ...] = PASTED) -> 
 
 
 def test_programs_need_a_key(gateway: Gateway) -> None:
-    for reply in (ask(gateway.page), requests.get(gateway.page.url + "/api/model", timeout=10)):
+    for reply in (query(gateway.page), requests.get(gateway.page.url + "/api/model", timeout=10)):
         assert reply.status_code == 401
         assert reply.headers["WWW-Authenticate"] == "Bearer"
         assert "Authorization: Bearer kalecast_" in reply.json()["detail"]
@@ -115,14 +115,14 @@ def test_programs_need_a_key(gateway: Gateway) -> None:
 
 def test_each_of_a_customers_keys_holds(gateway: Gateway) -> None:
     for name in ("first", "second", "other"):
-        reply = ask(gateway.page, f"Bearer {gateway.keys[name]}")
+        reply = query(gateway.page, f"Bearer {gateway.keys[name]}")
         assert len(reply.json()["forecast"]["0.5"]) == 24
         headers = {"Authorization": f"bearer {gateway.keys[name]}"}
         assert requests.get(gateway.page.url + "/api/model", headers=headers, timeout=10).ok
 
 
 def test_an_ended_key_is_reported_so(gateway: Gateway) -> None:
-    reply = ask(gateway.page, f"Bearer {gateway.keys['ended']}")
+    reply = query(gateway.page, f"Bearer {gateway.keys['ended']}")
     assert (reply.status_code, reply.json()["detail"][:18]) == (401, "This key has ended")
 
 
@@ -143,20 +143,20 @@ def test_what_is_no_key_is_refused(gateway: Gateway) -> None:
         f"Bearer {prefix}__{secret}",
         "Bearer " + "a" * 5000,
     ]
-    assert {ask(gateway.page, text).status_code for text in wrong} == {401}
+    assert {query(gateway.page, text).status_code for text in wrong} == {401}
 
 
 def test_an_unknown_key_is_refused_as_a_wrong_one_is(gateway: Gateway) -> None:
     prefix, identity, secret = gateway.keys["first"].split("_", 2)
-    wrong = ask(gateway.page, f"Bearer {prefix}_{identity}_{secret[::-1]}")
-    unknown = ask(gateway.page, f"Bearer {prefix}_0000000000_{secret}")
+    wrong = query(gateway.page, f"Bearer {prefix}_{identity}_{secret[::-1]}")
+    unknown = query(gateway.page, f"Bearer {prefix}_0000000000_{secret}")
     assert wrong.text == unknown.text
     assert wrong.headers["WWW-Authenticate"] == 'Bearer error="invalid_token"'
     assert unknown.headers["WWW-Authenticate"] == wrong.headers["WWW-Authenticate"]
 
 
 @pytest.mark.parametrize("header", ["Authorization", SIGNED_IN])
-def test_who_is_named_twice_is_nobody(gateway: Gateway, header: str) -> None:
+def test_a_name_given_twice_is_no_sign_in(gateway: Gateway, header: str) -> None:
     key = f"Bearer {gateway.keys['first']}"
     names = (key, key) if header == "Authorization" else ("jo", "ann")
     connection = HTTPConnection(gateway.page.url.removeprefix("http://"), timeout=10)
@@ -173,19 +173,19 @@ def test_probes_and_the_example_are_open(gateway: Gateway) -> None:
         assert requests.get(gateway.page.url + path, timeout=10).ok
 
 
-def test_a_quota_ends_with_when_to_ask_again(gateway: Gateway) -> None:
+def test_a_spent_quota_says_when_to_retry(gateway: Gateway) -> None:
     key = f"Bearer {gateway.keys['small']}"
-    assert [ask(gateway.page, key).status_code for _ in range(3)] == [200, 200, 429]
-    reply = ask(gateway.page, key)
+    assert [query(gateway.page, key).status_code for _ in range(3)] == [200, 200, 429]
+    reply = query(gateway.page, key)
     assert "You have 1 forecast a minute" in reply.json()["detail"]
     assert 1 <= int(reply.headers["Retry-After"]) <= 60
     assert requests.get(
         gateway.page.url + "/api/model", headers={"Authorization": key}, timeout=10
     ).ok
-    assert ask(gateway.page, f"Bearer {gateway.keys['first']}").ok
+    assert query(gateway.page, f"Bearer {gateway.keys['first']}").ok
 
 
-def test_the_page_needs_somebody_signed_in(gateway: Gateway) -> None:
+def test_the_page_needs_a_sign_in(gateway: Gateway) -> None:
     url = gateway.page.url
     for path in ("/", "/config"):
         reply = requests.get(url + path, timeout=10)
@@ -213,7 +213,7 @@ def test_gradios_own_files_are_open(gateway: Gateway) -> None:
         assert requests.get(gateway.page.url + path, timeout=10).ok, path
 
 
-def test_no_way_around_through_gradios_own_files(gateway: Gateway) -> None:
+def test_no_bypass_through_gradios_own_files(gateway: Gateway) -> None:
     for path in ("/assets/../config", "/assets/..%2fconfig", "/static/%2e%2e/config"):
         connection = HTTPConnection(gateway.page.url.removeprefix("http://"), timeout=10)
         connection.request("GET", path)
@@ -223,7 +223,7 @@ def test_no_way_around_through_gradios_own_files(gateway: Gateway) -> None:
         connection.close()
 
 
-def test_the_event_needs_somebody_signed_in(gateway: Gateway) -> None:
+def test_the_event_needs_a_sign_in(gateway: Gateway) -> None:
     (banner, reading, *_) = show(gateway.page, None).json()["data"]
     assert "You are not signed in" in banner["value"]
     assert reading["visible"] is False
@@ -232,7 +232,7 @@ def test_the_event_needs_somebody_signed_in(gateway: Gateway) -> None:
     assert reading["visible"] is True
 
 
-def test_an_upload_needs_somebody_signed_in(gateway: Gateway) -> None:
+def test_an_upload_needs_a_sign_in(gateway: Gateway) -> None:
     def upload(headers: dict[str, str]) -> requests.Response:
         files = {"files": ("a.csv", b"ds,y\n2026-01-01 00:00,1\n")}
         url = gateway.page.url + "/gradio_api/upload?upload_id=x"
@@ -257,25 +257,25 @@ def test_each_person_has_a_quota(gateway: Gateway) -> None:
     assert show(gateway.page, "bo").json()["data"][0]["visible"] is False
 
 
-def test_gradio_forecasts_for_nobody(gateway: Gateway) -> None:
+def test_gradio_itself_does_not_forecast(gateway: Gateway) -> None:
     config = requests.get(
         gateway.page.url + "/config", headers={SIGNED_IN: "jo"}, timeout=10
     ).json()
     assert [d["api_name"] for d in config["dependencies"]] == ["show"]
-    asked: dict[str, Any] = {"json": {"data": [WEEK, "", 24]}, "timeout": 10}
+    arguments: dict[str, Any] = {"json": {"data": [WEEK, "", 24]}, "timeout": 10}
     for path in ("run/forecast", "api/forecast", "call/forecast"):
         url = f"{gateway.page.url}/gradio_api/{path}"
-        assert requests.post(url, headers={SIGNED_IN: "jo"}, **asked).status_code == 404
-        assert requests.post(url, **asked).status_code == 404
+        assert requests.post(url, headers={SIGNED_IN: "jo"}, **arguments).status_code == 404
+        assert requests.post(url, **arguments).status_code == 404
 
 
-def test_counters_say_why_and_nobody_is_named(gateway: Gateway) -> None:
-    ask(gateway.page)
+def test_counters_say_why_and_no_customer_is_named(gateway: Gateway) -> None:
+    query(gateway.page)
     show(gateway.page, None)
     show(gateway.page, "jo@example.org")
-    ask(gateway.page, f"Bearer {gateway.keys['small']}")
-    ask(gateway.page, f"Bearer {gateway.keys['small']}")
-    ask(gateway.page, f"Bearer {gateway.keys['small']}")
+    query(gateway.page, f"Bearer {gateway.keys['small']}")
+    query(gateway.page, f"Bearer {gateway.keys['small']}")
+    query(gateway.page, f"Bearer {gateway.keys['small']}")
     counters = requests.get(gateway.metrics, timeout=10).text
     event = 'code="401",route="/gradio_api/run/predict"'
     assert f"kalecast_page_requests_total{{{event}}}" in counters
@@ -283,9 +283,9 @@ def test_counters_say_why_and_nobody_is_named(gateway: Gateway) -> None:
         assert f'kalecast_page_turned_away_total{{reason="{reason}"}}' in counters
     assert 'kalecast_page_requests_total{code="401",route="/api/forecast"}' in counters
     assert 'kalecast_page_requests_total{code="429",route="/api/forecast"}' in counters
-    message = counters + gateway.page.log
+    exposed = counters + gateway.page.log
     named = ("acme", "globex", "example.org", *(key.split("_")[1] for key in gateway.keys.values()))
-    assert not [name for name in named if name in message]
+    assert not [name for name in named if name in exposed]
 
 
 def test_a_page_in_a_browser_until_its_sign_in_ends(gateway: Gateway, browser: "Browser") -> None:
@@ -302,13 +302,13 @@ def test_a_page_in_a_browser_until_its_sign_in_ends(gateway: Gateway, browser: "
 def test_new_keys_are_known_without_a_restart(gateway: Gateway, tmp_path: Path) -> None:
     file = tmp_path / "customers.json"
     key = new("acme-7f3a", "--per-minute", MANY, file=file)
-    assert ask(gateway.page, f"Bearer {key}").status_code == 401
+    assert query(gateway.page, f"Bearer {key}").status_code == 401
     mount(gateway.secret, "broken", "{")
     _until(lambda: "Expected JSON" in gateway.page.log)
-    assert ask(gateway.page, f"Bearer {gateway.keys['first']}").ok
+    assert query(gateway.page, f"Bearer {gateway.keys['first']}").ok
     mount(gateway.secret, "2", file.read_text())
-    _until(lambda: ask(gateway.page, f"Bearer {key}").ok)
-    assert ask(gateway.page, f"Bearer {gateway.keys['first']}").status_code == 401
+    _until(lambda: query(gateway.page, f"Bearer {key}").ok)
+    assert query(gateway.page, f"Bearer {gateway.keys['first']}").status_code == 401
 
 
 def _until(is_so: Any) -> None:
@@ -342,13 +342,13 @@ def test_wrong_settings_end_the_start(tmp_path: Path, name: str, value: str, mes
 def test_half_a_protection_is_warned_of() -> None:
     script = (
         "from callers import Callers; from settings import Settings\n"
-        "Callers(Settings()); print('nobody', flush=True)\n"
+        "Callers(Settings()); print('open', flush=True)\n"
         "Callers(Settings(signed_in_header='x-auth-request-user'))"
     )
     done = subprocess.run(
         [PYTHON, "-c", script], cwd=ROOT / "gradio_app", capture_output=True, text=True, check=True
     )
-    assert done.stdout == "nobody\n"
+    assert done.stdout == "open\n"
     assert done.stderr.splitlines() == [
-        "KALECAST_CUSTOMERS is not set: at /api/forecast anybody may ask, without signing in."
+        "KALECAST_CUSTOMERS is not set: /api/forecast accepts unauthenticated requests."
     ]

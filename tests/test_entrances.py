@@ -94,11 +94,11 @@ for line in sys.stdin:
 """
 
 
-def on_the_page(asked: list[tuple[str, str]]) -> list[Any]:
+def on_the_page(texts_sent: list[tuple[str, str]]) -> list[Any]:
     """Values, notes, start and offset of each text that is sent; a sentence where refused."""
     run = subprocess.run(
         [PYTHON, "-c", ON_THE_PAGE],
-        input="".join(json.dumps(one) + "\n" for one in asked),
+        input="".join(json.dumps(one) + "\n" for one in texts_sent),
         capture_output=True,
         text=True,
         cwd=ROOT,
@@ -172,13 +172,13 @@ REFUSED: dict[str, tuple[Table, str]] = {
     ),
     "days or months": (
         {"ds": hours(3, "%d/%m/%Y %H:%M", datetime(2020, 2, 1)), "y": list("123")},
-        r"day and month can be told apart .*'01/02/2020 00:00' in row 2",
+        r"day and month are unambiguous .*'01/02/2020 00:00' in row 2",
     ),
     "days and months": (
         {"ds": ["13/01/2020", "01/14/2020"], "y": list("12")},
         r"'13/01/2020' in row 2 of .*'01/14/2020' in row 3",
     ),
-    "dates in two ways": (
+    "dates in two notations": (
         {"ds": ["13.01.2020", "2020-01-14"], "y": list("12")},
         r"'13\.01\.2020' in row 2 of .*'2020-01-14' in row 3",
     ),
@@ -235,9 +235,9 @@ def test_it_is_refused_alike(kind: str, entrance: str) -> None:
 @cache
 def page_answers() -> dict[tuple[str, str], Any]:
     tables = {kind: table for kind, (table, *_) in {**READ, **REFUSED}.items()}
-    asked = [(entrance, kind) for entrance in ("paste", "upload") for kind in tables]
-    texts = [(entrance, written(tables[kind], "\t").decode()) for entrance, kind in asked]
-    return dict(zip(asked, on_the_page(texts), strict=True))
+    keys = [(entrance, kind) for entrance in ("paste", "upload") for kind in tables]
+    texts = [(entrance, written(tables[kind], "\t").decode()) for entrance, kind in keys]
+    return dict(zip(keys, on_the_page(texts), strict=True))
 
 
 @pytest.mark.parametrize("entrance", ["paste", "upload"])
@@ -396,7 +396,9 @@ NOT_PASTED = {
 
 def test_pasted_numbers_are_decided_by_the_whole_text() -> None:
     texts = [*PASTED, *NOT_PASTED]
-    answers = on_the_page([(way, text) for way in ("paste", "/api/forecast") for text in texts])
+    answers = on_the_page(
+        [(entrance, text) for entrance in ("paste", "/api/forecast") for text in texts]
+    )
     for text, answer in zip(texts * 2, answers, strict=True):
         if text in PASTED:
             assert answer[0] == PASTED[text], text
@@ -406,7 +408,7 @@ def test_pasted_numbers_are_decided_by_the_whole_text() -> None:
 
 @st.composite
 def tables(draw: st.DrawFn) -> tuple[Table, list[float], bool]:
-    """A table in some notation, what it means, and whether it can be read in one way alone."""
+    """A table in some notation, what it means, and whether it is unambiguous."""
     decimals = draw(st.integers(0, 4))
     size = draw(st.sampled_from([1, 100, 100_000]))
     values = draw(
@@ -444,7 +446,7 @@ def test_no_generated_table_is_read_wrongly(
     except SeriesError:
         assert not clear
         return
-    # Thousands alone, all with points, cannot be told from three decimals: they are named.
+    # Thousands alone, all with points, cannot be distinguished from three decimals: they are named.
     named = not clear and "Points in numbers are decimal" in " ".join(notes(frame))
     found = frame["y"].tolist()
     assert found == values or (named and found == [value / 1000 for value in values])
@@ -452,7 +454,7 @@ def test_no_generated_table_is_read_wrongly(
 
 
 def _texts(values: list[float], decimals: int) -> Iterator[tuple[str, bool]]:
-    """Notations of numbers, and whether each can be read in one way alone."""
+    """Notations of numbers, and whether each is unambiguous."""
     plain = [f"{value:.{decimals}f}" for value in values]
     comma = [text.replace(".", ",") for text in plain]
     for between in (",", ", ", "\n", " ", "\t", ";"):
@@ -473,13 +475,13 @@ def _texts(values: list[float], decimals: int) -> Iterator[tuple[str, bool]]:
     )
 )
 def test_no_generated_text_is_read_wrongly(made: list[tuple[int, list[int]]]) -> None:
-    asked = [
+    texts_sent = [
         (text, clear, [round(value / 10**decimals, decimals) for value in whole])
         for decimals, whole in made
         for text, clear in _texts([value / 10**decimals for value in whole], decimals)
     ]
-    answers = on_the_page([("paste", text) for text, *_ in asked])
-    for (text, clear, values), answer in zip(asked, answers, strict=True):
+    answers = on_the_page([("paste", text) for text, *_ in texts_sent])
+    for (text, clear, values), answer in zip(texts_sent, answers, strict=True):
         assert answer[0] == values or (isinstance(answer, str) and not clear), (text, answer)
 
 

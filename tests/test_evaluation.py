@@ -169,9 +169,9 @@ def test_series_unknown_where_they_are_judged_are_named_and_left_out(unknown: in
     assert set(scores["unique_id"]) == {"series_0", "series_2"}
     card = model_card(CONTRACT, table, scores)
     assert "2 series" in card
-    assert "Not judged: 'series_1' (its newest 48 hours are unknown)." in card
+    assert "Not judged: 'series_1' (its newest 48 hours are missing)." in card
     frame.loc[newest, "y"] = np.nan
-    with pytest.raises(SeriesError, match="newest 48 hours of every series are unknown"):
+    with pytest.raises(SeriesError, match="newest 48 hours of every series are missing"):
         backtest(repeat_last_day, frame, CONTRACT, 2)
 
 
@@ -236,7 +236,7 @@ def test_baselines_see_gaps_filled_from_the_same_hour_before():
     assert filled[0] == frame["y"][1]
 
 
-def test_every_forecast_is_scored_and_bands_where_there_are_some(table):
+def test_every_forecast_is_scored_and_intervals_where_there_are_some(table):
     history, _ = hold_out(hourly_series(), 5 * 24)
     assert models_of(table) == [MODEL, DAY, WEEK]
     means = mean_scores(score_series(table, history, 24))

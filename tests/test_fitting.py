@@ -125,7 +125,7 @@ def test_lengths_go_by_the_series_in_the_middle():
     series = pd.concat([table(24 * days, name=f"s{days}") for days in (1, 15, 16, 200)])
     found = fit_to_data(series, "h").parameters
     assert found["input_length"] == 7 * 24
-    assert found["minimum_history"] == 24  # the shortest can be asked for, too
+    assert found["minimum_history"] == 24  # the shortest can be requested, too
     few = pd.concat([table(24, name=f"s{at}") for at in range(5)] + [table(2000, name="long")])
     assert fit_to_data(few, "h").parameters["input_length"] == 21 * 24
 

@@ -1,4 +1,4 @@
-"""The page's client of the model server, through a page that asks two replicas of it.
+"""The page's client of the model server, through a page in front of two replicas.
 
 The page sends one request at a time to each replica, of at most eight forecasts.
 """
@@ -61,10 +61,10 @@ def _heal(page: Page, both: Replicas) -> None:
         replica.behaviour = Behaviour()
         replica.serve(contract())
         replica.start()
-    _until(lambda: all(ask(page).ok for _ in range(10)))
+    _until(lambda: all(query(page).ok for _ in range(10)))
     for replica in both:
         replica.batches.clear()
-    _until(lambda: ask(page).ok and all(replica.batches for replica in both))
+    _until(lambda: query(page).ok and all(replica.batches for replica in both))
     for replica in both:
         replica.batches.clear()
 
@@ -76,20 +76,20 @@ def _until(holds: Callable[[], bool], seconds: float = 10.0) -> None:
         time.sleep(0.05)
 
 
-def ask(page: Page, level: float = 0.0) -> requests.Response:
+def query(page: Page, level: float = 0.0) -> requests.Response:
     """Ask for a forecast of a day's rhythm at a level of its own."""
     history = ",".join(str(hour % 24 + level) for hour in range(168))
     body = {"history": history, "horizon": 3}
     return requests.post(page.url + "/api/forecast", json=body, timeout=30)
 
 
-def ask_all(page: Page, levels: list[float]) -> list[requests.Response]:
+def query_all(page: Page, levels: list[float]) -> list[requests.Response]:
     with ThreadPoolExecutor(len(levels)) as pool:
-        return list(pool.map(lambda level: ask(page, level), levels))
+        return list(pool.map(lambda level: query(page, level), levels))
 
 
 def peaks(replies: list[requests.Response]) -> list[Any]:
-    """What each caller was told, to be held against its own history."""
+    """The median that each caller received, to compare with its own history."""
     return [reply.json().get("forecast", {}).get("0.5") for reply in replies]
 
 
@@ -105,7 +105,7 @@ def test_forecasts_at_the_same_time_share_requests(page: Page, replicas: Replica
     for replica in replicas:
         replica.behaviour = Behaviour(pause=0.3)
     levels = [100.0 * at for at in range(30)]
-    assert peaks(ask_all(page, levels)) == expected(levels)
+    assert peaks(query_all(page, levels)) == expected(levels)
     batches = [size for replica in replicas for size in replica.batches]
     assert sum(batches) == 30
     assert max(batches) == 8
@@ -113,9 +113,9 @@ def test_forecasts_at_the_same_time_share_requests(page: Page, replicas: Replica
     assert all(replica.batches for replica in replicas)
 
 
-def test_a_lone_forecast_waits_for_nobody(page: Page, replicas: Replicas) -> None:
+def test_a_lone_forecast_waits_for_no_other(page: Page, replicas: Replicas) -> None:
     start = time.monotonic()
-    assert ask(page).ok
+    assert query(page).ok
     assert time.monotonic() - start < 0.3
     assert windows(replicas) == 1
 
@@ -124,7 +124,7 @@ def test_a_refused_history_does_not_spoil_the_others(page: Page, replicas: Repli
     for replica in replicas:
         replica.behaviour = Behaviour(pause=0.1, refuses=lambda history: history[0] == 500)
     levels = [100.0 * at for at in range(12)]
-    replies = ask_all(page, levels)
+    replies = query_all(page, levels)
     assert [reply.status_code for reply in replies] == [400 if at == 5 else 200 for at in range(12)]
     assert replies[5].json()["detail"] == "Expected another history."
     assert peaks(replies)[6:] == expected(levels)[6:]
@@ -133,16 +133,16 @@ def test_a_refused_history_does_not_spoil_the_others(page: Page, replicas: Repli
 def test_a_refusal_is_not_repeated(page: Page, replicas: Replicas) -> None:
     for replica in replicas:
         replica.behaviour = Behaviour(refuses=lambda _: True)
-    assert ask(page).status_code == 400
+    assert query(page).status_code == 400
     assert windows(replicas) == 1
 
 
 def test_another_replica_answers_for_one_that_is_down(page: Page, replicas: Replicas) -> None:
     replicas[0].stop()
-    assert all(ask(page).ok for _ in range(30))
+    assert all(query(page).ok for _ in range(30))
     assert sum(replicas[1].batches) == 30
     replicas[0].start()
-    _until(lambda: ask(page).ok and bool(replicas[0].batches))
+    _until(lambda: query(page).ok and bool(replicas[0].batches))
 
 
 def test_no_request_is_lost_with_the_replica_that_worked_on_it(
@@ -152,10 +152,10 @@ def test_no_request_is_lost_with_the_replica_that_worked_on_it(
         replica.behaviour = Behaviour(pause=0.3)
     levels = [100.0 * at for at in range(30)]
     with ThreadPoolExecutor() as pool:
-        asked = pool.submit(ask_all, page, levels)
+        pending = pool.submit(query_all, page, levels)
         _until(lambda: bool(replicas[0].batches))
         replicas[0].stop()
-        assert peaks(asked.result()) == expected(levels)
+        assert peaks(pending.result()) == expected(levels)
 
 
 @pytest.mark.parametrize("trouble", [Behaviour(hangs_up=True), Behaviour(status=502)])
@@ -163,25 +163,27 @@ def test_a_replica_that_fails_is_left_alone(
     page: Page, replicas: Replicas, trouble: Behaviour
 ) -> None:
     replicas[0].behaviour = trouble
-    assert all(ask(page).ok for _ in range(40))
+    assert all(query(page).ok for _ in range(40))
     assert len(replicas[0].batches) <= 8
 
 
-def test_a_busy_replica_is_spared_for_as_long_as_it_asks(page: Page, replicas: Replicas) -> None:
+def test_a_busy_replica_is_spared_until_its_retry_after(page: Page, replicas: Replicas) -> None:
     replicas[0].behaviour = Behaviour(status=503, headers={"Retry-After": "30"})
-    assert all(ask(page).ok for _ in range(20))
+    assert all(query(page).ok for _ in range(20))
     assert len(replicas[0].batches) <= 1
 
 
-def test_busy_replicas_are_asked_again_when_they_said(page: Page, replicas: Replicas) -> None:
+def test_busy_replicas_get_requests_again_after_their_retry_after(
+    page: Page, replicas: Replicas
+) -> None:
     for replica in replicas:
         replica.behaviour = Behaviour(status=503, headers={"Retry-After": "1"})
     with ThreadPoolExecutor() as pool:
-        asked = pool.submit(ask, page)
+        pending = pool.submit(query, page)
         _until(lambda: all(replica.batches for replica in replicas))
         for replica in replicas:
             replica.behaviour = Behaviour()
-        assert asked.result().ok
+        assert pending.result().ok
     assert windows(replicas) == 3
 
 
@@ -189,20 +191,20 @@ def test_busy_for_longer_than_there_is_time(page: Page, replicas: Replicas) -> N
     for replica in replicas:
         replica.behaviour = Behaviour(status=503, headers={"Retry-After": "5"})
     start = time.monotonic()
-    reply = ask(page)
+    reply = query(page)
     assert time.monotonic() - start < 1
     assert (reply.status_code, reply.json()["detail"]) == (503, BUSY)
     assert int(reply.headers["Retry-After"]) > 0
-    time.sleep(5)  # until they may be asked again
+    time.sleep(5)  # until they may receive requests again
 
 
 def test_without_a_replica_the_answer_comes_at_once(page: Page, replicas: Replicas) -> None:
     for replica in replicas:
         replica.stop()
     for _ in range(5):
-        ask(page)
+        query(page)
     start = time.monotonic()
-    reply = ask(page)
+    reply = query(page)
     assert time.monotonic() - start < 0.5
     assert (reply.status_code, reply.json()["detail"]) == (503, DOWN)
 
@@ -212,7 +214,7 @@ def test_beyond_the_queue_the_refusal_comes_at_once(page: Page, replicas: Replic
         replica.behaviour = Behaviour(pause=0.7)
     levels = [float(at) for at in range(MOST_WAITING + 40)]
     start = time.monotonic()
-    replies = ask_all(page, levels)
+    replies = query_all(page, levels)
     refused = [reply for reply in replies if reply.status_code == 503]
     assert 10 <= len(refused) <= 40
     assert all(reply.json()["detail"] == BUSY for reply in refused)
@@ -225,31 +227,33 @@ def test_beyond_the_queue_the_page_shows_a_banner(page: Page, replicas: Replicas
     for replica in replicas:
         replica.behaviour = Behaviour(pause=1.5)
     with ThreadPoolExecutor() as pool:
-        asked = pool.submit(ask_all, page, [float(at) for at in range(MOST_WAITING + 40)])
+        pending = pool.submit(query_all, page, [float(at) for at in range(MOST_WAITING + 40)])
         time.sleep(0.7)
         reply = page_process.show(page, "Sample", "town_hall", None, None, None, None, 24)
         assert reply.status_code == 200
         assert BUSY in reply.json()["data"][0]["value"]
         assert int(reply.headers["Retry-After"]) > 0
-        asked.result()
+        pending.result()
 
 
 def test_the_deadline_holds(page: Page, replicas: Replicas) -> None:
     for replica in replicas:
         replica.behaviour = Behaviour(pause=DEADLINE + 3)
     start = time.monotonic()
-    assert ask(page).status_code == 503
+    assert query(page).status_code == 503
     assert time.monotonic() - start < DEADLINE + 1
 
 
-def test_who_has_gone_is_not_asked_for(page: Page, replicas: Replicas) -> None:
+def test_no_forecast_is_requested_for_a_client_that_has_gone(
+    page: Page, replicas: Replicas
+) -> None:
     for replica in replicas:
         replica.behaviour = Behaviour(pause=2.5)
     with ThreadPoolExecutor() as pool:
         in_flight = []
-        for asked in (1, 2):  # one by one: together they would share a request and leave room
-            in_flight.append(pool.submit(ask, page, float(asked)))
-            _until(lambda asked=asked: windows(replicas) == asked)
+        for sent in (1, 2):  # one by one: together they would share a request and leave room
+            in_flight.append(pool.submit(query, page, float(sent)))
+            _until(lambda sent=sent: windows(replicas) == sent)
         host, port = page.url.removeprefix("http://").split(":")
         body = json.dumps({"history": ",".join(map(str, range(168)))}).encode()
         head = f"POST /api/forecast HTTP/1.1\r\nHost: {host}\r\nContent-Length: {len(body)}\r\n"
@@ -258,17 +262,17 @@ def test_who_has_gone_is_not_asked_for(page: Page, replicas: Replicas) -> None:
                 connection.sendall(f"{head}Content-Type: application/json\r\n\r\n".encode() + body)
                 time.sleep(0.02)
         assert all(reply.result().ok for reply in in_flight)
-    assert ask(page, 3.0).ok
+    assert query(page, 3.0).ok
     assert windows(replicas) == 3
 
 
 def test_no_connection_is_kept_for_ever(page: Page, replicas: Replicas) -> None:
     before = {connection for replica in replicas for connection in replica.connections}
     assert before
-    asked = [3.0] * 8
+    levels = [3.0] * 8
 
     def are_all_new() -> bool:
-        assert all(reply.ok for reply in ask_all(page, asked))
+        assert all(reply.ok for reply in query_all(page, levels))
         return not any(before & replica.connections for replica in replicas)
 
     _until(are_all_new, seconds=60)
@@ -298,7 +302,7 @@ def inside(script: str) -> None:
     assert done.returncode == 0, done.stderr
 
 
-def test_retries_are_a_share_of_what_is_asked() -> None:
+def test_retries_are_a_share_of_the_requests() -> None:
     inside("""
 from retrying import RESERVE, SHARE, RetryBudget
 budget = RetryBudget()

@@ -1,4 +1,4 @@
-"""Model files that somebody made to do harm are refused, and the model in use goes on."""
+"""Model files made to do harm are refused, and the model in use goes on."""
 
 import ast
 import asyncio
@@ -156,7 +156,7 @@ def test_what_no_model_of_ours_holds_is_refused(name: str) -> None:
 
 
 def test_a_file_that_is_two_formats_at_once_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Protobuf to whoever looks through it, ONNX Runtime's own format to ONNX Runtime."""
+    """Protobuf to our check, ONNX Runtime's own format to ONNX Runtime."""
     unknown_field = b"\x82\x7d\x94\x00ORTM" + bytes(16)
     both = with_checksum(unknown_field + unsigned(seasonal_naive_bytes()))
     with pytest.raises(ContractError, match="ONNX Runtime's own format"):
@@ -212,7 +212,7 @@ def test_bytes_changed_anywhere_end_in_an_error_of_ours_or_a_model() -> None:
 
 
 def bomb() -> bytes:
-    """A small file whose forecast fills 16 GB on the way."""
+    """A small file whose forecast fills 16 GB meanwhile."""
     size = numpy_helper.from_array(np.array([2 * 10**9]), "size")
     one = helper.make_tensor("one", TensorProto.DOUBLE, [1], [1.0])
 
@@ -284,10 +284,10 @@ def test_a_graph_that_deceives_its_trial_fails_and_the_server_goes_on(tmp_path: 
     path.write_bytes(looking_at_its_input(1e90))
     history = [float(hour % 24) for hour in range(168)]
     with memory_limit(512) as limit, serving_process(path, limit) as server:
-        assert server.ask({"data": {"ndarray": [history]}}).status_code == 200
+        assert server.predict({"data": {"ndarray": [history]}}).status_code == 200
         for _ in range(3):
-            assert server.ask({"data": {"ndarray": [[*history, 1e95]]}}).status_code == 500
-        assert server.ask({"data": {"ndarray": [history]}}).status_code == 200
+            assert server.predict({"data": {"ndarray": [[*history, 1e95]]}}).status_code == 500
+        assert server.predict({"data": {"ndarray": [history]}}).status_code == 200
 
 
 @pytest.mark.slow
@@ -302,7 +302,7 @@ def test_a_server_does_not_start_with_a_graph_that_takes_too_much(tmp_path: Path
 
 
 @pytest.mark.slow
-def test_a_trial_does_not_outlive_who_asked_for_it() -> None:
+def test_a_trial_does_not_outlive_its_server() -> None:
     code = """
 import os, sys
 sys.path[:0] = ["tests", "seldon"]
@@ -398,7 +398,7 @@ def _unpickles(node: ast.AST) -> bool:
     if isinstance(node, ast.ImportFrom):
         return (node.module or "").split(".")[0] in UNPICKLES
     if isinstance(node, ast.keyword):
-        # Keras loads no code unless it is told that it may.
+        # Keras loads no code unless that is allowed.
         safe = {"allow_pickle": False, "safe_mode": True}.get(node.arg or "")
         is_safe = isinstance(node.value, ast.Constant) and node.value.value is safe
         return safe is not None and not is_safe

@@ -1,4 +1,4 @@
-"""Files that somebody made to do harm: refused in words before they take memory or time."""
+"""Files made to do harm: refused in words before they take memory or time."""
 
 import base64
 import csv
@@ -97,7 +97,7 @@ HOSTILE: dict[str, tuple[Callable[[], bytes], str]] = {
 
 
 @pytest.mark.parametrize("name", HOSTILE)
-def test_a_file_that_asks_for_too_much_is_refused_in_words(name: str) -> None:
+def test_a_file_that_needs_too_much_is_refused_in_words(name: str) -> None:
     made, message = HOSTILE[name]
     with pytest.raises(SeriesError, match=message) as raised:
         read_series(made(), "sales.csv", 2_000_000)
@@ -144,7 +144,7 @@ def test_what_a_table_takes_is_a_multiple_of_its_size(tmp_path: Path) -> None:
         assert taken < 15 * file.stat().st_size + 2**25, name
 
 
-def test_columns_that_nobody_asked_for_are_not_read() -> None:
+def test_columns_that_are_not_requested_are_not_read() -> None:
     heavy = pa.array([[0.0] * 100] * 50)
     frame = read_series(parquet(ds=hours(50), y=[1.0] * 50, more=heavy), "sales.parquet")
     assert list(frame.columns) == ["unique_id", "ds", "y"]
@@ -273,9 +273,7 @@ def test_of_a_token_that_was_not_signed_here_nothing_is_unpacked(page: Page) -> 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("path", ["call/forecast", "run/forecast", "queue/join", "info"])
-def test_gradios_client_is_offered_only_where_somebody_switches_it_on(
-    page: Page, path: str
-) -> None:
+def test_gradios_client_is_offered_only_where_it_is_switched_on(page: Page, path: str) -> None:
     reply = requests.post(f"{page.url}/gradio_api/{path}", json={"data": ["1"]}, timeout=30)
     assert reply.status_code == 404
 

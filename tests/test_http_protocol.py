@@ -26,10 +26,10 @@ TEXT = json.dumps({"history": ", ".join(map(str, HISTORY))}).encode()
 
 
 class Site:
-    """A server or a page: where it is, and what it is asked."""
+    """A server or a page: where it is, and the bodies that are sent to it."""
 
-    def __init__(self, url: str, pid: int, questions: dict[str, bytes]) -> None:
-        self.url, self.questions = url, questions
+    def __init__(self, url: str, pid: int, bodies: dict[str, bytes]) -> None:
+        self.url, self.bodies = url, bodies
         self.port = int(url.rpartition(":")[2])
         self.process = psutil.Process(pid)
 
@@ -51,11 +51,11 @@ def server(model_file: Path) -> Iterator[Site]:
     with serving(
         model_file, KALECAST_REQUEST_SECONDS="1", KALECAST_ACCESS_LOG="off"
     ) as running_server:
-        questions = {
+        bodies = {
             "/api/v1.0/predictions": MESSAGE,
             "/v2/models/forecaster/infer": INFERENCE,
         }
-        site = Site(running_server.url, running_server.process.pid, questions)
+        site = Site(running_server.url, running_server.process.pid, bodies)
         site.answers = lambda: requests.get(site.url + "/health/ping", timeout=10).ok  # type: ignore[method-assign]
         yield site
 
@@ -111,7 +111,7 @@ WEBSOCKET = ("Upgrade: websocket", "Connection: keep-alive, Upgrade", "Sec-WebSo
 def test_an_offer_to_upgrade_is_declined_and_the_request_answered(
     site: Site, offer: tuple[str, ...]
 ) -> None:
-    for path, body in site.questions.items():
+    for path, body in site.bodies.items():
         plain = requests.post(
             site.url + path, body, headers={"Content-Type": "application/json"}, timeout=20
         )
@@ -122,14 +122,14 @@ def test_an_offer_to_upgrade_is_declined_and_the_request_answered(
                 connection.sendall(sent[at : at + 150])
                 time.sleep(0.002)
             connection.sendall(sent + post(path, body, *offer, "Connection: close"))
-            message = received(connection)
-        assert message.count(b"HTTP/1.1 200 OK") == 3
-        assert message.count(plain.content) == 3
-        assert b"101" not in message[:20] and b"upgrade" not in message.lower()
+            answer = received(connection)
+        assert answer.count(b"HTTP/1.1 200 OK") == 3
+        assert answer.count(plain.content) == 3
+        assert b"101" not in answer[:20] and b"upgrade" not in answer.lower()
 
 
 def test_a_chunked_body_with_an_offer_is_kept(site: Site) -> None:
-    for path, body in site.questions.items():
+    for path, body in site.bodies.items():
         lines = [f"POST {path} HTTP/1.1", "Host: x", "Content-Type: application/json", *H2C]
         head = "\r\n".join([*lines, "Transfer-Encoding: chunked", "", ""]).encode()
         chunks = b"%x\r\n%s\r\n%x\r\n%s\r\n0\r\n\r\n" % (9, body[:9], len(body) - 9, body[9:])
@@ -145,14 +145,14 @@ def test_a_chunked_body_with_an_offer_is_kept(site: Site) -> None:
 def test_an_endless_head_is_refused(site: Site, line: bytes) -> None:
     memory = site.memory
     with site.connect(b"GET /health HTTP/1.1\r\nHost: x\r\nX: ") as connection:
-        message = b""
+        answer = b""
         try:
             for _ in range(100 * 2**20 // len(line)):
                 connection.sendall(line * (65536 // len(line) + 1))
         except OSError:
             pass
-        message = received(connection)
-    assert message.startswith(b"HTTP/1.1 431") or not message  # a reset may take the answer with it
+        answer = received(connection)
+    assert answer.startswith(b"HTTP/1.1 431") or not answer  # a reset may take the answer with it
     assert site.memory - memory < 8 * 2**20
     assert site.answers()
 
@@ -161,7 +161,7 @@ def test_a_head_up_to_the_limits_is_read(site: Site) -> None:
     fits = "".join(f"X-{at}: {'v' * 400}\r\n" for at in range(120))
     for added, expected in ((fits, 200), (fits + f"X: {'v' * 20_000}\r\n", 431)):
         request = f"GET /health/ping HTTP/1.1\r\nHost: x\r\n{added}\r\n"
-        path = "/health/ping" if site.questions.keys() - {"/api/forecast"} else "/health"
+        path = "/health/ping" if site.bodies.keys() - {"/api/forecast"} else "/health"
         with site.connect(request.replace("/health/ping", path).encode()) as connection:
             assert status_of(connection) == expected
 
@@ -169,7 +169,7 @@ def test_a_head_up_to_the_limits_is_read(site: Site) -> None:
 @pytest.mark.parametrize(
     "half",
     [b"GET /he", b"GET /health HTTP/1.1\r\nHost: x\r\nX: ", b"\r\n", post("/none", b"x" * 9)[:-5]],
-    ids=["line", "header", "blank line", "body that nobody reads"],
+    ids=["line", "header", "blank line", "body that is not read"],
 )
 def test_half_a_request_is_given_up(site: Site, half: bytes) -> None:
     with site.connect(half) as connection:
@@ -180,7 +180,7 @@ def test_half_a_request_is_given_up(site: Site, half: bytes) -> None:
 
 def test_a_trailer_without_end_is_refused(site: Site) -> None:
     memory = site.memory
-    path = next(iter(site.questions))
+    path = next(iter(site.bodies))
     head = f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
     begun = head.encode() + b"Transfer-Encoding: chunked\r\n\r\n1\r\n1\r\n0\r\nX: "
     with site.connect(begun) as connection:
@@ -195,7 +195,7 @@ def test_a_trailer_without_end_is_refused(site: Site) -> None:
 
 
 def test_pipelined_requests_are_answered_in_order(site: Site) -> None:
-    path, body = next(iter(site.questions.items()))
+    path, body = next(iter(site.bodies.items()))
     requests_sent = [post(path, body if at % 2 else b"[]") for at in range(100)]
     with site.connect(b"".join([*requests_sent, b"GET / nonsense\r\n\r\n"])) as connection:
         lines = [line for line in received(connection).split(b"\r\n") if b"HTTP/1.1 " in line]
@@ -203,7 +203,7 @@ def test_pipelined_requests_are_answered_in_order(site: Site) -> None:
     assert codes == [200 if at % 2 else 400 for at in range(100)]
 
 
-def test_pipelines_without_end_keep_nobody_waiting(site: Site) -> None:
+def test_pipelines_without_end_keep_no_other_waiting(site: Site) -> None:
     memory = site.memory
     with ExitStack() as stack:
         for _ in range(30):
@@ -216,7 +216,7 @@ def test_pipelines_without_end_keep_nobody_waiting(site: Site) -> None:
 
 
 def test_who_never_reads_is_dropped(site: Site) -> None:
-    path, body = next(iter(site.questions.items()))
+    path, body = next(iter(site.bodies.items()))
     memory = site.memory
     with socket.socket() as connection:
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
@@ -229,7 +229,7 @@ def test_who_never_reads_is_dropped(site: Site) -> None:
     assert site.answers()
 
 
-def test_silent_connections_lock_nobody_out(model_file: Path) -> None:
+def test_silent_connections_lock_no_other_out(model_file: Path) -> None:
     with serving(model_file) as server, ExitStack() as stack:
         resource.prlimit(server.process.pid, resource.RLIMIT_NOFILE, (120, 120))
         # The server reads its limit with its first connection.
@@ -243,12 +243,12 @@ def test_silent_connections_lock_nobody_out(model_file: Path) -> None:
 
 @pytest.mark.parametrize("coding", ["gzip", "deflate", "br", "x", "gzip, identity"])
 def test_an_encoded_body_is_refused_by_its_coding(site: Site, coding: str) -> None:
-    for path, body in site.questions.items():
+    for path, body in site.bodies.items():
         headers = {"Content-Type": "application/json", "Content-Encoding": coding}
         reply = requests.post(site.url + path, gzip.compress(body), headers=headers, timeout=20)
         assert reply.status_code == 415
         assert repr(coding) in reply.text
-    for path, body in site.questions.items():
+    for path, body in site.bodies.items():
         headers = {"Content-Type": "application/json", "Content-Encoding": "Identity"}
         assert requests.post(site.url + path, body, headers=headers, timeout=20).ok
 

@@ -208,7 +208,7 @@ def test_server_and_page_run_from_the_files_that_their_images_hold(
         seldon_server.serving(model_file, KALECAST_HOME=str(app)) as server,
         page_process.running(tmp_path / "page", server.url, samples=sample) as page,
     ):
-        assert server.ask({"data": {"ndarray": [history]}}).ok
+        assert server.predict({"data": {"ndarray": [history]}}).ok
         assert requests.get(f"{server.url}/openapi.json", timeout=10).ok
         assert requests.get(f"{page.url}/api/example.csv", timeout=10).ok
         assert requests.get(page.url, timeout=30).ok

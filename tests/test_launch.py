@@ -172,7 +172,7 @@ def test_bad_data_end_the_run_without_a_page(tmp_path: Path):
     assert "Nothing is served" in output
 
 
-def test_parameters_ask_for_training_though_there_is_a_model(data: Path, store: Path):
+def test_parameters_request_training_though_there_is_a_model(data: Path, store: Path):
     process = launch(
         *("--data", str(data), "--store", str(store), "--param", "nonsense=1"),
         *port_options(free_ports(5)),

@@ -70,9 +70,9 @@ def first_line(process: "subprocess.Popen[str]") -> str:
     return process.stdout.readline()
 
 
-@pytest.mark.parametrize("way", STARTS)
-def test_a_child_ends_with_its_starter_though_that_is_killed(way: str) -> None:
-    starter = python(STARTER.format(STARTS[way]))
+@pytest.mark.parametrize("kind", STARTS)
+def test_a_child_ends_with_its_starter_though_that_is_killed(kind: str) -> None:
+    starter = python(STARTER.format(STARTS[kind]))
     child = int(first_line(starter))
     assert not is_gone(child)
     starter.kill()
@@ -118,7 +118,7 @@ def test_nohup_is_heeded() -> None:
 
 ROOMS = ("src", "kale", "seldon", "gradio_app", "benchmarks", "report", "cluster-setup")
 ELSEWHERE = {
-    "src/kalecast/lifetime.py": "the one way",
+    "src/kalecast/lifetime.py": "the one place",
     "gradio_app/reading.py": "ends with the socket to the page",
     "gradio_app/reader_process.py": "a fork, likewise",
     "kale/step_process.py": "a fork, with a signal of its own",
@@ -126,7 +126,7 @@ ELSEWHERE = {
 }
 
 
-def test_no_program_starts_children_in_another_way() -> None:
+def test_no_program_starts_children_by_itself() -> None:
     ours = [file for room in ROOMS for file in (ROOT / room).rglob("*.py")]
     found = {file for file in ours if _starts_children(file.read_text())}
     assert {str(file.relative_to(ROOT)) for file in found} == set(ELSEWHERE)

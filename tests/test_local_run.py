@@ -77,7 +77,7 @@ def run(pipeline: Path, *arguments: str) -> Run:
 
 
 @slow
-def test_passes_values_and_parameters_and_tells_what_came_out(tmp_path):
+def test_passes_values_and_parameters_and_reports_what_came_out(tmp_path):
     pipeline = compiled(tmp_path, SUM_CELLS)
     result = run(pipeline, "--param", "rows=5", "loud=true", "--param", "label=two words")
     assert result.exit_code == 0, result.errors

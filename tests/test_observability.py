@@ -434,7 +434,7 @@ def watched(model_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Itera
                 page.url + "/api/forecast", json={"history": history}, timeout=30
             )
             assert answer.ok, answer.text
-            assert server.ask({"data": {"ndarray": [WEEK]}}).ok
+            assert server.predict({"data": {"ndarray": [WEEK]}}).ok
 
         # A counter's first value is no growth: requests go on until all is recorded.
         for _ in range(60):

@@ -1,4 +1,4 @@
-"""The page's plain routes: what a program asks, what it hears when it asks wrongly."""
+"""The page's plain routes: what a program requests, and the errors for wrong requests."""
 
 import json
 import re
@@ -50,14 +50,14 @@ def restored(model_server: StandInServer) -> Iterator[StandInServer]:
     time.sleep(1.5)  # until a server that failed is tried again
 
 
-def ask(page: Page, body: Any, **changes: Any) -> requests.Response:
+def query(page: Page, body: Any, **changes: Any) -> requests.Response:
     text = body if isinstance(body, str | bytes | Iterator) else json.dumps(body)
     settings = {"headers": {"Content-Type": "application/json"}, "timeout": 60, **changes}
     return requests.post(page.url + "/api/forecast", data=text, **settings)
 
 
 def test_forecast_of_a_text_of_numbers(page: Page) -> None:
-    reply = ask(page, {"history": WEEK, "start": "2026-01-01 00:00", "horizon": 3})
+    reply = query(page, {"history": WEEK, "start": "2026-01-01 00:00", "horizon": 3})
     assert reply.status_code == 200
     answer = reply.json()
     assert answer["model"] == {"name": "forecaster", "version": contract().version}
@@ -74,7 +74,7 @@ def test_forecast_of_a_text_of_numbers(page: Page) -> None:
 
 @pytest.mark.parametrize("separator", [",", " ", "\n", ", ", "\r\n", ",\n"])
 def test_separators(page: Page, separator: str) -> None:
-    answer = ask(page, {"history": WEEK.replace(",", separator)}).json()
+    answer = query(page, {"history": WEEK.replace(",", separator)}).json()
     assert answer["forecast"]["0.5"] == list(range(24))
     assert answer["forecast"]["step"] == list(range(1, 25))
 
@@ -83,8 +83,8 @@ def test_separators(page: Page, separator: str) -> None:
 def test_unknown_values_are_noted(page: Page, unknown: str) -> None:
     values = WEEK.split(",")
     values[150], values[160] = unknown, "nan"
-    answer = ask(page, {"history": ",".join(values)}).json()
-    assert answer["notes"] == ["2 of the last 168 hours are unknown; the forecast allows for that."]
+    answer = query(page, {"history": ",".join(values)}).json()
+    assert answer["notes"] == ["2 of the last 168 hours are missing; the forecast allows for that."]
     assert answer["forecast"]["0.5"][160 - 144] == 0  # the stand-in counts unknown as zero
 
 
@@ -98,14 +98,14 @@ def test_unknown_values_are_noted(page: Page, unknown: str) -> None:
     ],
 )
 def test_the_answer_has_the_offset_that_came(page: Page, start: str, first: str) -> None:
-    answer = ask(page, {"history": WEEK, "start": start}).json()
+    answer = query(page, {"history": WEEK, "start": start}).json()
     assert answer["forecast"]["ds"][0] == first
 
 
 def test_long_and_short_histories(page: Page) -> None:
-    longer = ask(page, {"history": "7," * 5000 + WEEK}).json()
+    longer = query(page, {"history": "7," * 5000 + WEEK}).json()
     assert longer["forecast"]["0.5"] == list(range(24))
-    shorter = ask(page, {"history": ",".join(WEEK.split(",")[:48])}).json()
+    shorter = query(page, {"history": ",".join(WEEK.split(",")[:48])}).json()
     assert "48 hours; the model can look at 168" in shorter["notes"][0]
 
 
@@ -144,27 +144,27 @@ def test_long_and_short_histories(page: Page) -> None:
     ],
 )
 def test_bad_input_is_refused_in_words(page: Page, body: Any, message: str) -> None:
-    reply = ask(page, body)
+    reply = query(page, body)
     assert reply.status_code == 400
     assert message in reply.json()["detail"]
     assert len(reply.content) < 400
 
 
 def test_body_too_large(page: Page) -> None:
-    assert ask(page, {"history": "1," * 400_000}).status_code == 413
+    assert query(page, {"history": "1," * 400_000}).status_code == 413
 
 
 def test_body_too_large_without_its_length(page: Page) -> None:
     chunks = (b'{"history": "' + b"1," * 50_000 for _ in range(20))
     try:
-        reply = ask(page, chunks)
+        reply = query(page, chunks)
     except requests.ConnectionError:
-        return  # the page hung up while the rest was still on its way
+        return  # the page hung up while the rest was still being sent
     assert reply.status_code == 413
 
 
 def test_other_content_type(page: Page) -> None:
-    reply = ask(page, {"history": WEEK}, headers={"Content-Type": "text/plain"})
+    reply = query(page, {"history": WEEK}, headers={"Content-Type": "text/plain"})
     assert reply.status_code == 415
     assert "application/json" in reply.json()["detail"]
 
@@ -184,13 +184,13 @@ def test_contract_and_health(page: Page) -> None:
 
 def test_model_server_down_and_back(page: Page, restored: StandInServer) -> None:
     restored.stop()
-    reply = ask(page, {"history": WEEK})
+    reply = query(page, {"history": WEEK})
     assert reply.status_code == 503
     assert reply.json()["detail"].startswith("The forecasting service is not answering")
     assert requests.get(page.url + "/health", timeout=10).ok
     restored.start()
     time.sleep(1.5)  # until a server that failed is tried again
-    assert ask(page, {"history": WEEK}).status_code == 200
+    assert query(page, {"history": WEEK}).status_code == 200
 
 
 def test_page_started_before_the_model_server(tmp_path: Path) -> None:
@@ -202,13 +202,13 @@ def test_page_started_before_the_model_server(tmp_path: Path) -> None:
             server.start()
             time.sleep(1.5)  # until a server that failed is tried again
             assert requests.get(page.url + "/ready", timeout=10).ok
-            assert ask(page, {"history": WEEK}).ok
+            assert query(page, {"history": WEEK}).ok
 
 
 def test_new_model_with_another_horizon(page: Page, restored: StandInServer) -> None:
-    assert len(ask(page, {"history": WEEK}).json()["forecast"]["0.5"]) == 24
+    assert len(query(page, {"history": WEEK}).json()["forecast"]["0.5"]) == 24
     restored.serve(contract(version="next", horizon=48))
-    answer = ask(page, {"history": WEEK}).json()
+    answer = query(page, {"history": WEEK}).json()
     assert answer["model"]["version"] == "next"
     assert len(answer["forecast"]["0.5"]) == 48
     assert requests.get(page.url + "/api/model", timeout=10).json()["version"] == "next"
@@ -216,7 +216,7 @@ def test_new_model_with_another_horizon(page: Page, restored: StandInServer) -> 
 
 def test_wrong_answers_of_the_model_server(tmp_path: Path) -> None:
     with standing_in() as server, page_process.running(tmp_path, server.url + "/nothing") as page:
-        reply = ask(page, {"history": WEEK})
+        reply = query(page, {"history": WEEK})
         assert reply.status_code == 503
         assert "answering" in reply.json()["detail"]
 
@@ -256,7 +256,7 @@ def test_python_example_works(page: Page) -> None:
     assert json.loads(done.stdout) == list(range(24))
 
 
-def test_gradio_route_tells_no_traceback(page: Page) -> None:
+def test_gradio_route_shows_no_traceback(page: Page) -> None:
     wrong = {"data": ["abc", "", 24]}
     reply = requests.post(page.url + "/gradio_api/run/forecast", json=wrong, timeout=30)
     assert "Expected numbers" in reply.json()["error"]
@@ -354,7 +354,7 @@ def test_gaps_and_flaws_survive_the_journey(page: Page) -> None:
     rows = [f"{timestamp(h)},{h % 24}" for h in range(200) if h not in (150, 160)]
     gaps = upload(page, "gaps.csv", "\n".join(["ds,y", *rows]).encode())
     message = shown(show(page, "Your file", None, gaps, None, None, None, 24))
-    assert "2 of the last 168 hours are unknown" in message
+    assert "2 of the last 168 hours are missing" in message
     again = upload(page, "again.csv", "\n".join(["ds,y", *rows, f"{rows[9]}5"]).encode())
     message = shown(show(page, "Your file", None, again, None, None, None, 24))
     assert "Expected one value at each timestamp" in message
@@ -426,7 +426,7 @@ def test_an_upload_that_is_too_large(page: Page) -> None:
     try:
         reply = requests.post(url, files={"files": ("a.csv", bytes(22 * 2**20))}, timeout=60)
     except requests.ConnectionError:
-        return  # the page hung up while the rest was still on its way
+        return  # the page hung up while the rest was still being sent
     assert reply.status_code == 413
 
 
@@ -445,7 +445,7 @@ def test_the_page_outlives_the_process_that_reads_files(page: Page) -> None:
     (process,) = reading(page)
     process.kill()
     process.wait(30)
-    # Who comes first may be told that it could not be read; then another process reads.
+    # Who comes first may get the error that it could not be read; then another process reads.
     for _ in range(50):
         if upload() == token:
             break
@@ -510,7 +510,7 @@ def test_requests_cannot_name_files_of_the_server(
 
 
 def _through_gradio(page: Page, controls: list[Any], file: Any) -> list[requests.Response]:
-    """The same by the ways that Gradio itself answers."""
+    """The same on the routes that Gradio itself answers."""
     streamed = {**file, "is_stream": True}
     return [
         requests.post(f"{page.url}/gradio_api/run/{name}", json={"data": data}, timeout=30)
@@ -529,8 +529,8 @@ def test_counters_are_the_operators_alone(tmp_path: Path) -> None:
         standing_in() as server,
         page_process.running(tmp_path, server.url, KALECAST_METRICS_PORT=str(metrics_port)) as page,
     ):
-        assert ask(page, {"history": WEEK}).ok
-        assert ask(page, {"history": "1"}).status_code == 400
+        assert query(page, {"history": WEEK}).ok
+        assert query(page, {"history": "1"}).status_code == 400
         public = requests.get(page.url + "/metrics", timeout=10)
         assert (public.status_code, "kalecast" in public.text) == (404, False)
         operators = f"http://127.0.0.1:{metrics_port}"
@@ -550,9 +550,9 @@ def test_counters_are_the_operators_alone(tmp_path: Path) -> None:
 
 
 def test_trouble_that_the_page_shows_is_counted_as_such(tmp_path: Path) -> None:
-    nobody, metrics_port = free_ports(2)
+    closed, metrics_port = free_ports(2)
     with page_process.running(
-        tmp_path, f"http://127.0.0.1:{nobody}", KALECAST_METRICS_PORT=str(metrics_port)
+        tmp_path, f"http://127.0.0.1:{closed}", KALECAST_METRICS_PORT=str(metrics_port)
     ) as page:
         shown = page_process.show(page, "Sample", "town_hall", None, None, "", "", 24)
         assert shown.status_code == 200
@@ -566,11 +566,11 @@ def test_more_requests_than_are_taken_on(tmp_path: Path) -> None:
         page_process.running(tmp_path, server.url, KALECAST_MOST_IN_FLIGHT="2") as page,
         ThreadPoolExecutor() as pool,
     ):
-        assert ask(page, {"history": WEEK}).ok
+        assert query(page, {"history": WEEK}).ok
         server.behaviour.pause = 2.0
-        taken = [pool.submit(ask, page, {"history": WEEK}) for _ in range(2)]
+        taken = [pool.submit(query, page, {"history": WEEK}) for _ in range(2)]
         time.sleep(0.7)
-        refused = ask(page, {"history": WEEK})
+        refused = query(page, {"history": WEEK})
         assert refused.status_code == 503
         assert refused.json()["detail"].startswith("Very many people are asking just now")
         assert refused.headers["Retry-After"]
@@ -586,12 +586,12 @@ def test_readiness_ends_before_the_page_does(tmp_path: Path) -> None:
         standing_in() as server,
         page_process.running(tmp_path, server.url, KALECAST_DRAIN_SECONDS="3") as page,
     ):
-        assert "Connection" not in ask(page, {"history": WEEK}).headers
+        assert "Connection" not in query(page, {"history": WEEK}).headers
         page.process.send_signal(signal.SIGTERM)
         time.sleep(0.5)
         assert requests.get(page.url + "/ready", timeout=10).status_code == 503
         assert requests.get(page.url + "/health", timeout=10).ok
-        reply = ask(page, {"history": WEEK})
+        reply = query(page, {"history": WEEK})
         assert (reply.status_code, reply.headers["Connection"]) == (200, "close")
         assert page.process.wait(timeout=10) == 0
 
@@ -602,12 +602,12 @@ def test_what_is_in_flight_is_answered_at_the_end(tmp_path: Path) -> None:
         page_process.running(tmp_path, server.url) as page,
         ThreadPoolExecutor() as pool,
     ):
-        assert ask(page, {"history": WEEK}).ok
+        assert query(page, {"history": WEEK}).ok
         server.behaviour.pause = 2.0
-        asked = pool.submit(ask, page, {"history": WEEK})
+        pending = pool.submit(query, page, {"history": WEEK})
         time.sleep(0.7)
         assert page_process.end(page.process) == 0
-        assert asked.result().ok
+        assert pending.result().ok
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

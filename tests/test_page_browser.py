@@ -86,7 +86,7 @@ def test_a_forecast_is_one_request_that_gradio_does_not_see(
         hours.fill(str(count))
         visit.forecast()
         expect(visit.tab.locator(".kc-when")).to_contain_text(f"The next {count} hours")
-    visit.tab.wait_for_timeout(1000)  # leaving the number field asks as well
+    visit.tab.wait_for_timeout(1000)  # leaving the number field requests one as well
     after = _answered(metrics_port)
     route = "/gradio_api/run/predict"
     assert sent == [route] * len(sent)

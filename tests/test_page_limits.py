@@ -58,7 +58,7 @@ def numbers(text: str) -> bytes:
 
 
 def bomb() -> bytes:
-    """A token that nobody signed, of a thousandth of what it would unpack to."""
+    """A token without a signature, of a thousandth of what it would unpack to."""
     content = b'{"series":[],"x":[' + b",".join([b'{"":0}'] * 2_000_000) + b"]}"
     letters = base64.urlsafe_b64encode(bytes(32) + gzip.compress(content)).decode()
     return file("kalecast-table-1." + letters.rstrip("="))
@@ -155,24 +155,24 @@ def refused(at: int) -> tuple[str, bytes]:
 def test_refused_requests_leave_nothing_behind(page: Page) -> None:
     process = psutil.Process(page.process.pid)
 
-    def ask(begin: int) -> None:
+    def query(begin: int) -> None:
         with requests.Session() as session:
             for at in range(begin, begin + 500):
                 path, body = refused(at)
                 session.post(page.url + path, data=body, headers=JSON, timeout=60)
 
-    def ask_many() -> float:
+    def query_many() -> float:
         with ThreadPoolExecutor(4) as pool:
-            list(pool.map(ask, range(0, 10_000, 500)))
+            list(pool.map(query, range(0, 10_000, 500)))
         return float(process.memory_info().rss)
 
-    ask(0)
+    query(0)
     before = process.memory_info().rss
-    assert ask_many() < 1.1 * before
+    assert query_many() < 1.1 * before
     assert len(process.children()) <= 1
 
 
-def test_answers_that_nobody_fetches_do_not_add_up(page: Page) -> None:
+def test_answers_that_are_not_fetched_do_not_add_up(page: Page) -> None:
     process = psutil.Process(page.process.pid)
     before = process.memory_info().rss
     body = json.dumps({"data": [WEEK, "", 6]}).encode()

@@ -91,7 +91,7 @@ def test_below_a_path_of_a_proxy(
             visit.close()
         with proxy(page.url, port, tmp_path / "stripped", "/"):
             _all_of_it_works(browser, address)
-            _a_failed_upload_is_told(browser, address)
+            _a_failed_upload_is_reported(browser, address)
 
 
 def _all_of_it_works(browser: Browser, address: str) -> None:
@@ -115,7 +115,7 @@ def _all_of_it_works(browser: Browser, address: str) -> None:
     visit.close()
 
 
-def _a_failed_upload_is_told(browser: Browser, address: str) -> None:
+def _a_failed_upload_is_reported(browser: Browser, address: str) -> None:
     visit = Visit(browser, address + "/")
     visit.source("Your file")
     visit.upload("large.csv", table_of(*rows_of("large", 100_000)))

@@ -1,6 +1,6 @@
-"""Reading in processes of its own: within memory and time, and not in each other's way.
+"""Reading in processes of its own: within memory and time, and without waiting for each other.
 
-The page's modules run in the page's own environment, with functions to be read by that nobody
+The page's modules run in the page's own environment, with functions to be read by that no customer
 could mistake for benign ones.
 """
 
@@ -37,7 +37,7 @@ from outcomes import Overloaded, Unacceptable
 from reading import Reader, SHORT
 from kalecast.series import SeriesError
 
-async def told(reader, lane, name, body=b""):
+async def timed(reader, lane, name, body=b""):
     begin = time.monotonic()
     try:
         answer = await reader.read(lane, Caller.within(30.0), getattr(jobs, name), body)
@@ -48,7 +48,7 @@ async def told(reader, lane, name, body=b""):
 async def main():
     reader = Reader()
     async with reader.ready():
-        await told(reader, SHORT, "length")
+        await timed(reader, SHORT, "length")
         print(json.dumps(await {}))
 
 asyncio.run(main())
@@ -72,13 +72,13 @@ def run(folder: Path, what: str) -> Any:
 
 
 def test_a_body_arrives_whole(tmp_path: Path) -> None:
-    (length, _) = run(tmp_path, "told(reader, SHORT, 'length', bytes(21 * 2**20))")
+    (length, _) = run(tmp_path, "timed(reader, SHORT, 'length', bytes(21 * 2**20))")
     assert length == 21 * 2**20
 
 
 @pytest.mark.parametrize("job", ["memory", "texts", "lock", "end"])
 def test_what_takes_too_much_is_ended_and_reported(tmp_path: Path, job: str) -> None:
-    ((kind, text), seconds) = run(tmp_path, f"told(reader, SHORT, '{job}')")
+    ((kind, text), seconds) = run(tmp_path, f"timed(reader, SHORT, '{job}')")
     assert kind == "SeriesError"
     assert text.startswith("This takes more memory or time to read than there is here.")
     assert seconds < 30
@@ -86,7 +86,7 @@ def test_what_takes_too_much_is_ended_and_reported(tmp_path: Path, job: str) -> 
 
 def test_who_comes_beside_it_waits_for_none_of_it(tmp_path: Path) -> None:
     together = ["lock", "length", "length", "length"]
-    jobs = ", ".join(f"told(reader, SHORT, '{job}')" for job in together)
+    jobs = ", ".join(f"timed(reader, SHORT, '{job}')" for job in together)
     answers = run(tmp_path, f"asyncio.gather({jobs})")
     (locked, seconds), *others = answers
     assert locked[0] == "SeriesError"
@@ -97,14 +97,16 @@ def test_who_comes_beside_it_waits_for_none_of_it(tmp_path: Path) -> None:
 
 def test_each_has_a_process_of_its_own(tmp_path: Path) -> None:
     first, second = run(
-        tmp_path, "asyncio.gather(told(reader, SHORT, 'process'), told(reader, SHORT, 'process'))"
+        tmp_path,
+        "asyncio.gather(timed(reader, SHORT, 'process'), timed(reader, SHORT, 'process'))",
     )
     assert first[0] != second[0]
 
 
 def test_errors_arrive_as_they_were_raised(tmp_path: Path) -> None:
     (refused, _), (fault, _) = run(
-        tmp_path, "asyncio.gather(told(reader, SHORT, 'refusal'), told(reader, SHORT, 'fault'))"
+        tmp_path,
+        "asyncio.gather(timed(reader, SHORT, 'refusal'), timed(reader, SHORT, 'fault'))",
     )
     assert refused == ["Unacceptable", "too much"]
     assert fault == ["RuntimeError", "fault: KeyError"]

@@ -59,7 +59,7 @@ STEPS = {
         ("48 hours", "23 hours 15 minutes", "15 minutes", "48 hours", "hours", 48),
         "it has 3 quarter-hours (45 minutes), and the forecast needs at least 96 quarter-hours "
         "(24 hours)",
-        "2 of the last 1,344 quarter-hours are unknown",
+        "2 of the last 1,344 quarter-hours are missing",
         ("Quarter-hourly numbers", "2026-01-31 13:00", "Quarter-hours ahead"),
         "Learned from 4,000 quarter-hourly values of 2 series from 1 January 2025 to 31 December "
         "2025 Made for one value every 15 minutes Looks back 336 hours (at least 24 hours needed) "
@@ -78,7 +78,7 @@ STEPS = {
         ),
         ("48 hours", "22 hours", "2 hours", "48 hours", "hours", 48),
         "it has 3 2-hour steps (6 hours), and the forecast needs at least 24 2-hour steps",
-        "2 of the last 84 2-hour steps are unknown",
+        "2 of the last 84 2-hour steps are missing",
         ("2-hour numbers", "2026-01-31 13:00", "2-hour steps ahead"),
         "Made for one value every 2 hours Looks back 168 hours (at least 48 hours needed)",
         "one row every 2 hours",
@@ -94,7 +94,7 @@ STEPS = {
         ),
         ("14 days", "6 days", "day 1", "day 14", "days", 14),
         "it has 3 days, and the forecast needs at least 14 days",
-        "2 of the last 56 days are unknown",
+        "2 of the last 56 days are missing",
         ("Daily numbers", "2026-01-31", "Days ahead"),
         "Learned from 4,000 daily values of 2 series from 1 January 2025 to 31 December 2025 Made "
         "for one value every day Looks back 56 days (at least 14 days needed) Looks ahead 14 days "
@@ -113,7 +113,7 @@ STEPS = {
         ),
         ("8 weeks", "3 weeks", "week 1", "week 8", "weeks", 8),
         "it has 3 weeks, and the forecast needs at least 8 weeks",
-        "2 of the last 52 weeks are unknown",
+        "2 of the last 52 weeks are missing",
         ("Weekly numbers", "2026-01-31", "Weeks ahead"),
         "Made for one value every week Looks back 52 weeks (at least 8 weeks needed)",
         "one row every week",
@@ -165,7 +165,7 @@ def serve(
     raise AssertionError("The page does not learn of the model.")
 
 
-def ask(page: Page, history: str, **more: Any) -> dict[str, Any]:
+def query(page: Page, history: str, **more: Any) -> dict[str, Any]:
     body = {"history": history, **more}
     answer: dict[str, Any] = requests.post(page.url + "/api/forecast", json=body, timeout=60).json()
     return answer
@@ -173,10 +173,10 @@ def ask(page: Page, history: str, **more: Any) -> dict[str, Any]:
 
 def numbers(frequency: str) -> str:
     """A whole window, all the same but for a peak each season."""
-    message = STEPS[frequency]
-    steps = range(-message.model["input_length"] + 1, 1)
-    season = message.model["season"]
-    return ",".join("9" if (at - message.peak) % season == 0 else "5" for at in steps)
+    case = STEPS[frequency]
+    steps = range(-case.model["input_length"] + 1, 1)
+    season = case.model["season"]
+    return ",".join("9" if (at - case.peak) % season == 0 else "5" for at in steps)
 
 
 def table_of(name: str, minutes: int, number: int, zone: str = "") -> bytes:
@@ -248,24 +248,24 @@ def test_numbers_without_a_start(page: Page, frequency: str) -> None:
 
 def test_what_is_wrong_or_unknown_is_reported_in_steps(page: Page, frequency: str) -> None:
     assert STEPS[frequency].short in plain(pasted(page, "1, 2, 3")[0])
-    assert STEPS[frequency].short in ask(page, "1, 2, 3")["detail"]
+    assert STEPS[frequency].short in query(page, "1, 2, 3")["detail"]
     values = numbers(frequency).split(",")
     values[-9] = values[-3] = ""
-    assert STEPS[frequency].unknown in ask(page, ",".join(values))["notes"][0]
+    assert STEPS[frequency].unknown in query(page, ",".join(values))["notes"][0]
 
 
 def test_the_pages_own_parts_follow_the_model(page: Page, frequency: str) -> None:
-    message = STEPS[frequency]
+    case = STEPS[frequency]
     _, _, _, table, card, form, text, start, _, horizon = pasted(page, numbers(frequency))
-    kind, when, ahead = message.labels
+    kind, when, ahead = case.labels
     assert (text["label"], start["placeholder"]) == (f"{kind}, the newest last", when)
     assert horizon["label"] == ahead
-    # At first, what there is is asked for as a whole.
-    whole = message.model["horizon"]
+    # At first all of it is requested.
+    whole = case.model["horizon"]
     assert (horizon["minimum"], horizon["maximum"], horizon["value"]) == (1, whole, whole)
     assert f"All {ahead.lower().removesuffix(' ahead')} as a table" in plain(table)
-    assert message.card in plain(card)
-    assert message.form in plain(form) and f"such as {when} " in plain(form)
+    assert case.card in plain(card)
+    assert case.form in plain(form) and f"such as {when} " in plain(form)
 
 
 def test_the_offered_example_is_one_for_the_model(page: Page, frequency: str) -> None:

@@ -94,7 +94,7 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
 
 
 def contacts(page: Page) -> set[str]:
-    """Names and addresses of other machines that the page asked for."""
+    """Names and addresses of other machines that the page looked up."""
     found = set()
     for line in (page.folder / CONTACTS).read_text().splitlines():
         host = line.split()[1]
@@ -103,15 +103,15 @@ def contacts(page: Page) -> set[str]:
     return found
 
 
-def ask(page: Page, method: str, path: str, **body: Any) -> requests.Response:
-    """A request whose path nobody tidies up, with the first bytes of its answer."""
+def query(page: Page, method: str, path: str, **body: Any) -> requests.Response:
+    """A request whose path is not normalised, with the first bytes of its answer."""
     request = requests.Request(method, page.url, **body).prepare()
     request.url = page.url + path
     with requests.Session() as session:
         return session.send(request, timeout=20, allow_redirects=False)
 
 
-def test_the_start_asks_no_other_machine(page: Page) -> None:
+def test_the_start_contacts_no_other_machine(page: Page) -> None:
     assert requests.get(page.url, timeout=30).ok
     assert (page.folder / CONTACTS).exists()
     assert contacts(page) == set()
@@ -123,7 +123,7 @@ def test_what_the_page_does_not_offer_is_not_there(
 ) -> None:
     for method, path in OFF[switch]:
         named = path.format(url=elsewhere.url, page=page_process.APP.parent)
-        reply = ask(page, method, named, json={} if method == "POST" else None)
+        reply = query(page, method, named, json={} if method == "POST" else None)
         assert reply.status_code in (400, 403, 404, 405, 422), (named, reply.text[:200])
         assert "root:" not in reply.text and "import" not in reply.text
     assert elsewhere.visits == 0
@@ -172,7 +172,7 @@ def test_components_have_no_functions_to_call(page: Page) -> None:
                 **{"session_hash": "x", "component_id": component, "fn_name": function},
                 "data": ["/etc"],
             }
-            reply = ask(page, "POST", "/gradio_api/component_server", json=body)
+            reply = query(page, "POST", "/gradio_api/component_server", json=body)
             assert reply.status_code in (400, 403, 404, 422), (component, function)
             assert "passwd" not in reply.text
 
@@ -195,24 +195,24 @@ def test_a_file_named_by_its_address_is_not_fetched(
         ("/gradio_api/call/v2/forecast", {"history": file, "start": "", "horizon": 24}),
         ("/gradio_api/queue/join", {"fn_index": 0, "data": event, "session_hash": "y"}),
     ):
-        reply = ask(page, "POST", path, json=body)
+        reply = query(page, "POST", path, json=body)
         assert "Traceback" not in reply.text
         assert len(reply.content) < 5000
     # The queue answers later: what it was given is read by then.
-    message = requests.get(
+    events = requests.get(
         page.url + "/gradio_api/queue/data", {"session_hash": "y"}, timeout=30, stream=True
     )
-    for line in message.iter_lines():
+    for line in events.iter_lines():
         if b"process_completed" in line or b"close_stream" in line or b"unexpected" in line:
             break
-    message.close()
+    events.close()
     assert elsewhere.visits == 0
     assert contacts(page) == set()
 
 
-def test_nobody_logs_in_by_gradios_own_form(page: Page) -> None:
+def test_gradios_own_form_logs_no_one_in(page: Page) -> None:
     for name in ("admin", "", "a" * 5000):
-        reply = ask(page, "POST", "/login", data={"username": name, "password": "x"})
+        reply = query(page, "POST", "/login", data={"username": name, "password": "x"})
         assert "access-token" not in reply.headers.get("set-cookie", "")
         assert reply.status_code in (302, 400, 401, 403, 404, 422)
     assert requests.get(page.url + "/gradio_api/user", timeout=30).status_code == 404
@@ -233,8 +233,8 @@ def test_nobody_logs_in_by_gradios_own_form(page: Page) -> None:
         "/assets",
     ],
 )
-def test_addresses_that_nobody_needs_are_not_there(page: Page, path: str) -> None:
-    reply = ask(page, "GET", path)
+def test_addresses_without_a_use_are_not_there(page: Page, path: str) -> None:
+    reply = query(page, "GET", path)
     assert reply.status_code == 404
     assert reply.json() == {"detail": "There is no such address here."}
 

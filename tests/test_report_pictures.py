@@ -59,13 +59,13 @@ def test_each_protocol_has_a_name_for_what_is_offered():
 
 
 def test_an_example_is_the_readmes_own():
-    shown = serving_pictures.example("seldon/README.md", "Ask", "python")
+    shown = serving_pictures.example("seldon/README.md", "Requests", "python")
     assert (
         shown.removeprefix("```python\n").removesuffix("```")
         in (ROOT / "seldon" / "README.md").read_text()
     )
-    with pytest.raises(ValueError, match="Expected 9 blocks of bash under 'Ask'"):
-        serving_pictures.example("seldon/README.md", "Ask", "bash", 8)
+    with pytest.raises(ValueError, match="Expected 9 blocks of bash under 'Requests'"):
+        serving_pictures.example("seldon/README.md", "Requests", "bash", 8)
 
 
 def test_what_breaks_the_promise_stands_out():

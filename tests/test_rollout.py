@@ -93,7 +93,7 @@ def test_what_fails_is_reported_and_the_last_good_version_put_back(
     assert reason in message
     assert message.endswith("Version v1 serves again.")
     assert cluster.version() == "v1"
-    assert "going back to version v1" in text
+    assert "rolling back to version v1" in text
     assert text[-1] == "version v1 serves with 2 pods"
     assert len(text) == len(set(text)) or text.count("SeldonDeployment 'kalecast': Available") == 2
 

@@ -16,7 +16,7 @@ def forecasts(history: np.ndarray, season: int = 24, horizon: int = 48) -> tuple
     return simple, residuals, tried, WeighForecasts()(simple, residuals, tried)
 
 
-def test_the_ways_are_yesterday_last_week_and_their_mixtures():
+def test_the_kernels_are_yesterday_last_week_and_their_mixtures():
     history = np.random.default_rng(0).normal(size=504)
     simple = forecasts(history)[0].numpy()[0]
     days = history.reshape(21, 24)
@@ -25,10 +25,10 @@ def test_the_ways_are_yesterday_last_week_and_their_mixtures():
     two_weeks = (last_week + np.r_[days[-14], days[-13]]) / 2
     seven_days = np.tile(days[-7:].mean(axis=0), 2)
     moved = last_week + np.tile(days[-1] - days[-8], 2)
-    for way, expected in zip(
+    for found, expected in zip(
         simple, (yesterday, last_week, two_weeks, seven_days, moved), strict=True
     ):
-        np.testing.assert_allclose(way, expected, rtol=1e-4, atol=1e-5)
+        np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
 
 
 def test_past_origins_see_nothing_that_they_forecast():

@@ -13,13 +13,13 @@ HISTORY = [float(value) for value in range(60)]
 
 def test_rows_come_as_they_were_sent() -> None:
     rows = [HISTORY, [1, None, 3]]
-    question = read_json({"data": {"ndarray": rows}, "meta": {"puid": "a-1"}})
-    assert (question.histories, question.form, question.puid) == (rows, "ndarray", "a-1")
+    request = read_json({"data": {"ndarray": rows}, "meta": {"puid": "a-1"}})
+    assert (request.histories, request.form, request.puid) == (rows, "ndarray", "a-1")
 
 
 def test_tensor_becomes_rows() -> None:
-    question = read_json({"data": {"tensor": {"shape": [2, 3], "values": [1, 2, 3, 4, 5, 6]}}})
-    assert (question.histories, question.form) == ([[1, 2, 3], [4, 5, 6]], "tensor")
+    request = read_json({"data": {"tensor": {"shape": [2, 3], "values": [1, 2, 3, 4, 5, 6]}}})
+    assert (request.histories, request.form) == ([[1, 2, 3], [4, 5, 6]], "tensor")
 
 
 @pytest.mark.parametrize("unknown", [None, float("nan"), "NaN"])

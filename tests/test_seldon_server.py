@@ -70,7 +70,7 @@ def assert_same(answer: dict[str, Any], forecaster: Forecaster, histories: Any) 
 
 def test_rest_answers_rows_as_rows(server: Server, forecaster: Forecaster) -> None:
     histories = some_histories(5)
-    reply = server.ask({"data": {"ndarray": histories}, "meta": {"puid": "request-1"}})
+    reply = server.predict({"data": {"ndarray": histories}, "meta": {"puid": "request-1"}})
     answer = reply.json()
     assert reply.status_code == 200
     assert_same(answer, forecaster, histories)
@@ -86,14 +86,14 @@ def test_rest_answers_a_tensor_as_a_tensor(
     server: Server, forecaster: Forecaster, unknown: Any
 ) -> None:
     histories = some_histories(3)
-    answer = server.ask({"data": {"tensor": tensor(histories, unknown)}}).json()
+    answer = server.predict({"data": {"tensor": tensor(histories, unknown)}}).json()
     assert answer["data"]["tensor"]["shape"] == [3, 24, 5]
     assert_same(answer, forecaster, histories)
 
 
 def test_histories_may_differ_in_length(server: Server, forecaster: Forecaster) -> None:
     histories = [some_histories(1, length)[0] for length in (48, 60, 168, 169, 1000)]
-    assert_same(server.ask({"data": {"ndarray": histories}}).json(), forecaster, histories)
+    assert_same(server.predict({"data": {"ndarray": histories}}).json(), forecaster, histories)
 
 
 def test_seldons_own_client_is_answered_over_rest(server: Server, forecaster: Forecaster) -> None:
@@ -106,7 +106,7 @@ def test_seldons_own_client_is_answered_over_rest(server: Server, forecaster: Fo
 
 def test_grpc_answers_the_same(server: Server, forecaster: Forecaster) -> None:
     rows, ragged = some_histories(4), [HISTORY, [*HISTORY, None, 1.5]]
-    as_tensor, as_rows, by_client = server.ask_grpc(
+    as_tensor, as_rows, by_client = server.call_grpc(
         {"method": "Predict", "message": {"data": {"tensor": tensor(rows, "NaN")}}},
         {"method": "Predict", "message": {"data": {"ndarray": ragged}, "meta": {"puid": "p"}}},
         {"method": "SeldonClient", "histories": [HISTORY], "form": "tensor"},
@@ -122,7 +122,7 @@ def test_grpc_answers_the_same(server: Server, forecaster: Forecaster) -> None:
 
 def test_metadata_carries_the_contract(server: Server) -> None:
     over_rest = requests.get(server.url + "/metadata", timeout=10).json()
-    (over_grpc,) = server.ask_grpc({"method": "ModelMetadata"})
+    (over_grpc,) = server.call_grpc({"method": "ModelMetadata"})
     for metadata in (over_rest, over_grpc):
         assert Contract.from_json(metadata["custom"]["contract"]) == contract()
         assert metadata["versions"] == [contract().version]
@@ -140,7 +140,9 @@ def test_64_at_once_are_answered_right_and_counted(server: Server, forecaster: F
     before = server.counted('kalecast_requests_total{code="200",protocol="seldon"}')
     histories = some_histories(64)
     with ThreadPoolExecutor(64) as pool:
-        replies = list(pool.map(lambda row: server.ask({"data": {"ndarray": [row]}}), histories))
+        replies = list(
+            pool.map(lambda row: server.predict({"data": {"ndarray": [row]}}), histories)
+        )
     for reply, history in zip(replies, histories, strict=True):
         assert reply.status_code == 200
         assert_same(reply.json(), forecaster, [history])
@@ -150,7 +152,7 @@ def test_64_at_once_are_answered_right_and_counted(server: Server, forecaster: F
 
 def test_64_grpc_calls_at_once(server: Server, forecaster: Forecaster) -> None:
     job = {"method": "Predict", "message": {"data": {"ndarray": [HISTORY]}}, "times": 64}
-    (answers,) = server.ask_grpc(job)
+    (answers,) = server.call_grpc(job)
     assert len(answers) == 64
     for answer in answers:
         assert_same(answer, forecaster, [HISTORY])
@@ -165,8 +167,8 @@ def test_metrics_count_requests_histories_and_refusals(server: Server) -> None:
         "kalecast_batch_windows_sum",
     ]
     before = [server.counted(name) for name in names]
-    server.ask({"data": {"ndarray": [HISTORY] * 3}})
-    server.ask({"data": {"ndarray": [[1]]}})
+    server.predict({"data": {"ndarray": [HISTORY] * 3}})
+    server.predict({"data": {"ndarray": [[1]]}})
     after = [server.counted(name) for name in names]
     assert np.subtract(after, before).tolist() == [1, 1, 2, 3, 3]
     version = contract().version
@@ -211,26 +213,26 @@ BAD_MESSAGES = {
 }
 
 
-def assert_refused(reply: requests.Response, code: int, output: str) -> None:
+def assert_refused(reply: requests.Response, code: int, reason: str) -> None:
     """In Seldon's status format, on one line, without a look inside."""
     assert reply.status_code == code, reply.text
     status = reply.json()["status"]
     assert status["status"] == 1 and status["reason"].startswith("MICROSERVICE_")
-    assert output in status["info"]
+    assert reason in status["info"]
     assert "\n" not in status["info"] and "Traceback" not in reply.text
     assert len(status["info"]) < 300
 
 
 @pytest.mark.parametrize("case", BAD_MESSAGES)
 def test_bad_messages_are_refused(server: Server, case: str) -> None:
-    message, output = BAD_MESSAGES[case]
-    assert_refused(server.ask(message), 400, output)
+    message, reason = BAD_MESSAGES[case]
+    assert_refused(server.predict(message), 400, reason)
 
 
 @pytest.mark.parametrize("content_type", ["text/plain", "text/csv", ""])
 def test_other_content_types_are_refused(server: Server, content_type: str) -> None:
     headers = {"Content-Type": content_type}
-    reply = server.ask({"data": {"ndarray": [HISTORY]}}, headers=headers)
+    reply = server.predict({"data": {"ndarray": [HISTORY]}}, headers=headers)
     assert_refused(reply, 415, "Expected the content type application/json")
 
 
@@ -245,7 +247,7 @@ def test_forms_that_hold_no_json_are_refused(server: Server) -> None:
 
 def test_huge_requests_are_refused_declared_or_not(server: Server) -> None:
     huge = b"[" + b"1," * 3_000_000
-    assert_refused(server.ask(huge), 413, "Expected a request of at most")
+    assert_refused(server.predict(huge), 413, "Expected a request of at most")
     parts = (huge[at : at + 65536] for at in range(0, len(huge), 65536))
     url = server.url + "/predict"
     headers = {"Content-Type": "application/json"}
@@ -280,11 +282,11 @@ def test_grpc_refuses_with_a_status(server: Server) -> None:
         {"data": {}},
         {},
     ]
-    answers = server.ask_grpc(*({"method": "Predict", "message": message} for message in bad))
+    answers = server.call_grpc(*({"method": "Predict", "message": message} for message in bad))
     for answer in answers:
         assert answer["code"] == "INVALID_ARGUMENT"
         assert "xpected" in answer["details"] and "\n" not in answer["details"]
-    huge, many, feedback, graph = server.ask_grpc(
+    huge, many, feedback, graph = server.call_grpc(
         {"method": "Predict", "zeros": [1, 1_000_000]},
         {"method": "Predict", "zeros": [2000, 60]},
         {"method": "SendFeedback"},
@@ -297,14 +299,14 @@ def test_grpc_refuses_with_a_status(server: Server) -> None:
 
 def test_bytes_that_are_no_message_are_refused(server: Server) -> None:
     for method in ("/seldon.protos.Seldon/Predict", "/inference.GRPCInferenceService/ModelInfer"):
-        (answer,) = server.ask_grpc({"method": method, "bytes": "\x0f\x0f no message"})
+        (answer,) = server.call_grpc({"method": method, "bytes": "\x0f\x0f no message"})
         assert answer["code"] == "INVALID_ARGUMENT"
         assert "Expected a protobuf message" in answer["details"]
 
 
 def test_it_goes_on_answering(server: Server, forecaster: Forecaster) -> None:
     """After all of the above: in this order, pytest runs a file."""
-    assert_same(server.ask({"data": {"ndarray": [HISTORY]}}).json(), forecaster, [HISTORY])
+    assert_same(server.predict({"data": {"ndarray": [HISTORY]}}).json(), forecaster, [HISTORY])
 
 
 # Start and end
@@ -385,9 +387,9 @@ def test_the_operators_environment_is_enough(model_file: Path) -> None:
 
 def test_logs_are_json_without_what_customers_send(model_file: Path) -> None:
     with serving(model_file) as server:
-        server.ask({"data": {"ndarray": [[*HISTORY, "a-secret"]]}})
-        server.ask({"data": {"ndarray": [[31337.5, *HISTORY]]}})
-        server.ask_grpc({"method": "Predict", "message": {"strData": "a-secret"}})
+        server.predict({"data": {"ndarray": [[*HISTORY, "a-secret"]]}})
+        server.predict({"data": {"ndarray": [[31337.5, *HISTORY]]}})
+        server.call_grpc({"method": "Predict", "message": {"strData": "a-secret"}})
         _, logged = end(server.process)
     assert "a-secret" not in logged and "31337" not in logged
     for line in logged.splitlines():

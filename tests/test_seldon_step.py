@@ -122,7 +122,7 @@ def definition_of_the_chart() -> Object:
     }
 
 
-class Step:
+class SeldonStep:
     """The step's scripts before stand-ins, and what reached them."""
 
     def __init__(self, folder: Path) -> None:
@@ -161,14 +161,14 @@ class Step:
 
 
 @pytest.fixture
-def step(tmp_path: Path) -> Step:
-    return Step(tmp_path)
+def step(tmp_path: Path) -> SeldonStep:
+    return SeldonStep(tmp_path)
 
 
 @pytest.fixture(scope="module")
 def sent(tmp_path_factory: pytest.TempPathFactory) -> list[Object]:
     """What apply.sh sends."""
-    step = Step(tmp_path_factory.mktemp("step"))
+    step = SeldonStep(tmp_path_factory.mktemp("step"))
     done = step.call("apply")
     assert done.returncode == 0, done.stderr
     return step.objects("sent")
@@ -259,7 +259,7 @@ def test_settings_are_those_of_the_chart():
     assert settings["usageMetrics"]["enabled"] is False
 
 
-def test_helm_gets_versions_and_namespace(step: Step):
+def test_helm_gets_versions_and_namespace(step: SeldonStep):
     step.call("apply")
     calls = [
         line for line in (step.folder / "calls").read_text().splitlines() if "template" in line
@@ -271,7 +271,7 @@ def test_helm_gets_versions_and_namespace(step: Step):
         assert re.search(r"--set image\.tag=1\.19\.0 --set executor\.image\.tag=1\.19\.0 ", call)
 
 
-def test_without_a_namespace_nothing_is_sent(step: Step):
+def test_without_a_namespace_nothing_is_sent(step: SeldonStep):
     kubectl = step.folder / "bin" / "kubectl"
     kubectl.write_text(
         kubectl.read_text().replace('case "$*" in', 'case "$*" in\n  get*namespace*) exit 1 ;;', 1)
@@ -331,7 +331,7 @@ def test_the_pipelines_account_may_what_the_rollout_calls_and_no_more(sent: list
     ],
 )
 def test_the_account_that_is_named_gets_them(
-    step: Step, arguments: tuple[str, ...], account: Object
+    step: SeldonStep, arguments: tuple[str, ...], account: Object
 ):
     step.call("apply", *arguments)
     binding = one_of(step.objects("sent"), "RoleBinding/kalecast-deployer")
@@ -341,7 +341,7 @@ def test_the_account_that_is_named_gets_them(
 
 
 @pytest.mark.parametrize("account", ["kubeflow:", ":runner", "a:b:c", "Team"])
-def test_an_account_that_is_none_is_refused(step: Step, account: str):
+def test_an_account_that_is_none_is_refused(step: SeldonStep, account: str):
     done = step.call("apply", "--account", account)
     assert done.returncode == 2
     assert "Expected an account such as kubeflow:pipeline-runner" in done.stderr
@@ -350,7 +350,7 @@ def test_an_account_that_is_none_is_refused(step: Step, account: str):
 ##### Check and removal #####
 
 
-def test_the_check_passes_where_all_is_well(step: Step):
+def test_the_check_passes_where_all_is_well(step: SeldonStep):
     done = step.call("check")
     assert done.returncode == 0, done.stderr
     assert all(line.startswith("ok ") for line in done.stdout.splitlines())
@@ -365,14 +365,14 @@ def test_the_check_passes_where_all_is_well(step: Step):
         ("REFUSAL", "connection refused", "does not say why it refuses: connection refused"),
     ],
 )
-def test_the_check_reports_what_is_amiss(step: Step, variable: str, value: str, reason: str):
+def test_the_check_reports_what_is_amiss(step: SeldonStep, variable: str, value: str, reason: str):
     step.environment[variable] = value
     done = step.call("check")
     assert done.returncode == 1
     assert reason in done.stderr
 
 
-def test_what_was_sent_is_taken_away_but_the_definition(step: Step, sent: list[Object]):
+def test_what_was_sent_is_taken_away_but_the_definition(step: SeldonStep, sent: list[Object]):
     done = step.call("remove")
     assert done.returncode == 0, done.stderr
     definition, *others = map(title, sent)
@@ -381,13 +381,13 @@ def test_what_was_sent_is_taken_away_but_the_definition(step: Step, sent: list[O
     assert "crd/" not in (step.folder / "calls").read_text()
 
 
-def test_the_definition_goes_on_demand(step: Step):
+def test_the_definition_goes_on_demand(step: SeldonStep):
     assert step.call("remove", "--with-definition").returncode == 0
     calls = (step.folder / "calls").read_text()
     assert f"delete --ignore-not-found crd/{deployment.PLURAL}.{deployment.GROUP}" in calls
 
 
-def test_nothing_is_taken_from_under_a_seldon_deployment(step: Step):
+def test_nothing_is_taken_from_under_a_seldon_deployment(step: SeldonStep):
     step.environment["LEFT"] = f"{TEAM}/kalecast"
     done = step.call("remove")
     assert done.returncode == 1

@@ -1,4 +1,4 @@
-"""What the model server tells of drift: figures without a unit, and no value of any customer."""
+"""What the model server reports of drift: figures without a unit, and no value of any customer."""
 
 import threading
 
@@ -27,10 +27,10 @@ def forecasts(windows: np.ndarray, above: float = 0.0, apart: float = 1.0) -> np
     return windows[:, -24:, None] + above + apart * quantiles
 
 
-def message(
-    windows: np.ndarray, forecast: np.ndarray, asked: Contract = CONTRACT
+def drifts(
+    windows: np.ndarray, forecast: np.ndarray, contract: Contract = CONTRACT
 ) -> dict[str, float]:
-    found = figures(windows, forecast, asked)
+    found = figures(windows, forecast, contract)
     return {name: pytest.approx(float(values[0])) for name, values in found.items()}
 
 
@@ -38,18 +38,18 @@ def test_figures_are_in_steps_of_the_history_from_season_to_season() -> None:
     windows = week(trend=2.0)[None]
     # The last day is three days' growth above the week's mean: 3 x 2 / 2.
     known = {"departure": 0, "shift": 0, "width": 2, "change": 3}
-    assert message(windows, forecasts(windows)) == known
-    assert message(windows, forecasts(windows, above=-4)) == {**known, "departure": 2, "shift": -2}
+    assert drifts(windows, forecasts(windows)) == known
+    assert drifts(windows, forecasts(windows, above=-4)) == {**known, "departure": 2, "shift": -2}
     alternating = forecasts(windows) + np.where(np.arange(24) % 2, 1.0, -1.0)[:, None]
-    assert message(windows, alternating) == {**known, "departure": 0.5, "shift": 0}
+    assert drifts(windows, alternating) == {**known, "departure": 0.5, "shift": 0}
 
 
 @pytest.mark.parametrize(("factor", "offset"), [(1e-9, 0.0), (1000.0, -1e6)])
 def test_the_unit_does_not_matter(factor: float, offset: float) -> None:
     windows = week()[None]
     forecast = forecasts(windows, above=1.5)
-    other = message(windows * factor + offset, forecast * factor + offset)
-    assert other == message(windows, forecast)
+    other = drifts(windows * factor + offset, forecast * factor + offset)
+    assert other == drifts(windows, forecast)
 
 
 def test_unknown_values_are_left_out() -> None:
@@ -65,7 +65,7 @@ def test_unknown_values_are_left_out() -> None:
 def test_a_horizon_longer_than_a_season_is_held_against_the_season_again_and_again() -> None:
     windows = week()[None]
     twice = np.concatenate([forecasts(windows), forecasts(windows)], axis=1)
-    assert message(windows, twice, contract(horizon=48))["departure"] == 0
+    assert drifts(windows, twice, contract(horizon=48))["departure"] == 0
 
 
 @pytest.mark.parametrize(
@@ -123,7 +123,7 @@ def test_threads_lose_no_count() -> None:
     assert set(counts(seen).values()) == {800}
 
 
-def test_the_page_for_prometheus_tells_counts_alone() -> None:
+def test_the_page_for_prometheus_has_counts_alone() -> None:
     metrics = Metrics()
     metrics.serves("forecaster", "20260102-030405-abcdef", "2026-01-02T03:04:05Z")
     windows = week(level=123456.0)[None]

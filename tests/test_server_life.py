@@ -1,4 +1,4 @@
-"""The model server's end, and its model's: nothing that was asked is lost."""
+"""The model server's end, and its model's: no request is lost."""
 
 import json
 import os
@@ -21,7 +21,7 @@ from seldon_server import PYTHON, SERVE, Ports, Server, end, serving
 pytestmark = pytest.mark.slow
 
 HISTORY = [float(hour % 24) for hour in range(60)]
-QUESTION = {"data": {"ndarray": [HISTORY]}}
+MESSAGE = {"data": {"ndarray": [HISTORY]}}
 
 
 @pytest.fixture
@@ -31,24 +31,24 @@ def model_file(model_file: Path, tmp_path: Path) -> Path:
 
 
 @contextmanager
-def asking(server: Server, clients: int = 4) -> Iterator[list[tuple[int, str]]]:
-    """Clients that ask all the while, each on a connection that it keeps; what they are told."""
-    message: list[tuple[int, str]] = []
+def clients_querying(server: Server, clients: int = 4) -> Iterator[list[tuple[int, str]]]:
+    """Clients that send requests all the while, each on one connection; what they receive."""
+    replies: list[tuple[int, str]] = []
     stop = threading.Event()
 
-    def ask() -> None:
+    def query() -> None:
         with requests.Session() as session:
             while not stop.is_set():
                 url = server.url + "/api/v1.0/predictions"
-                reply = session.post(url, json=QUESTION, timeout=10)
+                reply = session.post(url, json=MESSAGE, timeout=10)
                 version = reply.json()["meta"]["tags"]["model_version"] if reply.ok else ""
-                message.append((reply.status_code, version))
+                replies.append((reply.status_code, version))
 
-    threads = [threading.Thread(target=ask) for _ in range(clients)]
+    threads = [threading.Thread(target=query) for _ in range(clients)]
     for thread in threads:
         thread.start()
     try:
-        yield message
+        yield replies
     finally:
         stop.set()
         for thread in threads:
@@ -63,21 +63,21 @@ def until(condition: object, seconds: float = 10.0) -> None:
 
 
 def version(server: Server) -> str:
-    return str(server.ask(QUESTION).json()["meta"]["tags"]["model_version"])
+    return str(server.predict(MESSAGE).json()["meta"]["tags"]["model_version"])
 
 
 def test_sigterm_takes_readiness_first_and_answers_all_the_while(model_file: Path) -> None:
     with serving(model_file, KALECAST_DRAIN_SECONDS="2") as server:
         with requests.Session() as kept:
-            kept.post(server.url + "/api/v1.0/predictions", json=QUESTION, timeout=10)
+            kept.post(server.url + "/api/v1.0/predictions", json=MESSAGE, timeout=10)
             server.process.send_signal(signal.SIGTERM)
             ready = server.url + "/health/status"
             until(lambda: requests.get(ready, timeout=5).status_code == 503, 1.5)
             assert requests.get(server.url + "/health/ping", timeout=5).ok
-            # A kept connection is answered, and told that it is the last time.
-            reply = kept.post(server.url + "/api/v1.0/predictions", json=QUESTION, timeout=10)
+            # A kept connection is answered, with a header that it is the last time.
+            reply = kept.post(server.url + "/api/v1.0/predictions", json=MESSAGE, timeout=10)
             assert (reply.status_code, reply.headers["Connection"]) == (200, "close")
-            assert server.ask(QUESTION).ok
+            assert server.predict(MESSAGE).ok
         code, _ = end(server.process, 0)
     assert code == 0
 
@@ -90,7 +90,7 @@ def test_a_second_signal_ends_the_draining(model_file: Path) -> None:
 
 
 def test_a_request_that_is_still_being_sent_is_answered(model_file: Path) -> None:
-    body = json.dumps(QUESTION).encode()
+    body = json.dumps(MESSAGE).encode()
     head = (
         "POST /predict HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
         f"Content-Length: {len(body)}\r\n\r\n"
@@ -110,16 +110,16 @@ def test_a_request_that_is_still_being_sent_is_answered(model_file: Path) -> Non
 def test_a_new_model_comes_without_losing_a_request(model_file: Path, by_signal: bool) -> None:
     watch = "0" if by_signal else "0.1"
     with serving(model_file, KALECAST_WATCH_SECONDS=watch) as server:
-        with asking(server) as message:
-            until(lambda: len(message) > 20)
+        with clients_querying(server) as replies:
+            until(lambda: len(replies) > 20)
             replace_file(model_file, seasonal_naive_bytes(contract(version="next", horizon=48)))
             if by_signal:
                 server.process.send_signal(signal.SIGHUP)
-            until(lambda: message[-1][1] == "next")
-            enough = len(message) + 20
-            until(lambda: len(message) > enough)
-        assert {code for code, _ in message} == {200}
-        assert {version for _, version in message} == {contract().version, "next"}
+            until(lambda: replies[-1][1] == "next")
+            enough = len(replies) + 20
+            until(lambda: len(replies) > enough)
+        assert {code for code, _ in replies} == {200}
+        assert {version for _, version in replies} == {contract().version, "next"}
         metadata = requests.get(server.url + "/metadata", timeout=10).json()
         assert metadata["outputs"][0]["shape"] == [-1, 48, 5]
         assert server.counted('kalecast_model_reloads_total{result="good"}') == 1
@@ -128,12 +128,12 @@ def test_a_new_model_comes_without_losing_a_request(model_file: Path, by_signal:
 
 def test_a_bad_model_changes_nothing(model_file: Path) -> None:
     with serving(model_file, KALECAST_WATCH_SECONDS="0") as server:
-        with asking(server) as message:
+        with clients_querying(server) as replies:
             replace_file(model_file, b"no model")
             server.process.send_signal(signal.SIGHUP)
             failed = 'kalecast_model_reloads_total{result="bad"}'
             until(lambda: server.counted(failed) == 1)
-        assert {code for code, _ in message} == {200}
+        assert {code for code, _ in replies} == {200}
         assert version(server) == contract().version
         replace_file(model_file, seasonal_naive_bytes(contract(version="next")))
         server.process.send_signal(signal.SIGHUP)

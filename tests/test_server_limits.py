@@ -57,7 +57,7 @@ def test_requests_beyond_the_limit_are_refused_at_once(model_file: Path) -> None
         held = [stack.enter_context(connect(server, BODY[:9], len(BODY))) for _ in range(2)]
         time.sleep(0.2)
         started = time.monotonic()
-        refused = server.ask({"data": {"ndarray": [HISTORY]}})
+        refused = server.predict({"data": {"ndarray": [HISTORY]}})
         assert time.monotonic() - started < 1
         assert (refused.status_code, refused.headers["Retry-After"]) == (503, "1")
         assert refused.json()["status"]["reason"] == "MICROSERVICE_NOT_READY"
@@ -65,18 +65,18 @@ def test_requests_beyond_the_limit_are_refused_at_once(model_file: Path) -> None
         for connection in held:
             connection.sendall(BODY[9:])
             assert status_of(connection) == 200
-        assert server.ask({"data": {"ndarray": [HISTORY]}}).ok
+        assert server.predict({"data": {"ndarray": [HISTORY]}}).ok
 
 
 def test_a_full_queue_refuses_and_empties(slow_model: Path) -> None:
     settings = {"KALECAST_MAX_BATCH": "1", "KALECAST_MAX_QUEUE": "2"}
     with serving(slow_model, **settings) as server, ExitStack() as stack:
-        asked = []
+        connections = []
         for _ in range(5):
-            asked.append(stack.enter_context(connect(server)))
+            connections.append(stack.enter_context(connect(server)))
             time.sleep(0.02)
-        assert sorted(status_of(connection) for connection in asked) == [200] * 3 + [503] * 2
-        assert server.ask({"data": {"ndarray": [HISTORY]}}).ok
+        assert sorted(status_of(connection) for connection in connections) == [200] * 3 + [503] * 2
+        assert server.predict({"data": {"ndarray": [HISTORY]}}).ok
 
 
 def test_who_hung_up_is_not_computed(slow_model: Path) -> None:
@@ -110,7 +110,7 @@ def test_a_body_that_does_not_arrive_is_given_up(model_file: Path) -> None:
             assert status_of(connection) == 408
             while connection.recv(65536):  # until it is closed: it is of no more use
                 pass
-        assert server.ask({"data": {"ndarray": [HISTORY]}}).ok
+        assert server.predict({"data": {"ndarray": [HISTORY]}}).ok
 
 
 def test_bodies_together_are_bounded(model_file: Path) -> None:
@@ -118,10 +118,10 @@ def test_bodies_together_are_bounded(model_file: Path) -> None:
         part = b'{"data": {"ndarray": [[' + b"1," * 60_000
         held = stack.enter_context(connect(server, part, 1_000_000))
         time.sleep(0.2)
-        assert server.ask(part + b" " * 200_000).status_code == 503
+        assert server.predict(part + b" " * 200_000).status_code == 503
         held.close()
         time.sleep(0.2)
-        assert server.ask({"data": {"ndarray": [HISTORY]}}).ok
+        assert server.predict({"data": {"ndarray": [HISTORY]}}).ok
 
 
 @pytest.mark.parametrize(
@@ -142,9 +142,9 @@ def test_a_form_made_to_keep_the_server_busy(server: Server, body: bytes) -> Non
     assert "Expected JSON" in reply.json()["status"]["info"]
 
 
-@pytest.mark.parametrize("message", ["-1", "abc", "1e3", "99999999999999999999999"])
-def test_a_wrong_length_is_refused(server: Server, message: str) -> None:
-    with connect(server, b"", length=message) as connection:  # type: ignore[arg-type]
+@pytest.mark.parametrize("length", ["-1", "abc", "1e3", "99999999999999999999999"])
+def test_a_wrong_length_is_refused(server: Server, length: str) -> None:
+    with connect(server, b"", length=length) as connection:  # type: ignore[arg-type]
         assert status_of(connection) in (400, 413)
 
 
@@ -162,7 +162,7 @@ def test_an_id_that_logs_cannot_hold_is_replaced(server: Server, given: str) -> 
 
 
 def malformed(count: int) -> Iterator[bytes]:
-    """Bodies that are no question: broken, wrong in type or shape, too deep, too large."""
+    """Bodies that are no request: broken, wrong in type or shape, too deep, too large."""
     rng = random.Random(7)
     wrong = [
         b"NaN", b"Infinity", b"-Infinity", b"1e999", b"-1e400", b"1e101", b"true", b"false", b'"1"',
@@ -203,6 +203,6 @@ def test_a_thousand_malformed_bodies_are_refused_with_a_reason(server: Server) -
                 message = content["error"] if "v2" in path else content["status"]["info"]
                 assert "xpected" in message or "too short" in message, message
                 assert "Traceback" not in message and "\n" not in message
-    assert server.ask({"data": {"ndarray": [HISTORY]}}).ok
+    assert server.predict({"data": {"ndarray": [HISTORY]}}).ok
     grown = server.counted("process_resident_memory_bytes") - memory
     assert grown < 32 * 2**20

@@ -149,8 +149,8 @@ def test_large_refused_requests_leave_nothing(server: Server) -> None:
         assert infer(tensor(missing, 1, LARGEST // 8)) == "INVALID_ARGUMENT"
         assert infer(tensor(bytes(2 * LARGEST), 1, 336)) == "RESOURCE_EXHAUSTED"
         body = b'{"data": {"ndarray": [[' + b"null," * (LARGEST // 5 - 20) + b"1]]}"
-        assert server.ask(body).status_code == 400
-        assert server.ask(b" " * 2 * LARGEST).status_code == 413
+        assert server.predict(body).status_code == 400
+        assert server.predict(b" " * 2 * LARGEST).status_code == 413
     for _ in range(2):
         assert predict(empty_values(1000, 1900)) == "INVALID_ARGUMENT"
     answers_at_once(server)
@@ -184,7 +184,7 @@ def test_calls_without_a_message_are_given_up(server: Server) -> None:
             connection.listen(0.1)
 
 
-def test_answers_that_nobody_reads_are_given_up(server: Server) -> None:
+def test_answers_that_are_not_read_are_given_up(server: Server) -> None:
     many = tensor(np.ones((1024, 48)).tobytes(), 1024, 48)  # answered with 960 KiB
     with Connection(server.ports.grpc, INFER.encode(), window=0) as connection:
         connection.listen(0.2)

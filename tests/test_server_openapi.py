@@ -24,4 +24,4 @@ def test_generated_requests_are_answered_as_described(model_file: Path, tmp_path
         ]
         done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=False)
         assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-2000:]
-        assert server.ask({"data": {"ndarray": [[1.0] * 60]}}).ok
+        assert server.predict({"data": {"ndarray": [[1.0] * 60]}}).ok

@@ -20,21 +20,21 @@ def path(model_file: Path, tmp_path: Path) -> Path:
 
 
 def test_a_new_model_is_served_after_a_reload(path: Path) -> None:
-    serving, message = Serving.open(str(path)), []
-    serving.on_reload = message.append
+    serving, reloads = Serving.open(str(path)), []
+    serving.on_reload = reloads.append
     before = serving.model
     replace_file(path, seasonal_naive_bytes(contract(version="next", horizon=48)))
     assert asyncio.run(serving.reload())
     assert serving.model is not before
     assert serving.model.contract.version == "next"
     assert serving.model.metadata["outputs"][0]["shape"] == [-1, 48, 5]
-    assert message == [True]
+    assert reloads == [True]
 
 
 @pytest.mark.parametrize("content", [b"", b"no model", None])
 def test_a_bad_model_is_left_alone(path: Path, content: bytes | None) -> None:
-    serving, message = Serving.open(str(path)), []
-    serving.on_reload = message.append
+    serving, reloads = Serving.open(str(path)), []
+    serving.on_reload = reloads.append
     before = serving.model
     if content is None:
         path.unlink()
@@ -42,7 +42,7 @@ def test_a_bad_model_is_left_alone(path: Path, content: bytes | None) -> None:
         replace_file(path, content)
     assert not asyncio.run(serving.reload())
     assert serving.model is before
-    assert message == [False]
+    assert reloads == [False]
 
 
 @pytest.mark.filterwarnings("ignore:invalid value")
@@ -60,8 +60,8 @@ def test_what_goes_wrong_once_does_not_end_the_watch(
     error: Exception,
 ) -> None:
     async def steps() -> list[bool]:
-        serving, message = Serving.open(str(path)), []
-        serving.on_reload = message.append
+        serving, reloads = Serving.open(str(path)), []
+        serving.on_reload = reloads.append
         looks, version = 0, contract().version
 
         def fail(_: object) -> None:
@@ -86,7 +86,7 @@ def test_what_goes_wrong_once_does_not_end_the_watch(
             await serving.watch(1, look)
         assert serving.model.contract.version == "last"
         assert serving.look_age < 60
-        return message
+        return reloads
 
     assert asyncio.run(steps()) == [False, False, False, True]
     assert str(error) in caplog.text
@@ -122,7 +122,7 @@ def _no_process(_: bytes) -> None:
     raise BlockingIOError(11, "Resource temporarily unavailable")
 
 
-def test_whoever_fails_to_count_a_model_does_not_end_the_watch(path: Path) -> None:
+def test_a_failure_to_count_a_model_does_not_end_the_watch(path: Path) -> None:
     serving = Serving.open(str(path))
 
     def fail(_: bool) -> None:
@@ -174,8 +174,8 @@ def test_watching_takes_up_what_changes_and_tries_a_bad_file_once(path: Path) ->
     looks = 0
 
     async def steps() -> list[bool]:
-        serving, message = Serving.open(str(path)), []
-        serving.on_reload = message.append
+        serving, reloads = Serving.open(str(path)), []
+        serving.on_reload = reloads.append
 
         async def look(_: float) -> None:
             nonlocal looks
@@ -192,7 +192,7 @@ def test_watching_takes_up_what_changes_and_tries_a_bad_file_once(path: Path) ->
         with pytest.raises(asyncio.CancelledError):
             await serving.watch(1, look)
         assert serving.model.contract.version == "next"
-        return message
+        return reloads
 
     assert asyncio.run(steps()) == [False, True]
 

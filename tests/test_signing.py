@@ -1,4 +1,4 @@
-"""A model file that was changed, or that somebody else wrote, is not opened."""
+"""A model file that was changed, or that another author wrote, is not opened."""
 
 import logging
 import subprocess
@@ -11,7 +11,7 @@ import pytest
 from model_files import contract, seasonal_naive_bytes
 from seldon_server import PYTHON, REFERENCE
 
-from kalecast import bundle
+from kalecast import contract as contracts
 from kalecast.contract import ContractError, open_session, read_contract, write_contract
 from kalecast.runtime import Forecaster
 from kalecast.signing import SignatureError, keys_from, signed, unsigned, verify, with_checksum
@@ -92,7 +92,7 @@ def test_a_server_without_key_looks_at_the_checksum_of_a_signed_file(model: byte
 def test_a_file_without_checksum_passes_and_the_log_says_so_once(
     model: bytes, caplog: pytest.LogCaptureFixture
 ) -> None:
-    bundle._say_unchecked.cache_clear()
+    contracts._say_unchecked.cache_clear()
     with caplog.at_level(logging.WARNING):
         open_session(unsigned(model))
         open_session(unsigned(model))
@@ -121,12 +121,12 @@ def test_keys_come_from_the_environment_or_a_file(tmp_path: Path) -> None:
 def test_a_key_that_is_none_is_said(tmp_path: Path) -> None:
     empty = tmp_path / "empty"
     empty.write_text("\n")
-    for environment, output in (
+    for environment, reason in (
         ({"KALECAST_MODEL_KEY": "short"}, "at least 32 bytes in KALECAST_MODEL_KEY, received one"),
         ({"KALECAST_MODEL_KEY_FILE": str(tmp_path / "none")}, "No such file"),
         ({"KALECAST_MODEL_KEY_FILE": str(empty)}, "it is empty"),
     ):
-        with pytest.raises(SignatureError, match=output) as raised:
+        with pytest.raises(SignatureError, match=reason) as raised:
             keys_from(environment)
         assert "short" not in str(raised.value).replace("too short", "")
 

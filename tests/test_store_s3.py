@@ -91,7 +91,7 @@ def test_data_that_cannot_be_had_are_named(bucket: str, monkeypatch: pytest.Monk
 
 @pytest.fixture
 def closed_bucket(bucket: str) -> Iterator[str]:
-    """A bucket whose server asks who may what, and nobody may anything."""
+    """A bucket whose server checks who may what, and refuses everything."""
     address = f"{os.environ['AWS_ENDPOINT_URL']}/moto-api/reset-auth"
     requests.post(address, data=b"0", timeout=10)
     yield bucket

@@ -195,7 +195,7 @@ def test_constant_windows_teach_nothing():
 
 
 @pytest.mark.parametrize("unit", [1.0, 1e-6, 1e9])
-def test_bands_hold_what_they_promise_on_hours_not_seen(unit: float):
+def test_intervals_hold_what_they_promise_on_hours_not_seen(unit: float):
     frame = hourly_series(count=8, hours=1500, seed=3)
     frame["y"] = frame.groupby("unique_id")["y"].transform(lambda y: (y - y.mean()) * unit)
     network, _ = train(

@@ -36,11 +36,11 @@ def test_the_objective_takes_any_values_of_the_space(task: Task):
 def test_a_search_goes_on_where_it_stopped(task: Task, tmp_path: Path, monkeypatch):
     tried: list[dict] = []
 
-    def message(task: Task, history: object, values: dict) -> float:
+    def scored(task: Task, history: object, values: dict) -> float:
         tried.append(dict(values))
         return abs(values["dropout"] - 0.3)
 
-    monkeypatch.setattr(tuning, "objective", message)
+    monkeypatch.setattr(tuning, "objective", scored)
     search(task, 2, tmp_path / "tuning")
     assert tried[0]["width"] == NetworkSettings().width, "the defaults come first"
     best, loss = search(task, 5, tmp_path / "tuning")
@@ -52,13 +52,13 @@ def test_a_search_goes_on_where_it_stopped(task: Task, tmp_path: Path, monkeypat
 def test_a_trial_that_fails_does_not_end_the_search(task: Task, tmp_path: Path, monkeypatch):
     losses = iter([0.5, ValueError("no such network"), 0.4])
 
-    def message(*_: object) -> float:
+    def scored(*_: object) -> float:
         outcome = next(losses)
         if isinstance(outcome, Exception):
             raise outcome
         return outcome
 
-    monkeypatch.setattr(tuning, "objective", message)
+    monkeypatch.setattr(tuning, "objective", scored)
     assert search(task, 3, tmp_path / "tuning")[1] == 0.4
 
 
@@ -90,8 +90,8 @@ KATIBS_FILTER = r"([\w|-]+)\s*=\s*([+-]?\d*(\.\d+)?([Ee][+-]?\d+)?)"
 
 def made(task: Task, **options: Any) -> dict[str, Any]:
     """The Experiment's specification, as read back from YAML."""
-    message = experiment(task, **{"image": "image", "claim": "c", "trials": 9, **options})
-    return yaml.safe_load(yaml.safe_dump(message))["spec"]
+    manifest = experiment(task, **{"image": "image", "claim": "c", "trials": 9, **options})
+    return yaml.safe_load(yaml.safe_dump(manifest))["spec"]
 
 
 def trial_pod(spec: dict[str, Any]) -> dict[str, Any]:

@@ -1,11 +1,11 @@
-"""Turns: few at once where many ask, first come, first served, and none for who is gone."""
+"""Turns: few at once where many wait, first come, first served, and none for who is gone."""
 
 import asyncio
 
 from turns import Turns
 
 
-def test_where_few_ask_there_is_a_turn_at_once() -> None:
+def test_where_few_wait_there_is_a_turn_at_once() -> None:
     async def steps() -> None:
         turns = Turns(2)
         for _ in range(3):
@@ -15,7 +15,7 @@ def test_where_few_ask_there_is_a_turn_at_once() -> None:
     asyncio.run(steps())
 
 
-def test_where_many_ask_the_loop_gets_round_between_them() -> None:
+def test_where_many_wait_the_loop_gets_round_between_them() -> None:
     order: list[int | str] = []
 
     async def one(turns: Turns, number: int) -> None:
@@ -25,9 +25,9 @@ def test_where_many_ask_the_loop_gets_round_between_them() -> None:
 
     async def steps() -> None:
         turns = Turns(2)
-        asked = [asyncio.create_task(one(turns, number)) for number in range(7)]
-        asked[4].cancel()
-        while not all(task.done() for task in asked):
+        tasks = [asyncio.create_task(one(turns, number)) for number in range(7)]
+        tasks[4].cancel()
+        while not all(task.done() for task in tasks):
             await asyncio.sleep(0)
             order.append("round")
 

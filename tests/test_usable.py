@@ -36,9 +36,9 @@ def test_each_series_that_something_cannot_be_done_with_is_named_and_why():
     assert learnt.startswith("Not learnt from: ") and judged.startswith("Not judged: ")
     assert "'short' (it has 40 values, 120 are needed)" in learnt
     assert "'late' (no value is known before the held-out ones)" in learnt
-    assert "'silent' (its newest 48 hours are unknown)" in judged
+    assert "'silent' (its newest 48 hours are missing)" in judged
     assert "'level' (it hardly ever changes before the held-out steps)" in judged
-    assert "'silent' (its newest 168 values are unknown)" in forecast
+    assert "'silent' (its newest 168 values are missing)" in forecast
     assert "'short' (it has 40 values, 48 are needed)" in forecast
     assert not any("'good'" in note for note in (learnt, judged, forecast))
 
@@ -59,7 +59,7 @@ def test_many_series_are_named_in_a_line():
 def test_where_the_newest_of_all_are_unknown_nothing_is_trained(frequency: str, words: str):
     lengths = Lengths(frequency, 24, 168, 24, 48, test_windows=2)
     silent = joined(*(table(name, known=slice(0, 552)) for name in ("one", "other")))
-    with pytest.raises(SeriesError, match=f"The newest {words} of every series are unknown"):
+    with pytest.raises(SeriesError, match=f"The newest {words} of every series are missing"):
         require_usable(silent, lengths)
     assert require_usable(joined(silent, table("good")), lengths)
 

@@ -14,7 +14,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "kale"))
 
 from kfp_connection import connection_of, problem_with
 
-from kalecast.client import Address, request_json
+from kalecast.client import ServerAddress, request_json
 
 SECRETS = {"Authorization": "Bearer secret", "Cookie": "session=secret"}
 
@@ -70,7 +70,7 @@ def hosts() -> Iterator[tuple[Host, Host]]:
 def test_another_host_is_not_shown_who_asks(hosts: tuple[Host, Host]) -> None:
     first, other = hosts
     first.leads_to = other.url
-    assert request_json(Address(first.url, SECRETS), "/away") == {}
+    assert request_json(ServerAddress(first.url, SECRETS), "/away") == {}
     assert first.secrets == list(SECRETS)
     assert other.secrets == []
 
@@ -78,7 +78,7 @@ def test_another_host_is_not_shown_who_asks(hosts: tuple[Host, Host]) -> None:
 def test_the_same_host_still_is(hosts: tuple[Host, Host]) -> None:
     first, _ = hosts
     first.leads_to = first.url
-    assert request_json(Address(first.url, SECRETS), "/away") == {}
+    assert request_json(ServerAddress(first.url, SECRETS), "/away") == {}
     assert len(first.got) == 2
     assert first.secrets == list(SECRETS)
 

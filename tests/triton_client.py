@@ -1,6 +1,6 @@
-"""Ask a model server as a client of the Open Inference Protocol does, over gRPC.
+"""Query a model server as a client of the Open Inference Protocol does, over gRPC.
 
-    python triton_client.py ADDRESS < question.json > answer.json
+    python triton_client.py ADDRESS < query.json > answer.json
 
 Runs in the environment that has the client, not in pytest's.
 """
@@ -15,8 +15,8 @@ import tritonclient.grpc as triton
 
 def main() -> None:
     client = triton.InferenceServerClient(sys.argv[1])
-    question = json.load(sys.stdin)
-    model, histories = question["model"], np.array(question["histories"])
+    query = json.load(sys.stdin)
+    model, histories = query["model"], np.array(query["histories"])
     tensor = triton.InferInput("history", histories.shape, "FP64")
     tensor.set_data_from_numpy(histories)
     raw = client.infer(model, [tensor], request_id="request-1")
@@ -35,7 +35,7 @@ def main() -> None:
 
 
 def _typed(client: Any, model: str, histories: np.ndarray) -> np.ndarray:
-    """The same question with typed values instead of bytes, which this client never sends."""
+    """The same query with typed values instead of bytes, which this client never sends."""
     pb2 = triton.service_pb2
     request = pb2.ModelInferRequest(model_name=model)
     tensor = request.inputs.add(name="history", datatype="FP64", shape=histories.shape)

@@ -7,7 +7,7 @@ from playwright.sync_api import Page as Tab
 
 
 class Visit:
-    """A tab on the page, and all that the browser complained about or asked elsewhere."""
+    """A tab on the page, and all that the browser complained about or requested elsewhere."""
 
     def __init__(self, browser: Browser, url: str, **options: object) -> None:
         self.url = url
@@ -26,7 +26,7 @@ class Visit:
         expect(self.figure).to_be_visible()
 
     def close(self) -> None:
-        """End it; nothing may have been complained about or asked elsewhere."""
+        """End it; nothing may have been complained about or requested elsewhere."""
         self.context.close()
         assert self.elsewhere == []
         assert self.sockets == []
@@ -63,7 +63,7 @@ class Visit:
     def upload(self, name: str, content: bytes) -> None:
         clear = self.tab.locator("#kc-file").get_by_label("Clear")
         chooser = self.tab.locator("#kc-file input[type=file]")
-        # While a file is on its way there is neither.
+        # While a file is being sent there is neither.
         expect(clear.or_(chooser).first).to_be_attached()
         if clear.count():
             clear.first.click()

@@ -18,7 +18,7 @@ os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1")
 os.environ.setdefault("TF_NUM_INTEROP_THREADS", "1")
 
-# Told before TensorFlow has read the level above: that there is no GPU, and which instructions
+# Logged before TensorFlow has read the level above: that there is no GPU, and which instructions
 # this processor has.
 CHATTER = re.compile(
     rb"^(WARNING: All log messages before absl|[IWE]\d{4} .*(oneDNN|cudart|cuda_platform|cuInit))"

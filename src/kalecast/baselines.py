@@ -32,7 +32,7 @@ def baseline_forecasts(
     """Forecast the newest steps of each series from rolling origins, a horizon apart.
 
     Args:
-        frame: tidy series with the held-out steps at their ends; gaps are filled first.
+        frame: tidy series with the held-out steps at their ends; missing values are filled first.
         contract: horizon, season and frequency.
         test_windows: origins a series.
         names: some of `naive_names` and `CLASSICAL`; the naive ones where left out.
@@ -107,9 +107,9 @@ def available_cores(limit_file: Path = Path("/sys/fs/cgroup/cpu.max")) -> int:
 
 
 def fill_by_season(frame: pd.DataFrame, season: int) -> pd.DataFrame:
-    """Fill gaps for methods that know none: the last known value at that step of the season.
+    """Fill missing values for methods that take none: the last one at that step of the season.
 
-    Gaps before the first such value take the next known one of the series.
+    Those before the first such value take the next known one of the series.
     """
     step = frame.groupby("unique_id").cumcount() % season
     by_season = frame.groupby([frame["unique_id"], step], sort=False)["y"]

@@ -1,9 +1,9 @@
-"""Canary: a new model answers a part of what is asked first, and the rest once it has held.
+"""Canary: a new model answers a part of the requests first, and the rest once it has held.
 
     release(render(model_uri, version, settings), Canary(percent=10, minutes=5))
 
-The new version runs as a second predictor beside the one that serves. Both are asked by the same
-customers meanwhile: behind the Service that the page asks each pod is as likely as another, so the
+The new version runs as a second predictor beside the one that serves. Both answer the same
+customers meanwhile: behind the Service that the page calls each pod is as likely as another, so the
 canary's share is that of its pods; behind Istio's gateway Seldon's operator gives it its percent to
 the point. What the pods have counted is compared, and the new version takes all, or is withdrawn.
 """
@@ -33,7 +33,7 @@ def release(
     report: Report = print,
     timeouts: Timeouts | None = None,
 ) -> None:
-    """Bring a SeldonDeployment to a new version by way of a canary.
+    """Bring a SeldonDeployment to a new version through a canary.
 
     Where something serves already, its model changes and nothing else: images, number of pods and
     what each may use stay as the cluster's operators have set them. Where nothing serves yet, or
@@ -43,7 +43,7 @@ def release(
     Args:
         manifest: as `kalecast.deployment.render` makes it.
         canary: its share, and what it must hold.
-        cluster, report, patience: as for `kalecast.rollout.roll_out`.
+        cluster, report, timeouts: as for `kalecast.rollout.roll_out`.
 
     Raises:
         DeploymentError: as for `roll_out`, or the canary did not hold; says why, and what serves.
@@ -79,14 +79,14 @@ def _try(manifest: Manifest, serving: Manifest, canary: Canary, rollout: Rollout
     except DeploymentError as failure:
         raise rollout.back(serving, failure) from failure
     except BaseException:
-        rollout.report(f"stopped: version {version_of(manifest)} is taken away")
-        rollout.put(serving)  # nobody stays to watch either of them
+        rollout.report(f"stopped: version {version_of(manifest)} is withdrawn")
+        rollout.put(serving)  # nothing would watch either of them any more
         raise
 
 
 @contextmanager
 def _sigterm_raises() -> Iterator[None]:
-    """Let a pod's end reach the `except` of whoever must not leave a canary behind."""
+    """Let a pod's end reach the `except` of code that must not leave a canary behind."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -125,7 +125,7 @@ def side_by_side(serving: Manifest, manifest: Manifest, percent: int, count: int
     Args:
         serving: with its one predictor.
         manifest: the new version's.
-        percent: of what is asked through Istio, for the second.
+        percent: of the requests through Istio, for the second.
         count: its pods.
     """
     both = copy.deepcopy(serving)

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from kalecast import pods, service_figures
-from kalecast.client import Address, Floats, RequestError, forecast_over_http, read_contract
+from kalecast.client import Floats, RequestError, ServerAddress, forecast_over_http, read_contract
 from kalecast.deployment import DeploymentError
 from kalecast.rollout import Rollout
 from kalecast.seldon_objects import Manifest, name_of, namespace_of, port_of, version_of
@@ -24,7 +24,7 @@ MOST_UNANSWERED = 3
 """Requests of the release's own in a row that a pod of the new version may leave unanswered."""
 
 REPORTS = 5
-"""How often the figures are told while a canary is watched."""
+"""How often the figures are logged while a canary is watched."""
 
 
 class WithdrawnError(DeploymentError):
@@ -36,10 +36,10 @@ class Canary:
     """How a new version is tried, and what it must hold."""
 
     percent: int = 10
-    """Of what is asked, for the new version; 0 gives it all at once."""
+    """Of the requests, for the new version; 0 gives it all at once."""
     minutes: float = 5.0
     least_requests: int = 100
-    """Answered by each version before they are compared. The release itself asks so much."""
+    """Answered by each version before they are compared. The release itself sends so many."""
     most_failed: float = 0.01
     """Share of failures (5xx) in its answers, beyond that of the version that serves."""
     most_refused: float = 0.05
@@ -49,7 +49,7 @@ class Canary:
     slower: float = 1.5
     """Times the other's 99th percentile that its own may be."""
     unnoticed: float = 0.1
-    """Seconds up to which nobody minds, however much faster the other is."""
+    """Seconds up to which a difference does not count, however much faster the other is."""
     interval: float = 5.0
     """Seconds between two looks."""
 
@@ -179,10 +179,10 @@ class Watch:
                 self._counted[pods.version_of(pod)].look(pod.metadata.name, figures)
 
     def _probe(self) -> None:
-        """Ask both versions, so that a quiet service can be judged, too."""
+        """Query both versions, so that a quiet service can be judged, too."""
         for pod in self._ready():
             version = pods.version_of(pod)
-            address = Address(f"http://{self._address(pod, 'http')}", seconds=REQUEST_SECONDS)
+            address = ServerAddress(f"http://{self._address(pod, 'http')}", seconds=REQUEST_SECONDS)
             with self._tolerating(pod, "forecast"):
                 if version not in self._windows:
                     contract = read_contract(address)
@@ -197,7 +197,7 @@ class Watch:
 
     @contextmanager
     def _tolerating(self, pod: Any, requested: str) -> Iterator[None]:
-        """A pod may be on its way out. But new ones that do not answer again and again are bad.
+        """A pod may be about to end. But new ones that do not answer again and again are bad.
 
         A refusal or failure is an answer, which the pod has counted itself.
         """

@@ -1,14 +1,14 @@
 """Capacity: how many replicas each part of the service runs on, and when there should be more.
 
 The one place of these figures: manifests, the rendered SeldonDeployment and the simulation that
-chose them (`make simulate`, told in `benchmarks/README.md`) read them here.
+chose them (`make simulate`, described in `benchmarks/README.md`) read them here.
 """
 
 from dataclasses import dataclass
 from typing import Any, Literal
 
 AT_ONCE = 5000
-"""Customers who may ask at the same moment, out of quiet."""
+"""Customers who may send a request at the same moment, after a quiet time."""
 
 WAIT_SECONDS = 2.0
 """Within which 99 of 100 of them are to be answered."""
@@ -29,7 +29,7 @@ class Policy:
 
 
 @dataclass(frozen=True)
-class Rules:
+class ScalingRules:
     """An HPA's behaviour in one direction: `HPAScalingRules`."""
 
     stabilization_seconds: int
@@ -52,8 +52,8 @@ class Rules:
 class Behavior:
     """An HPA's `behavior`."""
 
-    up: Rules
-    down: Rules
+    up: ScalingRules
+    down: ScalingRules
 
     def as_json(self) -> dict[str, Any]:
         """As the field of an HPA's specification."""
@@ -61,10 +61,10 @@ class Behavior:
 
 
 KUBERNETES_BEHAVIOR = Behavior(
-    up=Rules(0, (Policy("Percent", 100, 15), Policy("Pods", 4, 15))),
-    down=Rules(300, (Policy("Percent", 100, 15),)),
+    up=ScalingRules(0, (Policy("Percent", 100, 15), Policy("Pods", 4, 15))),
+    down=ScalingRules(300, (Policy("Percent", 100, 15),)),
 )
-"""What an HPA does that is not told otherwise (Kubernetes documentation, «Default Behavior»)."""
+"""What an HPA does by default (Kubernetes documentation, «Default Behavior»)."""
 
 
 @dataclass(frozen=True)
@@ -123,7 +123,7 @@ one time in three, a rush always."""
 
 
 def in_flight_query(metric: str) -> str:
-    """What KEDA asks Prometheus for requests in flight: the mean of 15 s, scraped every 5 s.
+    """KEDA's query to Prometheus for requests in flight: the mean of 15 s, scraped every 5 s.
 
     A peak (`max_over_time` of a minute) adds pods after each burst, too, which is over by then: it
     costs more and answers a rush no better.

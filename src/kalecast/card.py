@@ -1,4 +1,4 @@
-"""The model card: what a model file says of itself to whoever has to decide whether to use it.
+"""The model card: what a model file says of itself to those who decide whether to use it.
 
 After Mitchell et al., Model Cards for Model Reporting (2019): what it is, what it is for, what it
 learnt from, how it was judged, and where it fails. Markdown, written into the model file.
@@ -25,7 +25,7 @@ def model_card(contract: Contract, table: pd.DataFrame, scores: pd.DataFrame) ->
         f"# {contract.name}, version {contract.version}",
         f"Forecasts the next {_steps(contract, contract.horizon)} of a series from its newest "
         f"{_steps(contract, contract.input_length)}, with quantiles "
-        f"{_listed(contract.quantiles)}. Gaps are allowed; a history of "
+        f"{_listed(contract.quantiles)}. Missing values are allowed; a history of "
         f"{_steps(contract, contract.minimum_history)} is the shortest that it was tried with.",
         "## For what",
         f"Series of the kind that it was trained on, a value every "

@@ -19,7 +19,7 @@ class Checkpoint:
     """A file in which a training leaves its state after every epoch.
 
     Args:
-        path: the file; its name tells trainings of other data or settings apart.
+        path: the file; its name distinguishes trainings by data and settings.
     """
 
     path: Path
@@ -30,7 +30,7 @@ class Checkpoint:
 
         Args:
             folder: made where it does not exist.
-            identity: arrays, and what has a telling `repr`: data, settings, versions.
+            identity: arrays, and what has a `repr` that identifies it: data, settings, versions.
         """
         digest = hashlib.sha256()
         for part in identity:
@@ -40,7 +40,7 @@ class Checkpoint:
         return cls(folder / f"training-{digest.hexdigest()[:16]}.npz")
 
     def save(self, arrays: dict[str, list[Any]], notes: dict[str, Any]) -> None:
-        """Replace the file at once: whoever stops at any moment leaves a whole one, on the disk.
+        """Replace the file at once: an interruption at any moment leaves a whole one, on the disk.
 
         Where it cannot be written, such as on a full disk, that is said, and training goes on.
         """

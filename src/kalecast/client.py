@@ -1,4 +1,4 @@
-"""Ask a model server over HTTP, and say in a sentence why there is no forecast.
+"""HTTP client of a model server; its errors say in a sentence why there is no forecast.
 
 Needs NumPy alone. A server is named by its address, `http://127.0.0.1:9000`, or by that under which
 an ingress has it, `https://models.example.org/seldon/NAMESPACE/NAME`.
@@ -33,7 +33,7 @@ class RequestError(RuntimeError):
     """There is no forecast; the text says why, and what to do.
 
     Args:
-        text: for the person who asked.
+        text: for the user.
         status: of the HTTP answer, where there was one.
     """
 
@@ -43,12 +43,12 @@ class RequestError(RuntimeError):
 
 
 class UnreachableError(RequestError):
-    """Nobody answers at the address, now."""
+    """Nothing answers at the address, now."""
 
 
 @dataclass(frozen=True)
-class Address:
-    """Where a model server is, and what shows who asks.
+class ServerAddress:
+    """Where a model server is, and the headers that authenticate the client.
 
     Args:
         url: its address, without a path of the protocol.
@@ -63,7 +63,7 @@ class Address:
     seconds: float = SECONDS
 
 
-def read_contract(address: Address) -> Contract:
+def read_contract(address: ServerAddress) -> Contract:
     """The contract of the model that is served.
 
     Raises:
@@ -78,7 +78,7 @@ def read_contract(address: Address) -> Contract:
         ) from error
 
 
-def forecast_over_http(address: Address, window: Floats) -> tuple[Floats, str]:
+def forecast_over_http(address: ServerAddress, window: Floats) -> tuple[Floats, str]:
     """A forecast in Seldon's protocol.
 
     Args:
@@ -105,7 +105,7 @@ def grpc_error(server: str, detail: str) -> RequestError:
 
     Args:
         server: host and port.
-        told: the details of its error.
+        detail: the details of its error.
     """
     if "http1.x server" in detail or "Failed parsing HTTP/2" in detail:
         return RequestError(f"{server} speaks HTTP, not gRPC: {WRONG_PORT}")
@@ -118,7 +118,7 @@ def grpc_error(server: str, detail: str) -> RequestError:
     )
 
 
-def request_json(address: Address, path: str, content: object = None) -> Any:
+def request_json(address: ServerAddress, path: str, content: object = None) -> Any:
     """The JSON at a path, or what the server answers to JSON sent there.
 
     Raises:
@@ -142,7 +142,7 @@ def request_json(address: Address, path: str, content: object = None) -> Any:
         raise _no_answer(address.url, error) from error
 
 
-def _tls(address: Address) -> ssl.SSLContext | None:
+def _tls(address: ServerAddress) -> ssl.SSLContext | None:
     # Reading all authorities that the system trusts takes longer than a forecast.
     if not address.url.startswith("https:"):
         return None

@@ -12,7 +12,7 @@ SERVICE = DeploymentSettings.service
 PORT_NAMES = ("http", "grpc")
 
 REQUEST_SECONDS = 15
-"""For which one question to the cluster may last."""
+"""Timeout of one request to the cluster."""
 
 
 class ClusterError(RuntimeError):
@@ -140,7 +140,7 @@ def _get(*what: str) -> Any:
 
 
 def _cluster() -> str:
-    """The cluster that is asked, as its user calls it."""
+    """The cluster of the current context, as its user calls it."""
     name = _run(["kubectl", "config", "current-context"]).stdout.strip()
     return f"The cluster of context '{name}'" if name else "The cluster (KUBECONFIG names none)"
 

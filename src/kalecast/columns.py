@@ -2,7 +2,7 @@
 
 One cell alone often cannot be read: `1,002` is a thousand or one, `01/02/2020` is in January or in
 February. What another cell of the column proves holds for all of it; what none proves is refused
-with its row, as is a column written in two ways. Whatever was decided is noted in the table.
+with its row, as is a column in two notations. Whatever was decided is noted in the table.
 """
 
 import re
@@ -20,7 +20,7 @@ import pandas as pd
 from kalecast.table_files import LONGEST_TEXTS, SeriesError, Table, were
 
 UNKNOWN = frozenset({"", "nan", "na", "n/a", "null", "none", "-"})
-"""What counts as an unknown value in a text column `y`, in any case of letters."""
+"""What counts as a missing value in a text column `y`, in any case of letters."""
 
 FIRST_YEAR, LAST_YEAR = 1800, 2090
 """Years of a timestamp: what lies outside is a mark for "none", and no span overflows."""
@@ -156,7 +156,7 @@ class Numbers:
         """The numbers, infinite ones too, NaN where unknown.
 
         Args:
-            local: whether whoever wrote them is likely to use decimal commas.
+            local: whether their author is likely to use decimal commas.
 
         Raises:
             SeriesError: a cell is no number, or could mean several.
@@ -172,7 +172,7 @@ class Numbers:
 
     def _floats(self, texts: list[str]) -> Floats:
         try:
-            # Python reads "1_000" as a thousand; nobody else does.
+            # Python reads "1_000" as a thousand; no other program does.
             if not any("_" in text for text in texts):
                 return np.array([float(text or "nan") for text in texts], dtype=np.float64)
         except ValueError:
@@ -260,14 +260,16 @@ def _year_first(texts: list[str], table: Table) -> list[str]:
     """Dates such as `31.12.2002 01:00` as `2002-12-31 01:00`, where one proves what comes first."""
     parts = np.array([_two_parts(text) for text in texts])
     if (odd := _first(parts[:, 0] == 0)) is not None:
-        _refuse_dates("all written in one way", texts, [0, odd], table)
+        _refuse_dates("all written in one notation", texts, [0, odd], table)
     days, months = (_first(part > 12) for part in parts.T)
     if days is not None and months is not None:
         _refuse_dates("all with the day first, or all with the month", texts, [days, months], table)
     proof = days if days is not None else months
     unclear = _first(parts[:, 0] != parts[:, 1])
     if proof is None and unclear is not None:
-        _refuse_dates("whose day and month can be told apart in one", texts, [unclear], table)
+        _refuse_dates(
+            "whose day and month are unambiguous in at least one row", texts, [unclear], table
+        )
     if proof is not None:
         shows = "day" if months is None else "month"
         table.notes.append(

@@ -47,7 +47,7 @@ class Contract:
     """What a model file promises.
 
     The network maps `history`, float64 of shape `(batch, input_length)` with the newest value
-    last and NaN where a value is unknown, to `forecast`, float64 of shape
+    last and NaN for missing values, to `forecast`, float64 of shape
     `(batch, horizon, len(quantiles))` in the unit of the history.
     """
 
@@ -213,8 +213,8 @@ def open_session(model: bytes | str | Path, threads: int = 1) -> Any:
             requests enough to keep every core busy.
 
     Raises:
-        ContractError: it is damaged, not signed as asked, holds what no model file of ours holds,
-            or ONNX Runtime cannot load it.
+        ContractError: it is damaged, not signed as required, holds what no model file of ours
+            holds, or ONNX Runtime cannot load it.
     """
     import onnxruntime
 
@@ -239,13 +239,13 @@ def open_session(model: bytes | str | Path, threads: int = 1) -> Any:
 def bound_graphs(memory: int) -> None:
     """Have the graphs that this process opens from now on share so many bytes of memory.
 
-    A forward pass that asks for more fails. Takes effect once a process.
+    A forward pass that needs more fails. Takes effect once a process.
     """
     import onnxruntime
 
     kinds, memories = onnxruntime.OrtAllocatorType, onnxruntime.OrtMemType
     place = onnxruntime.OrtMemoryInfo("Cpu", kinds.ORT_ARENA_ALLOCATOR, 0, memories.DEFAULT)
-    # As much at a time as is asked for: doubling would reach the bound at half of it.
+    # As much at a time as is requested: doubling would reach the bound at half of it.
     arena = onnxruntime.OrtArenaCfg({"max_mem": memory, "arena_extend_strategy": 1})
     onnxruntime.create_and_register_allocator(place, arena)
 
@@ -261,7 +261,7 @@ def verify_content(model_file: bytes, named: str = "the bytes given") -> None:
     """Hold a model file against its signature and look through it; nothing is opened.
 
     Raises:
-        ContractError: it is damaged, not signed as asked, or holds what none of ours holds.
+        ContractError: it is damaged, not signed as required, or holds what none of ours holds.
     """
     try:
         is_checked = verify(model_file, keys_from())

@@ -132,7 +132,7 @@ def service(settings: DeploymentSettings) -> dict[str, Any]:
     """The Service that the model server answers under.
 
     The operator makes one for each predictor. This one leads to the pods of all of them, so that
-    a canary gets its share of what is asked.
+    a canary gets its share of the requests.
     """
     return {
         "apiVersion": "v1",

@@ -53,8 +53,8 @@ def backtest(
 
     Returns:
         `unique_id, ds, cutoff, y`, `Kalecast` and the baselines, each with its bounds at 80 and
-        95 % (`Kalecast-lo-80` and so on). Series too short for it, or unknown where they would be
-        judged, are left out, and outliers count as unknown; its notes say which.
+        95 % (`Kalecast-lo-80` and so on). Series too short for it, or missing where they would be
+        judged, are left out, and outliers count as missing; its notes say which.
 
     Raises:
         SeriesError: all series are left out.
@@ -124,7 +124,7 @@ def score_series(table: pd.DataFrame, history: pd.DataFrame, season: int) -> pd.
     Returns:
         `unique_id, metric` and a column a model. Metrics are `mase`, `smape` (in percent, as the
         M4 competition defines it: 0 to 200), `coverage_80` and `coverage_95` (shares) and
-        `msis_95` (the mean scaled interval score of the 95 % band, Gneiting and Raftery 2007).
+        `msis_95` (the mean scaled interval score of the 95 % interval, Gneiting and Raftery 2007).
     """
     from utilsforecast.evaluation import evaluate
     from utilsforecast.losses import coverage, mae, smape, winkler_score
@@ -243,14 +243,14 @@ def _judged(frame: pd.DataFrame, contract: Contract, test_windows: int) -> pd.Da
     if kept.empty:
         raise SeriesError(
             f"The newest {steps_in_words(held_out, contract.frequency)} of every series are "
-            "unknown: there is nothing to judge on."
+            "missing: there is nothing to judge on."
         )
     result: pd.DataFrame = kept.reset_index(drop=True)
     return result
 
 
 def _outliers_in_words(frame: pd.DataFrame, cleaned: pd.DataFrame) -> list[str]:
-    """What was taken for unknown in judging, series by series."""
+    """What was taken for missing in judging, series by series."""
     taken = frame[frame["y"].notna() & cleaned["y"].isna()]
     reasons = {
         str(name): f"{len(one):,}, the first {one['y'].iloc[0]:.6g} at {one['ds'].iloc[0]}"

@@ -72,18 +72,18 @@ def _weights(history: Floats, target: Floats, season: int) -> Floats:
     An error counts relative to the window's mean absolute seasonal difference, as in MASE, and
     relative to the mean size of its values, as in sMAPE: by the first alone, series that hardly
     differ from day to day take all of the training, by the second those of a small level. Where
-    a window is constant or too gappy to tell, it counts nothing: it teaches nothing about how to
-    weigh its errors.
+    a window is constant or has too many missing values, it counts nothing: it teaches nothing
+    about how to weigh its errors.
     """
     whole = np.concatenate([history, target], axis=1)
     known = ~np.isnan(whole)
     size = _mean(np.abs(whole), known)
     difference = np.abs(whole[:, season:] - whole[:, :-season])
     scale = _mean(difference, ~np.isnan(difference))
-    telling = scale > 1e-6 * size
-    scale = np.where(telling, scale, 1.0)
+    informative = scale > 1e-6 * size
+    scale = np.where(informative, scale, 1.0)
     weights = 1.0 / scale + SIZE_SHARE / np.maximum(scale, size)
-    return np.where(telling, weights, 0.0)
+    return np.where(informative, weights, 0.0)
 
 
 def _mean(values: Floats, known: npt.NDArray[np.bool_]) -> Floats:

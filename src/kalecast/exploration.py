@@ -1,6 +1,6 @@
-"""What series look like, in numbers: their rhythm, their gaps, their spread.
+"""What series look like, in numbers: their rhythm, their missing values, their spread.
 
-All functions take tidy frames. A series that cannot say something (constant, unknown throughout,
+All functions take tidy frames. A series that cannot say something (constant, missing throughout,
 too short) has NaN there, or 0 where nothing is the answer.
 """
 
@@ -108,7 +108,7 @@ def season_strengths(frame: pd.DataFrame, periods: Mapping[str, int]) -> pd.Data
 
 
 def gaps(frame: pd.DataFrame) -> pd.DataFrame:
-    """Runs of unknown steps, the longest first: `unique_id, first, last, steps`."""
+    """Runs of missing values, the longest first: `unique_id, first, last, steps`."""
     unknown = frame["y"].isna()
     another = frame["unique_id"] != frame["unique_id"].shift()
     run = ((unknown != unknown.shift()) | another).cumsum()
@@ -123,7 +123,7 @@ def gaps(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def gap_summary(frame: pd.DataFrame) -> pd.DataFrame:
-    """A row a series: steps, unknown ones, their share in percent, gaps, the longest one."""
+    """A row a series: steps, missing values, their share in percent, runs of them, the longest."""
     grouped = frame.groupby("unique_id", sort=False)["y"]
     summary = pd.DataFrame({"steps": grouped.size()})
     summary["unknown"] = summary["steps"] - grouped.count()
@@ -135,7 +135,7 @@ def gap_summary(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def seasonal_differences(frame: pd.DataFrame, steps: int) -> pd.Series:
-    """What each value differs from the one so many steps before; NaN where either is unknown."""
+    """What each value differs from the one so many steps before; NaN where either is missing."""
     differences: pd.Series = frame.groupby("unique_id", sort=False)["y"].diff(steps)
     return differences
 
@@ -145,7 +145,8 @@ def scales(frame: pd.DataFrame, periods: Mapping[str, int]) -> pd.DataFrame:
 
     Returns:
         `unique_id`, and for each period the mean absolute difference from the value one period
-        before. Where the week's is smaller than the day's, last week tells more than yesterday.
+        before. Where the week's is smaller than the day's, last week predicts better than
+        yesterday.
     """
     table = {
         name: seasonal_differences(frame, steps)

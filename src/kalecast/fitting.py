@@ -17,11 +17,11 @@ FINEST = pd.Timedelta("5min")
 DAY = pd.Timedelta("1D")
 WIDEST = len("validation_steps")
 LEAST_KNOWN = 2
-"""Seasons of history with which the model is asked at least, where all series have them."""
+"""Seasons of history that a request must have at least, where all series have them."""
 
 
 @dataclass(frozen=True)
-class Plan:
+class FittingPlan:
     """Lengths in seasons (days of hours, weeks of days), but for the number of test windows."""
 
     window: int
@@ -41,12 +41,12 @@ class Plan:
 
 
 PLANS = (
-    Plan(window=21, horizon=2, test_windows=7, validation=7),
-    Plan(window=21, horizon=2, test_windows=4, validation=7),
-    Plan(window=14, horizon=2, test_windows=3, validation=7),
-    Plan(window=14, horizon=2, test_windows=2, validation=4),
-    Plan(window=7, horizon=2, test_windows=1, validation=2),
-    Plan(window=4, horizon=1, test_windows=1, validation=1),
+    FittingPlan(window=21, horizon=2, test_windows=7, validation=7),
+    FittingPlan(window=21, horizon=2, test_windows=4, validation=7),
+    FittingPlan(window=14, horizon=2, test_windows=3, validation=7),
+    FittingPlan(window=14, horizon=2, test_windows=2, validation=4),
+    FittingPlan(window=7, horizon=2, test_windows=1, validation=2),
+    FittingPlan(window=4, horizon=1, test_windows=1, validation=1),
 )
 """The fullest first, which is the pipeline's own; each next one for shorter series."""
 # Days make weeks, and the network looks for them; weeks make nothing that it knows of.
@@ -72,7 +72,7 @@ class Fit:
 
 
 def infer_frequency(frame: pd.DataFrame) -> str:
-    """The frequency of series as their timestamps tell it, as a pandas offset alias.
+    """The frequency of series as their timestamps show it, as a pandas offset alias.
 
     The commonest distance between neighbouring timestamps counts; whether all others keep to it is
     for `kalecast.series.tidy` to say.
@@ -173,11 +173,11 @@ def _advice(table: pd.DataFrame, frequency: str) -> str:
     )
 
 
-def _fullest(plans: Sequence[Plan], seasons: int) -> Plan | None:
+def _fullest(plans: Sequence[FittingPlan], seasons: int) -> FittingPlan | None:
     return next((plan for plan in plans if plan.needed <= seasons), None)
 
 
-def _too_short(series: pd.DataFrame, least: Plan, name: str, season: int) -> SeriesError:
+def _too_short(series: pd.DataFrame, least: FittingPlan, name: str, season: int) -> SeriesError:
     sizes = series.groupby("unique_id").size()
     return SeriesError(
         f"Expected at least one series of {least.needed * season} steps or more "
@@ -187,7 +187,7 @@ def _too_short(series: pd.DataFrame, least: Plan, name: str, season: int) -> Ser
     )
 
 
-def _fit(plan: Plan, frequency: str, rhythm: tuple[str, int], shortest: int) -> Fit:
+def _fit(plan: FittingPlan, frequency: str, rhythm: tuple[str, int], shortest: int) -> Fit:
     name, season = rhythm
     least = LEAST_KNOWN * season
     found: dict[str, tuple[str | int, str]] = {
@@ -197,7 +197,7 @@ def _fit(plan: Plan, frequency: str, rhythm: tuple[str, int], shortest: int) -> 
         "horizon": (plan.horizon * season, f"{_count(plan.horizon, name)} ahead"),
         "minimum_history": (
             min(least, shortest),
-            f"{_count(LEAST_KNOWN, name)}, to be asked with at least"
+            f"{_count(LEAST_KNOWN, name)}, the least that a request must have"
             if shortest >= least
             else "the shortest series has no more",
         ),

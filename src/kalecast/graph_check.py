@@ -80,7 +80,7 @@ def check_graph(model_file: bytes) -> None:
 
 @dataclass
 class _Look:
-    """One look through a file, with what is counted on the way."""
+    """One look through a file, with what is counted meanwhile."""
 
     fields: int = 0
     text: int = 0

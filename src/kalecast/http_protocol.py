@@ -76,7 +76,7 @@ class _TooLarge(Exception):
 
 
 class _Flow(FlowControl):
-    """Reads no further where it is held, whoever asks for more."""
+    """Reads no further where it is held, even if more is requested."""
 
     is_held = False
 
@@ -230,7 +230,7 @@ class LimitedProtocol(HttpToolsProtocol):
 
     def _await_rest(self, size: int) -> None:
         """Count what came and is no whole head nor part of a body, and set it a time."""
-        # Where something whole came with it, nobody knows how much of it is the next head.
+        # Where something whole came with it, it is unknown how much of it is the next head.
         size = min(size, LARGEST_HEAD) if self._advanced else size
         self._stalled += size
         self._all.unfinished += size
@@ -364,7 +364,7 @@ class LimitedProtocol(HttpToolsProtocol):
             self.loop.call_soon(self._read_on)
         elif not self._is_answering:
             self._all.idle[self] = None
-            if self._in_body:  # nobody reads the rest of it
+            if self._in_body:  # nothing reads the rest of it
                 self._expect_rest()
 
     @override
@@ -409,7 +409,7 @@ class LimitedProtocol(HttpToolsProtocol):
         is_in_answer = self._is_answering and (
             self.pipeline or self.cycle.response_started or not self._in_body
         )
-        if is_in_answer:  # what was asked before is answered first
+        if is_in_answer:  # the earlier request is answered first
             self.cycle.keep_alive = False
             self.flow.pause_reading()
             return

@@ -24,7 +24,7 @@ BOUND = f"""
 import ctypes, os, sys
 ctypes.CDLL(None).prctl({SET_PARENT_DEATH_SIGNAL}, int(sys.argv[2]))
 if os.getppid() != int(sys.argv[1]):
-    sys.exit("whoever asked for it has gone")
+    sys.exit("its parent process has gone")
 try:
     os.execvp(sys.argv[3], sys.argv[3:])
 except OSError as error:
@@ -72,7 +72,7 @@ def start(command: Sequence[str | Path], **options: Any) -> subprocess.Popen[Any
 
 
 def end(child: subprocess.Popen[Any], grace_seconds: float) -> None:
-    """Ask a child of `start` to end, then kill what is left of its group."""
+    """Send SIGTERM to a child of `start`, then kill what is left of its group."""
     if child.poll() is None:
         child.terminate()
         with contextlib.suppress(subprocess.TimeoutExpired):
@@ -107,7 +107,7 @@ async def start_child(
 
 
 async def end_child(child: asyncio.subprocess.Process, grace_seconds: float) -> None:
-    """Ask a child of `start_child` to end, and kill its whole group if it does not."""
+    """Send SIGTERM to a child of `start_child`, and kill its whole group if it does not."""
     if child.returncode is None:
         with contextlib.suppress(ProcessLookupError):
             child.terminate()
@@ -147,7 +147,7 @@ def on_end(handler: Callable[[int, FrameType | None], Any]) -> None:
 
 
 def end_in_order() -> None:
-    """Have this process leave its `with` blocks when told to end, with 128 + the signal's number.
+    """Have this process leave its `with` blocks on SIGTERM, with 128 + the signal's number.
 
     The shell knows that number for a program that a signal ended.
     """

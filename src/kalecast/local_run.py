@@ -39,8 +39,8 @@ class Outcome:
         return (
             f"On the held-out steps the model's mean absolute scaled error is {ours:.3f}, that of "
             f"the seasonal naive forecast {naive:.3f}: {abs(better):.0f} % "
-            f"{'less' if better > 0 else 'more'}. The 80 % band held "
-            f"{100 * self.scores['coverage_80']:.0f} % of the values, the 95 % band "
+            f"{'less' if better > 0 else 'more'}. The 80 % interval held "
+            f"{100 * self.scores['coverage_80']:.0f} % of the values, the 95 % interval "
             f"{100 * self.scores['coverage_95']:.0f} %."
         )
 
@@ -54,7 +54,7 @@ def run_here(
 
     Args:
         parameters: the pipeline's, by name; those left out have the notebook's values.
-        tell: is given each line that the run prints, as it comes.
+        log: is given each line that the run prints, as it comes.
         runner: the program that runs it.
 
     Raises:
@@ -111,7 +111,7 @@ def publish_to_serve(outcome: Outcome) -> str:
 
 
 def _pass_on(lines: Iterable[str], log: Log) -> str:
-    """Tell all lines but the last, which is for machines and is returned."""
+    """Log all lines but the last, which is for machines and is returned."""
     last: str | None = None
     for line in lines:
         if last is not None:

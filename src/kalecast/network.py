@@ -2,13 +2,13 @@
 
 One global network serves series of any scale. Everything that depends on a series' level and
 spread, and everything that unknown values need, happens inside the graph, in float64 at its two
-ends: so the exported file takes raw history and no scaler can get lost on the way.
+ends: so the exported file takes raw history and no scaler can get lost in between.
 
 The graph begins with simple seasonal forecasts, weighed by how well they did inside the window
 itself, and measures in units of what they miss at each hour. Two residual networks look at that
 alone: one at the window as a whole, the other at each hour ahead with the same weights for all.
-Together they shift the mixture's weights, correct it and give the width of the bands. Both begin
-at nothing, so that training starts from a sensible forecast.
+Together they shift the mixture's weights, correct it and give the width of the prediction
+intervals. Both begin at nothing, so that training starts from a sensible forecast.
 """
 
 import io
@@ -76,8 +76,8 @@ def build_network(settings: NetworkSettings) -> keras.Model:
     weighed = WeighForecasts(name="weigh_forecasts")(simple, residuals, tried)
     smallest, largest = (bound(filled, axis=1, keepdims=True) for bound in (ops.min, ops.max))
     start = Start(simple, smallest, largest, *weighed)
-    ways, median, free = _corrections(start, known, settings)
-    mixture = MixForecasts(settings.season, name="mix_forecasts")(simple, ways)
+    kernels, median, free = _corrections(start, known, settings)
+    mixture = MixForecasts(settings.season, name="mix_forecasts")(simple, kernels)
     gaps = Gaps(name="gaps")(free)
     apart = FromMedian(settings.quantiles.index(0.5), name="from_median")(gaps)
     error = ops.expand_dims(start.error, 1)
@@ -106,9 +106,9 @@ def _corrections(start: Start, known: Any, settings: NetworkSettings) -> tuple[A
     by_hour = _by_hour(start)
     whole = _whole_network(_features(by_hour, start, known, settings), settings)
     hours = _hour_network(by_hour, whole, settings)
-    ways, ahead = start.simple.shape[1], -(-horizon // settings.season)
-    shift = layers.Dense(ways * ahead, kernel_initializer="zeros", name="shift_weights")(whole)
-    logits = ops.reshape(shift, (-1, ways, ahead)) + ops.expand_dims(start.logits, -1)
+    kernels, ahead = start.simple.shape[1], -(-horizon // settings.season)
+    shift = layers.Dense(kernels * ahead, kernel_initializer="zeros", name="shift_weights")(whole)
+    logits = ops.reshape(shift, (-1, kernels, ahead)) + ops.expand_dims(start.logits, -1)
     free = layers.Dense(horizon * count, kernel_initializer="zeros", name="whole_head")(whole)
     by_one = layers.Dense(count, kernel_initializer="zeros", name="hour_head")(hours)
     free = ops.reshape(free, (-1, count, horizon)) + ops.transpose(by_one, (0, 2, 1))
@@ -120,7 +120,7 @@ def _by_hour(start: Start) -> Any:
     error = ops.expand_dims(start.error, 1)
     apart = (start.simple - ops.expand_dims(start.mixture, 1)) / error
     size = ops.log(start.error / start.overall + 1e-3)
-    # Many series have a floor or a ceiling, and bands need not go far beyond what ever was.
+    # Many series have a floor or a ceiling, and intervals need not go far beyond what ever was.
     room_below = (start.mixture - start.smallest) / start.error
     room_above = (start.largest - start.mixture) / start.error
     return ops.concatenate(
@@ -137,7 +137,7 @@ def _by_hour(start: Start) -> Any:
 
 def _features(by_hour: Any, start: Start, known: Any, settings: NetworkSettings) -> Any:
     """What the network that sees the window as a whole looks at: `(batch, features)`."""
-    # What was missed one season ahead of each origin tells most of what was missed later.
+    # What was missed one season ahead of each origin explains most of what was missed later.
     season, sizes = min(settings.season, settings.horizon), 3 + start.simple.shape[1]
     ahead, missed = by_hour[:, :sizes], by_hour[:, sizes:, :season]
     seasons = settings.input_length // settings.season

@@ -1,4 +1,4 @@
-"""Layers that bring histories of any unit, with gaps, to a common form, and forecasts back."""
+"""Layers that bring histories of any unit, with missing values, to a common form, and back."""
 
 from typing import Any
 
@@ -19,7 +19,7 @@ FURTHEST = 8
 TINY = 1e-12
 
 PASSES = 4
-"""How often unknown values are told anew from what their surroundings were told to be."""
+"""How often missing values are estimated anew from the estimates around them."""
 
 
 @keras.saving.register_keras_serializable("kalecast")
@@ -63,7 +63,7 @@ class Normalise(layers.Layer):
 
 @keras.saving.register_keras_serializable("kalecast")
 class FillGaps(layers.Layer):
-    """Gives unknown steps the values that they likely had, and outliers too.
+    """Gives missing values the values that they likely had, and outliers too.
 
     An outlier lies further than `OUTLYING` spreads from the level, and neither the steps beside
     it nor its hour on the days and in the weeks beside it are like it: so a peak that returns
@@ -73,8 +73,8 @@ class FillGaps(layers.Layer):
     Then, several times over, candidates are made from what is there by now: the mean of the
     step's neighbours in its season; the mean of its hour over all other days, the nearest days,
     the days around and the same day of other weeks; and each of these four moved as the step's
-    neighbours depart from theirs. Each window weighs them by how well they tell its known steps.
-    Before its first known value a window keeps the means of its hours: told from what follows,
+    neighbours depart from theirs. Each window weighs them by how well they fit its known steps.
+    Before its first known value a window keeps the means of its hours: estimated from what follows,
     the past would seem to foretell it. A batch with nothing to fill passes as it is.
 
     Args:
@@ -99,9 +99,15 @@ class FillGaps(layers.Layer):
         seasons = np.arange(self._seasons)
         same_day = (seasons[:, None] - seasons) % SEASONS_A_CYCLE == 0
         days = [_falling(self._seasons, base) for base in NEARER_DAYS]
-        ways = [others, *days, np.where((others * same_day).any(1, keepdims=True), same_day, 1.0)]
-        self._days = np.concatenate([_shares(others * way) for way in ways]).astype("float32")
-        self._ways = len(ways)
+        kernels = [
+            others,
+            *days,
+            np.where((others * same_day).any(1, keepdims=True), same_day, 1.0),
+        ]
+        self._days = np.concatenate([_shares(others * kernel) for kernel in kernels]).astype(
+            "float32"
+        )
+        self._kernels = len(kernels)
         super().build(values_shape)
 
     def call(self, values: Any, known: Any) -> Any:
@@ -143,7 +149,7 @@ class FillGaps(layers.Layer):
     def _known_to_others(self, estimate: Any, value: Any, seen: Any) -> Any:
         """What the rest of the window says of each of its steps."""
         same_hour = ops.matmul(ops.convert_to_tensor(self._days), estimate)
-        same_hour = ops.reshape(same_hour, (-1, self._ways, self._seasons, self.season))
+        same_hour = ops.reshape(same_hour, (-1, self._kernels, self._seasons, self.season))
         apart = ops.concatenate([estimate, estimate - same_hour], axis=1)
         near = ops.matmul(apart, ops.convert_to_tensor(self._near))
         candidates = ops.concatenate([near[:, :1], same_hour + near[:, 1:], same_hour], axis=1)

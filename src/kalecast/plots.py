@@ -80,7 +80,7 @@ def plot_error_by_hour(table: pd.DataFrame) -> Figure:
 
 
 def plot_backtest(table: pd.DataFrame, scores: pd.DataFrame) -> Figure:
-    """The series forecast best and worst (by MASE) over all held-out steps, with bands."""
+    """The series forecast best and worst (by MASE) on all held-out steps, with the intervals."""
     ranked = scores[scores["metric"] == "mase"].dropna(subset=[MODEL]).sort_values(MODEL)
     chosen = list(dict.fromkeys([ranked["unique_id"].iloc[0], ranked["unique_id"].iloc[-1]]))
     figure, axes = plt.subplots(
@@ -106,14 +106,14 @@ def plot_backtest(table: pd.DataFrame, scores: pd.DataFrame) -> Figure:
 
 
 def plot_coverage(table: pd.DataFrame) -> Figure:
-    """How many actual values lay inside the bands, step by step ahead, beside the promise."""
+    """Coverage of the prediction intervals, step by step ahead, beside the nominal one."""
     known = table[table["y"].notna()].copy()
     known["ahead"] = known.groupby(["unique_id", "cutoff"]).cumcount() + 1
     figure, axis = plt.subplots(figsize=(7, 3), layout="constrained")
     for level, colour in zip(INTERVALS, (BLUE, INK), strict=True):
         inside = known["y"].between(known[f"{MODEL}-lo-{level}"], known[f"{MODEL}-hi-{level}"])
         axis.plot(
-            100 * inside.groupby(known["ahead"]).mean(), color=colour, label=f"{level} % band"
+            100 * inside.groupby(known["ahead"]).mean(), color=colour, label=f"{level} % interval"
         )
         axis.axhline(level, color=colour, linestyle=":", linewidth=1)
     axis.set_xlabel("steps ahead")

@@ -1,4 +1,4 @@
-"""Pictures of what `kalecast.exploration` tells in numbers; a panel or a row a series."""
+"""Pictures of what `kalecast.exploration` gives in numbers; a panel or a row a series."""
 
 from collections.abc import Iterable
 

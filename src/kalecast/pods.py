@@ -21,7 +21,7 @@ CALLS = 5
 PAUSE = 2.0
 """Seconds before a call that was not answered is made again."""
 
-AWAY = (429, 500, 502, 503, 504)
+RETRIED_STATUSES = (429, 500, 502, 503, 504)
 """What the API answers while it has too much to do, or is being replaced."""
 
 LOG_LINES = 10
@@ -46,7 +46,7 @@ class Cluster:
 
 
 def call(function: Callable[..., Any], *arguments: Any, **named: Any) -> Any:
-    """What a function of the Kubernetes client returns; it is called again where nobody answers.
+    """What a function of the Kubernetes client returns; called again where there is no answer.
 
     Raises:
         ApiException: the API refuses.
@@ -62,13 +62,13 @@ def call(function: Callable[..., Any], *arguments: Any, **named: Any) -> Any:
             if not calls_left:
                 raise DeploymentError(f"The Kubernetes API does not answer: {error}") from error
         except ApiException as error:
-            if error.status not in AWAY or not calls_left:
+            if error.status not in RETRIED_STATUSES or not calls_left:
                 raise
         time.sleep(PAUSE)
 
 
 @dataclass(frozen=True)
-class Problem:
+class PodProblem:
     """What keeps a pod from being ready."""
 
     kind: str
@@ -79,7 +79,7 @@ class Problem:
         return self.text
 
     def is_permanent(self, waited: float, pulling: float) -> bool:
-        """Whether waiting longer would help nobody.
+        """Whether waiting longer would not help.
 
         Args:
             waited: so far, in seconds.
@@ -90,32 +90,34 @@ class Problem:
         return self.kind in PERMANENT or self.restarts >= MOST_RESTARTS
 
 
-def problems(pod: Any, cluster: Cluster) -> Iterator[Problem]:
+def problems(pod: Any, cluster: Cluster) -> Iterator[PodProblem]:
     """What the kubelet and the scheduler say against a pod."""
     name = pod.metadata.name
     for condition in pod.status.conditions or []:
         if condition.type == "PodScheduled" and condition.status == "False":
-            yield Problem("Unschedulable", f"no node has room for pod {name}: {condition.message}")
+            yield PodProblem(
+                "Unschedulable", f"no node has room for pod {name}: {condition.message}"
+            )
     for container in pod.status.container_statuses or []:
         waiting, ended = container.state.waiting, container.last_state.terminated
         if container.restart_count and ended:
-            yield Problem(
+            yield PodProblem(
                 "Crash",
                 f"container {container.name} of pod {name} ended with exit code "
                 f"{ended.exit_code} ({ended.reason}): {_log_tail(pod, container.name, cluster)}",
                 container.restart_count,
             )
         elif waiting and waiting.reason in PULLING:
-            yield Problem(
+            yield PodProblem(
                 waiting.reason,
                 f"image {container.image!r} cannot be pulled: {waiting.message or waiting.reason}",
             )
         elif waiting and waiting.reason in PERMANENT:
-            yield Problem(waiting.reason, f"container {container.name}: {waiting.message}")
+            yield PodProblem(waiting.reason, f"container {container.name}: {waiting.message}")
 
 
 def _log_tail(pod: Any, container: str, cluster: Cluster) -> str:
-    """The end of what a container printed before it ended: a bad model is told there.
+    """The end of what a container printed before it ended: a bad model is reported there.
 
     Where the log of the one that ended is gone already, that of the next one says the same.
     """
@@ -144,7 +146,7 @@ def _log(pod: Any, container: str, cluster: Cluster, previous: bool) -> list[str
 
 
 def pods_of(name: str, namespace: str, cluster: Cluster) -> list[Any]:
-    """The pods of a SeldonDeployment, without those that are on their way out.
+    """The pods of a SeldonDeployment, without those that are about to end.
 
     Raises:
         DeploymentError: the account of this pod may not list them.

@@ -1,10 +1,10 @@
-"""A model server on a Kubernetes cluster, brought to this machine with `kubectl port-forward`.
+"""A model server on a Kubernetes cluster, at local ports through `kubectl port-forward`.
 
-    with PortForward("kubeflow-user-example-com") as way:
-        print(way.http, way.grpc)
+    with PortForward("kubeflow-user-example-com") as forward:
+        print(forward.http, forward.grpc)
 
-Whichever cluster the current KUBECONFIG names is asked. The ports stay the same for as long as the
-way is open: when the pod behind it goes, it leads to the next one.
+It goes to the cluster of the current KUBECONFIG. The ports stay the same until it is closed: when
+the pod behind it ends, they lead to the next one.
 """
 
 import atexit
@@ -27,14 +27,14 @@ from kalecast.lifetime import end, start
 
 OPEN_SECONDS = 20.0
 PAUSE_SECONDS = 0.5
-"""Between two tries to open a way whose pod has gone."""
+"""Between two tries to open a connection whose pod has gone."""
 
 END_SECONDS = 5.0
 FORWARDING = re.compile(r"Forwarding from 127\.0\.0\.1:(\d+) -> ")
 
 
 class PortForward:
-    """A way to the model server's Service, open until `close`, or until this process ends.
+    """A connection to the model server's Service, open until `close`, or until this process ends.
 
     Args:
         namespace: the Service's; where left out, the one namespace that has such a Service.
@@ -80,7 +80,7 @@ class PortForward:
         atexit.unregister(self.close)
 
     def _keep_open(self) -> None:
-        """Open the way again, at the same ports, whenever the pod behind it has gone."""
+        """Open the connection again, at the same ports, whenever the pod behind it has gone."""
         while not self._closing.is_set():
             self._process.wait()
             while not self._closing.wait(PAUSE_SECONDS):
@@ -108,7 +108,7 @@ class PortForward:
         return process
 
     def _listening(self, process: subprocess.Popen[str]) -> list[int]:
-        """The local ports, in the order in which they were asked for."""
+        """The local ports, in the order in which they were requested."""
         lines: queue.Queue[str] = queue.Queue()
         threading.Thread(target=_pass_on, args=(process.stdout, lines), daemon=True).start()
         deadline = time.monotonic() + OPEN_SECONDS
@@ -125,7 +125,7 @@ class PortForward:
                 words.append(line.strip())
             else:
                 raise ClusterError(
-                    f"kubectl opens no way to Service '{self.service}' in namespace "
+                    f"kubectl port-forward failed for Service '{self.service}' in namespace "
                     f"'{self.namespace}': {' '.join(words) or 'it says nothing'}"
                 )
         return ports

@@ -7,7 +7,7 @@ from typing import Any
 
 
 class Progress:
-    """A bar with loss and time left where somebody watches, and a line an epoch everywhere.
+    """A bar with loss and time left in a terminal, and a line an epoch everywhere.
 
     Args:
         steps: steps of the whole training.

@@ -16,7 +16,7 @@ WIDEST = 10.0
 
 @keras.saving.register_keras_serializable("kalecast")
 class Gaps(layers.Layer):
-    """Turns free numbers into gaps between quantiles, and scales them as calibration asks.
+    """Turns free numbers into gaps between quantiles, and scales them as calibration requires.
 
     A smooth number above zero (squareplus, Barron 2021: cheaper than softplus), times a factor
     for each gap and step ahead, 1 until `calibration_factors` are assigned.

@@ -4,7 +4,7 @@
 
 The operator's word alone is not enough: right after a change it may still be about the old pods,
 and where a rollout fails it does not say why. So the pods are looked at: those of the new version
-must be ready, and what keeps one from it is told in the log of whoever waits.
+must be ready, and what keeps one from it is logged by the program that waits.
 """
 
 import time
@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 from kalecast import pods, seldon_objects
 from kalecast.deployment import DeploymentError
-from kalecast.pods import Cluster, Problem
+from kalecast.pods import Cluster, PodProblem
 from kalecast.seldon_objects import Manifest, name_of, namespace_of, state_of, version_of
 
 Report = Callable[[str], None]
@@ -47,7 +47,7 @@ class Awaited:
 
 @dataclass
 class Rollout:
-    """One change of one SeldonDeployment, and the way back from it."""
+    """One change of one SeldonDeployment, and its rollback."""
 
     cluster: Cluster
     report: Report
@@ -89,8 +89,8 @@ class Rollout:
         seldon_objects.put(manifest, before, self.cluster)
 
     def back(self, serving: Manifest, failure: DeploymentError) -> DeploymentError:
-        """Put back what served before; the error that tells of both."""
-        self.report(f"going back to version {version_of(serving)}")
+        """Put back what served before; the error that names both."""
+        self.report(f"rolling back to version {version_of(serving)}")
         try:
             self.apply(serving, Awaited.of(serving))
         except DeploymentError as second:
@@ -105,7 +105,7 @@ class Rollout:
             lines.add(f"SeldonDeployment {name_of(manifest)!r}: {state}")
             there = pods.pods_of(name_of(manifest), namespace_of(manifest), self.cluster)
             ours = [pod for pod in there if pods.version_of(pod) == awaited.version]
-            # More pods than asked for come with load. Whether there is room for them is not ours,
+            # More pods than requested come with load. Whether there is room for them is not ours,
             # so it does not count that the operator calls the whole not available without them.
             ready = sum(map(pods.is_ready, ours))
             others_may_stay = not awaited.alone or len(ours) == len(there)
@@ -135,8 +135,8 @@ def roll_out(
     Args:
         manifest: as `kalecast.deployment.render` makes it.
         cluster: the one of this pod where left out.
-        report: is told what happens, a line each.
-        patience: how long it may take.
+        report: called with what happens, a line each.
+        timeouts: how long it may take.
 
     Raises:
         DeploymentError: the cluster refuses it, or the pods do not become ready; says why, and
@@ -155,7 +155,7 @@ def roll_out(
 
 @dataclass
 class _NewLines:
-    """What was reported already, so that a line is told once and not every few seconds."""
+    """What was reported already, so that a line is logged once and not every few seconds."""
 
     report: Report
     lines: set[str] = field(default_factory=set)
@@ -170,7 +170,7 @@ def _failure(
     manifest: Manifest,
     awaited: Awaited,
     found: Manifest | None,
-    problems: list[Problem],
+    problems: list[PodProblem],
     waited: float,
 ) -> DeploymentError:
     reasons = "; ".join(dict.fromkeys(str(problem) for problem in problems))

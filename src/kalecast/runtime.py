@@ -22,7 +22,7 @@ PLAIN = frozenset({float, int, type(None), np.float64})
 
 
 class HistoryError(ValueError):
-    """A history that cannot be forecast from; the text is for whoever sent it."""
+    """A history that cannot be forecast from; the text is for its sender."""
 
 
 class Forecaster:
@@ -71,7 +71,7 @@ def as_windows(histories: Any, contract: Contract) -> Windows:
     Args:
         histories: one history a row, the newest value last, `None` or NaN where unknown. Rows
             may differ in length: a longer one is cut to its newest values, a shorter one is
-            padded on the left as unknown.
+            padded on the left with missing values.
         contract: the model's.
 
     Returns:
@@ -193,7 +193,7 @@ def _number(value: Any, index: int, at: int) -> float:
         except OverflowError:
             return np.inf
     raise HistoryError(
-        "Expected numbers, or null where a value is unknown, received "
+        "Expected numbers, or null for missing values, received "
         f"{_shown(value)} at position {at} of history {index}."
     )
 

@@ -1,7 +1,7 @@
 """What days and weeks say of the hours to come: simple forecasts, and how far to trust them.
 
 The simple forecasts are made for the horizon, and again from origins inside the window, where
-the window itself tells how well they did. So every forecast starts from what worked on this
+the window itself shows how well they did. So every forecast starts from what worked on this
 very series last week, and the network learns only what is left. Weights by inverse past error
 are those of Bates and Granger, The Combination of Forecasts, OR 20 (1969).
 """
@@ -25,9 +25,9 @@ Floats = npt.NDArray[np.float32]
 
 @keras.saving.register_keras_serializable("kalecast")
 class SeasonalForecasts(layers.Layer):
-    """Forecasts each window in several simple ways, for the horizon and for past origins.
+    """Forecasts each window with several simple kernels, for the horizon and for past origins.
 
-    The ways, as far as the window is long enough for them (with a season of a day): yesterday
+    The kernels, as far as the window is long enough for them (with a season of a day): yesterday
     again; last week again; the mean of the last two weeks; the mean of the last seven days; last
     week with yesterday's departure from its own week before, hour by hour. A window too short for
     weeks is left with yesterday again and the mean of the last three days.
@@ -40,8 +40,8 @@ class SeasonalForecasts(layers.Layer):
         Values without gaps and known-flags, `(batch, input_length)`.
 
     Output shape:
-        Forecasts `(batch, ways, horizon)`; residuals at past origins, 0 where the actual value
-        is unknown, `(batch, ways, origins, horizon)`; flags where it is known
+        Forecasts `(batch, kernels, horizon)`; residuals at past origins, 0 where the actual value
+        is unknown, `(batch, kernels, origins, horizon)`; flags where it is known
         `(batch, origins, horizon)`.
     """
 
@@ -122,7 +122,7 @@ KERNELS = (
 
 
 def _mixture(kernels: list[SeasonalKernel], seasons: int, origins: int, ahead: int) -> Floats:
-    """From a window's seasons to all forecasts: `(ways * (origins + 1) * ahead, seasons)`."""
+    """From a window's seasons to all forecasts: `(kernels * (origins + 1) * ahead, seasons)`."""
     weights = np.zeros((len(kernels), origins + 1, ahead, seasons), dtype="float32")
     for origin in range(origins + 1):
         start = seasons - origins + origin
@@ -144,7 +144,7 @@ class WeighForecasts(layers.Layer):
         As `SeasonalForecasts` returns them.
 
     Output shape:
-        Logarithms of the weights, not yet summing to one, `(batch, ways)`; the mixture
+        Logarithms of the weights, not yet summing to one, `(batch, kernels)`; the mixture
         `(batch, horizon)`; its residuals at past origins `(batch, origins, horizon)`; its
         expected absolute error at each step ahead `(batch, horizon)` and over all
         `(batch, 1)`, all in normalised units.
@@ -164,7 +164,7 @@ class WeighForecasts(layers.Layer):
         overall = ops.sum(weights * error, axis=1, keepdims=True) + TINY
         mixture = ops.sum(forecasts * weights[:, :, None], axis=1)
         missed = ops.sum(residuals * weights[:, :, None, None], axis=1)
-        # A few origins say little of a single step: its neighbours and the whole are asked too.
+        # A few origins say little of a single step: its neighbours and the whole count too.
         size = _smooth(ops.sum(ops.abs(missed), axis=1)) + 0.5 * overall
         by_step = size / (_smooth(ops.sum(tried, axis=1)) + 0.5)
         return logits, mixture, missed, by_step, overall
@@ -182,8 +182,8 @@ class MixForecasts(layers.Layer):
         season: steps a season.
 
     Input shape:
-        Forecasts `(batch, ways, horizon)`; weights `(batch, ways, seasons ahead)`, which sum to
-        one over the ways.
+        Forecasts `(batch, kernels, horizon)`; weights `(batch, kernels, seasons ahead)`, which sum
+        to one over the kernels.
 
     Output shape:
         `(batch, horizon)`.

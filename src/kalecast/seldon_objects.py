@@ -20,7 +20,7 @@ def current(manifest: Manifest, cluster: Cluster) -> Manifest | None:
     """The object of the same name as the cluster has it, where it has one.
 
     Raises:
-        DeploymentError: the cluster does not tell.
+        DeploymentError: the cluster gives no answer.
     """
     from kubernetes.client.exceptions import ApiException
 
@@ -62,7 +62,7 @@ def put(manifest: Manifest, before: Manifest | None, cluster: Cluster) -> None:
                 )
             return
         except ApiException as error:
-            # The operator wrote its status meanwhile, or somebody else was first.
+            # The operator wrote its status meanwhile, or another client was first.
             if error.status != 409 or not attempts_left:
                 raise _refused(manifest, error) from error
             before = current(manifest, cluster)
@@ -89,7 +89,7 @@ def _place(manifest: Manifest) -> dict[str, str]:
 
 
 def with_one_predictor(manifest: Manifest) -> Manifest:
-    """A copy with the default predictor alone: without a canary that somebody has left."""
+    """A copy with the default predictor alone: without a canary left behind."""
     alone = copy.deepcopy(manifest)
     predictors = alone["spec"]["predictors"]
     predictor = next((one for one in predictors if one["name"] == DEFAULT), predictors[0])

@@ -5,11 +5,11 @@ and what was received. What happens to flawed data is settled here, once:
 
 | flaw | outcome |
 |---|---|
-| an hour without a row, or a row without a value | a gap: NaN, which the network knows as unknown |
+| an hour without a row, or a row without a value | a missing value: NaN, which the network takes |
 | the same timestamp twice with the same value | one of them is kept |
 | the same timestamp twice with different values | `SeriesError` |
 | text in `y`, infinite values, timestamps that are no dates of 1800 to 2090 | `SeriesError` |
-| numbers or dates that can be read in two ways | `SeriesError`, unless another row proves one |
+| numbers or dates that are ambiguous | `SeriesError`, unless another row proves one |
 | timestamps with UTC offsets | converted to UTC; mixed with timestamps without: `SeriesError` |
 | timestamps within a second of full minutes, as spreadsheets write them | rounded |
 | timestamps off the grid, or finer than the frequency | `SeriesError` |
@@ -17,8 +17,8 @@ and what was received. What happens to flawed data is settled here, once:
 
 Whatever is done with a table without refusing it is said in its `notes`.
 
-Files may come from anybody. How they are opened, and what is refused unread because it would take
-too much memory or time, is in `table_files`; how cells are read, in `columns`.
+Files may come from any sender. How they are opened, and what is refused unread because it would
+take too much memory or time, is in `table_files`; how cells are read, in `columns`.
 """
 
 import hashlib
@@ -116,7 +116,7 @@ def load_series(data: str | Path) -> pd.DataFrame:
     """
     scheme = re.match(r"\s*([A-Za-z][\w+.-]+):", str(data))
     if scheme and scheme[1] != "s3":
-        # An address that somebody names is not fetched from inside the cluster.
+        # An address given by a user is not fetched from inside the cluster.
         raise SeriesError(f"Expected a path or an s3: URI as data, received: '{str(data)[:60]}'.")
     if isinstance(data, str) and data.startswith("s3:"):
         return read_series(fetch_data(data), name=PurePosixPath(data).name)
@@ -131,9 +131,9 @@ def tidy(frame: pd.DataFrame, frequency: str = "h") -> pd.DataFrame:
         frequency: a pandas offset alias of fixed length, such as `h` or `30min`.
 
     Returns:
-        The same columns, sorted by `unique_id` and `ds`, one row a step, NaN in the gaps. Series
-        whose values lie on a coarser grid, or that hardly have any, are left out; `attrs["notes"]`
-        says which and why, after the notes of `frame`.
+        The same columns, sorted by `unique_id` and `ds`, one row a step, NaN for missing values.
+        Series whose values lie on a coarser grid, or that hardly have any, are left out;
+        `attrs["notes"]` says which and why, after the notes of `frame`.
 
     Raises:
         SeriesError: conflicting duplicates, timestamps off the grid, or no series is left.

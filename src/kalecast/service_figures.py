@@ -9,17 +9,17 @@ import urllib.request
 from dataclasses import dataclass, field
 
 SECONDS = 5.0
-"""How long a pod may take to tell its figures."""
+"""Timeout for a pod to return its figures."""
 
 PROBES = "other"
-"""What the server calls requests that ask for no forecast: for its health, or for its metadata."""
+"""What the server calls other requests than those for a forecast: for its health or metadata."""
 
 GRPC_REFUSALS = (*("INVALID_ARGUMENT", "NOT_FOUND", "UNIMPLEMENTED", "CANCELLED", "OUT_OF_RANGE"),)
 """gRPC's statuses that speak of the request; what is neither these nor OK is the server's fault."""
 
 
 class FiguresError(RuntimeError):
-    """A pod does not tell what it has counted."""
+    """A pod does not report what it has counted."""
 
 
 @dataclass(frozen=True)

@@ -37,7 +37,7 @@ Keys = Sequence[bytes]
 
 
 class SignatureError(ValueError):
-    """A model file is damaged or not signed as asked, or the key is none."""
+    """A model file is damaged or not signed as required, or the key is none."""
 
 
 def with_checksum(model_file: bytes) -> bytes:
@@ -66,7 +66,7 @@ def verify(model_file: bytes, keys: Keys) -> bool:
         Whether there was one: a file of an older library has none, and passes without a key.
 
     Raises:
-        SignatureError: it is not as it was written, or by somebody else.
+        SignatureError: it is not as it was written, or by another author.
     """
     content, signature = _without(model_file, SIGNATURE)
     if keys:

@@ -2,7 +2,7 @@
 
 Names, labels, ports and selectors are those that the operator of Seldon Core 1.19 gives (its
 `seldondeployment_controller.go`), so that whatever selects or addresses the pods need not know
-which way they were made.
+how they were made.
 """
 
 import copy

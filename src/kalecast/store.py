@@ -2,7 +2,7 @@
 
 A model URI is a path, a `file:` URI or an `s3:` URI. Publishing writes the file twice: under
 its version, to be able to go back, and as the current one, which servers fetch. Both writes
-are atomic: whoever reads meanwhile gets the old file or the new one, whole. Once they return, the
+are atomic: a reader meanwhile gets the old file or the new one, whole. Once they return, the
 file is on the disk, and so is its name in the folder: a power loss takes neither away. A version's
 file is never overwritten with another model: of two publishers at once, one is refused. What is
 published is signed where there is a key (`signing`).
@@ -314,7 +314,7 @@ def whole_file(path: Path, where_none: bool = False) -> Iterator[IO[bytes]]:
 
 
 def _claim(path: Path, content: Path) -> None:
-    """Take a name that nobody has."""
+    """Take a name that is still free."""
     try:
         path.hardlink_to(content)
     except OSError as error:

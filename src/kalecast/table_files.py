@@ -1,9 +1,9 @@
 """Tables: CSV, Parquet and data frames, down to the three columns that make a series.
 
-Files may come from anybody, and a small one can ask for much: Parquet keeps a number that repeats,
-or a long text, once for a billion rows; a CSV's header may name a million columns. Such files are
-refused before they are laid out. What is looked at stands in the file itself, so a Parquet page
-that says less than it unpacks to is found by the limits of the process alone.
+Files may come from any sender, and a small one can need much memory: Parquet keeps a number that
+repeats, or a long text, once for a billion rows; a CSV's header may name a million columns. Such
+files are refused before they are laid out. What is looked at stands in the file itself, so a
+Parquet page that says less than it unpacks to is found by the limits of the process alone.
 
 A CSV is read with Python's own reader: every row is held against the header, which a reader that
 makes an index of a surplus field, or fills a missing one, does not let one see.

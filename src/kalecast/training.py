@@ -47,8 +47,8 @@ class TrainingSettings:
     seed: int = 1
     minimum_history: int = 48
     validation_steps: int = 168
-    """The newest steps of each series: they choose the best epoch and calibrate the bands, and
-    are trained on only after that."""
+    """The newest steps of each series: they choose the best epoch and calibrate the prediction
+    intervals, and are trained on only after that."""
 
     def __post_init__(self) -> None:
         check_parameters(**vars(self))
@@ -63,7 +63,7 @@ def train(
     """Train a network on tidy series.
 
     First on all but the newest `validation_steps` of each series, until the error on those no
-    longer falls; the bands are calibrated there, on hours not yet trained on; then a short
+    longer falls; the intervals are calibrated there, on hours not yet trained on; then a short
     finish on all hours, because the newest say most of the next.
 
     The same seed and series give the same network on a CPU, interrupted or not, unless the time
@@ -105,7 +105,7 @@ def train(
 def validation_error(
     series: pd.DataFrame | SeriesStore, shape: NetworkSettings, settings: TrainingSettings
 ) -> float:
-    """The smallest validation error on the way of `train`: what a search for settings minimises.
+    """The smallest validation error during `train`: what a search for settings minimises.
 
     Raises:
         SeriesError: no series is long enough.
@@ -118,7 +118,7 @@ def validation_error(
 
 @dataclass(frozen=True)
 class _Job:
-    """What a training trains on, and what it is judged on on the way."""
+    """What a training trains on, and what it is judged on meanwhile."""
 
     examples: Examples
     cutoffs: Cutoffs
@@ -204,17 +204,17 @@ class _Trainer:
         return rows
 
     def calibrate(self, held_out: Example) -> None:
-        """Give the best epoch's bands the width that they need on the held-out windows.
+        """Give the best epoch's intervals the width that they need on the held-out windows.
 
-        Where those are all constant they say nothing, and the bands stay as they were learnt.
+        Where those are all constant they say nothing, and the intervals stay as they were learnt.
         """
         _assign(self.network.trainable_variables, self._best)
         history, target, weight = held_out
-        telling = weight > 0
-        if not telling.any():
+        informative = weight > 0
+        if not informative.any():
             return
-        forecast = predict(self.network, history[telling])
-        factors = calibration_factors(forecast, target[telling], self._shape.quantiles)
+        forecast = predict(self.network, history[informative])
+        factors = calibration_factors(forecast, target[informative], self._shape.quantiles)
         self.network.get_layer("gaps").factors.assign(factors)
 
     def finish(
@@ -226,7 +226,7 @@ class _Trainer:
     ) -> None:
         """A few more steps from the best epoch, on the newest hours too.
 
-        They teach where the next hours lie, not how surely: the bands keep the mean width that
+        They teach where the next hours lie, not how surely: the intervals keep the mean width that
         calibration gave them on hours not yet seen, where a network would now narrow them.
         """
         widths = self._widths(held_out)
@@ -278,11 +278,11 @@ class _Trainer:
         _assign(variables, current)
         losses = Pinball(self._shape.quantiles).call(target, ops.convert_to_tensor(forecast))
         missed = np.abs(target - forecast[:, :, self._shape.quantiles.index(0.5)])
-        telling = (weight > 0) & ~np.isnan(missed).all(axis=1)
-        error = np.nanmean(missed[telling], axis=1) * weight[telling]
+        informative = (weight > 0) & ~np.isnan(missed).all(axis=1)
+        error = np.nanmean(missed[informative], axis=1) * weight[informative]
         return {
             "val_loss": float(np.mean(ops.convert_to_numpy(losses) * weight)),
-            "val_error": float(np.mean(error)) if telling.any() else 0.0,
+            "val_error": float(np.mean(error)) if informative.any() else 0.0,
         }
 
     def _average(self) -> None:
@@ -352,7 +352,7 @@ def _cosine(share: float) -> float:
 def _best(rows: list[dict[str, float]]) -> int:
     """The epoch whose median was best, counted from 1.
 
-    The bands are learnt too well sooner than the median; they are calibrated afterwards.
+    The intervals overfit sooner than the median; they are calibrated afterwards.
     """
     return int(np.argmin([row["val_error"] for row in rows])) + 1
 

@@ -4,7 +4,7 @@
     python -m kalecast.tuning trial DATA [--width 256 …]      one trial, as Katib runs it
     python -m kalecast.tuning experiment [--image …]          Katib's Experiment, as YAML
 
-The search minimises the validation error on the way of training; the hours on which the pipeline
+The search minimises the validation error during training; the hours on which the pipeline
 judges a network are held out of it. It keeps every trial in a file and goes on from there.
 """
 
@@ -82,7 +82,7 @@ def objective(task: Task, history: Any, values: Mapping[str, Any]) -> float:
 def search(task: Task, trials: int, folder: Path) -> tuple[dict[str, Any], float]:
     """Run trials until there are so many in the data's file; the best values and their error.
 
-    The defaults are tried first. Whoever stops the search loses the trial that runs, no more.
+    The defaults are tried first. Stopping the search loses the trial that runs, no more.
     """
     import optuna
 

@@ -64,10 +64,10 @@ def require_usable(series: pd.DataFrame, lengths: Lengths) -> list[str]:
     without = unjudged(series, lengths.held_out, lengths.season, lengths.frequency)
     if len(without) == series["unique_id"].nunique():
         held_out = steps_in_words(lengths.held_out, lengths.frequency)
-        if set(without.values()) == {_unknown_end(held_out)}:
+        if set(without.values()) == {_missing_end(held_out)}:
             raise SeriesError(
-                f"The newest {held_out} of every series are unknown: there is nothing to judge the "
-                "network on. Bring newer values, leave the unknown end out, or choose more test "
+                f"The newest {held_out} of every series are missing: there is nothing to judge the "
+                "network on. Bring newer values, leave the missing end out, or choose more test "
                 "windows."
             )
         raise SeriesError(
@@ -113,26 +113,26 @@ def unjudged(series: pd.DataFrame, held_out: int, season: int, frequency: str = 
         ),
         **dict.fromkeys(
             _names(sizes, known == 0),
-            _unknown_end(steps_in_words(held_out, frequency)),
+            _missing_end(steps_in_words(held_out, frequency)),
         ),
         **_too_short(sizes, held_out + 2 * season),
     }
 
 
 def unanswered(series: pd.DataFrame, input_length: int, minimum_history: int) -> Reasons:
-    """The series that a model does not take: too short, or all unknown of late."""
+    """The series that a model does not take: too short, or its newest values all missing."""
     sizes = series.groupby("unique_id").size()
     known = series.groupby("unique_id").tail(input_length).groupby("unique_id")["y"].count()
     return {
         **dict.fromkeys(
-            _names(sizes, known == 0), f"its newest {input_length:,} values are unknown"
+            _names(sizes, known == 0), f"its newest {input_length:,} values are missing"
         ),
         **_too_short(sizes, minimum_history),
     }
 
 
 def named(kind: str, reasons: Reasons) -> list[str]:
-    """One note for all of a kind, or none: «Not judged: 'a' (its newest 48 hours are unknown)»."""
+    """One note for all of a kind, or none: «Not judged: 'a' (its newest 48 hours are missing)»."""
     return [f"{kind}: {_listed(reasons)}."] if reasons else []
 
 
@@ -195,8 +195,8 @@ def _stands_alone(apart: npt.NDArray[np.float64], season: int) -> npt.NDArray[np
     return alone
 
 
-def _unknown_end(held_out: str) -> str:
-    return f"its newest {held_out} are unknown"
+def _missing_end(held_out: str) -> str:
+    return f"its newest {held_out} are missing"
 
 
 def _too_short(sizes: pd.Series, needed: int) -> Reasons:

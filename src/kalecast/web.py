@@ -13,7 +13,7 @@ PORTS = {"http": 80, "https": 443}
 def opener(
     context: ssl.SSLContext | None = None, *, proxies: bool = True
 ) -> urllib.request.OpenerDirector:
-    """What opens addresses as `urllib` does, but shows no other host who asks.
+    """An opener like that of `urllib` which sends credentials to no other host.
 
     Args:
         context: for addresses with https, in place of the library's own.
