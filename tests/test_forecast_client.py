@@ -332,5 +332,5 @@ circuit.failed()
 assert circuit.is_open
 time.sleep(1.3 * MOMENT)
 circuit.sent(); circuit.answered()
-assert not circuit.is_open and circuit.under_way == 0
+assert not circuit.is_open and circuit.in_flight == 0
 """)
