@@ -22,6 +22,7 @@ NOTEBOOK ?=
 PARAMS ?=
 
 workbench := .venv/workbench/bin/python
+kalecast := .venv/workbench/bin/kalecast
 with_params = $(foreach parameter,$(PARAMS),--param $(parameter))
 
 .PHONY: help
@@ -32,34 +33,34 @@ help:  ## List the targets
 
 .PHONY: run
 run: install-run  ## Train where there is no model yet, start server and page (DATA=my.csv, STORE=models/lab, RETRAIN=1)
-	@exec $(workbench) gradio_app/launch.py --data "$(DATA)" $(if $(STORE),--store "$(STORE)") $(if $(RETRAIN),--retrain) \
+	@exec $(kalecast) run --data "$(DATA)" $(if $(STORE),--store "$(STORE)") $(if $(RETRAIN),--retrain) \
 		--page-port $(PAGE_PORT) --server-port $(SERVER_PORT) --grpc-port $(GRPC_PORT) \
 		--metrics-port $(METRICS_PORT) --page-metrics-port $(PAGE_METRICS_PORT) $(with_params)
 
 .PHONY: pipeline
 pipeline: install-workbench  ## Run the compiled pipeline on this machine (DATA=my.csv, PARAMS="epochs=10", NOTEBOOK=)
 ifeq ($(NOTEBOOK),)
-	@exec $(workbench) gradio_app/launch.py --train-only --data "$(DATA)" $(with_params)
+	@exec $(kalecast) run --train-only --data "$(DATA)" $(with_params)
 else
-	@exec $(workbench) kale/run_pipeline.py --notebook "$(NOTEBOOK)" \
+	@exec $(kalecast) pipeline --notebook "$(NOTEBOOK)" \
 		$(if $(filter-out file,$(origin DATA)),--param "data=$(DATA)") $(with_params)
 endif
 
 .PHONY: compile
 compile: install-workbench  ## Compile the pipelines' notebooks with Kale into kale/ (NOTEBOOK=: that one)
-	@$(workbench) kale/compile_notebook.py $(if $(NOTEBOOK),"$(NOTEBOOK)")
+	@$(kalecast) compile $(if $(NOTEBOOK),"$(NOTEBOOK)")
 
 .PHONY: compile-check
 compile-check: install-workbench  ## Fail where a notebook and its compiled pipeline have drifted apart (NOTEBOOK=)
-	@$(workbench) kale/compile_notebook.py --check $(if $(NOTEBOOK),"$(NOTEBOOK)")
+	@$(kalecast) compile --check $(if $(NOTEBOOK),"$(NOTEBOOK)")
 
 .PHONY: notebooks
 notebooks: install-all  ## Run all notebooks, small, with papermill and nbval (JOBS=2)
-	@$(workbench) kale/execute_notebooks.py $(if $(JOBS),--jobs $(JOBS))
+	@$(kalecast) execute-notebooks $(if $(JOBS),--jobs $(JOBS))
 
 .PHONY: check-notebooks
 check-notebooks: install-workbench  ## Check notebooks without running them: tags, names, paths, outputs
-	@$(workbench) kale/check_notebooks.py
+	@$(kalecast) check-notebooks
 
 .PHONY: clear-outputs
 clear-outputs: install-workbench  ## Take the outputs out of the notebooks, before a commit
@@ -67,23 +68,23 @@ clear-outputs: install-workbench  ## Take the outputs out of the notebooks, befo
 
 .PHONY: serve
 serve: .venv/server/.installed  ## Serve a model file (MODEL_URI=models/forecaster.onnx)
-	@exec .venv/server/bin/python seldon/serve.py --model-uri "$(MODEL_URI)" --port $(SERVER_PORT) \
+	@exec .venv/server/bin/kalecast serve --model-uri "$(MODEL_URI)" --port $(SERVER_PORT) \
 		--grpc-port $(GRPC_PORT) --metrics-port $(METRICS_PORT)
 
 .PHONY: page
 page: .venv/page/.installed  ## Show the page for a server that runs already
 	@MODEL_SERVER_URL=http://127.0.0.1:$(SERVER_PORT) KALECAST_PAGE_PORT=$(PAGE_PORT) \
-		KALECAST_METRICS_PORT=$(PAGE_METRICS_PORT) SAMPLE_DATA="$(DATA)" exec .venv/page/bin/python gradio_app/app.py
+		KALECAST_METRICS_PORT=$(PAGE_METRICS_PORT) SAMPLE_DATA="$(DATA)" exec .venv/page/bin/kalecast page
 
 .PHONY: protect
 protect: install-workbench install-gateway  ## Run nginx + ModSecurity in front of the page of make run (PROTECT_ARGS=)
-	@exec $(workbench) cluster-setup/6-protection/protect.py --page 127.0.0.1:$(PAGE_PORT) --port $(GATEWAY_PORT) \
+	@exec $(kalecast) protect --page 127.0.0.1:$(PAGE_PORT) --port $(GATEWAY_PORT) \
 		--operators-port $$(( $(GATEWAY_PORT) + 1 )) --signatures-port $$(( $(GATEWAY_PORT) + 2 )) \
 		--list-port $$(( $(GATEWAY_PORT) + 3 )) $(PROTECT_ARGS)
 
 .PHONY: lab
 lab: install-workbench .venv/seldon/.installed  ## Open JupyterLab with Kale; Run works here, or on KFP_HOST (KFP_PORT=8780, LAB_ARGS=)
-	@exec $(workbench) kale/lab.py $(if $(KFP_PORT),--kfp-port $(KFP_PORT)) -- $(LAB_ARGS)
+	@exec $(kalecast) lab $(if $(KFP_PORT),--kfp-port $(KFP_PORT)) -- $(LAB_ARGS)
 
 ##### Benchmarks #####
 
@@ -96,72 +97,72 @@ accuracy_results = $(or $(RESULTS),$(if $(of_sample),report/figures/accuracy.jso
 
 .PHONY: benchmark-accuracy
 benchmark-accuracy: install-workbench  ## Accuracy beside classical forecasts (TRAIN=, TEST=, SLOW=1, RESULTS=)
-	@exec $(workbench) benchmarks/accuracy.py "$(or $(TRAIN),$(DATA))" $(if $(TEST),--test "$(TEST)") \
+	@exec $(workbench) -m benchmarks.accuracy.score "$(or $(TRAIN),$(DATA))" $(if $(TEST),--test "$(TEST)") \
 		$(if $(SLOW),--slow) $(if $(of_sample),--origins 7 --weeks 8) $(ACCURACY_ARGS) \
 		$(if $(accuracy_results),--results "$(accuracy_results)" \
 		--command "make benchmark-accuracy$(if $(TRAIN), TRAIN=$(notdir $(TRAIN)))$(if $(SLOW), SLOW=1)$(if $(RESULTS), RESULTS=$(RESULTS))")
 
 .PHONY: benchmark-pipeline
 benchmark-pipeline: install-workbench  ## Figures of the newest run with the sample and the defaults, or of a new one (NEW=1)
-	@exec $(workbench) benchmarks/pipeline_results.py $(if $(NEW),--new)
+	@exec $(workbench) -m benchmarks.accuracy.pipeline_results $(if $(NEW),--new)
 
 .PHONY: benchmark-forward
 benchmark-forward: install-workbench  ## Windows a second of a model file on one core
-	@exec $(workbench) benchmarks/forward_pass.py "$(MODEL_URI)"
+	@exec $(workbench) -m benchmarks.accuracy.forward_pass "$(MODEL_URI)"
 
 .PHONY: benchmark-memory
 benchmark-memory: install-workbench  ## Train on 10,000 generated series of 10,000 hours from disk
-	@exec $(workbench) benchmarks/training_memory.py $(MEMORY_ARGS)
+	@exec $(workbench) -m benchmarks.accuracy.training_memory $(MEMORY_ARGS)
 
 .PHONY: benchmark-serving
 benchmark-serving: install-run .venv/seldon/.installed .venv/mlserver/.installed  ## The server beside Seldon Core's, MLServer and ONNX Runtime
-	@exec $(workbench) benchmarks/serving.py "$(MODEL_URI)" $(SERVING_ARGS)
+	@exec $(workbench) -m benchmarks.serving.compare "$(MODEL_URI)" $(SERVING_ARGS)
 
 USERS ?= 5000
 
 .PHONY: load-test
 load-test: install-run $(if $(PROTECTED)$(FAULTS),install-gateway)  ## Thousands at once against server and page (USERS=5000, PROTECTED=1, FAULTS=1)
-	@exec $(workbench) benchmarks/load_test.py --users $(USERS) --model "$(MODEL_URI)" \
+	@exec $(workbench) -m benchmarks.load.load_test --users $(USERS) --model "$(MODEL_URI)" \
 		$(if $(PROTECTED),--protected) $(if $(FAULTS),--faults) $(LOAD_ARGS)
 
 .PHONY: benchmark-protection
 benchmark-protection: install-run .venv/workbench/.installed-test install-debian install-gateway  ## Attacks, benign requests and floods at the gateway (CRS_TESTS=folder)
-	@exec $(workbench) benchmarks/protection.py --model "$(MODEL_URI)" \
+	@exec $(workbench) -m benchmarks.protection.prove --model "$(MODEL_URI)" \
 		$(if $(CRS_TESTS),--crs-tests "$(CRS_TESTS)") $(PROTECTION_ARGS)
 
 .PHONY: simulate
 simulate: install-run .venv/workbench/.installed-test  ## Autoscaling by simulation: a day of 50,000 customers (REAL=1 measures here)
-	@exec $(workbench) benchmarks/autoscaling.py --model "$(MODEL_URI)" $(if $(REAL),--real) $(SIMULATE_ARGS)
+	@exec $(workbench) -m benchmarks.autoscaling.simulate --model "$(MODEL_URI)" $(if $(REAL),--real) $(SIMULATE_ARGS)
 
 .PHONY: licences
 licences: install-all .venv/mlserver/.installed .venv/report/.installed  ## Licences of all packages, as their metadata say
-	@exec $(workbench) benchmarks/licences.py
+	@exec $(workbench) -m benchmarks.licences
 
 .PHONY: tune
 tune: install-workbench  ## Search hyper-parameters, resumable (DATA=my.csv, TRIALS=20)
-	@exec $(workbench) -m kalecast.tuning search "$(DATA)" --trials $(TRIALS)
+	@exec $(kalecast) tune search "$(DATA)" --trials $(TRIALS)
 
 ##### The report #####
 
 .PHONY: report
 report: install-report  ## Render the report from results (RESULTS=folder, REPORT_ARGS="--only 3-model")
-	@exec .venv/report/bin/python report/build.py --results "$(or $(RESULTS),report/figures)" $(REPORT_ARGS)
+	@exec .venv/report/bin/python -m report.build --results "$(or $(RESULTS),report/figures)" $(REPORT_ARGS)
 
 .PHONY: report-links
 report-links: install-report  ## Check the outside links of the rendered report (needs internet)
-	@exec .venv/report/bin/python report/build.py --outside-links
+	@exec .venv/report/bin/python -m report.build --outside-links
 
 ##### On Kubernetes #####
 
 .PHONY: manifests
 manifests: install-workbench  ## Render every overlay into build/manifests/, write rules and dashboard anew
-	@$(workbench) cluster-setup/manifests.py
-	@$(workbench) cluster-setup/5-observability/rules.py
-	@$(workbench) cluster-setup/5-observability/dashboard.py
+	@$(kalecast) manifests
+	@$(kalecast) alert-rules
+	@$(kalecast) dashboard
 
 .PHONY: cluster-run
 cluster-run: install-workbench  ## Run the pipeline on KFP_HOST (NOTEBOOK=, PARAMS=, DATA=s3://…, RUN=, STOP=1, EVERY=24h, CRON=, STOP_RECURRING=1)
-	@exec $(workbench) kale/cluster_run.py \
+	@exec $(kalecast) cluster-run \
 		$(if $(NOTEBOOK),--notebook "$(NOTEBOOK)",--results report/figures/cluster-run.json) \
 		$(if $(RUN),--run "$(RUN)") $(if $(STOP),--stop) \
 		$(if $(EVERY),--every "$(EVERY)") $(if $(CRON),--cron "$(CRON)") $(if $(STOP_RECURRING),--stop-recurring) \
@@ -169,12 +170,12 @@ cluster-run: install-workbench  ## Run the pipeline on KFP_HOST (NOTEBOOK=, PARA
 
 .PHONY: cluster-query
 cluster-query: install-workbench install-kubectl  ## Query the cluster's model server (NAMESPACE=, DATA=, SERIES=, URL=, PROTOCOL=rest)
-	@PATH="$$PATH:$(CURDIR)/.venv/kubectl" exec $(workbench) cluster-setup/query.py --data "$(DATA)" $(if $(NAMESPACE),--namespace "$(NAMESPACE)") \
+	@PATH="$$PATH:$(CURDIR)/.venv/kubectl" exec $(kalecast) query --data "$(DATA)" $(if $(NAMESPACE),--namespace "$(NAMESPACE)") \
 		$(if $(SERIES),--series "$(SERIES)") $(if $(URL),--url "$(URL)") $(if $(PROTOCOL),--protocol $(PROTOCOL))
 
 .PHONY: cluster-test
 cluster-test: install-workbench  ## Test an overlay on the cluster of KUBECONFIG (OVERLAY=, SERVER_IMAGE=, PAGE_IMAGE=, KEEP=1)
-	@PYTHONPATH=cluster-setup:benchmarks exec $(workbench) -m cluster_test \
+	@exec $(workbench) -m benchmarks.cluster_test \
 		$(if $(OVERLAY),--overlay "$(OVERLAY)") $(if $(NAMESPACE),--namespace "$(NAMESPACE)") \
 		$(if $(SERVER_IMAGE),--server-image "$(SERVER_IMAGE)") $(if $(PAGE_IMAGE),--page-image "$(PAGE_IMAGE)") \
 		$(if $(PULL_SECRET),--pull-secret "$(PULL_SECRET)") $(if $(MODEL),--model "$(MODEL)") \
@@ -184,12 +185,12 @@ cluster-test: install-workbench  ## Test an overlay on the cluster of KUBECONFIG
 
 .PHONY: images
 images: .venv/workbench/.installed-test  ## Build the images, look into them, write their bills (IMAGES=, REGISTRY=, PUSH=1)
-	@exec $(workbench) cluster-setup/images/images.py $(IMAGES) --registry "$(REGISTRY)" --tag "$(TAG)" \
+	@exec $(kalecast) images $(IMAGES) --registry "$(REGISTRY)" --tag "$(TAG)" \
 		--base "$(PYTHON_IMAGE)" --debian "$(DEBIAN_IMAGE)" --builder "$(BUILDER)" $(if $(PUSH),--push) $(IMAGE_ARGS)
 
 .PHONY: policies
 policies: install-all  ## Hold every manifest against checkov's policies, and list the exceptions
-	@$(workbench) cluster-setup/policies.py
+	@$(kalecast) policies
 
 .PHONY: audit
 audit: install-workbench  ## Look up known vulnerabilities of all locked packages (needs internet; LOCKS=)
@@ -240,7 +241,7 @@ install-tests: install-all install-report install-debian install-gateway install
 
 # What was installed for a Python that is gone is not installed.
 .SECONDEXPANSION:
-.venv/%/.installed: requirements/%.txt requirements/install.sh $$(if $$(realpath .venv/$$*/bin/python),,gone)
+.venv/%/.installed: requirements/%.txt requirements/install.sh pyproject.toml $$(if $$(realpath .venv/$$*/bin/python),,gone)
 	@requirements/install.sh $*
 	@touch $@
 
@@ -263,7 +264,7 @@ install-gateway:
 	@cluster-setup/6-protection/install.sh
 
 install-kubectl: .venv/workbench/.installed
-	@$(workbench) cluster-setup/manifests.py --kubectl
+	@$(kalecast) manifests --kubectl
 
 .PHONY: hooks
 hooks: .venv/workbench/.installed-test  ## Have git check notebooks and code before each commit

@@ -1,6 +1,6 @@
 """What all packages are licensed under, as their own metadata say: `make licences`.
 
-    python benchmarks/licences.py [--environments .venv] [--output report/figures]
+    python -m benchmarks.licences [--environments .venv] [--output report/figures]
 
 Direct dependencies are told one by one. Of the packages that these bring along, only those are
 named whose licence asks more than a notice: copyleft of any strength, or no open source.
@@ -18,15 +18,15 @@ from dataclasses import asdict, dataclass
 from importlib.metadata import Distribution, distributions
 from pathlib import Path
 
-from results import FIGURES, write_results
+from kalecast.project import PROJECT
+from kalecast.results import FIGURES, write_results
 
-ROOT = Path(__file__).resolve().parent.parent
 COMMAND = "make licences"
 OWN = "kalecast"
 PLACES = {"test": "workbench"}
 """Where a group is installed that has no environment of its own name."""
-SKIPPED = ("uv",)
-"""Nothing is installed of it where a machine has it already."""
+SKIPPED = ("cluster", "uv")
+"""What the workbench has already, and what is not installed where a machine has it."""
 
 MORE_THAN_A_NOTICE = re.compile(r"GPL|MPL|EPL|BUSL|GNU|Mozilla|Propriet")
 A_NAME = re.compile(
@@ -100,9 +100,9 @@ def licence(package: Distribution) -> str:
 
 
 def direct(group: str, groups: dict[str, list[object]]) -> list[str]:
-    """Names that a group of pyproject.toml asks for itself."""
-    asked = [line for line in groups[group] if isinstance(line, str)]
-    return sorted(_normal(re.split(r"[^A-Za-z0-9._-]", line)[0]) for line in asked)
+    """Names that an extra or a group of pyproject.toml requires itself."""
+    required = [line for line in groups[group] if isinstance(line, str)]
+    return sorted(_normal(re.split(r"[^A-Za-z0-9._-]", line)[0]) for line in required)
 
 
 def _normal(name: str) -> str:
@@ -137,7 +137,8 @@ def packages(names: Iterable[str], group: str, there: dict[str, Distribution]) -
 
 def collect(environments: Path, pyproject: Path) -> dict[str, object]:
     """What goes into licences.json: direct packages, and what their own dependencies add."""
-    groups = tomllib.loads(pyproject.read_text())["dependency-groups"]
+    content = tomllib.loads(pyproject.read_text())
+    groups = content["project"]["optional-dependencies"] | content["dependency-groups"]
     asked: list[Package] = []
     brought: dict[tuple[str, str], Package] = {}
     for group in sorted(set(groups) - set(SKIPPED)):
@@ -163,9 +164,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
-    parser.add_argument("--environments", type=Path, default=ROOT / ".venv")
-    parser.add_argument("--pyproject", type=Path, default=ROOT / "pyproject.toml")
-    parser.add_argument("--output", type=Path, default=ROOT / FIGURES)
+    parser.add_argument("--environments", type=Path, default=PROJECT / ".venv")
+    parser.add_argument("--pyproject", type=Path, default=PROJECT / "pyproject.toml")
+    parser.add_argument("--output", type=Path, default=PROJECT / FIGURES)
     chosen = parser.parse_args(arguments)
     try:
         found = collect(chosen.environments, chosen.pyproject)

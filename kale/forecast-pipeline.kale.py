@@ -50,11 +50,11 @@ def load_data_step(load_data_html_report: Output[HTML], series_output_artifact: 
     '''
 
     _kale_block1 = '''
-    from kalecast.fitting import lay_out
-    from kalecast.parameters import check_parameters
-    from kalecast.plots import plot_series
-    from kalecast.series import describe, load_series, notes
-    from kalecast.steps import steps_in_words
+    from kalecast.data.fitting import lay_out
+    from kalecast.data.series import describe, load_series, notes
+    from kalecast.data.steps import steps_in_words
+    from kalecast.model.parameters import check_parameters
+    from kalecast.plots.static import plot_series
     
     check_parameters(
         data=data,
@@ -188,9 +188,9 @@ def preprocess_step(preprocess_html_report: Output[HTML], series_input_artifact:
     '''
 
     _kale_block1 = '''
-    from kalecast.steps import steps_in_words
-    from kalecast.usable import Lengths, require_usable
-    from kalecast.windows import hold_out
+    from kalecast.data.steps import steps_in_words
+    from kalecast.data.usable import Lengths, require_usable
+    from kalecast.data.windows import hold_out
     
     lengths = Lengths(frequency, season, input_length, horizon, minimum_history, test_windows)
     for note in require_usable(series, lengths):
@@ -296,11 +296,11 @@ def train_step(train_html_report: Output[HTML], history_input_artifact: Input[Da
     '''
 
     _kale_block1 = '''
-    from kalecast.export import draft_contract
-    from kalecast.network import NetworkSettings, to_bytes
-    from kalecast.plots import plot_losses
-    from kalecast.store import project_path
-    from kalecast.training import TrainingSettings, train
+    from kalecast.model.export import draft_contract
+    from kalecast.model.network import NetworkSettings, to_bytes
+    from kalecast.model.training import TrainingSettings, train
+    from kalecast.plots.static import plot_losses
+    from kalecast.project import project_path
     
     shape = NetworkSettings(
         input_length=input_length,
@@ -448,9 +448,9 @@ def evaluate_step(evaluate_html_report: Output[HTML], kale_metrics_artifact: Out
     _kale_block1 = '''
     from functools import partial
     
-    from kalecast.evaluation import backtest, gate, mean_scores, score_series, summarise
-    from kalecast.network import from_bytes, predict
-    from kalecast.series import notes
+    from kalecast.data.series import notes
+    from kalecast.evaluation.backtest import backtest, gate, mean_scores, score_series, summarise
+    from kalecast.model.network import from_bytes, predict
     
     network = from_bytes(network_bytes)
     forecast = partial(predict, network)
@@ -464,7 +464,7 @@ def evaluate_step(evaluate_html_report: Output[HTML], kale_metrics_artifact: Out
     '''
 
     _kale_block2 = '''
-    from kalecast.plots import (
+    from kalecast.plots.static import (
         plot_backtest,
         plot_calibration,
         plot_coverage,
@@ -482,7 +482,7 @@ def evaluate_step(evaluate_html_report: Output[HTML], kale_metrics_artifact: Out
     '''
 
     _kale_block4 = '''
-    from kalecast.card import model_card
+    from kalecast.evaluation.card import model_card
     
     figure = plot_backtest(forecasts, series_scores)
     card = model_card(contract, forecasts, series_scores)
@@ -655,8 +655,8 @@ def export_model_step(export_model_html_report: Output[HTML], card_input_artifac
     _kale_block1 = '''
     from dataclasses import replace
     
-    from kalecast.export import export_model
-    from kalecast.network import from_bytes
+    from kalecast.model.export import export_model
+    from kalecast.model.network import from_bytes
     
     model_file, difference = export_model(
         from_bytes(network_bytes), replace(contract, scores=scores, card=card), history
@@ -766,9 +766,9 @@ def deploy_step(deploy_html_report: Output[HTML], contract_input_artifact: Input
     '''
 
     _kale_block1 = '''
-    from kalecast.canary import Canary, release
-    from kalecast.deployment import DeploymentSettings, on_cluster, render
-    from kalecast.store import keep, make_current
+    from kalecast.artifact.store import keep, make_current
+    from kalecast.cluster.canary import Canary, release
+    from kalecast.cluster.deployment import DeploymentSettings, on_cluster, render
     
     kept_uri = keep(model_file, model_store, model_name, contract.version)
     print(f"version {contract.version} is kept at {kept_uri}")
@@ -876,11 +876,11 @@ def query_step(query_html_report: Output[HTML], model_uri_input_artifact: Input[
     '''
 
     _kale_block1 = '''
-    from kalecast.fitting import answerable, refused
-    from kalecast.plots import plot_forecast
-    from kalecast.runtime import Forecaster
-    from kalecast.steps import span_in_words
-    from kalecast.store import fetch
+    from kalecast.artifact.runtime import Forecaster
+    from kalecast.artifact.store import fetch
+    from kalecast.data.fitting import answerable, refused
+    from kalecast.data.steps import span_in_words
+    from kalecast.plots.static import plot_forecast
     
     forecaster = Forecaster(fetch(model_uri))
     for note in refused(series, forecaster.contract):

@@ -29,5 +29,5 @@ export JUPYTER_RUNTIME_DIR=${JUPYTER_RUNTIME_DIR:-/tmp/jupyter-runtime}
 # under another address than JupyterLab knows: given that one, it refuses pages of other sites.
 export KALECAST_HOME=$workspace
 cd "$workspace"
-exec python "$project/kale/lab.py" --root "$workspace" --runs-dir "$workspace/runs" \
+exec python -m kalecast lab --root "$workspace" --runs-dir "$workspace/runs" \
     -- "--ServerApp.allow_origin=${KALECAST_NOTEBOOK_ORIGIN:-*}" "$@"

@@ -3,8 +3,9 @@
 from typing import Any
 
 import pandas as pd
-from model_words import percent
-from results import Result
+
+from report.model_words import percent
+from report.results import Result
 
 
 def figures(

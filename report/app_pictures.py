@@ -1,7 +1,6 @@
 """Chapter 6: the page, 5,000 at once, faults, the plan for the cluster and its cost."""
 
 import re
-import sys
 from itertools import accumulate
 from pathlib import Path
 from typing import Any
@@ -10,8 +9,9 @@ import pandas as pd
 from matplotlib import image, pyplot
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
-from results import FIGURES
-from shown import COLOURS, GREY, INK, TEXT_WIDTH
+
+from report.results import FIGURES
+from report.shown import COLOURS, GREY, INK, TEXT_WIDTH
 
 ROOT = Path(__file__).resolve().parent.parent
 PROMISE = "#a33b3b"
@@ -159,8 +159,7 @@ def fault_lines(seen: list[Summary]) -> Figure:
 
 def capacity() -> dict[str, Any]:
     """The sums of the capacity sheet, as `make manifests` makes them."""
-    sys.path.append(str(ROOT / "cluster-setup"))
-    from capacity_sheet import figures
+    from kalecast.cluster.capacity_sheet import figures
 
     return figures()
 

@@ -7,7 +7,8 @@ import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
-from shown import GREY, INK
+
+from report.shown import GREY, INK
 
 SHADES = {
     "workshop": "#e3ebf3",

@@ -10,10 +10,11 @@ from typing import Any
 import matplotlib.pyplot as plt
 import pandas as pd
 import yaml
-from architecture import SMALL, Box, canvas, draw_arrow, draw_box
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from shown import COLOURS, INK, TEXT_WIDTH
+
+from report.architecture import SMALL, Box, canvas, draw_arrow, draw_box
+from report.shown import COLOURS, INK, TEXT_WIDTH
 
 ROOT = Path(__file__).parent.parent
 NOTEBOOK = ROOT / "notebooks" / "forecast_pipeline.ipynb"

@@ -1,6 +1,6 @@
 """Build the report: `make report`.
 
-    .venv/report/bin/python report/build.py [--only 3-model] [--out folder] [--results folder]
+    .venv/report/bin/python -m report.build [--only 3-model] [--out folder] [--results folder]
 
 Runs the chapters on the results in report/figures/ (or in the folder of --results), sets them as
 one page, report/kalecast.html, and prints that as report/kalecast.pdf. With --only a single
@@ -15,20 +15,17 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parent))
-
-from making.chapters import run_all
-from making.digest import digest
-from making.document import check_names, check_outside, set_page, write_sources
-from making.fonts import cut
-from making.gaps import missing_files
-from making.links import problems
-from making.one_page import self_contained
-from making.paper import printed
-from making.plan import REPORT, Plan, ReportError
-from results import FIGURES, all_results, in_words
-
 from kalecast.lifetime import end_in_order
+from report.making.chapters import run_all
+from report.making.digest import digest
+from report.making.document import check_names, check_outside, set_page, write_sources
+from report.making.fonts import cut
+from report.making.gaps import missing_files
+from report.making.links import problems
+from report.making.one_page import self_contained
+from report.making.paper import printed
+from report.making.plan import REPORT, Plan, ReportError
+from report.results import FIGURES, all_results, in_words
 
 NAME = "kalecast"
 

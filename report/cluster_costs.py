@@ -1,8 +1,9 @@
 """What the size for production costs a month, by list prices of `facts/machines.yaml`."""
 
 import pandas as pd
-from cluster_pictures import production
-from facts import Fact, Facts, facts
+
+from report.cluster_pictures import production
+from report.facts import Fact, Facts, facts
 
 HOURS = 365 * 24 / 12
 """A month."""

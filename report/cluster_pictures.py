@@ -3,11 +3,12 @@
 from collections import defaultdict
 
 import matplotlib.pyplot as plt
-from cluster_sizes import Part, Size, at_work, crowd, kept, quiet, room, sizes
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
-from shown import COLOURS, GREY, INK, TEXT_WIDTH
+
+from report.cluster_sizes import Part, Size, at_work, crowd, kept, quiet, room, sizes
+from report.shown import COLOURS, GREY, INK, TEXT_WIDTH
 
 WIDTH = 0.62
 """Of a node, of the place that it has."""

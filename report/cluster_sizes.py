@@ -1,7 +1,7 @@
 """What the parts request and what the nodes give, as the repository's own files say.
 
-Sums come from `cluster-setup/1-kubernetes/sizes.md`, pods of the service from `kalecast.capacity`,
-those of the protection from its manifests: nothing is written twice.
+Sums come from `cluster-setup/1-kubernetes/sizes.md`, pods of the service from
+`kalecast.cluster.capacity`, those of the protection from its manifests: nothing is written twice.
 """
 
 import re
@@ -11,7 +11,7 @@ from typing import Any
 
 import yaml
 
-from kalecast.capacity import MODEL_SERVER, PAGE
+from kalecast.cluster.capacity import MODEL_SERVER, PAGE
 
 STEPS = Path(__file__).resolve().parent.parent / "cluster-setup"
 SIZES = STEPS / "1-kubernetes" / "sizes.md"

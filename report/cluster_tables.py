@@ -1,7 +1,8 @@
 """What is told of the cluster as tables: who does which work, what can fail, what is installed."""
 
 import pandas as pd
-from cluster_sizes import sizes
+
+from report.cluster_sizes import sizes
 
 WORK = (
     ("machines and their system", "you", "a container each", "the provider"),

@@ -5,8 +5,9 @@ from dataclasses import dataclass
 import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from results import Result
-from shown import INK, TEXT_WIDTH
+
+from report.results import Result
+from report.shown import INK, TEXT_WIDTH
 
 LEARNT = "#e4ecf4"
 """Behind what has weights that training moves."""

@@ -7,9 +7,10 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from model_words import GRIDS, MODEL, contender
-from results import Result
-from shown import COLOURS, GREY, INK, TEXT_WIDTH
+
+from report.model_words import GRIDS, MODEL, contender
+from report.results import Result
+from report.shown import COLOURS, GREY, INK, TEXT_WIDTH
 
 BLUE, ORANGE = COLOURS[:2]
 LINES = ("-", "--", ":", "-.")

@@ -5,8 +5,9 @@ from statistics import mean
 from typing import Any
 
 import pandas as pd
-from model_words import GRIDS, MODEL, contender, percent
-from results import Result
+
+from report.model_words import GRIDS, MODEL, contender, percent
+from report.results import Result
 
 SCORES = {
     "mase": "MASE",

@@ -7,18 +7,18 @@ from typing import Any
 import matplotlib.pyplot as plt
 import pandas as pd
 import yaml
-from facts import facts
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch
-from results import Result
-from shown import COLOURS, GREY, INK, TEXT_WIDTH
 
-from kalecast.canary_watch import Canary
+from kalecast.cluster.canary_watch import Canary
+from report.facts import facts
+from report.results import Result
+from report.shown import COLOURS, GREY, INK, TEXT_WIDTH
 
 OBSERVABILITY = Path(__file__).resolve().parent.parent / "cluster-setup" / "5-observability"
 sys.path.append(str(OBSERVABILITY))
-from objectives import BURNS, DAYS, OBJECTIVES  # noqa: E402  # its folder is no package
+from kalecast.cluster.observability.objectives import BURNS, DAYS, OBJECTIVES  # noqa: E402  # its folder is no package
 
 Box = tuple[float, float, str]
 

@@ -8,15 +8,16 @@ from typing import Any, NamedTuple
 
 import matplotlib.pyplot as plt
 import pandas as pd
-from architecture import SMALL
 from matplotlib.figure import Figure
-from model_words import percent
-from results import Result
-from shown import COLOURS, GREY, INK, TEXT_WIDTH
+
+from report.architecture import SMALL
+from report.model_words import percent
+from report.results import Result
+from report.shown import COLOURS, GREY, INK, TEXT_WIDTH
 
 ROOT = Path(__file__).parent.parent
 MODEL = ROOT / "report" / "threat-model.md"
-ATTACKERS = ROOT / "benchmarks" / "attackers.py"
+ATTACKERS = ROOT / "benchmarks" / "protection" / "attackers.py"
 
 CAPACITY = "five_hundred_customers"
 """No attack, and not held against the gateway."""

@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from results import REGISTRY, MissingResult, Result, result
-from shown import Shown
+
+from report.results import REGISTRY, MissingResult, Result, result
+from report.shown import Shown
 
 ROOT = Path(__file__).parent.parent
 BENCHMARKS = ROOT / "benchmarks" / "README.md"

@@ -11,7 +11,8 @@ from matplotlib import pyplot
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch
-from shown import COLOURS, GREY, INK, TEXT_WIDTH
+
+from report.shown import COLOURS, GREY, INK, TEXT_WIDTH
 
 ROOT = Path(__file__).resolve().parent.parent
 NAMES = {"ours": "this server", "bare loop": "ONNX Runtime alone", "stock": "Seldon's wrapper"}
@@ -149,8 +150,8 @@ def cost_bars(frame: pd.DataFrame) -> Figure:
 
 
 def protocols() -> pd.DataFrame:
-    """What each protocol calls what the server offers: of `seldon/serve.py`'s docstring."""
-    text = (ROOT / "seldon" / "serve.py").read_text()
+    """What each protocol calls what the server offers: of `kalecast.serving.server`'s docstring."""
+    text = (ROOT / "src" / "kalecast" / "serving" / "server.py").read_text()
     rows = [
         [cell.strip() for cell in line.strip("|").split("|")]
         for line in re.findall(r"^\|.*\|$", text, flags=re.MULTILINE)

@@ -17,11 +17,12 @@ import matplotlib as mpl
 import pandas as pd
 from cycler import cycler
 from IPython.display import display
-from making.plan import FONTS
 from matplotlib import font_manager
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
-from results import Result, picture
+
+from report.making.plan import FONTS
+from report.results import Result, picture
 
 INK = "#222222"
 GREY = "#8a8a8a"

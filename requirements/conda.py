@@ -14,10 +14,11 @@ def locked(lock: str) -> dict[str, str]:
     return {name: name + pin for name, pin in pins}
 
 
-def chosen(group: str) -> list[str]:
-    """Names of the packages that a group of pyproject.toml requires directly."""
-    groups = tomllib.loads((ROOT / "pyproject.toml").read_text())["dependency-groups"]
-    return sorted(re.split(r"[^A-Za-z0-9._-]", line)[0] for line in groups[group])
+def chosen(extra: str) -> list[str]:
+    """Names of the packages that the library requires directly with one of its extras."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    lines = project["dependencies"] + project["optional-dependencies"][extra]
+    return sorted(re.split(r"[^A-Za-z0-9._-]", line)[0] for line in lines)
 
 
 def render() -> str:

@@ -14,7 +14,7 @@ from urllib.parse import parse_qs, urlsplit
 
 from kubernetes import client
 
-from kalecast.pods import VERSION_ANNOTATION, Cluster
+from kalecast.cluster.pods import VERSION_ANNOTATION, Cluster
 
 FATES: dict[str, dict[str, Any]] = {
     "good": {"state": {"running": {}}, "ready": True},

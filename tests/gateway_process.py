@@ -3,7 +3,6 @@
 import shutil
 import socket
 import ssl
-import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,9 +13,8 @@ from urllib.parse import urlsplit
 from missing import missing
 
 BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
-sys.path.append(str(BENCHMARKS))
-import protected  # noqa: E402
-from local_service import Service  # noqa: E402
+from benchmarks.load.local_service import Service  # noqa: E402
+from benchmarks.protection import protected  # noqa: E402
 
 MODULE = Path("/usr/lib/nginx/modules/ngx_http_modsecurity_module.so")
 PACKAGES = "nginx-light libnginx-mod-http-modsecurity libnginx-mod-stream modsecurity-crs"

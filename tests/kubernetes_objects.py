@@ -1,6 +1,5 @@
 """Rendered manifests, what controllers make of them, and the schemas they are held against."""
 
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
@@ -11,14 +10,11 @@ import jsonschema
 import kubernetes_validate
 import yaml
 
-from kalecast.standalone import stand_alone
+from kalecast.cluster import manifests, policies
+from kalecast.cluster.policies import title
+from kalecast.cluster.standalone import stand_alone
 
 ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT / "cluster-setup"))
-import capacity_sheet  # noqa: E402, F401
-import manifests  # noqa: E402
-import policies  # noqa: E402
-from policies import title  # noqa: E402
 
 KUBERNETES = "1.35"
 """The newest that Seldon Core 1.19 and Kubeflow 26.03.1 both name as theirs."""

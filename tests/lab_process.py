@@ -1,4 +1,4 @@
-"""`kale/lab.py` for tests: JupyterLab, or only the stand-in for KFP behind it."""
+"""`kalecast lab` for tests: JupyterLab, or only the stand-in for KFP behind it."""
 
 import os
 import re
@@ -13,7 +13,7 @@ from pathlib import Path
 
 PROJECT = Path(__file__).resolve().parent.parent
 NOTEBOOK = "notebooks/forecast_pipeline.ipynb"
-LAB = PROJECT / "kale" / "lab.py"
+LAB = ("-m", "kalecast.pipelines.lab.jupyter")
 START_SECONDS = 60
 
 
@@ -70,7 +70,7 @@ def start(folder: Path, *arguments: str, **environment: str) -> Lab:
     ours = ("KALE_", "KFP_", "KF_", "JUPYTER", "NB_PREFIX")
     kept = {key: value for key, value in os.environ.items() if not key.startswith(ours)}
     (folder / "tmp").mkdir(exist_ok=True)
-    command = [sys.executable, str(LAB), "--root", str(folder), "--runs-dir", str(folder / "runs")]
+    command = [sys.executable, *LAB, "--root", str(folder), "--runs-dir", str(folder / "runs")]
     command += ["--kfp-port", "0"]
     with (folder / "lab.log").open("ab") as log:
         process = subprocess.Popen(

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from onnx import TensorProto, helper, numpy_helper
 
-from kalecast.contract import INPUT_NAME, OUTPUT_NAME, Contract, write_contract
+from kalecast.artifact.contract import INPUT_NAME, OUTPUT_NAME, Contract, write_contract
 
 
 def contract(**changes: Any) -> Contract:

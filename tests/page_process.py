@@ -17,7 +17,9 @@ from ports import free_ports
 
 ROOT = Path(__file__).resolve().parent.parent
 LOG = "page.log"
-APP = ROOT / "gradio_app" / "app.py"
+APP = ("-m", "kalecast.page.app")
+FOLDER = ROOT / "src" / "kalecast" / "page"
+"""Of the page's code."""
 PYTHON = os.environ.get("KALECAST_PAGE_PYTHON", str(ROOT / ".venv" / "page" / "bin" / "python"))
 
 
@@ -49,7 +51,7 @@ def start(
     """
     ours = ("KALECAST_", "MODEL_SERVER", "SAMPLE_DATA", "GRADIO_")
     kept = {key: value for key, value in os.environ.items() if not key.startswith(ours)}
-    command: list[str | Path] = [PYTHON, APP]
+    command: list[str | Path] = [PYTHON, *APP]
     with (folder / LOG).open("w") as log:
         return subprocess.Popen(
             limit.command(command) if limit else command,

@@ -17,11 +17,12 @@ from memory_limit import MemoryLimit
 from ports import free_ports
 
 ROOT = Path(__file__).resolve().parent.parent
-SERVE = ROOT / "seldon" / "serve.py"
+SERVE = ("-m", "kalecast.serving.server")
 PYTHON = ROOT / ".venv" / "server" / "bin" / "python"
 REFERENCE = ROOT / ".venv" / "seldon" / "bin" / "python"
 """The environment of Seldon Core's own client and wrapper."""
 
+MODEL_CLASS = "kalecast.serving.stock_wrapper.ForecastModel"
 PREDICTIONS = "/api/v1.0/predictions"
 
 
@@ -90,7 +91,7 @@ def start(
     *arguments: str, limit: MemoryLimit | None = None, **environment: str
 ) -> subprocess.Popen[str]:
     """Start `serve.py`; nothing of this shell's settings of the server reaches it."""
-    command: list[str | Path] = [PYTHON, SERVE, *arguments]
+    command: list[str | Path] = [PYTHON, *SERVE, *arguments]
     ours = ("PREDICTIVE_UNIT_", "MODEL_URI", "KALECAST_")
     kept = {key: value for key, value in os.environ.items() if not key.startswith(ours)}
     environment = {"KALECAST_DRAIN_SECONDS": "0", **environment}
@@ -148,12 +149,10 @@ def stock_serving(model_file: Path) -> Iterator[Server]:
     parameters = [{"name": "model_uri", "type": "STRING", "value": str(model_file)}]
     process = subprocess.Popen(
         [
-            *(REFERENCE.with_name("seldon-core-microservice"), "ForecastModel"),
+            *(REFERENCE.with_name("seldon-core-microservice"), MODEL_CLASS),
             *("--http-port", str(ports.http), "--grpc-port", str(ports.grpc)),
             *("--metrics-port", str(ports.metrics), "--parameters", json.dumps(parameters)),
         ],
-        cwd=ROOT / "seldon",
-        env={**os.environ, "PYTHONPATH": str(ROOT / "seldon")},
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         text=True,

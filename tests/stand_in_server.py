@@ -16,8 +16,8 @@ from typing import Any
 
 from model_files import contract, seasonal_naive_bytes
 
-from kalecast.contract import Contract
-from kalecast.runtime import Forecaster, HistoryError
+from kalecast.artifact.contract import Contract
+from kalecast.artifact.runtime import Forecaster, HistoryError
 
 
 @dataclass

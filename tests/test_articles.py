@@ -11,7 +11,7 @@ from model_files import contract
 from sample_series import hourly_series
 from seldon_server import serving
 
-from kalecast.runtime import Forecaster
+from kalecast.artifact.runtime import Forecaster
 
 ROOT = Path(__file__).parent.parent
 FOLDER = ROOT / "notebooks"
@@ -211,6 +211,6 @@ def stand_in_project(folder: Path) -> Path:
     """The project with models of its own, so that a test leaves none behind."""
     project = folder / "project"
     project.mkdir()
-    for name in ("kale", "notebooks", "src", "pyproject.toml"):
+    for name in ("kale", "notebooks", "pyproject.toml"):
         (project / name).symlink_to(ROOT / name)
     return project

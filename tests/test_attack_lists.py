@@ -1,16 +1,21 @@
 """What is read of security tools' payload lists, and what is a finding in an answer."""
 
 import json
-import sys
 from pathlib import Path
 
 import pytest
 
-sys.path.append(str(Path(__file__).parent.parent / "benchmarks"))
-from attack_lists import findings
-from gateway_answers import BY_LIMITS, BY_LIST, BY_SIGNATURES, HUNG_UP, PASSED, verdict
-from payload_lists import SQLMAP, WAPITI, WFUZZ, Payload, payloads
-from raw_requests import LOST, Reply
+from benchmarks.protection.attack_lists import findings
+from benchmarks.protection.gateway_answers import (
+    BY_LIMITS,
+    BY_LIST,
+    BY_SIGNATURES,
+    HUNG_UP,
+    PASSED,
+    verdict,
+)
+from benchmarks.protection.payload_lists import SQLMAP, WAPITI, WFUZZ, Payload, payloads
+from benchmarks.protection.raw_requests import LOST, Reply
 
 MARKUP = Payload("scripts", "<b onclick=x>5")
 

@@ -1,13 +1,11 @@
 """An audit passes only where each package was looked up."""
 
-import sys
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT / "requirements"))
-import audit  # noqa: E402
+from requirements import audit  # noqa: E402
 
 SOUND = {"name": "a", "version": "1", "vulns": []}
 SKIPPED = {"name": "b", "skip_reason": "not found"}

@@ -1,29 +1,23 @@
 """The simulation of autoscaling: against queueing theory, the HPA's documentation, and itself."""
 
 import random
-import sys
 from dataclasses import fields, replace
-from importlib.util import module_from_spec, spec_from_file_location
 from itertools import pairwise
 from math import factorial
-from pathlib import Path
 
 import numpy as np
 import pytest
 from simpy import Environment
 
-BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
-sys.path.append(str(BENCHMARKS))
-from arrivals import DAY, Demand, Rush  # noqa: E402
-from burst_trials import SHIPPED, hold  # noqa: E402
-from hpa import Controller, Sample, from_cpu, from_total, largest  # noqa: E402
-from least_cost import least_core_hours, work_seconds  # noqa: E402
-from pods import Law, Pod, PodKind, StartUp, Tier  # noqa: E402
-from scenario import MODEL_KIND, SCALINGS, SHIPPED_PAGE, Setup, simulate  # noqa: E402
-from simulated_service import Page  # noqa: E402
-from stations import Batch, Job, Station  # noqa: E402
-
-from kalecast.capacity import (  # noqa: E402
+from benchmarks.autoscaling.arrivals import DAY, Demand, Rush
+from benchmarks.autoscaling.burst_trials import SHIPPED, hold
+from benchmarks.autoscaling.hpa import Controller, Sample, from_cpu, from_total, largest
+from benchmarks.autoscaling.least_cost import least_core_hours, work_seconds
+from benchmarks.autoscaling.scenario import MODEL_KIND, SCALINGS, SHIPPED_PAGE, Setup, simulate
+from benchmarks.autoscaling.simulated_pods import Law, Pod, PodKind, StartUp, Tier
+from benchmarks.autoscaling.simulated_service import Page
+from benchmarks.autoscaling.stations import Batch, Job, Station
+from kalecast.cluster.capacity import (
     AT_ONCE,
     KUBERNETES_BEHAVIOR,
     PAGE,
@@ -33,7 +27,9 @@ from kalecast.capacity import (  # noqa: E402
     Scaling,
     ScalingRules,
 )
-from kalecast.deployment import DeploymentSettings  # noqa: E402
+from kalecast.cluster.deployment import DeploymentSettings
+from kalecast.page.settings import Settings
+from kalecast.serving.configuration import Configuration
 
 HOUR = 3600.0
 
@@ -330,19 +326,13 @@ def test_the_deployment_is_the_one_that_was_simulated():
     assert SHIPPED_PAGE.upstream_windows == 64
 
 
-def defaults(path: str, name: str) -> dict[str, object]:
-    """The defaults of a settings class, out of a file whose folder is no package."""
-    spec = spec_from_file_location(name.lower(), BENCHMARKS.parent / path)
-    assert spec is not None and spec.loader is not None
-    module = module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return {field.name: field.default for field in fields(getattr(module, name))}
+def defaults(settings: type) -> dict[str, object]:
+    return {field.name: field.default for field in fields(settings)}
 
 
 def test_simulated_limits_are_those_of_page_and_server():
-    page = defaults("gradio_app/settings.py", "Settings")
-    server = defaults("seldon/configuration.py", "Configuration")
+    page = defaults(Settings)
+    server = defaults(Configuration)
     simulated = {field.name: field.default for field in fields(Page)}
     shared = simulated.keys() & page.keys()
     assert len(shared) == 5

@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from batching import Batcher
-from refusals import Failed, ServerOverloaded, TooLate
+
+from kalecast.serving.batching import Batcher
+from kalecast.serving.refusals import Failed, ServerOverloaded, TooLate
 
 
 class Doubler:

@@ -24,7 +24,7 @@ def run(*command: str) -> dict:
 def test_forward_pass(tmp_path: Path):
     model = tmp_path / "forecaster.onnx"
     model.write_bytes(seasonal_naive_bytes())
-    outcome = run("benchmarks/forward_pass.py", str(model), "--seconds", "0.01")
+    outcome = run("-m", "benchmarks.accuracy.forward_pass", str(model), "--seconds", "0.01")
     assert set(outcome["windows_per_second"]) == {"1", "8", "64", "256"}
 
 
@@ -53,11 +53,11 @@ def test_accuracy_of_a_wide_table_and_its_test_part_is_that_of_one_long_table(
     train = wide(series[from_end >= 24], tmp_path / "train.csv")
     test = wide(series[from_end < 24], tmp_path / "test.csv")
     series.to_csv(tmp_path / "long.csv", index=False)
-    apart = run("benchmarks/accuracy.py", str(train), "--test", str(test), *SMALL)
+    apart = run("-m", "benchmarks.accuracy.score", str(train), "--test", str(test), *SMALL)
     assert set(apart) >= {
         "owa", "smape", "mase", "msis95", "coverage80", "coverage95", "train_seconds", "parameters"
     }  # fmt: skip
-    together = run("benchmarks/accuracy.py", str(tmp_path / "long.csv"), *SMALL)
+    together = run("-m", "benchmarks.accuracy.score", str(tmp_path / "long.csv"), *SMALL)
     for score in ("owa", "smape", "mase", "msis95", "coverage80", "coverage95"):
         assert apart[score] == pytest.approx(together[score], rel=1e-3), score
     assert set(apart["baselines"]) == {"SeasonalNaiveDay", "SeasonalNaiveWeek"}
@@ -68,7 +68,7 @@ def test_accuracy_from_several_origins_is_left_for_the_report(series: pd.DataFra
     series.to_csv(tmp_path / "long.csv", index=False)
     left = tmp_path / "accuracy.json"
     asked = ("--origins", "2", "--results", str(left), "--command", "make benchmark-accuracy")
-    message = run("benchmarks/accuracy.py", str(tmp_path / "long.csv"), *asked, *SMALL)
+    message = run("-m", "benchmarks.accuracy.score", str(tmp_path / "long.csv"), *asked, *SMALL)
     results = json.loads(left.read_text())
     assert results["command"] == "make benchmark-accuracy"
     assert (results["data"], results["series"], results["origins"]) == ("long.csv", 3, 2)
@@ -83,7 +83,15 @@ def test_accuracy_with_a_test_part_has_one_origin(series: pd.DataFrame, tmp_path
     table = tmp_path / "long.csv"
     series.to_csv(table, index=False)
     done = subprocess.run(
-        [sys.executable, "benchmarks/accuracy.py", str(table), "--test", str(table), "--origins=2"],
+        [
+            sys.executable,
+            "-m",
+            "benchmarks.accuracy.score",
+            str(table),
+            "--test",
+            str(table),
+            "--origins=2",
+        ],
         cwd=ROOT,
         capture_output=True,
         text=True,
@@ -96,4 +104,4 @@ def test_accuracy_with_a_test_part_has_one_origin(series: pd.DataFrame, tmp_path
 @pytest.mark.slow
 def test_training_memory():
     small = ("--series", "60", "--hours", "700", "--epochs", "1", "--steps", "5")
-    assert run("benchmarks/training_memory.py", *small)["series"] == 60
+    assert run("-m", "benchmarks.accuracy.training_memory", *small)["series"] == 60

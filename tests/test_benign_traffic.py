@@ -3,10 +3,8 @@
 All of it is sent by `make benchmark-protection`.
 """
 
-import sys
 from collections import Counter
 from collections.abc import Iterator
-from pathlib import Path
 
 import gateway_process
 import page_process
@@ -14,8 +12,7 @@ import pytest
 from model_files import contract
 from stand_in_server import standing_in
 
-sys.path.append(str(Path(__file__).parent.parent / "benchmarks"))
-from benign_traffic import ALARM, OTHER, SAME, Found, compare
+from benchmarks.protection.benign_traffic import ALARM, OTHER, SAME, Found, compare
 
 pytestmark = pytest.mark.slow
 

@@ -11,14 +11,14 @@ from typing import Any
 
 import pytest
 from cluster_double import ClusterDouble, a_cluster
-from metrics import Metrics
 from stand_in_server import StandInServer, standing_in
 
-from kalecast.canary import Canary, canary_pods, release, side_by_side
-from kalecast.canary_watch import _Counted
-from kalecast.deployment import DeploymentError, DeploymentSettings, render
-from kalecast.rollout import Timeouts
-from kalecast.service_figures import Figures, parse
+from kalecast.cluster.canary import Canary, canary_pods, release, side_by_side
+from kalecast.cluster.canary_watch import _Counted
+from kalecast.cluster.deployment import DeploymentError, DeploymentSettings, render
+from kalecast.cluster.rollout import Timeouts
+from kalecast.cluster.service_figures import Figures, parse
+from kalecast.serving.metrics import Metrics
 
 SETTINGS = DeploymentSettings(namespace="team", minimum_replicas=2)
 QUICK = Timeouts(total=0.3, pulling=0.05, interval=0.01)

@@ -1,7 +1,6 @@
 """Notebooks are checked without running them: what would break the pipeline names its cell."""
 
 import os
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,11 +10,10 @@ import pytest
 from toy_notebooks import Cell, write_notebook
 
 PROJECT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(PROJECT / "kale"))
 
-from check_notebooks import main, problems  # noqa: E402
-from compile_notebook import compile_notebook  # noqa: E402
-from notebook_saving import before_saving  # noqa: E402
+from kalecast.pipelines.check_notebooks import main, problems  # noqa: E402
+from kalecast.pipelines.compile_notebook import compile_notebook  # noqa: E402
+from kalecast.pipelines.lab.saving import before_saving  # noqa: E402
 
 PIPELINE = PROJECT / "notebooks" / "forecast_pipeline.ipynb"
 PARAMETERS: Cell = ("scale = 2", ["pipeline-parameters", "parameters"])

@@ -27,14 +27,11 @@ import pytest
 from sample_series import hourly_series
 from seldon_server import PYTHON, ROOT, Server, serving
 
-sys.path.insert(0, str(ROOT / "cluster-setup"))
-
-import grpc_client
-import query
-from forecast_table import sparkline
-
-from kalecast.client import RequestError, ServerAddress, forecast_over_http, read_contract
-from kalecast.port_forward import PortForward
+from kalecast.client import grpc as grpc_client
+from kalecast.client.rest import RequestError, ServerAddress, forecast_over_http, read_contract
+from kalecast.cluster import query
+from kalecast.cluster.forecast_table import sparkline
+from kalecast.cluster.port_forward import PortForward
 
 pytestmark = [
     pytest.mark.slow,
@@ -194,7 +191,7 @@ def test_a_port_forward_leads_to_the_next_pod_at_the_same_ports(cluster: Cluster
 
 
 def test_a_port_forward_ends_with_the_process_that_opened_it(cluster: Cluster) -> None:
-    code = "from kalecast.port_forward import PortForward; forward = PortForward('team'); "
+    code = "from kalecast.cluster.port_forward import PortForward; forward = PortForward('team'); "
     code += "print(forward.http, flush=True); input()"
     process = subprocess.Popen(
         [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE

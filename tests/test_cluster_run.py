@@ -18,14 +18,12 @@ from kfp_double import TOKEN, KfpDouble
 from lab_process import PROJECT
 from toy_notebooks import SLEEPY_CELLS, SUM_CELLS, write_notebook
 
-sys.path.insert(0, str(PROJECT / "kale"))
-
-import cluster_run
-from compile_notebook import compile_notebook
-from schedules import Schedule, ScheduleError, read_schedule
+from kalecast.pipelines.compile_notebook import compile_notebook
+from kalecast.pipelines.kubeflow import cluster_run
+from kalecast.pipelines.kubeflow.schedules import Schedule, ScheduleError, read_schedule
 
 COMPILED = PROJECT / "kale" / "forecast-pipeline.pipeline.yaml"
-COMMAND = PROJECT / "kale" / "cluster_run.py"
+COMMAND = ("-m", "kalecast.pipelines.kubeflow.cluster_run")
 SPOKEN = re.compile(r"^run run0: (\w+) after 90 s$")
 
 
@@ -141,7 +139,7 @@ def test_only_success_is_success(
 def test_a_kfp_that_is_away_is_waited_for(
     kfp: KfpDouble, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import remote_kfp
+    from kalecast.pipelines.kubeflow import remote_kfp
 
     monkeypatch.setattr(remote_kfp, "LONGEST_PAUSE", 0.01)
     monkeypatch.setattr(remote_kfp, "FIRST_PAUSE", 0.01)
@@ -156,7 +154,7 @@ def test_a_kfp_that_is_away_is_waited_for(
 def test_one_that_stays_away_is_named(
     kfp: KfpDouble, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import remote_kfp
+    from kalecast.pipelines.kubeflow import remote_kfp
 
     monkeypatch.setattr(remote_kfp, "RETRY_TIMEOUT_SECONDS", 0.0)
     kfp.script = [("RUNNING", {})]
@@ -175,7 +173,7 @@ def test_a_secret_that_was_renewed_is_read_again(
     monkeypatch.delenv("KF_PIPELINES_TOKEN")
     monkeypatch.setenv("KF_PIPELINES_TOKEN_FILE", str(secret))
     kfp.script = [("SUCCEEDED", {})]
-    import remote_runs
+    from kalecast.pipelines.kubeflow import remote_runs
 
     follow = remote_runs.follow
 
@@ -203,7 +201,7 @@ def test_a_session_that_ends_meanwhile_leaves_the_run_alone(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    import remote_runs
+    from kalecast.pipelines.kubeflow import remote_runs
 
     follow = remote_runs.follow
 
@@ -390,7 +388,7 @@ def test_an_old_recurring_run_that_stays_is_reported(
 def test_an_old_recurring_run_goes_with_a_renewed_secret(
     kfp: KfpDouble, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import recurring_runs
+    from kalecast.pipelines.kubeflow import recurring_runs
 
     secret = tmp_path / "token"
     secret.write_text(TOKEN)
@@ -422,7 +420,7 @@ def test_schedules() -> None:
 
 def command(lab: lab_process.Lab, *arguments: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [sys.executable, str(COMMAND), "--poll-seconds", "0.2", *arguments],
+        [sys.executable, *COMMAND, "--poll-seconds", "0.2", *arguments],
         env={**os.environ, "KFP_HOST": lab.host, "KF_PIPELINES_TOKEN": lab.token},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

@@ -21,14 +21,17 @@ from model_files import contract, seasonal_naive_bytes
 from namespaced_kubectl import NamespacedKubectl
 from test_load_driver import reply, serving
 
-from kalecast.runtime import Forecaster
-from kalecast.store import StoreError, fetch, state
+from benchmarks.cluster_test import checks, helpers, rendering, scaling
+from benchmarks.cluster_test import network_policies as network
+from kalecast.artifact.runtime import Forecaster
+from kalecast.artifact.store import StoreError, fetch, state
 
-from cluster_test import checks, helpers, network, rendering, scaling, context  # isort: skip
-from cluster_test.__main__ import main  # isort: skip
-from cluster_test.in_pod import store  # isort: skip
-from cluster_test.loads import Totals  # isort: skip
-from cluster_test.outcomes import (  # isort: skip
+from benchmarks.cluster_test import context  # isort: skip
+from benchmarks.cluster_test.__main__ import main  # isort: skip
+from benchmarks.cluster_test.in_pod import s3_store as store
+
+from benchmarks.cluster_test.loads import Totals  # isort: skip
+from benchmarks.cluster_test.outcomes import (  # isort: skip
     CheckFailed,
     NotChecked,
     Result,
@@ -37,8 +40,8 @@ from cluster_test.outcomes import (  # isort: skip
     counts,
     table,
 )
-from cluster_test.parameters import ALWAYS_REQUIRED, OptionError, Parameters, read  # isort: skip
-from cluster_test.working import too_much  # isort: skip
+from benchmarks.cluster_test.options import ALWAYS_REQUIRED, OptionError, Parameters, read  # isort: skip
+from benchmarks.cluster_test.working import too_much  # isort: skip
 
 OVERLAYS = ("kind", "production", "production-keda", "standalone")
 HERE = Parameters("standalone", "mine", Path("models/forecaster.onnx"))
@@ -225,7 +228,7 @@ def driver(work: helpers.Loads, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
             )
 
     def call(what: str, job: str = "") -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, tmp_path / "load.py", what, "one"]
+        command = [sys.executable, tmp_path / helpers.LOAD_CLIENTS, what, "one"]
         return subprocess.run(command, input=job, capture_output=True, text=True, check=False)
 
     return call
@@ -290,7 +293,6 @@ def test_each_protocol_is_queried_and_what_fails_is_reported(model_file: Path):
         done = subprocess.run(
             [seldon_server.PYTHON, "-", *addresses, "forecaster", "168"],
             input=helpers.script("query.py"),
-            env={**os.environ, "PYTHONPATH": str(seldon_server.ROOT / "seldon")},
             capture_output=True,
             text=True,
             check=True,

@@ -15,18 +15,19 @@ from jupyter_client import BlockingKernelClient
 from jupyter_client.manager import start_new_kernel
 from toy_notebooks import SUM_CELLS, Cell, write_notebook
 
-PROJECT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(PROJECT / "kale"))
+from kalecast.pipelines.lab.jupyter import SETTINGS
 
-from compile_notebook import (  # noqa: E402
+PROJECT = Path(__file__).resolve().parent.parent
+
+from kalecast.pipelines.compile_notebook import (  # noqa: E402
     PACKAGE_INDEX,
     check_compile,
     compile_notebook,
     main,
     pipeline_notebooks,
 )
-from compiled_pipeline import NoPipelineError, compiled_from  # noqa: E402
-from notebook_cells import NotebookError  # noqa: E402
+from kalecast.pipelines.compiled_pipeline import NoPipelineError, compiled_from  # noqa: E402
+from kalecast.pipelines.notebooks.cells import NotebookError  # noqa: E402
 
 IN_FULL = [
     "image:images.example/workbench:1",
@@ -85,7 +86,7 @@ def test_carries_no_address_no_path_and_no_package_beyond_kale(toy, tmp_path):
 
 @pytest.mark.slow
 def test_hash_seed_does_not_matter(toy, tmp_path):
-    command = [sys.executable, PROJECT / "kale" / "compile_notebook.py", toy, "--output-dir"]
+    command = [sys.executable, "-m", "kalecast.pipelines.compile_notebook", toy, "--output-dir"]
     for seed in ("1", "2"):
         subprocess.run(
             [*command, tmp_path / seed], check=True, env=os.environ | {"PYTHONHASHSEED": seed}
@@ -113,7 +114,7 @@ def kernel(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BlockingKernelC
     """The kernel that `make lab` gives a notebook, in which Kale's panel does its work."""
     folder = tmp_path_factory.mktemp("kernel")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("JUPYTER_PATH", str(PROJECT / "kale"))
+        patch.setenv("JUPYTER_PATH", str(SETTINGS))
         manager, client = start_new_kernel(
             cwd=str(folder),
             kernel_name="python3",
@@ -319,7 +320,7 @@ def test_refuses_a_parameter_that_is_not_a_bare_literal(line, tmp_path):
     ("source", "tag"),
     [
         ("import kalecast", "imports"),
-        ("from kalecast.series import load", "imports"),
+        ("from kalecast.data.series import load", "imports"),
         ("def f():\n    import pandas as pd\n    return pd", "functions"),
     ],
 )

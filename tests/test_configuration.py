@@ -3,7 +3,8 @@
 import json
 
 import pytest
-from configuration import PARAMETERS, Configuration, ConfigurationError, read
+
+from kalecast.serving.configuration import PARAMETERS, Configuration, ConfigurationError, read
 
 URI = ["--model-uri", "model.onnx"]
 

@@ -10,7 +10,13 @@ from pathlib import Path
 import pytest
 from model_files import contract, seasonal_naive_bytes
 
-from kalecast.contract import Contract, ContractError, open_session, read_contract, write_contract
+from kalecast.artifact.contract import (
+    Contract,
+    ContractError,
+    open_session,
+    read_contract,
+    write_contract,
+)
 
 
 def test_the_contract_survives_the_file():
@@ -114,7 +120,7 @@ def test_contracts_are_frozen():
 def test_a_light_image_carries_no_heavy_library():
     heavy = ["pandas", "keras", "tensorflow", "onnx", "kfp", "matplotlib"]
     script = (
-        "import sys, kalecast.contract, kalecast.runtime, kalecast.store\n"
+        "import sys\nfrom kalecast.artifact import contract, runtime, store\n"
         f"print([name for name in {heavy} if name in sys.modules])"
     )
     done = subprocess.run(
@@ -131,7 +137,7 @@ def test_opening_a_model_sends_no_telemetry(tmp_path: Path):
     home.mkdir()
     silent = {"CI", "ORT_DISABLE_TELEMETRY", "XDG_CACHE_HOME"}
     environment = {k: v for k, v in os.environ.items() if k not in silent} | {"HOME": str(home)}
-    code = f"from kalecast.contract import open_session; open_session({str(model)!r})"
+    code = f"from kalecast.artifact.contract import open_session; open_session({str(model)!r})"
     subprocess.run([sys.executable, "-c", code], check=True, env=environment, cwd=tmp_path)
     assert list(home.iterdir()) == []
 

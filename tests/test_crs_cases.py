@@ -1,12 +1,10 @@
 """The Core Rule Set's regression format: what is read of it, and when a case is as expected."""
 
-import sys
 from pathlib import Path
 
 import pytest
 
-sys.path.append(str(Path(__file__).parent.parent / "benchmarks"))
-from crs_cases import CaseError, Expected, cases
+from benchmarks.protection.crs_cases import CaseError, Expected, cases
 
 FIRST = """
 meta: {author: us, enabled: true, name: 900.yaml, description: ours}

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import page_process
 import pytest
 import requests
-from page_process import PYTHON, ROOT, Page
+from page_process import PYTHON, Page
 from ports import free_ports
 from stand_in_server import standing_in
 
@@ -74,7 +74,7 @@ def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
 
 def new(*arguments: str, file: Path) -> str:
     """A new customer's key, made by the command."""
-    command = [sys.executable, str(ROOT / "gradio_app" / "keys.py"), "new", *arguments]
+    command = [sys.executable, "-m", "kalecast.page.keys", "new", *arguments]
     done = subprocess.run([*command, "--file", str(file)], capture_output=True, check=True)
     return done.stdout.decode().strip()
 
@@ -341,13 +341,11 @@ def test_wrong_settings_end_the_start(tmp_path: Path, name: str, value: str, mes
 
 def test_half_a_protection_is_warned_of() -> None:
     script = (
-        "from callers import Callers; from settings import Settings\n"
+        "from kalecast.page.callers import Callers; from kalecast.page.settings import Settings\n"
         "Callers(Settings()); print('open', flush=True)\n"
         "Callers(Settings(signed_in_header='x-auth-request-user'))"
     )
-    done = subprocess.run(
-        [PYTHON, "-c", script], cwd=ROOT / "gradio_app", capture_output=True, text=True, check=True
-    )
+    done = subprocess.run([PYTHON, "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout == "open\n"
     assert done.stderr.splitlines() == [
         "KALECAST_CUSTOMERS is not set: /api/forecast accepts unauthenticated requests."

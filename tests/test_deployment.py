@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 import yaml
 
-from kalecast.deployment import (
+from kalecast.cluster.deployment import (
     DeploymentError,
     DeploymentSettings,
     main,
@@ -13,7 +13,7 @@ from kalecast.deployment import (
     render,
     service,
 )
-from kalecast.standalone import stand_alone
+from kalecast.cluster.standalone import stand_alone
 
 URI = "s3://models/forecaster.onnx"
 SETTINGS = DeploymentSettings(name="kalecast", namespace="team", image="registry.local/server:1")

@@ -19,7 +19,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from page_process import PYTHON
 
-from kalecast.series import SeriesError, notes, read_series, tidy
+from kalecast.data.series import SeriesError, notes, read_series, tidy
 
 ROOT = Path(__file__).parent.parent
 START = datetime(2026, 1, 28, 21)
@@ -74,10 +74,9 @@ ENTRANCES: dict[str, Callable[[Table], bytes | pd.DataFrame]] = {
 # What customers send is read on the page, in its own environment.
 ON_THE_PAGE = """
 import json, sys
-sys.path.insert(0, "gradio_app")
-import tables
-from history import parse_history
-from kalecast.series import SeriesError
+from kalecast.page import tables
+from kalecast.page.history import parse_history
+from kalecast.data.series import SeriesError
 for line in sys.stdin:
     entrance, text = json.loads(line)
     try:

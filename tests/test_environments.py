@@ -1,15 +1,14 @@
 """Locks, environment.yml and pyproject.toml say the same."""
 
 import re
-import sys
 import tomllib
 from pathlib import Path
 
 import pytest
 
+from requirements import conda
+
 ROOT = Path(__file__).parent.parent
-sys.path.insert(0, str(ROOT / "requirements"))
-import conda  # noqa: E402
 
 LOCKS = sorted(path.stem for path in (ROOT / "requirements").glob("*.txt"))
 
@@ -18,9 +17,14 @@ def test_environment_yml_is_made_of_the_workbench_lock():
     assert (ROOT / "environment.yml").read_text() == conda.render(), "run: make lock"
 
 
-def test_every_lock_has_its_group():
-    groups = tomllib.loads((ROOT / "pyproject.toml").read_text())["dependency-groups"]
-    assert set(LOCKS) == set(groups)
+def test_every_environment_has_its_lock():
+    content = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    extras = set(content["project"]["optional-dependencies"])
+    assert set(LOCKS) == extras - {"cluster"} | set(content["dependency-groups"])
+
+
+def test_the_workbench_has_all_that_a_cluster_takes():
+    assert set(conda.chosen("cluster")) <= conda.locked("workbench").keys()
 
 
 @pytest.mark.parametrize("lock", LOCKS)

@@ -8,9 +8,10 @@ import pytest
 from model_files import contract
 from sample_series import hourly_series
 
-from kalecast.baselines import available_cores, fill_by_season, naive_names
-from kalecast.card import model_card
-from kalecast.evaluation import (
+from kalecast.data.series import SeriesError, notes
+from kalecast.data.usable import outliers
+from kalecast.data.windows import fill_by_season, hold_out
+from kalecast.evaluation.backtest import (
     MODEL,
     GateError,
     backtest,
@@ -21,9 +22,8 @@ from kalecast.evaluation import (
     score_series,
     summarise,
 )
-from kalecast.series import SeriesError, notes
-from kalecast.usable import outliers
-from kalecast.windows import hold_out
+from kalecast.evaluation.baselines import available_cores, naive_names
+from kalecast.evaluation.card import model_card
 
 CONTRACT = contract()
 DAY, WEEK = naive_names(24, "h")

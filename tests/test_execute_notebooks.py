@@ -13,14 +13,12 @@ import nbformat
 import pytest
 
 PROJECT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(PROJECT / "kale"))
 
-import execute_notebooks  # noqa: E402
-from execute_notebooks import main, read_plans  # noqa: E402
-from local_server import ServerError, serving  # noqa: E402
-from notebook_cells import NotebookError  # noqa: E402
-
-from kalecast.runtime import Forecaster  # noqa: E402
+from kalecast.artifact.runtime import Forecaster  # noqa: E402
+from kalecast.pipelines import execute_notebooks  # noqa: E402
+from kalecast.pipelines.execute_notebooks import main, read_plans  # noqa: E402
+from kalecast.pipelines.local.model_server import ServerError, serving  # noqa: E402
+from kalecast.pipelines.notebooks.cells import NotebookError  # noqa: E402
 
 LOADS = re.compile(r"""<(?:script|link|img|iframe)[^>]*\s(?:src|href)=["']?(?:https?:)?//""")
 PICTURES = {"forecast_pipeline": 6, "explore_data": 8, "own_data": 2}
@@ -106,7 +104,11 @@ def test_an_interruption_ends_everything(tmp_path):
     write(tmp_path / "hangs.ipynb", "n = 1", source)
     process = subprocess.Popen(
         [
-            *(sys.executable, "kale/execute_notebooks.py", str(tmp_path / "hangs.ipynb")),
+            *(
+                sys.executable,
+                "src/kalecast/pipelines/notebooks/execute.py",
+                str(tmp_path / "hangs.ipynb"),
+            ),
             *("--output-dir", str(tmp_path / "out")),
         ],
         cwd=PROJECT,

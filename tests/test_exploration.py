@@ -9,9 +9,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from kalecast import exploration, plots_exploration
-from kalecast.plots_interactive import Interactive, thinned, zoomable
-from kalecast.series import SeriesError, pick
+from kalecast.data import exploration
+from kalecast.data.series import SeriesError, pick
+from kalecast.plots import exploration as plots_exploration
+from kalecast.plots.interactive import Interactive, thinned, zoomable
 
 HOURLY = {"day": 24, "week": 168}
 HOUR = pd.Timedelta("1h")

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-FOLDERS = ("src/kalecast", "gradio_app", "seldon")
+FOLDERS = ("src/kalecast",)
 METHODS = {"match", "search", "fullmatch", "findall", "finditer", "split", "sub"}
 
 # Runs in a process of its own, as nothing else ends an expression that has begun.

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from model_files import contract
 
-from kalecast.fitting import (
+from kalecast.data.fitting import (
     PLANS,
     WEEKLY_PLANS,
     answerable,
@@ -17,11 +17,11 @@ from kalecast.fitting import (
     refused,
     rhythms,
 )
-from kalecast.network import NetworkSettings
-from kalecast.parameters import check_parameters
-from kalecast.series import SeriesError, read_series, tidy
-from kalecast.training import TrainingSettings
-from kalecast.windows import require_learnable
+from kalecast.data.series import SeriesError, read_series, tidy
+from kalecast.data.windows import require_learnable
+from kalecast.model.network import NetworkSettings
+from kalecast.model.parameters import check_parameters
+from kalecast.model.training import TrainingSettings
 
 
 def table(steps: int, freq: str = "h", name: str = "one", start: str = "2026-01-01"):

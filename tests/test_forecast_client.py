@@ -15,7 +15,7 @@ import page_process
 import pytest
 import requests
 from model_files import contract
-from page_process import PYTHON, ROOT, Page
+from page_process import PYTHON, Page
 from stand_in_server import Behaviour, StandInServer, standing_in
 
 pytestmark = pytest.mark.slow
@@ -296,15 +296,13 @@ def test_a_new_model_on_one_replica_first(page: Page, replicas: Replicas) -> Non
 
 def inside(script: str) -> None:
     """Run a script beside the page's modules, in the page's environment."""
-    done = subprocess.run(
-        [PYTHON, "-c", script], cwd=ROOT / "gradio_app", capture_output=True, text=True, check=False
-    )
+    done = subprocess.run([PYTHON, "-c", script], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
 
 
 def test_retries_are_a_share_of_the_requests() -> None:
     inside("""
-from retrying import RESERVE, SHARE, RetryBudget
+from kalecast.page.retrying import RESERVE, SHARE, RetryBudget
 budget = RetryBudget()
 assert budget.spend(int(RESERVE)) and not budget.spend(1)
 again = 0
@@ -318,7 +316,7 @@ assert SHARE * 64_000 * 0.9 < again <= SHARE * 64_000
 def test_a_circuit_opens_tries_once_and_closes() -> None:
     inside("""
 import time
-from circuit import MOMENT, MOST_FAILURES, Circuit
+from kalecast.page.circuit import MOMENT, MOST_FAILURES, Circuit
 circuit = Circuit()
 for _ in range(MOST_FAILURES):
     assert not circuit.is_open

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from kalecast.normalisation import FillGaps, Normalise
+from kalecast.model.normalisation import FillGaps, Normalise
 
 HOUR = np.arange(504)
 

@@ -8,10 +8,10 @@ import sys
 from pathlib import Path
 
 import pytest
+from page_process import FOLDER as PAGE
 
 STEP = Path(__file__).parent.parent / "cluster-setup" / "6-protection"
-sys.path.append(str(STEP))
-from gateway import REFUSALS, Gateway, GatewayError, Limits, files, write  # noqa: E402
+from kalecast.cluster.gateway.nginx import REFUSALS, Gateway, GatewayError, Limits, files, write  # noqa: E402
 
 
 def test_every_value_is_filled_in_and_every_included_file_is_there():
@@ -199,7 +199,14 @@ def test_every_refusal_is_a_sentence_in_json():
     ],
 )
 def test_what_was_typed_wrong_is_said(options: list[str], message: str, tmp_path: Path):
-    command = [sys.executable, str(STEP / "protect.py"), "--folder", str(tmp_path), *options]
+    command = [
+        sys.executable,
+        "-m",
+        "kalecast.cluster.gateway.local",
+        "--folder",
+        str(tmp_path),
+        *options,
+    ]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert message in done.stderr
@@ -207,16 +214,15 @@ def test_what_was_typed_wrong_is_said(options: list[str], message: str, tmp_path
 
 
 def test_the_page_has_the_sources_that_the_gateway_knows():
-    event = (STEP.parent.parent / "gradio_app" / "request_bodies.py").read_text()
+    event = (PAGE / "request_bodies.py").read_text()
     (names,) = re.findall(r"^SAMPLE, FILE, PASTE = (.+)$", event, re.MULTILINE)
     known = "|".join(name.strip('"') for name in names.split(", "))
     assert rf"\A(?:{known})\z" in files(Gateway(folder="/run/gateway"))["rules/benign-bodies.conf"]
 
 
 def test_the_gateway_lets_in_what_the_page_takes_and_no_more():
-    app = STEP.parent.parent / "gradio_app"
     front = files(Gateway(folder="/run/gateway"))["front.conf"]
-    code = "".join((app / name).read_text() for name in ("upload_token.py", "request_bodies.py"))
+    code = "".join((PAGE / name).read_text() for name in ("upload_token.py", "request_bodies.py"))
     sizes = dict(re.findall(r"^(LARGEST_\w+) = ([\w +*]+)$", code, re.MULTILINE))
     token = math.prod(map(int, sizes["LARGEST_TOKEN"].split(" * ")))
     assert sizes["LARGEST_EVENT"] == "2 * LARGEST_TOKEN + 2 * 1024 * 1024"

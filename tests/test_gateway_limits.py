@@ -20,11 +20,10 @@ from typing import Any
 
 import psutil
 import pytest
-from gateway_process import BENCHMARKS, Gateway, opened
+from gateway_process import Gateway, opened
 from ports import free_ports
 
-sys.path.append(str(BENCHMARKS))
-import http2_frames as h2
+from benchmarks.protection import http2_frames as h2
 
 pytestmark = pytest.mark.slow
 
@@ -304,11 +303,10 @@ def test_unencrypted_requests_are_sent_on(page: Page) -> None:
 
 
 def test_a_second_gateway_leaves_the_first_ones_folder_alone(gateway: Gateway) -> None:
-    protect = BENCHMARKS.parent / "cluster-setup" / "6-protection" / "protect.py"
     folder = gateway.protected.service.folder
     ports = [str(port) for port in free_ports(4)]
     options = ["--port", "--operators-port", "--signatures-port", "--list-port"]
-    command = [sys.executable, str(protect), "--folder", str(folder)]
+    command = [sys.executable, "-m", "kalecast.cluster.gateway.local", "--folder", str(folder)]
     command += [part for pair in zip(options, ports, strict=True) for part in pair]
 
     second = subprocess.run(command, capture_output=True, text=True, check=False, timeout=TIMEOUT)

@@ -19,9 +19,9 @@ import requests
 from page_process import Page, show, timestamp
 from stand_in_server import standing_in
 
-from kalecast.series import SeriesError, load_series, read_series
-from kalecast.store import check_name
-from kalecast.table_files import LONGEST_LINE
+from kalecast.artifact.store import check_name
+from kalecast.data.series import SeriesError, load_series, read_series
+from kalecast.data.table_files import LONGEST_LINE
 
 ROW = b"2026-01-01 00:00,1\n"
 
@@ -122,7 +122,7 @@ LARGE: dict[str, Callable[[], bytes]] = {
 # In a process of its own, whose largest size is its own.
 READING = """
 import resource, sys
-from kalecast.series import SeriesError, read_series
+from kalecast.data.series import SeriesError, read_series
 read_series(b"ds,y\\n2026-01-01,1\\n", "a.csv")
 content = open(sys.argv[1], "rb").read()
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

@@ -22,16 +22,11 @@ import requests
 import seldon_server
 from cyclonedx.validation.json import JsonStrictValidator
 from dockerfiles import ROOT, copied, environment, ignored, instructions, last_stage, stages
-
-sys.path.insert(0, str(ROOT / "requirements"))
-sys.path.insert(0, str(ROOT / "cluster-setup" / "images"))
-import archive
-import bill
-import conda
-import findings
-import images
-import provenance
 from image_archives import SITE, TREE
+
+from kalecast.cluster.images import archive, bill, findings, provenance
+from kalecast.cluster.images import build as images
+from requirements import conda
 
 FOLDERS = {"seldon": "server", "gradio_app": "page", "kale": "workbench"}
 LIGHT = ["seldon", "gradio_app"]
@@ -343,7 +338,6 @@ STAND_IN = f"""\
 #!{sys.executable}
 import json, os, sys
 from pathlib import Path
-sys.path.insert(0, {str(ROOT / "tests")!r})
 import image_archives
 name, folder = Path(sys.argv[0]).name, Path(sys.argv[0]).parents[1]
 words = sys.argv[1:]
@@ -560,7 +554,11 @@ def test_a_build_that_fails_ends_it(tmp_path: Path):
     [
         ([], "", "PUSH=1 needs a registry"),
         (["--registry", "r", "--base", "python:3.12"], "", "is not named by its digest"),
-        (["--registry", "r"], " M seldon/serve.py", "the project's files are those of no commit"),
+        (
+            ["--registry", "r"],
+            " M src/kalecast/serving/server.py",
+            "the project's files are those of no commit",
+        ),
     ],
 )
 def test_a_releases_name_is_not_given_to_what_cannot_be_built_again(
@@ -576,7 +574,7 @@ def test_a_releases_name_is_not_given_to_what_cannot_be_built_again(
 def test_a_trial_may_be_pushed_as_it_is(tmp_path: Path):
     machine = Machine(tmp_path, "podman")
     options = ["--registry", "r", "--base", "python:3.12", "--tag", "trial", "--push"]
-    made = report(machine.images("page", *options, CHANGED=" M seldon/serve.py"))
+    made = report(machine.images("page", *options, CHANGED=" M src/kalecast/serving/server.py"))
     assert made["images"]["page"]["reference"] == "r/kalecast/page:trial"
     labels = json.loads((tmp_path / "labels").read_text())
     assert labels["org.opencontainers.image.revision"].endswith("-changed")

@@ -13,14 +13,12 @@ from typing import Any
 import pytest
 from page_process import ROOT
 
-sys.path.append(str(ROOT / "gradio_app"))
+from kalecast.page import customers
+from kalecast.page.customers import CustomersError
+from kalecast.page.keyring import Keyring
+from kalecast.page.outcomes import TurnedAway
 
-import customers
-from customers import CustomersError
-from keyring import Keyring
-from outcomes import TurnedAway
-
-COMMAND = ROOT / "gradio_app" / "keys.py"
+COMMAND = ("-m", "kalecast.page.keys")
 HASH = "0" * 64
 
 
@@ -31,8 +29,10 @@ def file(tmp_path: Path) -> Path:
 
 def run(*arguments: str, file: Path, code: int = 0) -> subprocess.CompletedProcess[str]:
     # -S: with nothing but the standard library.
-    command = [sys.executable, "-S", str(COMMAND), *arguments, "--file", str(file)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    command = [sys.executable, "-S", *COMMAND, *arguments, "--file", str(file)]
+    done = subprocess.run(
+        command, capture_output=True, text=True, check=False, env={"PYTHONPATH": str(ROOT / "src")}
+    )
     assert done.returncode == code, done.stderr
     return done
 

@@ -18,11 +18,12 @@ import pytest
 import yaml
 from kubernetes_objects import KUBERNETES, Object, manifests, title
 
-from kalecast.capacity import MODEL_SERVER, PAGE
+from kalecast.cluster.capacity import MODEL_SERVER, PAGE
+from kalecast.project import PROJECT
 
 pytestmark = pytest.mark.slow
 
-STEP = manifests.ROOT / "cluster-setup" / "2-kubeflow"
+STEP = PROJECT / "cluster-setup" / "2-kubeflow"
 OWNER = "jo@example.org"
 TEAM = "kubeflow-user-example-com"
 
@@ -184,7 +185,7 @@ class Cluster:
         for name, text in {"kubectl": KUBECTL, "git": GIT, "sleep": "#!/bin/sh\n"}.items():
             (programs / name).write_text(text)
             (programs / name).chmod(0o755)
-        versions = manifests.ROOT / "cluster-setup" / "versions.env"
+        versions = PROJECT / "cluster-setup" / "versions.env"
         pinned = dict(re.findall(r"^(\w+)=(\S+)$", versions.read_text(), re.MULTILINE))
         cache = folder / "cache"
         self.distribution = cache / f"community-distribution-{pinned['KUBEFLOW_COMMIT'][:12]}"
@@ -617,7 +618,7 @@ def test_the_quota_has_room_for_what_is_promised():
     profile = yaml.safe_load((STEP / "overlays/profile/profile.yaml").read_text())
     hard = profile["spec"]["resourceQuotaSpec"]["hard"]
     pods = {PAGE: PAGE.maximum_replicas + 1, MODEL_SERVER: MODEL_SERVER.maximum_replicas * 5 // 4}
-    folder = manifests.ROOT / "kale"
+    folder = PROJECT / "kale"
     pipeline = next(yaml.safe_load_all((folder / "forecast-pipeline.pipeline.yaml").read_text()))
     steps = [
         executor["container"]["resources"]

@@ -12,7 +12,7 @@ import yaml
 from kubernetes_objects import KUBERNETES
 from test_cluster_scripts import SETUP, call, versions
 
-from kalecast.capacity import MODEL_SERVER, PAGE
+from kalecast.cluster.capacity import MODEL_SERVER, PAGE
 
 STEP = SETUP / "1-kubernetes"
 

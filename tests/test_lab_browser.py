@@ -6,7 +6,6 @@
 import os
 import re
 import shutil
-import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -20,8 +19,7 @@ from ports import free_ports
 from screenshots import screenshot
 from toy_notebooks import SLEEPY_CELLS, SUM_CELLS, Cell, write_notebook
 
-sys.path.insert(0, str(PROJECT / "kale"))
-from compile_notebook import compile_notebook
+from kalecast.pipelines.compile_notebook import compile_notebook
 
 pytestmark = pytest.mark.slow
 

@@ -17,15 +17,14 @@ from model_files import contract, seasonal_naive_bytes
 from ports import free_ports
 from sample_series import hourly_series
 
-from kalecast.store import state
+from kalecast.artifact.store import state
 
 ROOT = Path(__file__).parent.parent
-sys.path.append(str(ROOT / "gradio_app"))
 
-from launch import _published, _what_is_left  # noqa: E402
+from kalecast.launch import _published, _what_is_left  # noqa: E402
 
 START_SECONDS = 120
-LAUNCH = "gradio_app/launch.py"
+LAUNCH = "src/kalecast/launch.py"
 
 pytestmark = pytest.mark.slow
 
@@ -210,10 +209,9 @@ def test_files_of_one_name_have_stores_of_their_own(tmp_path: Path):
         path = tmp_path / content / "data.csv"
         path.parent.mkdir()
         path.write_text(content)
-        script = f"from launch import *; print(default_store(Path({str(path)!r})))"
+        script = f"from kalecast.launch import *; print(default_store(Path({str(path)!r})))"
         done = subprocess.run(
             [sys.executable, "-c", script],
-            cwd=ROOT / "gradio_app",
             capture_output=True,
             text=True,
             check=True,

@@ -1,19 +1,17 @@
 """Licences are told from packages' own metadata, and nothing is left out in silence."""
 
 import json
-import sys
 from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT / "benchmarks"))
-import licences  # noqa: E402
+from benchmarks import licences
 
 PYPROJECT = """
-[dependency-groups]
+[project.optional-dependencies]
 server = ["Some.Server>=1", "plain[extra]==2  # why"]
-test = [{ include-group = "server" }, "tool>=3"]
+[dependency-groups]
+test = ["tool>=3"]
 uv = ["uv>=0.9"]
 """
 

@@ -116,13 +116,13 @@ def test_nohup_is_heeded() -> None:
     assert program.wait(SECONDS) == 128 + signal.SIGTERM
 
 
-ROOMS = ("src", "kale", "seldon", "gradio_app", "benchmarks", "report", "cluster-setup")
+ROOMS = ("src", "seldon", "gradio_app", "benchmarks", "report")
 ELSEWHERE = {
     "src/kalecast/lifetime.py": "the one place",
-    "gradio_app/reading.py": "ends with the socket to the page",
-    "gradio_app/reader_process.py": "a fork, likewise",
-    "kale/step_process.py": "a fork, with a signal of its own",
-    "cluster-setup/cluster_test/in_pod/load.py": "in a pod, whose end ends it",
+    "src/kalecast/page/reading.py": "ends with the socket to the page",
+    "src/kalecast/page/reader_process.py": "a fork, likewise",
+    "src/kalecast/pipelines/local/step_process.py": "a fork, with a signal of its own",
+    "benchmarks/cluster_test/in_pod/load_clients.py": "in a pod, whose end ends it",
 }
 
 

@@ -16,9 +16,8 @@ from typing import Any
 import pytest
 from ports import free_ports
 
-BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
-sys.path.append(str(BENCHMARKS))
-from answers import Answer, AnswerReader, MalformedAnswer  # noqa: E402
+ROOT = Path(__file__).parent.parent
+from benchmarks.load.answers import Answer, AnswerReader, MalformedAnswer  # noqa: E402
 
 FORECAST = b'{"forecast": [1, 2, 3]}'
 SILENCE = b""
@@ -97,7 +96,8 @@ class Driver:
             **job,
         }
         return subprocess.run(
-            [sys.executable, BENCHMARKS / "driver.py"],
+            [sys.executable, "-m", "benchmarks.load.driver"],
+            cwd=ROOT,
             input=json.dumps(content),
             capture_output=True,
             text=True,

@@ -16,10 +16,8 @@ from model_files import seasonal_naive_bytes
 from ports import free_ports
 
 ROOT = Path(__file__).parent.parent
-BENCHMARKS = ROOT / "benchmarks"
-sys.path.append(str(BENCHMARKS))
-from balancer import NGINX, write_configuration  # noqa: E402
-from local_service import Service, ServiceError  # noqa: E402
+from benchmarks.load.balancer import NGINX, write_configuration  # noqa: E402
+from benchmarks.load.local_service import Service, ServiceError  # noqa: E402
 
 SERVER = """
 import http.server, os, subprocess, sys
@@ -107,10 +105,10 @@ def test_the_balancer_asks_the_replica_that_is_there(service: Service, tmp_path:
     assert 502 not in answers
 
 
-def run(script: str, *arguments: str) -> dict[str, Any]:
+def run(module: str, *arguments: str) -> dict[str, Any]:
     """The last line of what a benchmark says."""
     done = subprocess.run(
-        [sys.executable, BENCHMARKS / script, *arguments],
+        [sys.executable, "-m", module, *arguments],
         cwd=ROOT,
         capture_output=True,
         text=True,
@@ -132,7 +130,9 @@ def model(tmp_path: Path) -> Path:
 def test_load_test(model: Path, tmp_path: Path) -> None:
     figures = tmp_path / "figures"
     small = ("--users", "60", "--rounds", "2", "--plateau", "2", "--think", "0.5")
-    message = run("load_test.py", *small, "--model", str(model), "--output", str(figures))
+    message = run(
+        "benchmarks.load.load_test", *small, "--model", str(model), "--output", str(figures)
+    )
     assert message["users"] == 60
     for rounds in ("rounds", "model_rounds", "page_rounds"):
         assert [(one["ok"], one["errors"]) for one in message[rounds]] == [(60, 0)] * 2, rounds
@@ -151,7 +151,7 @@ def test_load_test(model: Path, tmp_path: Path) -> None:
 def test_serving_beside_others(model: Path, tmp_path: Path) -> None:
     small = ("--users", "60", "--seconds", "0.5", "--repetitions", "1", "--stock", "1x4")
     elsewhere = ("--mlserver", "nowhere", "--output", str(tmp_path))
-    message = run("serving.py", str(model), *small, *elsewhere)
+    message = run("benchmarks.serving.compare", str(model), *small, *elsewhere)
     saved = json.loads((tmp_path / "serving.json").read_text())
     assert saved.items() >= message.items()
     assert {"ours", "stock, 1 x 4", "bare loop, 1 x 1"} <= message["figures"].keys()
@@ -169,7 +169,7 @@ def test_an_interrupted_load_test_leaves_nothing_running(
     small = ("--users", "10", "--rounds", "1", "--route", "api", "--plateau", "60")
     process = subprocess.Popen(
         [
-            *(sys.executable, BENCHMARKS / "load_test.py", *small),
+            *(sys.executable, "-m", "benchmarks.load.load_test", *small),
             *("--model", str(model), "--output", str(tmp_path)),
         ],
         cwd=ROOT,

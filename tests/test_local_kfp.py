@@ -5,7 +5,6 @@ import errno
 import json
 import signal
 import socket
-import sys
 import threading
 import time
 import uuid
@@ -24,20 +23,17 @@ from ports import free_ports
 from run_processes import assert_no_process_left, processes_of
 from toy_notebooks import SLEEPY_CELLS, SUM_CELLS, Cell, write_notebook
 
-sys.path.insert(0, str(PROJECT / "kale"))
-
-import run_folder
-from compile_notebook import compile_notebook
-from kfp_connection import KfpConnection, connection_of, problem_with
-from local_kfp import address
-from local_kfp.api_errors import ApiError
-from local_kfp.run_queue import QueuedRun, RunQueue
-from local_kfp.run_view import show_command, view_run
-from local_kfp.runs import Runs
-from local_kfp.server import start_local_kfp
-from notebook_saving import as_opened, before_saving
-
 from kalecast.lifetime import start_child
+from kalecast.pipelines.compile_notebook import compile_notebook
+from kalecast.pipelines.kubeflow.connection import KfpConnection, connection_of, problem_with
+from kalecast.pipelines.lab.local_kfp import address
+from kalecast.pipelines.lab.local_kfp.api_errors import ApiError
+from kalecast.pipelines.lab.local_kfp.run_queue import QueuedRun, RunQueue
+from kalecast.pipelines.lab.local_kfp.run_view import show_command, view_run
+from kalecast.pipelines.lab.local_kfp.runs import Runs
+from kalecast.pipelines.lab.local_kfp.server import start_local_kfp
+from kalecast.pipelines.lab.saving import as_opened, before_saving
+from kalecast.pipelines.local import run_folder
 
 slow = pytest.mark.slow
 API = "/apis/v2beta1"

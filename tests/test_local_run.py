@@ -14,12 +14,11 @@ from run_processes import assert_no_process_left, processes_of
 from toy_notebooks import SLEEPY_CELLS, SUM_CELLS, Cell, write_notebook
 
 PROJECT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(PROJECT / "kale"))
 
-from compile_notebook import compile_notebook  # noqa: E402
-from pipeline_parameters import ParameterError, parse_parameters  # noqa: E402
-from step_report import harmless_html  # noqa: E402
-from terminal_text import LineSplitter, plain  # noqa: E402
+from kalecast.pipelines.compile_notebook import compile_notebook  # noqa: E402
+from kalecast.pipelines.local.step_report import harmless_html  # noqa: E402
+from kalecast.pipelines.local.terminal_text import LineSplitter, plain  # noqa: E402
+from kalecast.pipelines.pipeline_parameters import ParameterError, parse_parameters  # noqa: E402
 
 slow = pytest.mark.slow
 
@@ -51,7 +50,12 @@ def compiled(tmp_path: Path, cells: list[Cell]) -> Path:
 
 
 def start(pipeline: Path, *arguments: str, runs: str = "runs") -> subprocess.Popen[str]:
-    command = [sys.executable, "kale/run_pipeline.py", str(pipeline), *arguments]
+    command = [
+        sys.executable,
+        "src/kalecast/pipelines/local/run_pipeline.py",
+        str(pipeline),
+        *arguments,
+    ]
     command += ["--runs-dir", str(pipeline.parent.parent / runs)]
     return subprocess.Popen(
         command, cwd=PROJECT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
@@ -60,7 +64,12 @@ def start(pipeline: Path, *arguments: str, runs: str = "runs") -> subprocess.Pop
 
 def test_a_notebook_that_was_not_compiled_is_reported_with_the_remedy(tmp_path):
     notebook = write_notebook(tmp_path / "toy.ipynb", SUM_CELLS)
-    command = [sys.executable, "kale/run_pipeline.py", "--notebook", str(notebook)]
+    command = [
+        sys.executable,
+        "src/kalecast/pipelines/local/run_pipeline.py",
+        "--notebook",
+        str(notebook),
+    ]
     done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=False)
     assert done.returncode == 2
     assert f'make compile NOTEBOOK="{notebook}"' in done.stderr
@@ -234,7 +243,7 @@ def test_a_full_disk_ends_in_a_sentence(tmp_path):
     cells = [("blob = b'x' * 10_000_000\nprint(len(blob))", ["step:one"])]
     cells.append(("print(len(blob))", ["step:two", "prev:one"]))
     pipeline = compiled(tmp_path, cells)
-    command = [sys.executable, "kale/run_pipeline.py", str(pipeline)]
+    command = [sys.executable, "src/kalecast/pipelines/local/run_pipeline.py", str(pipeline)]
     command += ["--runs-dir", str(tmp_path / "runs")]
     done = subprocess.run(
         ["bash", "-c", f"ulimit -f 2000; exec {shlex.join(command)}"],

@@ -10,17 +10,23 @@ import psutil
 import pytest
 from model_files import contract, seasonal_naive_bytes
 
-from kalecast.local_run import Outcome, PipelineError, overrides, publish_to_serve, run_here
-from kalecast.runtime import Forecaster
+from kalecast.artifact.runtime import Forecaster
+from kalecast.pipelines.local.local_run import (
+    Outcome,
+    PipelineError,
+    overrides,
+    publish_to_serve,
+    run_here,
+)
 
 SCORES = {"mase": 0.5, "mase_seasonal_naive": 1.0, "coverage_80": 0.81, "coverage_95": 0.94}
 
 
-def runner(folder: Path, source: str) -> Path:
+def runner(folder: Path, source: str) -> list[str]:
     """A program in the place of the pipeline's."""
     path = folder / "runner.py"
     path.write_text(source)
-    return path
+    return [str(path)]
 
 
 def test_lines_are_reported_as_they_come_and_the_last_one_is_the_outcome(tmp_path: Path):
@@ -86,10 +92,10 @@ def test_a_signal_to_the_kernel_alone_ends_the_run_too(tmp_path: Path):
     script = (
         "import signal\n"
         "from functools import partial\n"
-        "from kalecast.local_run import run_here\n"
+        "from kalecast.pipelines.local.local_run import run_here\n"
         # Where tests run in a shell's background, Python would go on ignoring it.
         "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
-        f"run_here({{}}, partial(print, flush=True), {str(runner(tmp_path, SLEEPING))!r})"
+        f"run_here({{}}, partial(print, flush=True), {runner(tmp_path, SLEEPING)!r})"
     )
     kernel = subprocess.Popen(
         [sys.executable, "-c", script],

@@ -1,23 +1,19 @@
 """The manifests: valid, no more allowed than needed, and of one mind with each other."""
 
 import copy
-import importlib.util
 import json
 import re
-import sys
 import tomllib
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-import configuration
 import pytest
 import yaml
 from kubernetes_objects import (
     ROOT,
     Object,
     Template,
-    capacity_sheet,
     expanded,
     manifests,
     of_kind,
@@ -27,9 +23,11 @@ from kubernetes_objects import (
     validate,
 )
 
-from kalecast import capacity, deployment
-from kalecast.deployment import DeploymentSettings, render, service
-from kalecast.standalone import stand_alone
+from kalecast.cluster import capacity, capacity_sheet, deployment
+from kalecast.cluster.deployment import DeploymentSettings, render, service
+from kalecast.cluster.standalone import stand_alone
+from kalecast.page import settings
+from kalecast.serving import configuration
 
 OVERLAYS = sorted(manifests.overlays())
 SERVICE = sorted(path.parent.name for path in manifests.STEP.glob("overlays/*/kustomization.yaml"))
@@ -276,45 +274,34 @@ def test_the_namespaces_other_pods_reach_what_they_need_and_no_more(overlay: str
     assert allowed(overlay, {"app": "stranger"}, MODEL_SERVER) == set()
 
 
-def page_settings() -> Any:
-    """gradio_app/settings.py, under a name of its own."""
-    path = ROOT / "gradio_app" / "settings.py"
-    spec = importlib.util.spec_from_file_location("page_settings", path)
-    assert spec and spec.loader
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
-
-
 @service_overlays
 def test_the_page_knows_each_variable_and_finds_the_model_server(overlay: str, tmp_path: Path):
     (configured,) = of_kind(rendered()[overlay], "ConfigMap")
     (container,) = pods(overlay, PAGE).spec["containers"]
     assert container["envFrom"] == [{"configMapRef": {"name": configured["metadata"]["name"]}}]
-    source = (ROOT / "gradio_app" / "settings.py").read_text()
+    source = Path(settings.__file__).read_text()
     read_by_uvicorn = {"FORWARDED_ALLOW_IPS"}
     names = {name.removesuffix("_FILE") for name in configured["data"]}
     assert {name for name in names if f'"{name}"' not in source} <= read_by_uvicorn
     key = tmp_path / "key"
     key.write_text("k" * 44)
     given = {**configured["data"], "KALECAST_TOKEN_KEY_FILE": str(key)}
-    settings = page_settings().Settings.from_environment(given)
-    assert settings.token_keys == (b"k" * 44,)
-    (address,) = (urlsplit(one) for one in settings.model_servers)
+    page = settings.Settings.from_environment(given)
+    assert page.token_keys == (b"k" * 44,)
+    (address,) = (urlsplit(one) for one in page.model_servers)
     (service,) = (
         one
         for one in of_kind(expanded()[overlay], "Service")
         if one["metadata"]["name"] == address.hostname
     )
     assert address.port in [port["port"] for port in service["spec"]["ports"]]
-    assert pods(overlay, PAGE).ports == {"http": settings.port, "metrics": settings.metrics_port}
-    assert settings.host == "0.0.0.0"
+    assert pods(overlay, PAGE).ports == {"http": page.port, "metrics": page.metrics_port}
+    assert page.host == "0.0.0.0"
 
 
 @service_overlays
 def test_pods_have_the_time_to_end_well(overlay: str):
-    server, page = configuration.Configuration, page_settings().Settings
+    server, page = configuration.Configuration, settings.Settings
     needed = {
         MODEL_SERVER: server.drain_seconds + server.grace_seconds,
         PAGE: page.drain + page.deadline,
@@ -331,8 +318,12 @@ def test_pods_have_the_time_to_end_well(overlay: str):
 @service_overlays
 def test_probes_ask_for_addresses_that_are_served(overlay: str):
     routes = {
-        MODEL_SERVER: set(json.loads((ROOT / "seldon" / "openapi.json").read_text())["paths"]),
-        PAGE: set(re.findall(r'"(/\w+)": Route\("GET"', (ROOT / "gradio_app/app.py").read_text())),
+        MODEL_SERVER: set(
+            json.loads((ROOT / "src/kalecast/serving/openapi.json").read_text())["paths"]
+        ),
+        PAGE: set(
+            re.findall(r'"(/\w+)": Route\("GET"', (ROOT / "src/kalecast/page/app.py").read_text())
+        ),
     }
     for name, served in routes.items():
         (container,) = pods(overlay, name).spec["containers"]
@@ -344,8 +335,8 @@ def test_probes_ask_for_addresses_that_are_served(overlay: str):
 
 @service_overlays
 def test_queries_ask_for_metrics_that_are_exposed(overlay: str):
-    exposed = (ROOT / "seldon/service.py").read_text() + (
-        ROOT / "gradio_app/metrics.py"
+    exposed = (ROOT / "src/kalecast/serving/service.py").read_text() + (
+        ROOT / "src/kalecast/page/metrics.py"
     ).read_text()
     for one in of_kind(rendered()[overlay], "ScaledObject"):
         for trigger in one["spec"]["triggers"]:
@@ -387,7 +378,7 @@ def test_every_image_is_of_this_version(overlay: str):
 def test_other_files_that_name_an_image_name_this_version():
     files = [
         *("seldon/Dockerfile", "gradio_app/Dockerfile", "gradio_app/README.md", "kale/Dockerfile"),
-        *("kale/README.md", "kale/forecast-pipeline.kale.py", "src/kalecast/tuning.py"),
+        *("kale/README.md", "kale/forecast-pipeline.kale.py", "src/kalecast/model/tuning.py"),
         *("kale/forecast-pipeline.pipeline.yaml", "notebooks/forecast_pipeline.ipynb"),
         *("cluster-setup/README.md", "cluster-setup/4-model-and-app/README.md"),
         *("cluster-setup/6-protection/README.md", "cluster-setup/6-protection/Dockerfile"),

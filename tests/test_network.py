@@ -8,18 +8,25 @@ import numpy as np
 import pytest
 from sample_series import hourly_series
 
-from kalecast.contract import ContractError
-from kalecast.export import (
+from kalecast.artifact.contract import ContractError
+from kalecast.artifact.runtime import Forecaster
+from kalecast.data.windows import SeriesStore
+from kalecast.model.export import (
     TOLERANCE,
     ExportError,
     draft_contract,
     export_model,
     largest_difference,
 )
-from kalecast.network import NetworkSettings, build_network, from_bytes, predict, to_bytes, to_onnx
-from kalecast.runtime import Forecaster
-from kalecast.training import TrainingSettings, train
-from kalecast.windows import SeriesStore
+from kalecast.model.network import (
+    NetworkSettings,
+    build_network,
+    from_bytes,
+    predict,
+    to_bytes,
+    to_onnx,
+)
+from kalecast.model.training import TrainingSettings, train
 
 SHAPE = NetworkSettings(input_length=168, horizon=24, width=32, hour_width=8, blocks=1)
 SHORT = TrainingSettings(epochs=3, steps_per_epoch=20, batch_size=64, validation_steps=48)
@@ -36,7 +43,7 @@ def trained():
 def converted_once() -> Iterator[None]:
     """Converting a network takes seconds, and gives the same each time."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("kalecast.export.to_onnx", functools.cache(to_onnx))
+        patch.setattr("kalecast.model.export.to_onnx", functools.cache(to_onnx))
         yield
 
 
@@ -148,7 +155,7 @@ def test_the_time_budget_ends_training(capsys):
 def test_an_export_that_forecasts_otherwise_is_refused(trained, monkeypatch):
     frame, network, _ = trained
     other = build_network(SHAPE)
-    monkeypatch.setattr("kalecast.export.predict", lambda _, windows: predict(other, windows))
+    monkeypatch.setattr("kalecast.model.export.predict", lambda _, windows: predict(other, windows))
     with pytest.raises(ExportError, match="Nothing is published"):
         export_model(network, draft_contract("forecaster", frame, SHAPE, "h", 48), frame)
 

@@ -12,10 +12,10 @@ import nbformat
 import pytest
 from sample_series import hourly_series
 
-from kalecast.network import NetworkSettings
-from kalecast.runtime import Forecaster
-from kalecast.training import TrainingSettings
-from kalecast.tuning import SPACE
+from kalecast.artifact.runtime import Forecaster
+from kalecast.model.network import NetworkSettings
+from kalecast.model.training import TrainingSettings
+from kalecast.model.tuning import SPACE
 
 ROOT = Path(__file__).parent.parent
 NOTEBOOK = ROOT / "notebooks" / "forecast_pipeline.ipynb"
@@ -135,7 +135,12 @@ def test_the_compiled_pipeline_runs_on_a_small_slice(small: dict, tmp_path: Path
     store = tmp_path / "models"
     given = [f"{name}={value}" for name, value in {**small, "model_store": store}.items()]
     done = run(
-        *(sys.executable, "kale/run_pipeline.py", "--runs-dir", str(tmp_path / "runs")),
+        *(
+            sys.executable,
+            "src/kalecast/pipelines/local/run_pipeline.py",
+            "--runs-dir",
+            str(tmp_path / "runs"),
+        ),
         *("--param", *given),
     )
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
@@ -162,7 +167,12 @@ def test_bad_data_stop_the_pipeline_in_their_own_words(
     bad = tmp_path / "bad.csv"
     bad.write_text(content)
     done = run(
-        *(sys.executable, "kale/run_pipeline.py", "--runs-dir", str(tmp_path / "runs")),
+        *(
+            sys.executable,
+            "src/kalecast/pipelines/local/run_pipeline.py",
+            "--runs-dir",
+            str(tmp_path / "runs"),
+        ),
         *("--param", f"data={bad}", f"model_store={tmp_path / 'models'}"),
     )
     assert done.returncode == 1

@@ -1,10 +1,8 @@
 """Observability: what is looked at is there, alerts fire when they should and not otherwise."""
 
 import ast
-import importlib
 import json
 import re
-import sys
 import time
 from collections.abc import Iterator
 from functools import cache
@@ -45,16 +43,15 @@ from kubernetes_objects import (
     title,
     validate,
 )
-from metrics import SECONDS
 from ports import free_ports
 from prometheus_process import Prometheus, program, promtool
 from seldon_server import serving
 
+from kalecast.cluster.observability import alert_rules as rules
+from kalecast.cluster.observability import dashboard, objectives
+from kalecast.serving.metrics import SECONDS
+
 STEP = ROOT / "cluster-setup" / "5-observability"
-sys.path.insert(0, str(STEP))
-dashboard = importlib.import_module("dashboard")
-objectives = importlib.import_module("objectives")
-rules = importlib.import_module("rules")
 
 SERVICE = [name for name, at in manifests.overlays().items() if manifests.STEP in at.parents]
 ALERTS = sorted(
@@ -142,7 +139,7 @@ def test_keda_asks_where_prometheus_is_and_is_let_in() -> None:
 
 
 def test_the_promises_are_bounds_of_the_histograms() -> None:
-    source = (ROOT / "gradio_app" / "metrics.py").read_text()
+    source = (ROOT / "src/kalecast/page/metrics.py").read_text()
     (page,) = re.findall(r'"kalecast_page_request_seconds",.*?buckets=(\(.*?\))', source, re.DOTALL)
     bounds = {"page": ast.literal_eval(page), "model-server": SECONDS}
     for objective in objectives.OBJECTIVES:

@@ -11,8 +11,8 @@ import requests
 from model_files import contract, seasonal_naive_bytes
 from seldon_server import Server, serving
 
-from kalecast.contract import Contract
-from kalecast.runtime import Forecaster
+from kalecast.artifact.contract import Contract
+from kalecast.artifact.runtime import Forecaster
 
 pytestmark = pytest.mark.slow
 

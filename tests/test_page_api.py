@@ -23,7 +23,7 @@ pytestmark = pytest.mark.slow
 
 OFFERED = {"KALECAST_GRADIO_CLIENT": "on"}
 KEYS = {"KALECAST_TOKEN_KEY": "k" * 32}
-READER = page_process.ROOT / "gradio_app" / "reader_process.py"
+READER = "kalecast.page.reader_process"
 WEEK = ",".join(str(hour % 24) for hour in range(168))
 
 
@@ -222,7 +222,7 @@ def test_wrong_answers_of_the_model_server(tmp_path: Path) -> None:
 
 
 def test_example_file_is_a_table_of_series(page: Page) -> None:
-    from kalecast.series import read_series, tidy
+    from kalecast.data.series import read_series, tidy
 
     reply = requests.get(page.url + "/api/example.csv", timeout=10)
     assert "attachment" in reply.headers["Content-Disposition"]
@@ -433,7 +433,7 @@ def test_an_upload_that_is_too_large(page: Page) -> None:
 def reading(page: Page) -> list[psutil.Process]:
     """The process that waits for files."""
     children = psutil.Process(page.process.pid).children()
-    return [one for one in children if one.cmdline()[-1:] == [str(READER)]]
+    return [one for one in children if one.cmdline()[-1:] == [READER]]
 
 
 def test_the_page_outlives_the_process_that_reads_files(page: Page) -> None:

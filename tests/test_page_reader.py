@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from page_process import PYTHON, ROOT
+from page_process import PYTHON
 
 pytestmark = pytest.mark.slow
 
@@ -25,17 +25,17 @@ def lock(body): return re.fullmatch(rb"(a+)+b", b"a" * 60)
 def end(body): os._exit(3)
 def fault(body): raise KeyError("of ours")
 def refusal(body):
-    from outcomes import Unacceptable
+    from kalecast.page.outcomes import Unacceptable
     raise Unacceptable(413, "too much")
 """
 
 RUN = """
 import asyncio, json, sys, time
 import jobs
-from coalescing import Caller
-from outcomes import Overloaded, Unacceptable
-from reading import Reader, SHORT
-from kalecast.series import SeriesError
+from kalecast.page.coalescing import Caller
+from kalecast.page.outcomes import Overloaded, Unacceptable
+from kalecast.page.reading import Reader, SHORT
+from kalecast.data.series import SeriesError
 
 async def timed(reader, lane, name, body=b""):
     begin = time.monotonic()
@@ -60,8 +60,7 @@ def run(folder: Path, what: str) -> Any:
     (folder / "jobs.py").write_text(JOBS)
     done = subprocess.run(
         [PYTHON, "-c", RUN.replace("{}", what)],
-        cwd=ROOT / "gradio_app",
-        env={"PYTHONPATH": f"{folder}:{ROOT / 'gradio_app'}", "PATH": "/usr/bin:/bin"},
+        env={"PYTHONPATH": str(folder), "PATH": "/usr/bin:/bin"},
         capture_output=True,
         text=True,
         timeout=120,
@@ -115,9 +114,9 @@ def test_errors_arrive_as_they_were_raised(tmp_path: Path) -> None:
 MESSAGES = """
 from datetime import datetime
 import numpy as np
-import reader_messages
-from history import History
-from request_bodies import Controls
+from kalecast.page import reader_messages
+from kalecast.page.history import History
+from kalecast.page.request_bodies import Controls
 
 history = History(np.array([1.5, np.nan]), datetime(2026, 1, 1, 3), "a", "A", ("noted",), -90)
 controls = Controls("Your file", None, None, "a", "", "", 3.0)
@@ -141,7 +140,6 @@ for bad in (b"", b"{}x", b'{"kind":"os","value":1}', b'{"kind":"History","value"
 def test_messages_hold_what_was_found_and_nothing_else() -> None:
     done = subprocess.run(
         [PYTHON, "-c", MESSAGES],
-        cwd=ROOT / "gradio_app",
         capture_output=True,
         text=True,
         timeout=60,

@@ -22,7 +22,7 @@ from playwright.sync_api import Browser, expect
 from stand_in_server import StandInServer, standing_in
 from visits import Visit
 
-from kalecast.series import read_series, tidy
+from kalecast.data.series import read_series, tidy
 
 pytestmark = pytest.mark.slow
 

@@ -29,7 +29,7 @@ sys.addaudithook(note)
 FILES = (
     "/etc/passwd",
     "../../../../etc/passwd",
-    "gradio_app/app.py",
+    "src/kalecast/page/app.py",
     "{url}/secret",
     "{page}/app.py",
 )
@@ -122,7 +122,7 @@ def test_what_the_page_does_not_offer_is_not_there(
     page: Page, elsewhere: Elsewhere, switch: str
 ) -> None:
     for method, path in OFF[switch]:
-        named = path.format(url=elsewhere.url, page=page_process.APP.parent)
+        named = path.format(url=elsewhere.url, page=page_process.FOLDER)
         reply = query(page, method, named, json={} if method == "POST" else None)
         assert reply.status_code in (400, 403, 404, 405, 422), (named, reply.text[:200])
         assert "root:" not in reply.text and "import" not in reply.text

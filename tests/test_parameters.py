@@ -1,7 +1,6 @@
 """What a pipeline's parameters may be is known before its first step, for each of them."""
 
 import re
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -9,16 +8,15 @@ import nbformat
 import pytest
 import yaml
 
-from kalecast.network import NetworkSettings
-from kalecast.parameters import CHECKS, ParameterError, check_parameters
+from kalecast.model.network import NetworkSettings
+from kalecast.model.parameters import CHECKS, ParameterError, check_parameters
 
 PROJECT = Path(__file__).parent.parent
-sys.path.insert(0, str(PROJECT / "kale"))
 
-from local_kfp.api_errors import ApiError  # noqa: E402
-from local_kfp.packages import parameter_texts  # noqa: E402
-from pipeline_parameters import check_values, defaults_of  # noqa: E402
-from run_pipeline import main  # noqa: E402
+from kalecast.pipelines.lab.local_kfp.api_errors import ApiError  # noqa: E402
+from kalecast.pipelines.lab.local_kfp.packages import parameter_texts  # noqa: E402
+from kalecast.pipelines.local.run_pipeline import main  # noqa: E402
+from kalecast.pipelines.pipeline_parameters import check_values, defaults_of  # noqa: E402
 
 PIPELINE = PROJECT / "kale" / "forecast-pipeline.pipeline.yaml"
 

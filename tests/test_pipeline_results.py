@@ -1,7 +1,6 @@
 """What the report's figures of a pipeline run are made of."""
 
 import json
-import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,13 +11,12 @@ import pandas as pd
 import pytest
 from sample_series import hourly_series
 
-sys.path.append(str(Path(__file__).parent.parent / "benchmarks"))
-import backtest_figures as figures
-import pipeline_results
-from finished_run import FinishedRun, RunError, newest_of_sample
-
-from kalecast.evaluation import MODEL
-from kalecast.store import SAMPLE, project_path
+from benchmarks.accuracy import backtest_figures as figures
+from benchmarks.accuracy import pipeline_results
+from benchmarks.accuracy.finished_run import FinishedRun, RunError, newest_of_sample
+from kalecast.artifact.store import SAMPLE
+from kalecast.evaluation.backtest import MODEL
+from kalecast.project import project_path
 
 DEFAULTS = {"data": SAMPLE, "model_store": "models", "epochs": 15}
 LOG = """\
@@ -173,11 +171,11 @@ def real_run(tmp_path_factory: pytest.TempPathFactory) -> FinishedRun:
     import contextlib
     import io
 
-    from kalecast.evaluation import backtest, score_series, summarise
-    from kalecast.export import draft_contract, export_model
-    from kalecast.network import NetworkSettings, predict, to_bytes
-    from kalecast.training import TrainingSettings, train
-    from kalecast.windows import hold_out
+    from kalecast.data.windows import hold_out
+    from kalecast.evaluation.backtest import backtest, score_series, summarise
+    from kalecast.model.export import draft_contract, export_model
+    from kalecast.model.network import NetworkSettings, predict, to_bytes
+    from kalecast.model.training import TrainingSettings, train
 
     shape = NetworkSettings(input_length=168, horizon=24, width=16, hour_width=8, blocks=1)
     settings = TrainingSettings(

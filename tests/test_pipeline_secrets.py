@@ -18,9 +18,8 @@ if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
 ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT / "kale"))
 
-from compile_notebook import compile_notebook  # noqa: E402
+from kalecast.pipelines.compile_notebook import compile_notebook  # noqa: E402
 
 PLANTED = "AKIAPLANTEDSECRET0123456789abcdefgh"
 SECRETS = (
@@ -164,7 +163,7 @@ def test_a_local_run_writes_its_secrets_nowhere(tmp_path: Path) -> None:
     """A step that uses them, and one that fails while it does: logs, reports, summaries."""
     use = (
         "import os\n"
-        "from kalecast.store import StoreError, fetch, publish\n"
+        "from kalecast.artifact.store import StoreError, fetch, publish\n"
         "uri = publish(b'model', store, 'forecaster', 'v1')\n"
         "try:\n"
         "    fetch('s3://bucket/forecaster.onnx')\n"
@@ -173,7 +172,7 @@ def test_a_local_run_writes_its_secrets_nowhere(tmp_path: Path) -> None:
         "assert os.environ['AWS_SECRET_ACCESS_KEY']\n"
         "print(uri)"
     )
-    fail = "from kalecast.series import load_series\nload_series('s3://bucket/none.csv')"
+    fail = "from kalecast.data.series import load_series\nload_series('s3://bucket/none.csv')"
     notebook = write_notebook(
         tmp_path / "toy.ipynb",
         [
@@ -191,7 +190,7 @@ def test_a_local_run_writes_its_secrets_nowhere(tmp_path: Path) -> None:
     }
     done = subprocess.run(
         [
-            *(sys.executable, ROOT / "kale" / "run_pipeline.py"),
+            *(sys.executable, "-m", "kalecast.pipelines.local.run_pipeline"),
             *(tmp_path / "out" / "toy.pipeline.yaml", "--runs-dir", tmp_path / "runs"),
         ],
         capture_output=True,

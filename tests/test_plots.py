@@ -7,9 +7,9 @@ import pytest
 from model_files import contract
 from sample_series import hourly_series
 
-from kalecast import plots
-from kalecast.evaluation import backtest, models_of, score_series
-from kalecast.windows import hold_out
+from kalecast.data.windows import hold_out
+from kalecast.evaluation.backtest import backtest, models_of, score_series
+from kalecast.plots import static as plots
 
 
 @pytest.fixture(scope="module")

@@ -2,7 +2,6 @@
 
 import random
 import shutil
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -11,12 +10,8 @@ import pytest
 from gateway_process import MODULE, PACKAGES
 from missing import missing
 
-sys.path.append(str(Path(__file__).parent.parent / "benchmarks"))
-import attack_lists
-import crs_cases
-import crs_replay
-import payload_lists
-from protection_scene import Scene, standing
+from benchmarks.protection import attack_lists, crs_cases, crs_replay, payload_lists
+from benchmarks.protection.running_stack import Scene, standing
 
 pytestmark = pytest.mark.slow
 

@@ -5,12 +5,10 @@ No cluster is here: `kubectl`, `helm` and `git` are stand-ins, kustomize and ngi
 
 import base64
 import hashlib
-import importlib
 import os
 import re
 import shutil
 import subprocess
-import sys
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -31,10 +29,10 @@ from kubernetes_objects import (
 from missing import missing
 from prometheus_process import promtool
 
+from kalecast.cluster.gateway import local as protect
+from kalecast.cluster.gateway import nginx as gateway
+
 STEP = ROOT / "cluster-setup" / "6-protection"
-sys.path.append(str(STEP))
-gateway = importlib.import_module("gateway")
-protect = importlib.import_module("protect")
 
 OVERLAYS = [name for name in manifests.overlays() if name.startswith("protection-")]
 SIGN_IN = "protection-production-sign-in"
@@ -102,7 +100,7 @@ def test_the_rules_are_those_of_the_gateway_on_ones_own_machine(overlay: str):
 
 
 def test_the_pages_own_script_is_the_one_that_may_run():
-    """As `gradio_app/theme.py` puts it into the document."""
+    """As `kalecast.page.theme` puts it into the document."""
     script = f"(() => {{\n{(ROOT / 'gradio_app/page.js').read_text()}}})();"
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     assert f"'sha256-{digest}'" in (STEP / "gateway/headers.conf").read_text()

@@ -1,15 +1,11 @@
 """Quotas: how many forecasts a minute, how many at once, and how replicas share them."""
 
 import asyncio
-import sys
 
 import pytest
-from page_process import ROOT
 
-sys.path.append(str(ROOT / "gradio_app"))
-
-from quotas import KEPT, Buckets, Quota
-from replicas import Replicas
+from kalecast.page.quotas import KEPT, Buckets, Quota
+from kalecast.page.replicas import Replicas
 
 SIX = Quota(per_minute=6, burst=2)
 

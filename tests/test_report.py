@@ -7,13 +7,15 @@ import subprocess
 from collections.abc import Iterator
 from itertools import groupby
 from pathlib import Path
-from types import SimpleNamespace
 from typing import NamedTuple
 
 import pandas as pd
 import pytest
 from matplotlib import pyplot as plt
-from report_modules import REPORT, report_modules
+
+from report import facts, results, shown
+from report.making import digest, gaps, links, plan
+from report.making.plan import REPORT
 
 ROOT = REPORT.parent
 PYTHON = ROOT / ".venv" / "report" / "bin" / "python"
@@ -32,87 +34,78 @@ MEASURED = {
 }
 
 
-@pytest.fixture(scope="module")
-def report() -> Iterator[SimpleNamespace]:
-    names = ("results", "facts", "shown", "making.digest", "making.gaps", "making.links")
-    with report_modules(*names, "making.plan") as modules:
-        yield modules
-
-
 @pytest.fixture
-def measured(report: SimpleNamespace, tmp_path: Path) -> Iterator[Path]:
+def measured(tmp_path: Path) -> Iterator[Path]:
     """A folder of results that cells read from."""
     (tmp_path / "serving.json").write_text(json.dumps(MEASURED))
-    report.results.read_from(tmp_path)
+    results.read_from(tmp_path)
     yield tmp_path
-    report.results.read_from(report.results.FIGURES)
+    results.read_from(results.FIGURES)
 
 
 @pytest.fixture
-def left(report: SimpleNamespace, tmp_path: Path, monkeypatch) -> list[str]:
+def left(tmp_path: Path, monkeypatch) -> list[str]:
     """The Markdown that a cell leaves."""
-    shown: list[str] = []
-    monkeypatch.setattr(
-        report.shown, "display", lambda data, **_: shown.append(data["text/markdown"])
-    )
+    texts: list[str] = []
+    monkeypatch.setattr(shown, "display", lambda data, **_: texts.append(data["text/markdown"]))
     with plt.rc_context():
-        report.shown.begin("4-serving", str(tmp_path / "build"))
-    return shown
+        shown.begin("4-serving", str(tmp_path / "build"))
+    return texts
 
 
 # What cells read
 
 
-def test_a_result_tells_how_it_came_about(report, measured: Path):
-    serving = report.results.result("serving")
+def test_a_result_tells_how_it_came_about(measured: Path):
+    serving = results.result("serving")
     assert serving["ratio"] == 9.5
     assert serving.date == "24 November 2026"
     assert serving.machine == "Some CPU, 2 cores, 8 GiB"
     assert serving.command == "make benchmark-serving"
 
 
-def test_an_older_result_knows_its_cores_alone(report, measured: Path):
+def test_an_older_result_knows_its_cores_alone(measured: Path):
     older = {name: value for name, value in MEASURED.items() if name != "machine"}
     (measured / "serving.json").write_text(json.dumps(older))
-    assert report.results.result("serving").machine == "2 cores"
+    assert results.result("serving").machine == "2 cores"
 
 
-def test_a_missing_file_is_reported_with_its_command(report, measured: Path):
-    with pytest.raises(report.results.MissingResult) as error:
-        report.results.result("protection")
+def test_a_missing_file_is_reported_with_its_command(measured: Path):
+    with pytest.raises(results.MissingResult) as error:
+        results.result("protection")
     assert "report/figures/protection.json" in str(error.value)
     assert "`make benchmark-protection" in str(error.value)
     assert not error.value.source.needs_cluster
 
 
-def test_a_missing_key_is_reported_with_its_place(report, measured: Path):
-    with pytest.raises(report.results.MissingResult, match=r"'figures\.ours\.seconds'.*errors"):
-        report.results.result("serving")["figures"]["ours"]["seconds"]
+def test_a_missing_key_is_reported_with_its_place(measured: Path):
+    with pytest.raises(results.MissingResult, match=r"'figures\.ours\.seconds'.*errors"):
+        results.result("serving")["figures"]["ours"]["seconds"]
 
 
-def test_a_result_that_nobody_writes_is_reported(report):
-    with pytest.raises(report.results.MissingResult, match=r"Expected one of .*'servings'"):
-        report.results.result("servings")
+def test_a_result_that_nobody_writes_is_reported():
+    with pytest.raises(results.MissingResult, match=r"Expected one of .*'servings'"):
+        results.result("servings")
 
 
-def test_a_missing_picture_is_reported_with_its_command(report):
-    with pytest.raises(report.results.MissingResult, match="`make screenshots` writes it"):
-        report.results.picture(Path("figures/screenshot-nothing.png"))
+def test_a_missing_picture_is_reported_with_its_command():
+    with pytest.raises(results.MissingResult, match="`make screenshots` writes it"):
+        results.picture(Path("figures/screenshot-nothing.png"))
 
 
-def test_commands_of_results_are_targets(report):
+def test_commands_of_results_are_targets():
     makefile = (ROOT / "Makefile").read_text()
-    for source in [*report.results.REGISTRY.values(), *report.results.PICTURES.values()]:
+    for source in [*results.REGISTRY.values(), *results.PICTURES.values()]:
         target = re.search(r"make ([a-z-]+)", source.command)[1]
         assert f"\n{target}:" in makefile, target
 
 
-def test_facts_have_a_value_and_a_source(report, tmp_path: Path):
+def test_facts_have_a_value_and_a_source(tmp_path: Path):
     (tmp_path / "limits.yaml").write_text(
         "price: {value: 0.1, unit: USD/h, source: eks, read: 2026-11-20}\n"
         "nodes: {source: ec2, read: 2026-11-20, rows: [{name: small, vcpu: 2}]}\n"
     )
-    found = report.facts.facts("limits", tmp_path)
+    found = facts.facts("limits", tmp_path)
     assert str(found["price"]) == "0.1 USD/h"
     assert found["price"].read == "2026-11-20"
     assert found.rows("nodes") == [{"name": "small", "vcpu": 2}]
@@ -128,60 +121,60 @@ def test_facts_have_a_value_and_a_source(report, tmp_path: Path):
         ("price: {value: 1, source: eks, read: 2026-11-20, unti: h}", "Expected no unti"),
     ],
 )
-def test_a_fact_without_a_source_is_refused(report, tmp_path: Path, written: str, part: str):
+def test_a_fact_without_a_source_is_refused(tmp_path: Path, written: str, part: str):
     (tmp_path / "limits.yaml").write_text(written)
     with pytest.raises(ValueError, match=part):
-        report.facts.facts("limits", tmp_path)
+        facts.facts("limits", tmp_path)
 
 
-def test_the_sources_of_all_facts_are_in_the_bibliography(report):
+def test_the_sources_of_all_facts_are_in_the_bibliography():
     keys = set(re.findall(r"^@\w+\{\s*([^,\s]+),", (REPORT / "references.bib").read_text(), re.M))
     for path in sorted((REPORT / "facts").glob("*.yaml")):
-        for name, fact in report.facts.facts(path.stem).items():
+        for name, fact in facts.facts(path.stem).items():
             assert fact.source in keys, f"{path.name}: {name}"
 
 
 # What cells show
 
 
-def test_a_figure_has_number_caption_and_provenance(report, measured: Path, left, tmp_path: Path):
+def test_a_figure_has_number_caption_and_provenance(measured: Path, left, tmp_path: Path):
     drawn = plt.figure()
     drawn.gca().plot([1, 2])
-    serving = report.results.result("serving")
-    report.shown.figure(drawn, "fig-load", "Requests of `ours`.", serving, wide=True)
+    serving = results.result("serving")
+    shown.figure(drawn, "fig-load", "Requests of `ours`.", serving, wide=True)
     assert ":name: fig-load\n:figclass: wide\n:alt: Requests of ours.\n" in left[0]
     assert "[`make benchmark-serving`, 24 November 2026, Some CPU, 2 cores, 8 GiB.]" in left[0]
     picture = tmp_path / "build" / "source" / "pictures" / "fig-load.svg"
     assert "<svg" in picture.read_text()
     assert not plt.get_fignums()
-    (registered,) = report.shown.registered()
+    (registered,) = shown.registered()
     assert (registered.chapter, registered.name) == ("4-serving", "fig-load")
     assert registered.results == ["serving"]
 
 
-def test_the_same_figure_is_the_same_file(report, left, tmp_path: Path):
+def test_the_same_figure_is_the_same_file(left, tmp_path: Path):
     path = tmp_path / "build" / "source" / "pictures" / "fig-load.svg"
     contents = []
     for _ in range(2):
         drawn = plt.figure()
         drawn.gca().plot([1, 2])
-        report.shown.figure(drawn, "fig-load", "Load.")
+        shown.figure(drawn, "fig-load", "Load.")
         contents.append(path.read_bytes())
     assert contents[0] == contents[1]
 
 
-def test_a_table_sets_numbers_to_the_right_and_keeps_bars(report, left):
+def test_a_table_sets_numbers_to_the_right_and_keeps_bars(left):
     frame = pd.DataFrame({"who": ["a|b", "c"], "rate": ["9,371", "–"], "share": [0.5, 0.25]})
-    report.shown.table(frame, "tab-load", "Load.")
+    shown.table(frame, "tab-load", "Load.")
     lines = left[0].splitlines()
     assert "| :--- | ---: | ---: |" in lines
     assert r"| a\|b | 9,371 | 0.5 |" in lines
 
 
 @pytest.mark.parametrize("name", ["load", "fig_load", "tab-load", "fig-Load"])
-def test_a_name_of_another_kind_is_refused(report, left, name: str):
+def test_a_name_of_another_kind_is_refused(left, name: str):
     with pytest.raises(ValueError, match="Expected a name such as 'fig-scores'"):
-        report.shown.figure(plt.figure(), name, "Load.")
+        shown.figure(plt.figure(), name, "Load.")
 
 
 # What is missing
@@ -194,8 +187,7 @@ def test_all_missing_files_are_reported_before_anything_is_run(
     chapters.mkdir()
     (chapters / "1-one.md").write_text('result("serving"), result("protection")')
     (chapters / "2-two.md").write_text("result('pipeline'), result('cluster-run')")
-    plan = report.plan.Plan(measured, tmp_path / "build", chapters)
-    message = report.gaps.missing_files(plan)
+    message = gaps.missing_files(plan.Plan(measured, tmp_path / "build", chapters))
     assert [re.search(r"figures/([\w-]+)", line)[1] for line in message] == [
         "pipeline",
         "protection",
@@ -203,14 +195,14 @@ def test_all_missing_files_are_reported_before_anything_is_run(
     assert all("writes it" in line for line in message)
 
 
-def test_a_box_stands_where_a_clusters_result_would(report):
+def test_a_box_stands_where_a_clusters_result_would():
     cell = 'r = result("cluster-run")\nglue(run_seconds=r["s"])\nfigure(f(r), "fig-run", "A run.")'
-    (box,) = report.gaps.boxes("cluster-run", cell)
+    (box,) = gaps.boxes("cluster-run", cell)
     assert ":name: fig-run" in box
     assert "Not measured yet: needs a cluster; `KFP_HOST=" in box
     assert "report/figures/cluster-run.json" in box
-    assert report.gaps.glued_in(cell) == ["run_seconds"]
-    (box,) = report.gaps.boxes("cluster-run", 'result("cluster-run")')
+    assert gaps.glued_in(cell) == ["run_seconds"]
+    (box,) = gaps.boxes("cluster-run", 'result("cluster-run")')
     assert "{admonition}" in box
 
 
@@ -223,8 +215,8 @@ GOOD = (
 )
 
 
-def test_a_good_page_has_no_problems(report):
-    assert report.links.problems(GOOD, REPORT) == []
+def test_a_good_page_has_no_problems():
+    assert links.problems(GOOD, REPORT) == []
 
 
 @pytest.mark.parametrize(
@@ -242,36 +234,34 @@ def test_a_good_page_has_no_problems(report):
         ('<a href="file:///x">x</a>', "unknown scheme"),
     ],
 )
-def test_what_is_wrong_with_a_page_is_reported(report, added: str, part: str):
-    (problem,) = report.links.problems(GOOD + added, REPORT)
+def test_what_is_wrong_with_a_page_is_reported(added: str, part: str):
+    (problem,) = links.problems(GOOD + added, REPORT)
     assert part in problem
 
 
-def test_the_digest_knows_every_source(report, tmp_path: Path):
+def test_the_digest_knows_every_source(tmp_path: Path):
     copy = tmp_path / "report"
     for name in ("chapters/1-one.md", "some.py", "figures/serving.json", "facts/a.yaml"):
         (copy / name).parent.mkdir(parents=True, exist_ok=True)
         (copy / name).write_text("x")
-    before = report.digest.digest(copy)
+    before = digest.digest(copy)
     (copy / "README.md").write_text("no source")
-    assert report.digest.digest(copy) == before
+    assert digest.digest(copy) == before
     for name in ("chapters/1-one.md", "some.py", "figures/serving.json", "facts/a.yaml"):
         (copy / name).write_text("y")
-        assert report.digest.digest(copy) != before
+        assert digest.digest(copy) != before
         (copy / name).write_text("x")
-    assert report.digest.digest(copy) == before
+    assert digest.digest(copy) == before
 
 
-def test_the_committed_page_is_made_from_what_is_committed(report):
+def test_the_committed_page_is_made_from_what_is_committed():
     assert PAGE.is_file(), "run: make report"
-    assert report.digest.digest_of_page(PAGE.read_text()) == report.digest.digest(), (
-        "run: make report"
-    )
+    assert digest.digest_of_page(PAGE.read_text()) == digest.digest(), "run: make report"
 
 
-def test_the_committed_page_leads_somewhere_and_loads_nothing(report):
+def test_the_committed_page_leads_somewhere_and_loads_nothing():
     assert PAGE.is_file(), "run: make report"
-    assert report.links.problems(PAGE.read_text(), REPORT) == []
+    assert links.problems(PAGE.read_text(), REPORT) == []
 
 
 def test_chapters_are_in_order():
@@ -284,7 +274,8 @@ def test_chapters_are_in_order():
 def build(*arguments: object) -> subprocess.CompletedProcess[str]:
     assert PYTHON.is_file(), "run: make .venv/report/.installed"
     return subprocess.run(
-        [PYTHON, REPORT / "build.py", *map(str, arguments)],
+        [PYTHON, "-m", "report.build", *map(str, arguments)],
+        cwd=ROOT,
         capture_output=True,
         text=True,
         check=False,
@@ -301,7 +292,7 @@ kernelspec: {name: python3, display_name: Python 3, language: python}
 # One
 
 ```{code-cell}
-from results import result
+from report.results import result
 result("serving")["nothing"]
 ```
 

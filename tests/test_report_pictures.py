@@ -4,11 +4,10 @@ import json
 from pathlib import Path
 
 import pytest
-from report_modules import report_modules
+
+from report import app_pictures, serving_pictures
 
 ROOT = Path(__file__).parent.parent
-with report_modules("app_pictures", "serving_pictures") as modules:
-    app_pictures, serving_pictures = modules.app_pictures, modules.serving_pictures
 
 SERVING = {
     "ours": {"requests_per_second": 9000.0, "burst_seconds": 0.8, "errors": 0},

@@ -3,10 +3,9 @@
 from pathlib import Path
 
 import pytest
-from report_modules import report_modules
 
-with report_modules("automation_pictures", "protection_pictures") as loaded:
-    automation, protection = loaded.automation_pictures, loaded.protection_pictures
+from report import automation_pictures as automation
+from report import protection_pictures as protection
 
 
 def test_steps_come_after_those_that_they_need():

@@ -1,15 +1,11 @@
 """What every results file of a benchmark says of itself."""
 
-import importlib.util
 import json
 import os
 from datetime import UTC, datetime
 from pathlib import Path
 
-SOURCE = Path(__file__).parent.parent / "benchmarks" / "results.py"
-spec = importlib.util.spec_from_file_location("benchmark_results", SOURCE)
-results = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(results)
+from kalecast import results
 
 
 def test_a_file_tells_command_date_and_machine(tmp_path: Path):

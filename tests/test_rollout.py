@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 from cluster_double import ClusterDouble, a_cluster
 
-from kalecast.deployment import DeploymentError, DeploymentSettings, render
-from kalecast.rollout import Timeouts, roll_out
+from kalecast.cluster.deployment import DeploymentError, DeploymentSettings, render
+from kalecast.cluster.rollout import Timeouts, roll_out
 
 SETTINGS = DeploymentSettings(namespace="team", minimum_replicas=2)
 QUICK = Timeouts(total=0.3, pulling=0.05, interval=0.01)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from model_files import contract, seasonal_naive_bytes
 
-from kalecast.runtime import Forecaster, HistoryError, as_windows
+from kalecast.artifact.runtime import Forecaster, HistoryError, as_windows
 
 
 @pytest.fixture(scope="module")

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from kalecast.network import NetworkSettings, build_network, predict
-from kalecast.seasonal import SeasonalForecasts, WeighForecasts
+from kalecast.model.network import NetworkSettings, build_network, predict
+from kalecast.model.seasonal import SeasonalForecasts, WeighForecasts
 
 HOUR = np.arange(504)
 

@@ -3,10 +3,10 @@
 from typing import Any
 
 import pytest
-from messages import MOST_HISTORIES, read_json, shown
 from model_files import contract
 
-from kalecast.runtime import HistoryError, as_windows
+from kalecast.artifact.runtime import HistoryError, as_windows
+from kalecast.serving.messages import MOST_HISTORIES, read_json, shown
 
 HISTORY = [float(value) for value in range(60)]
 

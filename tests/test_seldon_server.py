@@ -15,8 +15,8 @@ import requests
 from model_files import contract
 from seldon_server import PYTHON, Ports, Server, end, serving, start
 
-from kalecast.contract import Contract
-from kalecast.runtime import Forecaster
+from kalecast.artifact.contract import Contract
+from kalecast.artifact.runtime import Forecaster
 
 pytestmark = [
     pytest.mark.slow,

@@ -23,7 +23,7 @@ from kubernetes_objects import (
     validate,
 )
 
-from kalecast import deployment
+from kalecast.cluster import deployment
 
 pytestmark = pytest.mark.slow
 

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from kalecast.series import SeriesError, describe, fingerprint, read_series, tidy
+from kalecast.data.series import SeriesError, describe, fingerprint, read_series, tidy
 
 
 def read(text: str | bytes, frequency: str = "h") -> pd.DataFrame:

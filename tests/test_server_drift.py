@@ -2,15 +2,15 @@
 
 import threading
 
-import drift
 import numpy as np
 import pytest
-from drift import Drift, figures
-from metrics import Metrics
 from model_files import contract, seasonal_naive_bytes
 
-from kalecast.contract import Contract
-from kalecast.runtime import Forecaster
+from kalecast.artifact.contract import Contract
+from kalecast.artifact.runtime import Forecaster
+from kalecast.serving import drift
+from kalecast.serving.drift import Drift, figures
+from kalecast.serving.metrics import Metrics
 
 HOURS = np.arange(168)
 CONTRACT = contract()

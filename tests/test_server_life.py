@@ -148,7 +148,7 @@ def test_a_closed_terminal_ends_it_and_a_signal_from_elsewhere_does_not(model_fi
         "setsid",
         "--ctty",
         PYTHON,
-        SERVE,
+        *SERVE,
         "--model-uri",
         model_file,
         *Ports.free().options(),

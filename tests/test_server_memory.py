@@ -12,8 +12,9 @@ import pytest
 import requests
 from h2_streams import Connection
 from memory_limit import memory_limit
-from protocol_buffers import inference, seldon
 from seldon_server import Server, serving
+
+from kalecast.protocols.protocol_buffers import inference, seldon
 
 pytestmark = pytest.mark.slow
 

@@ -5,12 +5,13 @@ import shutil
 from pathlib import Path
 
 import pytest
-from background import Background
 from model_files import contract, replace_file, seasonal_naive_bytes
-from serving import Serving, open_model
 
-from kalecast.contract import ContractError
-from kalecast.store import StoreError
+from kalecast.artifact.contract import ContractError
+from kalecast.artifact.store import StoreError
+from kalecast.serving.background import Background
+from kalecast.serving.reloading import Serving
+from kalecast.serving.served_model import open_model
 
 
 @pytest.fixture

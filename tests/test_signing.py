@@ -11,11 +11,18 @@ import pytest
 from model_files import contract, seasonal_naive_bytes
 from seldon_server import PYTHON, REFERENCE
 
-from kalecast import contract as contracts
-from kalecast.contract import ContractError, open_session, read_contract, write_contract
-from kalecast.runtime import Forecaster
-from kalecast.signing import SignatureError, keys_from, signed, unsigned, verify, with_checksum
-from kalecast.store import StoreError, fetch, keep, make_current, publish
+from kalecast.artifact import contract as contracts
+from kalecast.artifact.contract import ContractError, open_session, read_contract, write_contract
+from kalecast.artifact.runtime import Forecaster
+from kalecast.artifact.signing import (
+    SignatureError,
+    keys_from,
+    signed,
+    unsigned,
+    verify,
+    with_checksum,
+)
+from kalecast.artifact.store import StoreError, fetch, keep, make_current, publish
 
 KEY = b"0123456789abcdef0123456789abcdef"
 OTHER = b"fedcba9876543210fedcba9876543210"
@@ -48,13 +55,12 @@ def test_the_servers_environments_read_a_signed_file(
 ) -> None:
     path = tmp_path / "model.onnx"
     path.write_bytes(signed(model, [KEY]))
-    opened = "serving import open_model; open_model"
+    opened = "kalecast.serving.served_model import open_model; open_model"
     if python == REFERENCE:
-        opened = "ForecastModel import ForecastModel; ForecastModel"
+        opened = "kalecast.serving.stock_wrapper import ForecastModel; ForecastModel"
     subprocess.run(
         [python, "-c", f"from {opened}({str(path)!r})"],
         check=True,
-        cwd=Path(__file__).parent.parent / "seldon",
         env={"KALECAST_MODEL_KEY": KEY.decode(), "PATH": ""},
     )
 
@@ -107,7 +113,7 @@ def test_a_file_that_is_signed_again_has_one_signature(model: bytes) -> None:
     renewed = write_contract(twice, contract(version="next"))
     assert read_contract(open_session(renewed)).version == "next"
     keys = [entry.key for entry in onnx.load_from_string(renewed).metadata_props]
-    assert keys == ["kalecast.contract", "kalecast.checksum"]
+    assert keys == ["kalecast.artifact.contract", "kalecast.checksum"]
 
 
 def test_keys_come_from_the_environment_or_a_file(tmp_path: Path) -> None:
@@ -162,6 +168,9 @@ def test_a_file_beyond_the_limit_is_not_read_whole(tmp_path: Path) -> None:
 
 
 def test_verifying_needs_the_standard_library_alone() -> None:
-    code = "import sys, kalecast.signing, kalecast.graph_check; print('numpy' in sys.modules)"
+    code = (
+        "import sys; from kalecast.artifact import graph_check, signing; "
+        "print('numpy' in sys.modules)"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"

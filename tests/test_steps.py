@@ -2,7 +2,7 @@
 
 import pytest
 
-from kalecast.steps import span_in_words, step_name, steps_in_words
+from kalecast.data.steps import span_in_words, step_name, steps_in_words
 
 
 @pytest.mark.parametrize(

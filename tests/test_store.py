@@ -11,7 +11,8 @@ from threading import Barrier
 
 import pytest
 
-from kalecast.store import StoreError, fetch, keep, make_current, project_path, publish, whole_file
+from kalecast.artifact.store import StoreError, fetch, keep, make_current, publish, whole_file
+from kalecast.project import project_path
 
 
 def test_publish_keeps_the_version_and_moves_the_current_file(tmp_path: Path):

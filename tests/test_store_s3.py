@@ -8,9 +8,9 @@ import pytest
 import requests
 from moto.server import ThreadedMotoServer
 
-from kalecast import store
-from kalecast.series import load_series
-from kalecast.store import StoreError, fetch, fetch_data, publish
+from kalecast.artifact import store
+from kalecast.artifact.store import StoreError, fetch, fetch_data, publish
+from kalecast.data.series import load_series
 
 
 @pytest.fixture

@@ -10,14 +10,14 @@ import pandas as pd
 import pytest
 from sample_series import hourly_series
 
-from kalecast import training
-from kalecast.checkpoints import Checkpoint
-from kalecast.examples import Examples
-from kalecast.large_series import map_parquet
-from kalecast.network import NetworkSettings, build_network, predict
-from kalecast.series import SeriesError, tidy
-from kalecast.training import TrainingSettings, train, validation_error
-from kalecast.windows import SeriesStore, split_cutoffs
+from kalecast.data.examples import Examples
+from kalecast.data.large_series import map_parquet
+from kalecast.data.series import SeriesError, tidy
+from kalecast.data.windows import SeriesStore, split_cutoffs
+from kalecast.model import training
+from kalecast.model.checkpoints import Checkpoint
+from kalecast.model.network import NetworkSettings, build_network, predict
+from kalecast.model.training import TrainingSettings, train, validation_error
 
 SHAPE = NetworkSettings(input_length=168, horizon=24, width=32, hour_width=8, blocks=1)
 SHORT = TrainingSettings(epochs=3, steps_per_epoch=15, batch_size=64, validation_steps=96)
@@ -225,7 +225,7 @@ def written(frame: pd.DataFrame, path: Path) -> Path:
 
 
 def test_a_mapped_parquet_file_trains_as_the_frame_does(whole, tmp_path: Path, monkeypatch):
-    monkeypatch.setattr("kalecast.large_series.ROWS_AT_A_TIME", 650)
+    monkeypatch.setattr("kalecast.data.large_series.ROWS_AT_A_TIME", 650)
     frame = hourly_series()
     source = written(frame, tmp_path / "series.parquet")
     store = map_parquet(source, tmp_path / "values", SHAPE.input_length)
@@ -238,7 +238,7 @@ def test_a_mapped_parquet_file_trains_as_the_frame_does(whole, tmp_path: Path, m
 
 
 def test_mapping_keeps_gaps_and_refuses_what_it_cannot_map(tmp_path: Path, monkeypatch):
-    monkeypatch.setattr("kalecast.large_series.ROWS_AT_A_TIME", 500)
+    monkeypatch.setattr("kalecast.data.large_series.ROWS_AT_A_TIME", 500)
     frame = hourly_series(count=2)
     gappy = frame[frame.index % 7 != 3].reset_index(drop=True)
     store = map_parquet(written(gappy, tmp_path / "gappy.parquet"), tmp_path / "values", 168)

@@ -11,10 +11,10 @@ import pytest
 import yaml
 from sample_series import hourly_series
 
-from kalecast import tuning
-from kalecast.network import NetworkSettings
-from kalecast.training import TrainingSettings
-from kalecast.tuning import METRIC, SPACE, Task, experiment, objective, search
+from kalecast.model import tuning
+from kalecast.model.network import NetworkSettings
+from kalecast.model.training import TrainingSettings
+from kalecast.model.tuning import METRIC, SPACE, Task, experiment, objective, search
 
 
 @pytest.fixture
@@ -109,7 +109,7 @@ def test_katib_searches_the_same_space_with_the_same_trial(task: Task):
     shell, line = container["command"][:2], container["command"][2]
     assert shell == ["sh", "-c"]
     assert shlex.split(line) == [
-        *("python", "-m", "kalecast.tuning", "trial", task.data, "--minutes=4"),
+        *("python", "-m", "kalecast.model.tuning", "trial", task.data, "--minutes=4"),
         *(f"--{name}=${{trialParameters.{name}}}" for name in SPACE),
     ]
     for parameter in spec["parameters"]:

@@ -4,8 +4,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from kalecast.series import SeriesError
-from kalecast.usable import Lengths, require_usable, seasonal_scale
+from kalecast.data.series import SeriesError
+from kalecast.data.usable import Lengths, require_usable, seasonal_scale
 
 LENGTHS = Lengths("h", 24, 168, 24, 48, test_windows=2)
 

@@ -1,15 +1,11 @@
 """A file that is read again when it changes."""
 
 import logging
-import sys
 from pathlib import Path
 
 import pytest
-from page_process import ROOT
 
-sys.path.append(str(ROOT / "gradio_app"))
-
-from watched_file import WatchedFile
+from kalecast.page.watched_file import WatchedFile
 
 
 def test_read_again_when_changed_and_only_then(tmp_path: Path) -> None:

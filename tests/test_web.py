@@ -1,20 +1,15 @@
 """Secrets stay with the host that they were meant for, wherever a redirect leads."""
 
-import sys
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "kale"))
-
-from kfp_connection import connection_of, problem_with
-
-from kalecast.client import ServerAddress, request_json
+from kalecast.client.rest import ServerAddress, request_json
+from kalecast.pipelines.kubeflow.connection import connection_of, problem_with
 
 SECRETS = {"Authorization": "Bearer secret", "Cookie": "session=secret"}
 

@@ -4,8 +4,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from kalecast.series import SeriesError
-from kalecast.windows import SeriesStore, hold_out, require_learnable, split_cutoffs
+from kalecast.data.series import SeriesError
+from kalecast.data.windows import SeriesStore, hold_out, require_learnable, split_cutoffs
 
 
 def frame_of(**series: list[float]) -> pd.DataFrame:

@@ -16,12 +16,10 @@ from packaging.requirements import Requirement
 from sample_series import hourly_series
 from step_pod import ROOT, run_in_pod, steps
 
-sys.path[:0] = [str(ROOT / "kale"), str(ROOT / "requirements")]
-import conda  # noqa: E402
-from compile_notebook import PACKAGE_INDEX  # noqa: E402
-
-from kalecast import tuning  # noqa: E402
-from kalecast.contract import open_session, read_contract  # noqa: E402
+from kalecast.artifact.contract import open_session, read_contract
+from kalecast.model import tuning
+from kalecast.pipelines.compile_notebook import PACKAGE_INDEX
+from requirements import conda
 
 KUBERNETES = ROOT / "kale" / "kubernetes"
 STEPS = sorted(steps())
@@ -166,7 +164,7 @@ def test_the_first_start_fills_the_workspace(in_image: Path):
     workspace = in_image / "home" / "kalecast"
     where, kalecast_home, *words = started(in_image, "--ServerApp.port=1")
     assert where == kalecast_home == str(workspace)
-    assert words[:3] == [f"{in_image}/image/kale/lab.py", "--root", str(workspace)]
+    assert words[:5] == ["-m", "kalecast", "lab", "--root", str(workspace)]
     assert words[-2:] == ["--ServerApp.allow_origin=*", "--ServerApp.port=1"]
     assert (workspace / "notebooks" / "a.ipynb").read_text() == "from the image"
     assert list((in_image / "home").iterdir()) == [workspace]
@@ -231,7 +229,7 @@ def test_the_notebook_server_mounts_the_workspace_that_trials_read():
     assert mount["mountPath"] == tuning.WORKSPACE
     assert objects()[f"PersistentVolumeClaim/{claim}"]["spec"]["accessModes"] == ["ReadWriteOnce"]
     message = subprocess.run(
-        [sys.executable, "-m", "kalecast.tuning", "experiment"],
+        [sys.executable, "-m", "kalecast.model.tuning", "experiment"],
         capture_output=True,
         text=True,
         check=True,

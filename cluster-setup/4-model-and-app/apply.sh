@@ -8,7 +8,7 @@
 # none answers it prints the objects that would be sent.
 source "$(dirname "${BASH_SOURCE[0]}")/../lib.sh"
 
-# As the manifests have them: manifests.py.
+# As the manifests have them: kalecast.cluster.manifests.
 stands_for_uri=s3://kalecast/models/forecaster.onnx
 stands_for_version=current
 seldons_autoscaler=kalecast-default-0-forecaster

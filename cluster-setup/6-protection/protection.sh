@@ -2,7 +2,7 @@
 # What the scripts of this step share, beside lib.sh. Sourced first, in its stead.
 source "$(dirname "${BASH_SOURCE[0]}")/../lib.sh"
 
-# As the manifests have them: manifests.py.
+# As the manifests have them: kalecast.cluster.manifests.
 stands_for_name=forecast.example.com
 stands_for_kubeflow=kubeflow.example.com
 stands_for_pods=10.244.0.0/16

@@ -15,11 +15,11 @@ import papermill
 from nbformat import NotebookNode
 from papermill.exceptions import PapermillExecutionError
 from papermill.execute import remove_error_markers
-from results import REGISTRY
 
 from kalecast.lifetime import die_with_parent
-from making.gaps import boxes, glued_in, result_in
-from making.plan import REPORT, Plan
+from report.making.gaps import boxes, glued_in, result_in
+from report.making.plan import REPORT, Plan
+from report.results import REGISTRY
 
 PROCESSES = 2
 QUIET = ["--log-level=CRITICAL"]
@@ -75,7 +75,7 @@ def run(chapter: str, plan: Plan) -> Run:
             given,
             target,
             parameters,
-            cwd=REPORT,
+            cwd=REPORT.parent,
             kernel_name="python3",
             progress_bar=False,
             allow_errors=True,
@@ -101,7 +101,7 @@ def prepared(text: str) -> NotebookNode:
         metadata={"tags": ["parameters"]},
     )
     use = nbformat.v4.new_code_cell(
-        "import results, shown\n"
+        "from report import results, shown\n"
         "results.read_from(results_folder)\n"
         "shown.begin(chapter, build_folder)",
         metadata={"tags": ["use-parameters"]},

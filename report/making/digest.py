@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from making.plan import REPORT
+from report.making.plan import REPORT
 
 SOURCES = (
     "chapters/*.md",

@@ -11,8 +11,8 @@ import nbformat
 from sphinx.application import Sphinx
 from sphinx.util.docutils import docutils_namespace, patch_docutils
 
-from making.chapters import glued_names, place
-from making.plan import REPORT, Plan, ReportError
+from report.making.chapters import glued_names, place
+from report.making.plan import REPORT, Plan, ReportError
 
 LINES_A_CELL = 10_000
 """myst-nb tells the line `cell * 10,000 + line`."""

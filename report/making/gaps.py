@@ -4,9 +4,8 @@ import ast
 import re
 from collections.abc import Iterator
 
-from results import REGISTRY, missing_file
-
-from making.plan import Plan
+from report.making.plan import Plan
+from report.results import REGISTRY, missing_file
 
 
 def missing_files(plan: Plan) -> list[str]:

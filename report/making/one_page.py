@@ -5,8 +5,8 @@ import re
 from html import unescape
 from pathlib import Path
 
-from making.digest import NAME
-from making.fonts import faces
+from report.making.digest import NAME
+from report.making.fonts import faces
 
 TYPES = {".svg": "svg+xml", ".png": "png", ".webp": "webp", ".jpg": "jpeg"}
 

@@ -7,7 +7,7 @@ HERE = Path(__file__).parent
 project = "Kalecast"
 html_title = "Kalecast: from a notebook to a forecasting service"
 language = "en"
-extensions = ["myst_nb", "sphinxcontrib.bibtex", "making.sphinx_parts"]
+extensions = ["myst_nb", "sphinxcontrib.bibtex", "report.making.sphinx_parts"]
 root_doc = "index"
 exclude_patterns = ["pictures"]
 

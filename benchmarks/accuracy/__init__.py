@@ -1,0 +1,1 @@
+"""How accurate, how large and how fast the forecaster is."""

@@ -1,0 +1,1 @@
+"""The service in simulated time: how many replicas it takes."""

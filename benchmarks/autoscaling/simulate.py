@@ -1,0 +1,110 @@
+"""Autoscaling by simulation: 50,000 customers through a day, with 5,000 of them at once.
+
+    python -m benchmarks.autoscaling.simulate [--seed 1] [--real]
+
+Simulates the day with as many replicas as in quiet, with Kubernetes' HPA on CPU and with KEDA on
+requests in flight; 5,000 at once out of quiet, many times, with other sizes of pods beside the
+shipped ones; and what the promise costs at least. `--real` also measures what a request costs here,
+and holds a burst to two real replicas against the same one simulated. Prints tables, draws pictures
+and as its last line prints one JSON object.
+"""
+
+import argparse
+import json
+import sys
+import tempfile
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from benchmarks.autoscaling.autoscalers import AUTOSCALERS
+from benchmarks.autoscaling.autoscaling_pictures import draw_burst, draw_day
+from benchmarks.autoscaling.autoscaling_results import as_json, print_bursts, print_days, print_real
+from benchmarks.autoscaling.burst_trials import SHAPES, Trial, hold
+from benchmarks.autoscaling.least_cost import least_core_hours, work_seconds
+from benchmarks.autoscaling.real_replicas import compare
+from benchmarks.autoscaling.scenario import BURSTS, DAY_DEMAND, RUSH, Outcome, Setup, simulate
+from benchmarks.load.driver_process import LoadError
+from benchmarks.load.limits import LimitError
+from benchmarks.load.local_service import ServiceError
+from kalecast.artifact.contract import ContractError
+from kalecast.lifetime import die_with_parent, end_in_order
+from kalecast.results import FIGURES, write_results
+
+
+def main() -> int:
+    """Simulate, print and draw; the exit code says whether it could be done."""
+    arguments = _arguments()
+    end_in_order()
+    try:
+        real = _real(arguments.model) if arguments.real else None
+    except (ServiceError, LimitError, LoadError, ContractError, OSError) as error:
+        print(f"autoscaling.py: {error}", file=sys.stderr)
+        return 1
+    with ProcessPoolExecutor(initializer=die_with_parent) as pool:
+        trials = list(pool.map(partial(hold, trials=arguments.trials), SHAPES))
+        print_bursts(trials)
+        days = dict(zip(AUTOSCALERS, pool.map(simulate, _setups(arguments.seed)), strict=True))
+    least = least_core_hours(DAY_DEMAND, arguments.seed)
+    print_days(days, least)
+    if real is not None:
+        print_real(real)
+    save(days, trials, least, real, arguments)
+    return 0
+
+
+def save(
+    days: dict[str, Outcome],
+    trials: list[Trial],
+    least: float,
+    real: dict[str, Any] | None,
+    arguments: argparse.Namespace,
+) -> None:
+    """Pictures and results, side by side; the last line."""
+    day, burst = (arguments.output / f"autoscaling-{name}.svg" for name in ("day", "burst"))
+    draw_day(days, day)
+    draw_burst(days, BURSTS[0], RUSH, burst)
+    work = work_seconds(days["keda"].arrivals) / 3600
+    content = as_json(days, trials, least, work)
+    written = arguments.output / "autoscaling.json"
+    known = real or _known(written)
+    command = "make simulate" + " REAL=1" * arguments.real
+    write_results(written, command, content | {"real": known})
+    print(f"\nsaved {day}, {burst} and {written}")
+    print(json.dumps(content | ({"real": real} if real else {})))
+
+
+def _setups(seed: int) -> list[Setup]:
+    return [replace(Setup(DAY_DEMAND, seed=seed), autoscaler=kind) for kind in AUTOSCALERS]
+
+
+def _real(model: Path) -> dict[str, Any]:
+    with tempfile.TemporaryDirectory(prefix="kalecast-real-") as name:
+        folder = Path(name)
+        folder.chmod(0o755)  # nginx's workers may run as another user
+        return compare(model, folder)
+
+
+def _known(path: Path) -> Any:
+    """What an earlier run has measured stays on record."""
+    try:
+        return json.loads(path.read_text()).get("real")
+    except (OSError, ValueError):
+        return None
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
+    add = parser.add_argument
+    add("--seed", type=int, default=1, help="of all chance")
+    add("--trials", type=int, default=50, help="bursts out of quiet for each size of pods")
+    add("--real", action="store_true", help="measure here, and compare with two real replicas")
+    add("--model", type=Path, default=Path("models/forecaster.onnx"), help="for --real")
+    add("--output", type=Path, default=FIGURES, help="folder of the pictures")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,207 @@
+"""What all checks look at: the workloads under test, and waiting for them."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from benchmarks.cluster_test.helpers import (
+    GRPC_PORT,
+    PAGE_PORT,
+    PAGE_SERVICE,
+    SERVER_PORT,
+    SERVER_SERVICE,
+    Loads,
+)
+from benchmarks.cluster_test.kube import Kube, KubeError, Object
+from benchmarks.cluster_test.options import Parameters
+from benchmarks.cluster_test.outcomes import CheckFailed
+from benchmarks.cluster_test.rendering import PAGE, SERVER, Rendered
+from kalecast.cluster.deployment import PORTS
+
+LOOK_SECONDS = 1.0
+
+
+@dataclass(frozen=True)
+class Workload:
+    """A Deployment with its Service."""
+
+    name: str
+    deployment: str
+    container: str
+    service: str
+    port: int
+    labels: str
+    """What selects its pods."""
+    metrics_port: int
+
+
+WORKLOADS = (
+    Workload(
+        "model server",
+        "kalecast-default-0-forecaster",
+        SERVER,
+        SERVER_SERVICE,
+        SERVER_PORT,
+        f"app.kubernetes.io/name={SERVER_SERVICE}",
+        PORTS["metrics"],
+    ),
+    Workload(
+        "page",
+        "kalecast-page",
+        PAGE,
+        PAGE_SERVICE,
+        PAGE_PORT,
+        f"app.kubernetes.io/name={PAGE_SERVICE}",
+        7861,
+    ),
+)
+MODEL_SERVER, FORECAST_PAGE = WORKLOADS
+
+
+@dataclass
+class Context:
+    """A run: the cluster, the parameters, and where messages go."""
+
+    kube: Kube
+    parameters: Parameters
+    rendered: Rendered
+    work: Loads
+    least: dict[str, int]
+    """Pods at rest, by Deployment."""
+    log: Callable[[str], None]
+    messages: list[str] = field(default_factory=list)
+
+    def wait(self, what: str, missing: Callable[[], str], seconds: float | None = None) -> float:
+        """Wait until nothing is missing any more; returns the seconds that it took.
+
+        Args:
+            what: for the error.
+            missing: says what is, or nothing.
+            seconds: longer or shorter than the parameter `timeout`.
+
+        Raises:
+            CheckFailed: it took too long; says what was missing in the end.
+        """
+        seconds = self.parameters.timeout if seconds is None else seconds
+        began, last = time.monotonic(), ""
+        while now := missing():
+            if now != last:
+                self.log(f"waiting: {now}")
+                last = now
+            if time.monotonic() - began > seconds:
+                raise CheckFailed(f"{what}: not within {seconds:.0f} s: {now}")
+            time.sleep(LOOK_SECONDS)
+        return time.monotonic() - began
+
+    def pods(self, workload: Workload) -> list[Object]:
+        """All of a workload's pods, those being deleted too."""
+        return self.kube.items("pods", "--selector", workload.labels)
+
+    def ready_pods(self, workload: Workload) -> list[Object]:
+        """Those that answer and are to stay."""
+        return [pod for pod in self.pods(workload) if is_ready(pod) and not is_leaving(pod)]
+
+    def settle(self) -> float:
+        """Wait until both workloads are as they are to be, and no change is in progress."""
+        return self.wait("settled", lambda: next(filter(None, map(self.unsettled, WORKLOADS)), ""))
+
+    def unsettled(self, workload: Workload) -> str:
+        """What a workload still lacks."""
+        try:
+            deployment = self.kube.get("deployment", workload.deployment)
+        except KubeError as error:
+            if "not found" not in str(error):
+                raise
+            return f"{workload.name}: there is no Deployment {workload.deployment} yet"
+        lacking = lacks(deployment, self.least.get(workload.deployment, 1))
+        if not lacking and any(map(is_leaving, self.pods(workload))):
+            lacking = "pods are being deleted"
+        if not lacking:
+            return ""
+        return f"{workload.name}: {'; '.join([lacking, *self.troubles(workload)])}"
+
+    def troubles(self, workload: Workload) -> list[str]:
+        """What keeps its pods from being ready, or from being there, each kind once."""
+        found = []
+        for pod in self.pods(workload):
+            problem = "" if is_leaving(pod) else trouble(pod)
+            if "CrashLoopBackOff" in problem:
+                name = pod["metadata"]["name"]
+                problem = f"ends with '{self.last_log_line(name, workload.container)}'"
+            found.append(problem)
+        return list(dict.fromkeys(filter(None, found or self._not_created())))[:3]
+
+    def _not_created(self) -> list[str]:
+        """Why pods are not even made: a quota, or a policy of the cluster's."""
+        selected = "--field-selector=type=Warning,involvedObject.kind=ReplicaSet"
+        return [event.get("message", "") for event in self.kube.items("events", selected)]
+
+    def last_log_line(self, pod: str, container: str) -> str:
+        """The end of what a container printed before it ended, or now."""
+        for previous in (["--previous"], []):
+            try:
+                log = self.kube.do("logs", pod, f"--container={container}", "--tail=5", *previous)
+            except KubeError:
+                continue
+            lines = [line.strip() for line in log.splitlines() if line.strip()]
+            # The kubelet's own message, where the container's log is gone already.
+            lines = [line for line in lines if not line.startswith("unable to retrieve container")]
+            if lines:
+                return lines[-1]
+        return "it left no log"
+
+
+def lacks(deployment: Object, least: int) -> str:
+    """What keeps a Deployment from being done, or nothing."""
+    status = deployment.get("status", {})
+    wanted = deployment["spec"].get("replicas", 1)
+    counted = {name: status.get(f"{name}Replicas", 0) for name in ("updated", "ready", "available")}
+    if status.get("observedGeneration", 0) < deployment["metadata"]["generation"]:
+        return "a change is not taken up yet"
+    if wanted < least:
+        return f"{wanted} pods wanted, {least} expected"
+    if status.get("replicas", 0) != wanted or set(counted.values()) != {wanted}:
+        counts = ", ".join(f"{number} {name}" for name, number in counted.items())
+        return f"of {wanted} pods {counts}"
+    return ""
+
+
+def is_ready(pod: Object) -> bool:
+    """Whether it is an endpoint of its Service."""
+    conditions = pod.get("status", {}).get("conditions", [])
+    return any(one["type"] == "Ready" and one["status"] == "True" for one in conditions)
+
+
+def is_leaving(pod: Object) -> bool:
+    """Whether it is being deleted."""
+    return "deletionTimestamp" in pod["metadata"]
+
+
+def ends(pod: Object) -> int:
+    """How often its container has ended so far."""
+    statuses = pod.get("status", {}).get("containerStatuses", [])
+    return sum(one["restartCount"] + ("terminated" in one["state"]) for one in statuses)
+
+
+def trouble(pod: Object) -> str:
+    """What keeps a pod from being ready, as the cluster reports it; nothing where it is."""
+    status = pod.get("status", {})
+    for one in status.get("conditions", []):
+        if one["type"] == "PodScheduled" and one["status"] == "False":
+            return f"no node has room: {one.get('message', '')}"
+    for one in status.get("containerStatuses", []):
+        waiting = one["state"].get("waiting", {})
+        if waiting.get("reason") not in (None, "ContainerCreating", "PodInitializing"):
+            return f"{waiting['reason']}: {waiting.get('message', '')}"
+        if one["restartCount"] and not one.get("ready"):
+            return f"its container has ended {one['restartCount']} times"
+    return ""
+
+
+def addresses() -> dict[str, str]:
+    """Through the Services."""
+    return {
+        "page": f"{PAGE_SERVICE}:{PAGE_PORT}",
+        "server": f"{SERVER_SERVICE}:{SERVER_PORT}",
+        "grpc": f"{SERVER_SERVICE}:{GRPC_PORT}",
+    }

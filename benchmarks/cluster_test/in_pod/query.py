@@ -1,0 +1,94 @@
+"""A forecast through each Service and protocol, from a pod with the model server's image.
+
+    python - PAGE SERVER GRPC MODEL HOURS < query.py
+
+Addresses are host:port, HOURS is the length of the history to send. Prints a JSON object:
+what each call returned, or why it failed.
+"""
+
+import json
+import sys
+import time
+import urllib.request
+from collections.abc import Callable
+from typing import Any
+
+SECONDS = 30
+
+
+def main() -> None:
+    """Query all of them."""
+    page, server, grpc_server, model, hours = sys.argv[1:]
+    history = [300.0 + hour % 24 for hour in range(int(hours))]
+    calls = {
+        "page": lambda: query_page(page, history),
+        "server by Seldon's protocol": lambda: query_seldon(server, history),
+        "server by Open Inference": lambda: query_open_inference(server, model, history),
+        "server by gRPC": lambda: query_grpc(grpc_server, history),
+    }
+    print(json.dumps({name: outcome(call) for name, call in calls.items()}))
+
+
+def outcome(call: Callable[[], int]) -> dict[str, object]:
+    """How many numbers came, after how long; or what went wrong."""
+    began = time.monotonic()
+    try:
+        count = call()
+    except Exception as error:  # whatever it is, it is the outcome
+        words = getattr(error, "read", lambda: b"")().decode(errors="replace")
+        return {"error": f"{type(error).__name__}: {error} {words}".strip()[:300]}
+    if not count:
+        return {"error": "the answer holds no forecast"}
+    return {"numbers": count, "seconds": round(time.monotonic() - began, 3)}
+
+
+def post(address: str, path: str, content: object) -> Any:
+    """The answer to JSON."""
+    request = urllib.request.Request(
+        f"http://{address}{path}",
+        json.dumps(content).encode(),
+        {"Content-Type": "application/json"},
+    )
+    with urllib.request.urlopen(request, timeout=SECONDS) as answer:
+        return json.load(answer)
+
+
+def query_page(address: str, history: list[float]) -> int:
+    """The page's plain route."""
+    answer = post(address, "/api/forecast", {"history": ",".join(map(str, history))})
+    return len(answer["forecast"]["0.5"])
+
+
+def query_seldon(address: str, history: list[float]) -> int:
+    """Seldon's protocol over HTTP."""
+    answer = post(address, "/api/v1.0/predictions", {"data": {"ndarray": [history]}})
+    return sum(len(row) for row in answer["data"]["ndarray"][0])
+
+
+def query_open_inference(address: str, model: str, history: list[float]) -> int:
+    """The Open Inference Protocol over HTTP."""
+    shape = [1, len(history)]
+    one = {"name": "history", "shape": shape, "datatype": "FP64", "data": history}
+    answer = post(address, f"/v2/models/{model}/infer", {"inputs": [one]})
+    return len(answer["outputs"][0]["data"])
+
+
+def query_grpc(address: str, history: list[float]) -> int:
+    """Seldon's protocol over gRPC, with the image's own messages."""
+    import grpc
+
+    from kalecast.protocols.protocol_buffers import seldon
+
+    tensor = seldon.Tensor(shape=[1, len(history)], values=history)
+    request = seldon.SeldonMessage(data=seldon.DefaultData(tensor=tensor))
+    with grpc.insecure_channel(address) as channel:
+        predict = channel.unary_unary(
+            "/seldon.protos.Seldon/Predict",
+            request_serializer=lambda message: message.SerializeToString(),
+            response_deserializer=seldon.SeldonMessage.FromString,
+        )
+        return len(predict(request, timeout=SECONDS, wait_for_ready=True).data.tensor.values)
+
+
+if __name__ == "__main__":
+    main()

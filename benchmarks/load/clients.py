@@ -1,0 +1,247 @@
+"""Clients of the load driver: each asks over a connection of its own, and never sleeps on errors.
+
+What went wrong is told by kind, in a word: `refused`, `reset` (the connection ended before the
+answer), `timeout`, `malformed`, an HTTP status such as `503`, `no file` and `no port` (this
+machine's limits, not the server's fault).
+"""
+
+import asyncio
+import errno
+import random
+import ssl
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import cast
+
+from benchmarks.load.answers import Answer, AnswerReader, MalformedAnswer
+
+WORTH_ANOTHER_TRY = frozenset({"refused", "reset", "503"})
+"""A forecast changes nothing, so whatever was lost on the way may be asked again."""
+
+FIRST_PAUSE, LONGEST_PAUSE = 0.05, 1.0
+"""Seconds before another try: they double from the first to the longest, less a random part."""
+
+Address = tuple[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """How a client reaches a server."""
+
+    trusted: ssl.SSLContext | None = None
+    """For TLS; None for none."""
+    name: str | None = None
+    """The server's, in its certificate."""
+    own: str | None = None
+    """The address that the client comes from; None for any."""
+
+    @classmethod
+    def trusting(cls, certificate: str, name: str) -> "Way":
+        """Over TLS to a server of this name.
+
+        Args:
+            certificate: a PEM file that vouches for it.
+            name: its name.
+
+        Raises:
+            OSError: the file cannot be read.
+        """
+        return cls(ssl.create_default_context(cafile=certificate), name)
+
+
+def own_address(number: int) -> str:
+    """A loopback address for a client: all of 127.0.0.0/8 is this machine."""
+    return f"127.{1 + (number >> 16)}.{number >> 8 & 255}.{number & 255}"
+
+
+DIRECT = Way()
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a client got in the end."""
+
+    began: float
+    """On `time.monotonic`, as `ended`: uvloop's own clock stands still within a turn."""
+    ended: float
+    error: str = ""
+    """Its kind; empty for an answer with status 200."""
+    hidden: str = ""
+    """Kind of the first failure that another try made good."""
+    answer: Answer | None = None
+
+
+class Connection(asyncio.Protocol):
+    """One connection, one question at a time."""
+
+    def __init__(self) -> None:
+        """Before it is connected."""
+        self._reader = AnswerReader()
+        self._transport: asyncio.Transport | None = None
+        self._waiting: asyncio.Future[Answer] | None = None
+        self._loop = asyncio.get_running_loop()
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it can be asked."""
+        return self._transport is not None and not self._transport.is_closing()
+
+    async def ask(self, request: bytes) -> Answer:
+        """Send a whole request, wait for the whole answer.
+
+        Raises:
+            ConnectionResetError: the connection ended first.
+            MalformedAnswer: what came is none.
+        """
+        if self._transport is None:
+            raise ConnectionResetError("not connected")
+        self._waiting = self._loop.create_future()
+        self._transport.write(request)
+        return await self._waiting
+
+    def close(self) -> None:
+        """End it; a question that waits is lost."""
+        if self._transport is not None:
+            self._transport.abort()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """As asyncio calls it."""
+        self._transport = cast(asyncio.Transport, transport)
+
+    def data_received(self, data: bytes) -> None:
+        """As asyncio calls it."""
+        try:
+            answer = self._reader.feed(data)
+        except MalformedAnswer as error:
+            self._fail(error)
+            self.close()
+        else:
+            self._pass_on(answer)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """As asyncio calls it."""
+        self._transport = None
+        self._pass_on(self._reader.end())
+        self._fail(exc or ConnectionResetError("ended before the answer"))
+
+    def _pass_on(self, answer: Answer | None) -> None:
+        if answer is not None and self._waiting is not None and not self._waiting.done():
+            self._waiting.set_result(answer)
+
+    def _fail(self, error: Exception) -> None:
+        if self._waiting is not None and not self._waiting.done():
+            self._waiting.set_exception(error)
+
+
+class Client:
+    """Asks one question again and again, of the first of its addresses that answers."""
+
+    def __init__(
+        self,
+        request: bytes,
+        addresses: Sequence[Address],
+        timeout: float,
+        retries: bool,
+        way: Way = DIRECT,
+    ) -> None:
+        """A client that is not connected yet.
+
+        Args:
+            request: the whole HTTP request.
+            addresses: the one to ask first, and those to ask when it fails.
+            timeout: seconds within which an answer counts, other tries included.
+            retries: whether it tries again where that can help.
+            way: how it reaches them.
+        """
+        self._request = request
+        self._addresses = addresses
+        self._at = 0
+        self._timeout = timeout
+        self._retries = retries
+        self._way = way
+        self._connection: Connection | None = None
+        self._is_unused = False
+        """Whether the connection was opened ahead, and nothing was asked over it yet."""
+        self._loop = asyncio.get_running_loop()
+
+    async def connect(self) -> None:
+        """Open the connection ahead of the first question, if that can be done in time."""
+        with suppress(OSError):
+            async with asyncio.timeout(self._timeout):
+                await self._open()
+                self._is_unused = True
+
+    async def ask(self, began: float | None = None) -> Outcome:
+        """Ask, and again where that can help, until there is an answer or no time is left.
+
+        Args:
+            began: when the customer pressed the button, where that was not just now.
+        """
+        began = time.monotonic() if began is None else began
+        deadline, first_failure, pause = began + self._timeout, "", FIRST_PAUSE
+        while True:
+            # Servers give up connections that are not used. One that was given up in the very
+            # moment in which it was used first is opened again by every client there is.
+            was_unused, self._is_unused = self._is_unused, False
+            error, answer = await self._try(deadline)
+            retries = self._retries or (was_unused and error == "reset")
+            wait = max(pause * random.random(), answer.retry_after if answer else 0.0)
+            in_time = time.monotonic() + wait < deadline
+            if not (retries and error in WORTH_ANOTHER_TRY and in_time):
+                hidden = "" if error else first_failure
+                return Outcome(began, time.monotonic(), error, hidden, answer)
+            first_failure = first_failure or error
+            self._at = (self._at + 1) % len(self._addresses)
+            self.close()
+            await asyncio.sleep(wait)
+            pause = min(2 * pause, LONGEST_PAUSE)
+
+    def close(self) -> None:
+        """Close the connection; the next question opens another."""
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+    async def _try(self, deadline: float) -> tuple[str, Answer | None]:
+        try:
+            async with asyncio.timeout(deadline - time.monotonic()):
+                connection = self._connection
+                if connection is None or not connection.is_open:
+                    connection = await self._open()
+                answer = await connection.ask(self._request)
+        except (OSError, MalformedAnswer) as error:
+            self.close()
+            return kind_of(error), None
+        if answer.closes:
+            self.close()
+        return ("" if answer.status == 200 else str(answer.status)), answer
+
+    async def _open(self) -> Connection:
+        host, port = self._addresses[self._at]
+        way = self._way
+        _, self._connection = await self._loop.create_connection(
+            Connection,
+            host,
+            port,
+            ssl=way.trusted,
+            server_hostname=way.name,
+            local_addr=(way.own, 0) if way.own else None,
+        )
+        return self._connection
+
+
+def kind_of(error: Exception) -> str:
+    """A word for what went wrong."""
+    for kind, classes in (
+        ("malformed", MalformedAnswer),
+        ("timeout", TimeoutError),
+        ("refused", ConnectionRefusedError),
+        ("reset", ConnectionError),
+    ):
+        if isinstance(error, classes):
+            return kind
+    names = {errno.EMFILE: "no file", errno.ENFILE: "no file", errno.EADDRNOTAVAIL: "no port"}
+    number = error.errno if isinstance(error, OSError) else None
+    return names.get(number or 0, type(error).__name__)

@@ -1,0 +1,218 @@
+"""Thousands of customers at once: the local stack under load, and what they saw.
+
+    python -m benchmarks.load.load_test [--users 5000] [--protected] [--faults]
+
+Starts model server and app, has all users send at the same moment in several rounds (to the
+model server, to the app's route, to the page's own as a browser uses it), then keeps a
+connection a user open while each asks now and then. With `--protected` the app is asked through
+the gateway, over TLS, each user from an address of their own. With `--faults` servers are killed,
+ended and swapped under a lighter load. Prints tables, draws a picture, and as its last line
+prints one JSON object, in which `rounds` are those of the app's route.
+"""
+
+import argparse
+import json
+import os
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.load.driver_process import LoadError, drive
+from benchmarks.load.faults import CLIENTS, Scene, Seen, all_faults
+from benchmarks.load.gateway import Protected, gateway, through
+from benchmarks.load.limits import LimitError, allow_connections
+from benchmarks.load.load_picture import draw
+from benchmarks.load.load_results import Results, without
+from benchmarks.load.load_tables import TITLES, print_faults, print_rounds
+from benchmarks.load.local_service import Service, ServiceError
+from benchmarks.load.routes import (
+    Floats,
+    Route,
+    api_route,
+    count_wrong,
+    histories,
+    model_route,
+    page_route,
+)
+from benchmarks.load.stack import app, copied, model_server
+from kalecast.artifact.contract import Contract, ContractError
+from kalecast.artifact.runtime import Forecaster
+from kalecast.lifetime import end_in_order
+from kalecast.results import FIGURES, write_results
+
+Summary = dict[str, Any]
+
+ROUTES = ("model", "api", "page")
+NAME = "load-test"
+"""Of the files that are left, where no other is given."""
+PATIENCE = 120.0
+"""Seconds after which an answer counts as lost."""
+
+
+def main() -> int:
+    """Measure, print and draw; the exit code says whether it could be done."""
+    arguments = _arguments()
+    end_in_order()
+    results = Results(arguments.users)
+    try:
+        allow_connections(arguments.users)
+        with tempfile.TemporaryDirectory(prefix="kalecast-load-") as name:
+            folder = Path(name)
+            folder.chmod(0o755)  # nginx's workers may run as another user
+            model = copied(arguments.model, folder / "models")
+            measure(results, model, folder, arguments)
+            print_rounds(results)
+            if arguments.faults:
+                print("\nfaults", flush=True)
+                results.faults = break_things(model, folder)
+                print_faults(results.faults)
+    except (ServiceError, LimitError, LoadError, ContractError, OSError) as error:
+        print(f"load_test.py: {error}", file=sys.stderr)
+        return 1
+    save(results, arguments)
+    print(json.dumps(without(results.as_json(), "timeline")))
+    return 0
+
+
+def measure(results: Results, model: Path, folder: Path, arguments: argparse.Namespace) -> None:
+    """Rounds on each route, then the plateau, all against one server and one app."""
+    forecaster = Forecaster(model)
+    with _stack(model, folder) as (server, page), _gateway(page, folder, arguments) as protected:
+        windows = histories(arguments.users, _contract(server).input_length)
+
+        def route_of(key: str) -> Route:
+            route = _route(key, server, page, windows, folder)
+            return through(route, protected) if protected and key != "model" else route
+
+        for key in arguments.route or ROUTES:
+            results.rounds[key] = _rounds(route_of(key), windows, forecaster, arguments)
+            _check(server, page)
+        if arguments.plateau > 0:
+            results.plateau = _plateau(route_of("api"), windows, forecaster, arguments)
+            _check(server, page)
+        results.server, results.app = server.memory(), page.memory()
+
+
+def break_things(model: Path, folder: Path) -> list[Seen]:
+    """All faults, each against a stack of its own, under a load that leaves room to see."""
+    few = histories(CLIENTS, Forecaster(model).contract.input_length)
+    return list(all_faults(Scene(model, few, folder / "faults")))
+
+
+@contextmanager
+def _stack(model: Path, folder: Path) -> Iterator[tuple[Service, Service]]:
+    print("starting model server and app", flush=True)
+    with (
+        model_server(model, folder / "server") as server,
+        app([server], folder / "app") as page,
+    ):
+        yield server, page
+
+
+@contextmanager
+def _gateway(
+    page: Service, folder: Path, arguments: argparse.Namespace
+) -> Iterator[Protected | None]:
+    if not arguments.protected:
+        yield None
+        return
+    protected = gateway(page, folder / "gateway")
+    with protected.service:
+        yield protected
+        protected.service.check()
+
+
+def _check(*services: Service) -> None:
+    """What a server that ended by itself has said is worth more than what clients saw of it."""
+    for service in services:
+        service.check()
+
+
+def _contract(server: Service) -> Contract:
+    metadata = json.loads(server.ask("GET", "/metadata")[1])
+    return Contract.from_json(metadata["custom"]["contract"])
+
+
+def _route(key: str, server: Service, page: Service, windows: Floats, folder: Path) -> Route:
+    if key == "model":
+        return model_route(server, windows, folder)
+    return {"api": api_route, "page": page_route}[key](page, windows, folder)
+
+
+def _rounds(
+    route: Route, windows: Floats, forecaster: Forecaster, arguments: argparse.Namespace
+) -> list[Summary]:
+    print(f"{arguments.users:,} at once to the {route.name}", flush=True)
+    job = route.loaded("burst", arguments.users, rounds=arguments.rounds, timeout=PATIENCE)
+    return _checked(drive(job)["rounds"], route, windows, forecaster)
+
+
+def _plateau(
+    route: Route, windows: Floats, forecaster: Forecaster, arguments: argparse.Namespace
+) -> Summary:
+    print(
+        f"{arguments.users:,} open connections to the {route.name} for {arguments.plateau:g} s, "
+        f"each asking every {arguments.think:g} s",
+        flush=True,
+    )
+    load = {"seconds": arguments.plateau, "think": arguments.think, "timeout": PATIENCE}
+    job = route.loaded("plateau", arguments.users, **load)
+    (summary,) = _checked(drive(job)["rounds"], route, windows, forecaster)
+    return summary
+
+
+def _checked(
+    summaries: list[Summary], route: Route, windows: Floats, forecaster: Forecaster
+) -> list[Summary]:
+    """Compare the numbers of samples with the model file's own, and leave the samples out."""
+    for summary in summaries:
+        samples = summary.pop("samples")
+        wrong = count_wrong(route, samples, windows[:, np.newaxis], forecaster)
+        summary["compared"] = len(samples) if route.read else 0
+        if wrong:
+            summary["ok"] -= wrong
+            summary["errors"] += wrong
+            summary["kinds"]["wrong forecast"] = wrong
+    return summaries
+
+
+def save(results: Results, arguments: argparse.Namespace) -> None:
+    """Picture and results, side by side."""
+    cores = len(os.sched_getaffinity(0))
+    title = f"{results.users:,} users on {cores} cores, the load generator's among them"
+    rounds = {TITLES[key]: of_route for key, of_route in results.rounds.items()}
+    name = arguments.name + "-protected" * arguments.protected
+    picture = arguments.output / f"{name}.svg"
+    draw(rounds, results.plateau, title, picture)
+    written = picture.with_suffix(".json")
+    command = f"make load-test USERS={results.users}"
+    command += " PROTECTED=1" * arguments.protected + " FAULTS=1" * arguments.faults
+    if arguments.name != NAME:
+        command += f' LOAD_ARGS="--plateau {arguments.plateau:g} --name {arguments.name}"'
+    write_results(written, command, results.as_json())
+    print(f"\nsaved {picture} and {written}")
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
+    add = parser.add_argument
+    add("--users", type=int, default=5000, help="customers, each with a connection of its own")
+    add("--rounds", type=int, default=3, help="times that all send at the same moment")
+    add("--plateau", type=float, default=60.0, help="seconds of open connections; 0 for none")
+    add("--think", type=float, default=30.0, help="seconds between two questions, on average")
+    add("--model", type=Path, default=Path("models/forecaster.onnx"))
+    add("--route", choices=ROUTES, action="append", help="rounds of it alone; may be repeated")
+    add("--protected", action="store_true", help="through nginx and ModSecurity, over TLS")
+    add("--faults", action="store_true", help="kill, end and swap servers under load, too")
+    add("--output", type=Path, default=FIGURES, help="folder of picture and figures")
+    add("--name", default=NAME, help="of their files")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

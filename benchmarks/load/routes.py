@@ -1,0 +1,180 @@
+"""The ways to a forecast that are put under load: their bodies, and what is right as an answer."""
+
+import json
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from benchmarks.load.job import Job
+from benchmarks.load.local_service import Service
+from kalecast.artifact.runtime import Forecaster
+
+Floats = npt.NDArray[np.float64]
+
+TOLERANCE = 1e-3
+"""Of an answer against the model file, relative to its largest value: networks compute in
+float32, and batches of other sizes round otherwise."""
+
+
+@dataclass(frozen=True)
+class Route:
+    """A URL to POST to, with a prepared body a client."""
+
+    name: str
+    job: Job
+    """What to ask, where, and where the forecast is in the answer; its load is to be set."""
+    read: Callable[[Any], Floats] | None
+    """An answer's forecasts, of shape `(series, horizon, quantiles)`, where it has them as
+    numbers."""
+
+    def loaded(self, shape: str, clients: int, **changes: Any) -> Job:
+        """A job of this route."""
+        return replace(self.job, shape=shape, clients=clients, **changes)
+
+
+def histories(count: int, length: int) -> Floats:
+    """Different series: days and weeks at different scales, with noise; one decimal."""
+    chance = np.random.default_rng(0)
+    hour = np.arange(length)
+    phase, scale = chance.uniform(0, 24, (count, 1)), 10.0 ** chance.uniform(1, 4, (count, 1))
+    day = np.sin((hour + phase) * 2 * np.pi / 24) * np.where(hour // 24 % 7 < 5, 1.0, 0.5)
+    noise = 0.1 * chance.standard_normal((count, length))
+    values: Floats = (scale * (3 + day + noise)).round(1)
+    return values
+
+
+def model_route(server: Service, windows: Floats, folder: Path) -> Route:
+    """The model server in Seldon's protocol, one window a request."""
+    return seldon_route(server, windows[:, np.newaxis], folder)
+
+
+def seldon_route(server: Service, batches: Floats, folder: Path) -> Route:
+    """The model server in Seldon's protocol: `batches` are `(requests, windows, values)`."""
+    bodies = ({"data": {"ndarray": batch.tolist()}} for batch in batches)
+    return _route(
+        "model server",
+        server,
+        "/api/v1.0/predictions",
+        _write(folder / f"seldon-{batches.shape[1]}.jsonl", bodies),
+        ("data", "ndarray"),
+        lambda answer: np.asarray(answer["data"]["ndarray"], dtype=np.float64),
+    )
+
+
+def open_inference_route(server: Service, batches: Floats, folder: Path) -> Route:
+    """A model server in the Open Inference Protocol v2."""
+    _, windows, length = batches.shape
+
+    def tensor(batch: Floats) -> dict[str, Any]:
+        data = batch.ravel().tolist()
+        shape = [windows, length]
+        return {"inputs": [{"name": "history", "shape": shape, "datatype": "FP64", "data": data}]}
+
+    def read(answer: Any) -> Floats:
+        (output,) = answer["outputs"]
+        return np.reshape(output["data"], output["shape"])
+
+    return _route(
+        "model server",
+        server,
+        "/v2/models/forecaster/infer",
+        _write(folder / f"v2-{windows}.jsonl", map(tensor, batches)),
+        ("outputs", 0, "data"),
+        read,
+    )
+
+
+def api_route(app: Service, windows: Floats, folder: Path) -> Route:
+    """The app's plain route, which takes a history as one text."""
+    bodies = ({"history": _text(window)} for window in windows)
+
+    def read(answer: Any) -> Floats:
+        columns = [column for name, column in answer["forecast"].items() if _is_quantile(name)]
+        return np.asarray(columns, dtype=np.float64).T[np.newaxis]
+
+    return _route(
+        "app",
+        app,
+        "/api/forecast",
+        _write(folder / "api.jsonl", bodies),
+        ("forecast", "0.5"),
+        read,
+    )
+
+
+def page_route(app: Service, windows: Floats, folder: Path) -> Route:
+    """What the page's button sends from a browser; Gradio numbers its events anew in each build."""
+    config = json.loads(app.ask("GET", "/config")[1])
+    (number,) = [d["id"] for d in config["dependencies"] if d["api_name"] == "show"]
+
+    def body(client: int, window: Floats) -> dict[str, Any]:
+        controls = ["Your numbers", None, None, None, _text(window), "", 48]
+        return {"fn_index": number, "session_hash": f"client{client}", "data": controls}
+
+    bodies = (body(client, window) for client, window in enumerate(windows))
+    plot = ("data", 2, "value", "plot")
+    return _route(
+        "page", app, "/gradio_api/run/predict", _write(folder / "page.jsonl", bodies), plot, None
+    )
+
+
+def count_wrong(
+    route: Route, samples: list[dict[str, Any]], batches: Floats, forecaster: Forecaster
+) -> int:
+    """How many of the driver's samples are not the model file's own forecast.
+
+    Args:
+        route: where they come from.
+        samples: as the driver returns them.
+        batches: shape `(requests, windows, values)`, in the order of the route's bodies.
+        forecaster: the model file.
+    """
+    if route.read is None:
+        return 0
+    wrong = 0
+    for sample in samples:
+        expected = forecaster.forecast_windows(batches[sample["client"] % len(batches)])
+        wrong += not _is_same(route.read(json.loads(sample["body"])), expected)
+    return wrong
+
+
+def is_right(route: Route, body: bytes, batch: Floats, forecaster: Forecaster) -> bool:
+    """Whether an answer is the model file's own forecast of the batch that was sent."""
+    return count_wrong(route, [{"client": 0, "body": body}], batch[np.newaxis], forecaster) == 0
+
+
+def _route(  # noqa: PLR0913, PLR0917 - what a route is
+    name: str,
+    service: Service,
+    path: str,
+    bodies: Path,
+    forecast_at: tuple[str | int, ...],
+    read: Callable[[Any], Floats] | None,
+) -> Route:
+    job = Job("burst", (service.address,), path, str(bodies), 1, forecast_at)
+    return Route(name, job, read)
+
+
+def _write(path: Path, bodies: Iterable[dict[str, Any]]) -> Path:
+    """One JSON body a line."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w") as file:
+        file.writelines(json.dumps(body, separators=(",", ":")) + "\n" for body in bodies)
+    return path
+
+
+def _text(window: Floats) -> str:
+    return ",".join(f"{value:g}" if value < 1e5 else f"{value:.1f}" for value in window)
+
+
+def _is_quantile(name: str) -> bool:
+    return name.replace(".", "", 1).isdigit()
+
+
+def _is_same(found: Floats, expected: Floats) -> bool:
+    near = TOLERANCE * float(np.abs(expected).max())
+    return found.shape == expected.shape and bool(np.abs(found - expected).max() <= near)

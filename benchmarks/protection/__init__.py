@@ -1,0 +1,1 @@
+"""Attacks, floods and benign requests at the gateway."""

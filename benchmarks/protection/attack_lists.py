@@ -1,0 +1,322 @@
+"""Payload lists of security tools against the running stack, in every place that takes a word.
+
+Each payload goes to each place: fields of the forecast API, of the page's event and of an upload,
+query, path and headers. Counted is what was blocked, by which wall, and what passed; and of what
+passed, what it reached.
+"""
+
+import json
+import re
+import time
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import dataclass
+from itertools import batched
+from typing import Any
+from urllib.parse import quote
+
+from benchmarks.protection.gateway_answers import (
+    BY_LIMITS,
+    BY_LIST,
+    BY_SIGNATURES,
+    HUNG_UP,
+    PASSED,
+    is_same_page,
+    verdict,
+)
+from benchmarks.protection.payload_lists import REMEDY, Payload, missing, payloads
+from benchmarks.protection.raw_requests import AT_ONCE, Place, Reply, Visit, clients
+from benchmarks.protection.running_stack import Part, Scene
+
+NETWORK = 80
+"""Where the clients live, below 127."""
+
+ONE_IN = 8
+"""Of the payloads, where not all are wanted: they stand in their lists by kinds."""
+
+A_CLIENT = 8
+"""Requests of each: fewer than its limits let through at once."""
+
+HISTORY = ",".join(str(300 + 10 * (hour % 24)) for hour in range(72))
+TABLE = "unique_id,ds,y\r\n" + "".join(
+    f"hall,2026-01-{1 + hour // 24:02d} {hour % 24:02d}:00,{300 + hour % 24}\r\n"
+    for hour in range(72)
+)
+AGENT = "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0"
+
+SLEPT_SECONDS = 4.5
+"""Payloads that make a database or a shell sleep ask for 5 s."""
+
+FILES = re.compile(rb"root:x?:0:0:|\[boot loader\]|\[extensions\]|uid=\d+\(|-----BEGIN [A-Z ]*KEY")
+"""What an answer has in it where a file was read or a command was run."""
+MARKUP = re.compile(r"<[A-Za-z!/?]")
+FAULT = b"Something went wrong on our side"
+
+Build = Callable[[str], bytes]
+
+
+@dataclass(frozen=True)
+class Hit:
+    """What became of a payload in a place."""
+
+    place: str
+    payload: Payload
+    verdict: str
+    status: int | None
+    as_for_all: bool = False
+    """Whether the answer is the page that everybody gets."""
+    findings: tuple[str, ...] = ()
+    """What it reached that it should not."""
+
+    @property
+    def answer(self) -> str:
+        """What the app answered, in a word."""
+        return "the page as for all" if self.as_for_all else str(self.status)
+
+
+def measure(scene: Scene) -> Part:
+    """Replay the payloads that are there: every one, or one in eight."""
+    found = payloads()
+    absent = missing()
+    if not found:
+        note = f"left out: {', '.join(absent)} are not there ({REMEDY})"
+        return Part("payload lists", [["payloads"], ["0"]], {"payloads": 0}, [note])
+    notes = [f"not there: {', '.join(absent)} ({REMEDY})"] if absent else []
+    return replayed(scene, found if scene.whole else found[::ONE_IN], notes)
+
+
+def replayed(scene: Scene, found: Sequence[Payload], notes: Sequence[str] = ()) -> Part:
+    """Replay payloads in every place, and look at the app afterwards."""
+    before = _forecast(scene)
+    hits = _hits(scene, found)
+    problems = [
+        f"{hit.place}, {hit.payload.kind}: {finding}: {hit.payload.text[:80]!r}"
+        for hit in hits
+        for finding in hit.findings
+    ]
+    if _forecast(scene) != before:
+        problems.append("the app answers another forecast than before")
+    for service in (scene.app, scene.server):
+        service.check()
+        problems += _tracebacks(service.name, service.log.read_text(errors="replace"))
+    remarks = [*notes, *(f"found: {problem}" for problem in dict.fromkeys(problems))]
+    return Part("payload lists of security tools", _table(hits), _figures(hits, problems), remarks)
+
+
+def places(scene: Scene) -> dict[str, Build]:
+    """What takes a word, and how a request with it looks."""
+    number = _function_number(scene)
+    token = _token(scene)
+    forecast: dict[str, str] = {"history": HISTORY, "start": "2026-01-04 00:00", "horizon": "24"}
+
+    def api(field: str) -> Build:
+        return lambda text: _post("/api/forecast", {**forecast, field: text})
+
+    def event(at: int, source: str = "Your numbers") -> Build:
+        def build(text: str) -> bytes:
+            data: list[Any] = [source, None, _file(token), None, HISTORY, "", 24]
+            data[at] = text
+            event = {"fn_index": number, "session_hash": "attack", "data": data}
+            return _post("/gradio_api/run/predict", event)
+
+        return build
+
+    def upload_reported(name: str) -> Build:
+        def build(text: str) -> bytes:
+            data = ["Your file", None, {**_file(token), name: text}, None, "", "", 24]
+            event = {"fn_index": number, "session_hash": "attack", "data": data}
+            return _post("/gradio_api/run/predict", event)
+
+        return build
+
+    return {
+        "API: history": api("history"),
+        "API: start": api("start"),
+        "API: horizon": api("horizon"),
+        "API: an unknown field": api("comment"),
+        "page: source": event(0),
+        "page: sample": event(1, "Sample"),
+        "page: series of a file": event(3, "Your file"),
+        "page: pasted text": event(4),
+        "page: start": event(5),
+        "page: upload's token": upload_reported("path"),
+        "page: upload's name": upload_reported("orig_name"),
+        "upload: file name": _upload,
+        "query of the page": lambda text: _get("/?q=" + quote(text, safe="")),
+        "path": lambda text: _get("/" + _in_line(text)),
+        "path of an asset": lambda text: _get("/assets/" + _in_line(text)),
+        "header: User-Agent": lambda text: _get("/", **{"User-Agent": text}),
+        "header: Referer": lambda text: _get("/", Referer=text),
+        "header: Cookie": lambda text: _get("/", Cookie="session=" + text),
+        "header: unknown": lambda text: _get("/", **{"X-Forwarded-Scheme": text}),
+    }
+
+
+def findings(payload: Payload, reply: Reply, seconds: float) -> Iterator[str]:
+    """What an answer of the app's shows that it should not.
+
+    Args:
+        payload: what was sent.
+        reply: what came back.
+        seconds: how long that took.
+    """
+    if (reply.status or 0) >= 500 or FAULT in reply.body:
+        yield f"the app failed ({reply.status})"
+    if FILES.search(reply.body):
+        yield "a file or a command's output came back"
+    if seconds > SLEPT_SECONDS and "5" in payload.text:
+        yield f"it took {seconds:.1f} s"
+    if MARKUP.search(payload.text) and payload.text in _rendered(reply):
+        yield "markup came back unescaped"
+
+
+def _hits(scene: Scene, found: Sequence[Payload]) -> list[Hit]:
+    place = Place(scene.protected.port, scene.trust)
+    addresses = clients(NETWORK)
+    page = place.ask(_get("/"), next(addresses)).body
+    built = places(scene)
+    print(f"  {len(found):,} payloads in each of {len(built)} places", flush=True)
+    visits = [
+        (name, build, few, next(addresses), place, page)
+        for name, build in built.items()
+        for few in batched(found, A_CLIENT)
+    ]
+    with ThreadPoolExecutor(AT_ONCE) as several:
+        return [hit for of_visit in several.map(_visit, visits) for hit in of_visit]
+
+
+def _visit(
+    asked: tuple[str, Build, Sequence[Payload], str, Place, bytes],
+) -> list[Hit]:
+    name, build, few, client, place, page = asked
+    hits = []
+    with closing(Visit(place, client)) as visit:
+        for payload in few:
+            began = time.monotonic()
+            reply = visit.ask(build(payload.text))
+            seconds = time.monotonic() - began
+            decided = verdict(reply)
+            same = is_same_page(reply.body, page)
+            passed = decided == PASSED and not same
+            signs = tuple(findings(payload, reply, seconds)) if passed else ()
+            hits.append(Hit(name, payload, decided, reply.status, same, signs))
+    return hits
+
+
+def _rendered(reply: Reply) -> str:
+    """What a browser would show of an answer as a page: a document, or the parts of an event."""
+    if reply.kind.startswith("text/html"):
+        return reply.body.decode(errors="replace")
+    try:
+        answer = json.loads(reply.body)
+    except ValueError:
+        return ""
+    if not isinstance(answer, dict) or not isinstance(answer.get("data"), list):
+        return ""
+    # What is shown as Markdown is the value of a part; lists of choices are shown as text.
+    values = [part.get("value") for part in answer["data"] if isinstance(part, dict)]
+    return "\n".join(value for value in values if isinstance(value, str))
+
+
+def _tracebacks(name: str, log: str) -> list[str]:
+    count = log.count("Traceback (most recent call last)")
+    return [f"the {name}'s log has {count} tracebacks"] if count else []
+
+
+def _forecast(scene: Scene) -> Any:
+    answer = json.loads(scene.app.ask("POST", "/api/forecast", _body({"history": HISTORY}))[1])
+    return answer["forecast"]
+
+
+def _function_number(scene: Scene) -> int:
+    config = json.loads(scene.app.ask("GET", "/config")[1])
+    (number,) = [d["id"] for d in config["dependencies"] if d["api_name"] == "show"]
+    return int(number)
+
+
+def _token(scene: Scene) -> str:
+    """A table that was uploaded, as the page names it."""
+    reply = Place(scene.protected.port, scene.trust).ask(_upload("table.csv"), f"127.{NETWORK}.0.0")
+    return str(json.loads(reply.body)[0])
+
+
+def _file(token: str) -> dict[str, Any]:
+    name = {"orig_name": "table.csv", "size": len(TABLE), "mime_type": "text/csv"}
+    return {"path": token, "url": "", **name, "meta": {"_type": "gradio.FileData"}}
+
+
+def _upload(name: str) -> bytes:
+    head = f'--edge\r\nContent-Disposition: form-data; name="files"; filename="{_in_head(name)}"'
+    body = f"{head}\r\nContent-Type: text/csv\r\n\r\n{TABLE}\r\n--edge--\r\n".encode()
+    return _request(
+        "POST", "/gradio_api/upload?upload_id=a1", body, "multipart/form-data; boundary=edge"
+    )
+
+
+def _post(path: str, content: Any) -> bytes:
+    return _request("POST", path, _body(content), "application/json")
+
+
+def _get(path: str, **headers: str) -> bytes:
+    return _request("GET", path, b"", "", **headers)
+
+
+def _request(method: str, path: str, body: bytes, kind: str, **headers: str) -> bytes:
+    fields = {"Host": "localhost", "User-Agent": AGENT, "Accept": "*/*"}
+    if kind:
+        fields |= {"Content-Type": kind, "Content-Length": str(len(body))}
+    fields |= {name: _in_head(value) for name, value in headers.items()}
+    lines = "".join(f"{name}: {value}\r\n" for name, value in fields.items())
+    return f"{method} {path} HTTP/1.1\r\n{lines}\r\n".encode(errors="replace") + body
+
+
+def _body(content: Any) -> bytes:
+    return json.dumps(content).encode()
+
+
+def _in_line(text: str) -> str:
+    """As part of a request line: as written, but for what would end it."""
+    return quote(text, safe="".join(map(chr, range(33, 127))))
+
+
+def _in_head(text: str) -> str:
+    """As a header's value: as written, but for what would end it."""
+    return re.sub(r"[\0-\x1f\x7f]", lambda found: f"%{ord(found.group()):02x}", text)
+
+
+def _table(hits: Sequence[Hit]) -> list[list[str]]:
+    rows = [["place", "payloads", BY_LIST, BY_SIGNATURES, "hung up", PASSED, "the app answered"]]
+    by_place: dict[str, list[Hit]] = defaultdict(list)
+    for hit in hits:
+        by_place[hit.place].append(hit)
+    rows += [[place, *_cells(of_place)] for place, of_place in by_place.items()]
+    return [*rows, ["all", *_cells(hits)]]
+
+
+def _cells(hits: Sequence[Hit]) -> list[str]:
+    verdicts = Counter(hit.verdict for hit in hits)
+    answers = Counter(hit.answer for hit in hits if hit.verdict == PASSED)
+    statuses = ", ".join(f"{count:,} × {status}" for status, count in sorted(answers.items()))
+    counts = (len(hits), *(verdicts[word] for word in (BY_LIST, BY_SIGNATURES, HUNG_UP, PASSED)))
+    return [*(f"{count:,}" for count in counts), statuses]
+
+
+def _figures(hits: Sequence[Hit], problems: Sequence[str]) -> dict[str, Any]:
+    verdicts = Counter(hit.verdict for hit in hits)
+    kinds: dict[str, set[str]] = defaultdict(set)
+    for hit in hits:
+        kinds[hit.payload.kind].add(hit.payload.text)
+    return {
+        "payloads": sum(map(len, kinds.values())),
+        "payload_classes": {kind: len(texts) for kind, texts in kinds.items()},
+        "payload_places": len({hit.place for hit in hits}),
+        "payload_requests": len(hits),
+        "payload_blocked_by_list": verdicts[BY_LIST],
+        "payload_blocked_by_signatures": verdicts[BY_SIGNATURES],
+        "payload_hung_up": verdicts[HUNG_UP],
+        "payload_limited": verdicts[BY_LIMITS],
+        "payload_passed": verdicts[PASSED],
+        "payload_exploits": len(set(problems)),
+    }

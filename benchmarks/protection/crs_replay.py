@@ -1,0 +1,238 @@
+"""The Core Rule Set's own regression cases against the running gateway: are all as expected?
+
+Two questions a case. Of the signatures by themselves: do those rules tell of it that its authors
+name? Of the gateway as shipped: is an attack refused, and what is none not refused as one? Both
+must be answered well. Of cases for a newer rule set than the installed one only the second is.
+"""
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+import yaml
+
+from benchmarks.load.gateway import gateway
+from benchmarks.protection.crs_cases import Case, cases
+from benchmarks.protection.gateway_answers import is_of_gateway, is_same_page
+from benchmarks.protection.raw_requests import Place, Reply, clients, lines_by_client
+from benchmarks.protection.running_stack import Part, Scene
+
+from kalecast.cluster.gateway.nginx import CRS_RULES  # isort: skip
+
+EXPLAINED = Path(__file__).with_name("crs_explained.yaml")
+
+WHERE = (
+    "The Core Rule Set's cases come with its sources (github.com/coreruleset/coreruleset, "
+    "tests/regression/tests of the tag v3.3.4): make benchmark-protection CRS_TESTS=folder"
+)
+
+NETWORKS = (16, 48)
+"""Where the clients of the two questions live, below 127."""
+
+ABOUT = {
+    "911": "methods",
+    "913": "scanners",
+    "920": "protocol",
+    "921": "smuggling, splitting",
+    "922": "forms in several parts",
+    "930": "local files",
+    "931": "remote files",
+    "932": "commands",
+    "933": "PHP",
+    "934": "Node.js, templates",
+    "941": "scripts in pages (XSS)",
+    "942": "SQL injection",
+    "943": "session fixation",
+    "944": "Java",
+}
+RULE_ID = re.compile(r"\bid:(\d+)")
+VERSION = re.compile(r"ver:'OWASP_CRS/(\d+)\.")
+PAGE = (
+    b"GET / HTTP/1.1\r\nHost: localhost\r\nUser-Agent: kalecast/1\r\nAccept: text/html\r\n"
+    b"Connection: close\r\n\r\n"
+)
+
+
+@dataclass(frozen=True)
+class Installed:
+    """The rule set that the gateway has."""
+
+    generation: int
+    rules: frozenset[int]
+
+    @classmethod
+    def found(cls, folder: Path = Path(CRS_RULES)) -> "Installed":
+        """As its files say."""
+        text = "\n".join(path.read_text() for path in sorted(folder.glob("*.conf")))
+        version = VERSION.search(text)
+        return cls(int(version.group(1)) if version else 0, frozenset(map(int, _ids(text))))
+
+    def knows(self, case: Case) -> bool:
+        """Whether it has the rules that a case is about, in the generation that it is for."""
+        return case.generation == self.generation and case.rules <= self.rules
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a case went."""
+
+    case: Case
+    signatures_right: bool | None
+    """Whether the signatures told of it as expected; None where they were not asked."""
+    right: bool
+    """Whether the gateway did as it should."""
+    statuses: tuple[int | None, ...]
+    """The gateway's answers."""
+    reached: bool
+    """Whether an attack got more of the app than the page that everybody gets."""
+
+    @property
+    def as_expected(self) -> bool:
+        """In every respect that was looked at."""
+        return self.right and self.signatures_right is not False
+
+    def __str__(self) -> str:
+        asked = (
+            ""
+            if self.signatures_right is None
+            else f", signatures {'right' if self.signatures_right else 'wrong'}"
+        )
+        kind = "attack" if self.case.is_attack else "no attack"
+        answers = ", ".join(str(status or "hung up") for status in self.statuses)
+        return f"{self.case.title} ({kind}{asked}, the gateway: {answers})"
+
+
+def measure(scene: Scene, folder: Path) -> Part:
+    """Replay the cases below a folder."""
+    return as_part(replayed(scene, cases(folder), Installed.found()), explanations())
+
+
+def replayed(scene: Scene, found: Sequence[Case], installed: Installed) -> list[Outcome]:
+    """Both questions of each case."""
+    signatures_right = iter(
+        _signatures_right(scene, [case for case in found if installed.knows(case)])
+    )
+    place = Place(scene.protected.port, scene.trust)
+    addresses = clients(NETWORKS[1])
+    page = place.ask(PAGE, next(addresses))
+    requests = [stage.request for case in found for stage in case.stages]
+    replies = iter(place.ask_all(requests, list(islice(addresses, len(requests)))))
+    return [
+        _outcome(
+            case,
+            next(signatures_right) if installed.knows(case) else None,
+            list(islice(replies, len(case.stages))),
+            page,
+        )
+        for case in found
+    ]
+
+
+def explanations() -> dict[str, str]:
+    """Why cases of 3.3.4 are not as expected, by their titles."""
+    return dict(yaml.safe_load(EXPLAINED.read_text()))
+
+
+def as_part(outcomes: Sequence[Outcome], explained: dict[str, str]) -> Part:
+    """The table and the figures."""
+    attacks = [outcome for outcome in outcomes if outcome.case.is_attack]
+    asked = [outcome for outcome in outcomes if outcome.signatures_right is not None]
+    newer = [outcome for outcome in outcomes if outcome.signatures_right is None]
+    odd = [outcome for outcome in outcomes if not outcome.as_expected]
+    unexplained = [outcome for outcome in odd if not _is_explained(outcome, explained)]
+    expected = len(outcomes) - len(odd)
+    figures = {
+        "crs_cases": len(outcomes),
+        "crs_as_expected": expected,
+        "crs_share": round(expected / len(outcomes), 4),
+        "crs_signatures_cases": len(asked),
+        "crs_signatures_as_expected": sum(bool(outcome.signatures_right) for outcome in asked),
+        "crs_attacks": len(attacks),
+        "crs_attacks_refused": sum(outcome.right for outcome in attacks),
+        "crs_attacks_passed": sum(not outcome.right for outcome in attacks),
+        "crs_exploits": sum(outcome.reached for outcome in attacks),
+        "crs_newer_cases": len(newer),
+        "crs_newer_as_expected": sum(outcome.as_expected for outcome in newer),
+        "crs_unexplained": [outcome.case.title for outcome in unexplained],
+    }
+    notes = [
+        f"{len(newer):,} are for a newer rule set, and judged by the gateway's answer alone",
+        *(f"not as expected, and not explained: {outcome}" for outcome in unexplained),
+        f"{len(odd) - len(unexplained)} not as expected are explained in {EXPLAINED.name}",
+    ]
+    return Part("the Core Rule Set's regression cases", _table(outcomes), figures, notes)
+
+
+def _is_explained(outcome: Outcome, explained: dict[str, str]) -> bool:
+    # Other generations have other cases of the same titles.
+    return outcome.case.generation == 3 and outcome.case.title in explained
+
+
+def _signatures_right(scene: Scene, asked: Sequence[Case]) -> list[bool]:
+    """Whether the second tier by itself tells of each case as expected."""
+    options = ("--executing-paranoia", "4", "--log-level", "info")
+    protected = gateway(scene.app, scene.folder / "signatures", options)
+    stages = [stage for case in asked for stage in case.stages]
+    addresses = list(islice(clients(NETWORKS[0]), len(stages)))
+    with protected.service:
+        replies = Place(protected.signatures_port).ask_all(
+            [stage.request for stage in stages], addresses
+        )
+    # It has ended: every line is written.
+    lines = lines_by_client(protected.error_log)
+    right = iter(
+        stage.expected.found_in(lines.get(address, []), reply.status)
+        for stage, address, reply in zip(stages, addresses, replies, strict=True)
+    )
+    return [all(list(islice(right, len(case.stages)))) for case in asked]
+
+
+def _outcome(
+    case: Case, signatures_right: bool | None, replies: list[Reply], page: Reply
+) -> Outcome:
+    pairs = list(zip(case.stages, replies, strict=True))
+    right = all(
+        _is_refusal(reply) if stage.expected.is_attack else reply.status != 403
+        for stage, reply in pairs
+    )
+    reached = any(
+        stage.expected.is_attack and not _is_harmless(reply, page) for stage, reply in pairs
+    )
+    return Outcome(case, signatures_right, right, tuple(reply.status for reply in replies), reached)
+
+
+def _is_refusal(reply: Reply) -> bool:
+    # 505 is what HTTP has for a version that a server does not speak.
+    return reply.status is None or 400 <= reply.status < 500 or reply.status == 505
+
+
+def _is_harmless(reply: Reply, page: Reply) -> bool:
+    """Whether it is a refusal, the page that everybody gets, or only its head."""
+    if _is_refusal(reply) or is_of_gateway(reply):
+        return True
+    return reply.status == 200 and (not reply.body or is_same_page(reply.body, page.body))
+
+
+def _ids(text: str) -> Iterable[str]:
+    lines = (line for line in text.splitlines() if not line.lstrip().startswith("#"))
+    return RULE_ID.findall("\n".join(lines))
+
+
+def _table(outcomes: Sequence[Outcome]) -> list[list[str]]:
+    rows = [["rules", "about", "cases", "as expected", "attacks", "refused", "passed"]]
+    families = Counter(outcome.case.title[:3] for outcome in outcomes)
+    for family, count in sorted(families.items()):
+        of_family = [outcome for outcome in outcomes if outcome.case.title[:3] == family]
+        rows.append([family, ABOUT.get(family, ""), f"{count:,}", *_counts(of_family)])
+    rows.append(["all", "", f"{len(outcomes):,}", *_counts(outcomes)])
+    return rows
+
+
+def _counts(outcomes: Sequence[Outcome]) -> list[str]:
+    attacks = [outcome for outcome in outcomes if outcome.case.is_attack]
+    refused = sum(outcome.right for outcome in attacks)
+    expected = sum(outcome.as_expected for outcome in outcomes)
+    return [f"{count:,}" for count in (expected, len(attacks), refused, len(attacks) - refused)]

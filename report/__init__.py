@@ -1,0 +1,1 @@
+"""The report: chapters, and the pictures and tables that their cells show."""

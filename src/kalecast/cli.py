@@ -1,0 +1,66 @@
+"""The command `kalecast`. Each of its commands is a module, imported when it is called.
+
+Their options stand in `kalecast COMMAND --help`.
+"""
+
+import sys
+from importlib import import_module
+
+import click
+
+COMMANDS = {
+    "run": ("kalecast.launch", "Train where there is no model yet, start server and page."),
+    "pipeline": ("kalecast.pipelines.local.run_pipeline", "Run a compiled pipeline here."),
+    "compile": ("kalecast.pipelines.compile_notebook", "Compile annotated notebooks with Kale."),
+    "check-notebooks": ("kalecast.pipelines.check_notebooks", "Check notebooks, running nothing."),
+    "execute-notebooks": ("kalecast.pipelines.execute_notebooks", "Run all notebooks, small."),
+    "lab": ("kalecast.pipelines.lab.jupyter", "Open JupyterLab with Kale."),
+    "tune": ("kalecast.model.tuning", "Search hyper-parameters, here or with Katib."),
+    "serve": ("kalecast.serving.server", "Serve a model file over HTTP and gRPC."),
+    "page": ("kalecast.page.app", "Show the forecast page for a running server."),
+    "keys": ("kalecast.page.keys", "Make, list and revoke customers' keys."),
+    "protect": ("kalecast.cluster.gateway.local", "Run the gateway in front of the page."),
+    "query": ("kalecast.cluster.query", "Query the model server on a cluster."),
+    "cluster-run": ("kalecast.pipelines.kubeflow.cluster_run", "Run the pipeline on Kubeflow."),
+    "images": ("kalecast.cluster.images.build", "Build the images, write their bills."),
+    "manifest": ("kalecast.cluster.standalone", "Write the SeldonDeployment of a model file."),
+    "manifests": ("kalecast.cluster.manifests", "Render every overlay of the manifests."),
+    "alert-rules": ("kalecast.cluster.observability.alert_rules", "Write rules and alerts."),
+    "dashboard": ("kalecast.cluster.observability.dashboard", "Write the Grafana dashboard."),
+    "policies": ("kalecast.cluster.policies", "Hold every manifest against checkov's policies."),
+}
+"""The module of each command, whose `main` reads `sys.argv`, and its line of help."""
+
+
+class Commands(click.Group):
+    """The commands, none of which is imported to list them."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Their names, in the order of a first day's work."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """One of them, which hands all its arguments on."""
+        if cmd_name not in COMMANDS:
+            return None
+        return click.Command(
+            cmd_name,
+            context_settings={"ignore_unknown_options": True},
+            callback=lambda arguments: sys.exit(_call(cmd_name, arguments)),
+            params=[click.Argument(["arguments"], nargs=-1, type=click.UNPROCESSED)],
+            short_help=COMMANDS[cmd_name][1],
+            add_help_option=False,
+        )
+
+
+def _call(command: str, arguments: tuple[str, ...]) -> int | None:
+    sys.argv = [f"kalecast {command}", *arguments]
+    module = import_module(COMMANDS[command][0])
+    status: int | None = module.main()
+    return status
+
+
+@click.command(cls=Commands)
+@click.version_option(package_name="kalecast")
+def main() -> None:
+    """From an annotated notebook to a forecasting service."""

@@ -1,0 +1,1 @@
+"""Clients of a model server and of the page."""

@@ -1,0 +1,1 @@
+"""The gateway: nginx and ModSecurity in front of the page."""

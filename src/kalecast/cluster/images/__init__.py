@@ -1,0 +1,1 @@
+"""Container images: built, looked into, and their bills of materials."""

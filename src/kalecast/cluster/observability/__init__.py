@@ -1,0 +1,1 @@
+"""Objectives, and the alert rules and dashboard made from them."""

@@ -1,0 +1,74 @@
+"""Outcomes other than a forecast, and the message to a customer for each."""
+
+from dataclasses import dataclass
+
+from kalecast.data.series import SeriesError
+
+DOWN = "The forecasting service is not answering just now; please try again in a minute."
+BUSY = "Very many people are asking just now; please try again in a few seconds."
+FAULT = "Something went wrong on our side. Please try again; your data were not the reason."
+
+BUSY_SECONDS = 3
+
+
+class ServiceDown(Exception):
+    """The model server does not answer, or not in its protocol."""
+
+
+class Overloaded(Exception):
+    """More is requested than can be answered in time."""
+
+
+class Refused(ValueError):
+    """The model server refused a history; the text says why."""
+
+
+class Unacceptable(Exception):
+    """A request for no forecast at all; status and text say why."""
+
+    def __init__(self, status: int, text: str) -> None:
+        super().__init__(text)
+        self.status = status
+
+
+@dataclass(frozen=True)
+class Problem:
+    """An outcome as an HTTP status and text."""
+
+    status: int
+    text: str
+    retry_after: int | None = None
+    """Seconds after which a retry makes sense."""
+    challenge: str = ""
+    """How programs authenticate; empty for people, whom a browser would ask for a password."""
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """The answer's headers."""
+        headers = {}
+        if self.retry_after is not None:
+            headers["Retry-After"] = str(self.retry_after)
+        if self.challenge:
+            headers["WWW-Authenticate"] = self.challenge
+        return headers
+
+
+class TurnedAway(Exception):
+    """The caller is unknown, or over its quota; the problem says which."""
+
+    def __init__(self, problem: Problem) -> None:
+        super().__init__(problem.text)
+        self.problem = problem
+
+
+def problem_of(error: Exception) -> Problem:
+    """An error as a customer sees it."""
+    if isinstance(error, SeriesError | Refused):
+        return Problem(400, str(error))
+    if isinstance(error, Unacceptable):
+        return Problem(error.status, str(error))
+    if isinstance(error, Overloaded):
+        return Problem(503, BUSY, BUSY_SECONDS)
+    if isinstance(error, ServiceDown):
+        return Problem(503, DOWN, 5)
+    return Problem(500, FAULT)

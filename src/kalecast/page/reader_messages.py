@@ -1,0 +1,88 @@
+"""Messages between the page and the process that reads for it: JSON, which can hold no code.
+
+Who reads what customers send may fall to what is in it. So nothing that a reader answers is
+unpickled; it can only be one of the values here.
+"""
+
+from collections.abc import Callable
+from dataclasses import fields
+from datetime import datetime
+from typing import Any, NamedTuple
+
+import numpy as np
+import orjson
+
+from kalecast.data.series import SeriesError
+from kalecast.page.history import History
+from kalecast.page.outcomes import Unacceptable
+from kalecast.page.request_bodies import Controls
+
+KIND, VALUE = "kind", "value"
+
+
+class Form(NamedTuple):
+    """How values of a class are written and read."""
+
+    written: Callable[[Any], Any]
+    read: Callable[[Any], Any]
+
+
+def _fields(value: Any) -> list[Any]:
+    return [getattr(value, field.name) for field in fields(value)]
+
+
+FORMS: dict[type, Form] = {
+    bytes: Form(lambda value: value.decode("latin-1"), lambda text: text.encode("latin-1")),
+    datetime: Form(datetime.isoformat, datetime.fromisoformat),
+    np.ndarray: Form(np.ndarray.tolist, lambda numbers: np.array(numbers, dtype=np.float64)),
+    History: Form(_fields, lambda parts: _history(*map(_restored, parts))),
+    Controls: Form(_fields, lambda parts: Controls(*parts)),
+    SeriesError: Form(str, SeriesError),
+    RuntimeError: Form(str, RuntimeError),
+    Unacceptable: Form(
+        lambda error: [error.status, str(error)], lambda parts: Unacceptable(*parts)
+    ),
+}
+NAMED = {kind.__name__: form for kind, form in FORMS.items()}
+PLAIN = orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_PASSTHROUGH_DATETIME
+
+
+def dumps(message: Any) -> bytes:
+    """A message in one line; tuples become lists, NaN in an array null.
+
+    Raises:
+        TypeError: there is something in it that no message has.
+    """
+    return orjson.dumps(message, default=_written, option=PLAIN)
+
+
+def loads(line: bytes | bytearray) -> Any:
+    """What `dumps` was given.
+
+    Raises:
+        ValueError: it is no such message.
+    """
+    try:
+        return _restored(orjson.loads(line))
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"Expected a message, received one with {error!r}.") from error
+
+
+def _written(value: Any) -> dict[str, Any]:
+    form = FORMS[type(value)]
+    return {KIND: type(value).__name__, VALUE: form.written(value)}
+
+
+def _restored(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_restored(part) for part in value]
+    if not isinstance(value, dict):
+        return value
+    if value.keys() == {KIND, VALUE}:
+        return NAMED[value[KIND]].read(value[VALUE])
+    return {key: _restored(part) for key, part in value.items()}
+
+
+def _history(values: Any, *others: Any) -> History:
+    *named, notes, offset = others
+    return History(values, *named, tuple(notes), offset)

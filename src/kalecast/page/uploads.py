@@ -1,0 +1,105 @@
+"""Uploads: Gradio's two routes for them, answered without keeping anything.
+
+Gradio (6.31) would write an upload to its disk, where the next event finds it only if it comes
+to the same replica. Here its file becomes a token (`upload_token.py`), which the browser takes
+for the file's path and sends back with each event.
+
+Two of Gradio's habits have to be taken away as well, for the events that it still answers. It
+checks the paths in a request only after its own `launch()`, which a mounted page never calls: a
+request naming `/etc/passwd` as its upload would have it copied to where Gradio serves files
+from, and read. And it fetches addresses that a request names as files.
+"""
+
+from pathlib import Path
+
+import gradio as gr
+from gradio.blocks import Block
+from starlette.requests import Request
+from starlette.responses import Response
+
+from kalecast.data.series import SeriesError
+from kalecast.page import request_bodies
+from kalecast.page.admission import Admission
+from kalecast.page.api import json_response
+from kalecast.page.forecast_client import ModelServer
+from kalecast.page.outcomes import (
+    BUSY,
+    BUSY_SECONDS,
+    Overloaded,
+    Problem,
+    ServiceDown,
+    Unacceptable,
+)
+from kalecast.page.reading import LONG, SHORT, SHORT_FILE, Reader
+from kalecast.page.request_bodies import LARGEST_FORM
+from kalecast.page.rows import KEPT
+from kalecast.page.upload_token import CHOOSE_AGAIN, Keys, problem_token
+
+PATH = "/gradio_api/upload"
+PROGRESS_PATH = "/gradio_api/upload_progress"
+
+
+class Uploads:
+    """The routes."""
+
+    def __init__(
+        self, server: ModelServer, admission: Admission, reader: Reader, keys: Keys
+    ) -> None:
+        self._server = server
+        self._admission = admission
+        self._reader = reader
+        self._keys = keys
+
+    async def upload(self, request: Request) -> Response:
+        """Take a file; the answer is the list of one token."""
+        try:
+            caller = self._admission.caller(request)
+            async with self._admission.body(request, LARGEST_FORM) as body:
+                lane = LONG if len(body) > SHORT_FILE else SHORT
+                arguments = request.headers.raw, await self._kept(), self._keys
+                token = await self._reader.read(
+                    lane, caller, request_bodies.form_token, body, *arguments
+                )
+        except SeriesError as error:
+            token = problem_token(str(error))
+        except Overloaded:
+            return busy()
+        except Unacceptable as error:
+            return Response(str(error), error.status, media_type="text/plain")
+        return json_response([token])
+
+    async def progress(self, _: Request) -> Response:
+        """How far an upload is: another replica may be taking it, so it is always done."""
+        return Response('data: {"msg": "done"}\n\n', media_type="text/event-stream")
+
+    async def _kept(self) -> int:
+        try:
+            return max(KEPT, (await self._server.contract()).input_length)
+        except (ServiceDown, Overloaded):
+            return KEPT
+
+
+def busy() -> Response:
+    """The answer where there is too much to do: a token that says so, as a page shows no other."""
+    return refused(Problem(503, BUSY, BUSY_SECONDS))
+
+
+def refused(problem: Problem) -> Response:
+    """Such a token for a caller who may not."""
+    return json_response([problem_token(problem.text)], headers=problem.headers)
+
+
+def guard_files(page: gr.Blocks) -> None:
+    """Let requests that Gradio answers name no files at all."""
+    page.has_launched = True  # Gradio's own check needs this
+    Block.async_move_resource_to_block_cache = _refused  # type: ignore[assignment]
+
+
+async def _refused(_: Block, named: str | Path | None) -> None:
+    """Refuse the path that a request names.
+
+    Raises:
+        gr.Error: there is one; Gradio answers with this text alone.
+    """
+    if named is not None:
+        raise gr.Error(CHOOSE_AGAIN, print_exception=False)

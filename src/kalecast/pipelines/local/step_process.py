@@ -1,0 +1,309 @@
+"""The process from which a local run's steps are forked.
+
+Started by `step_launcher`, it imports once what every step needs. Each line on its standard
+input is a JSON job, one step; the step runs in a fork, and its process number and exit code go
+back through a pipe of their own. A step runs the component's function as KFP's own executor
+does, with two differences: the cells run in the step's process and not in a kernel, and Kale's
+folders in /tmp become folders of the run.
+"""
+
+import atexit
+import contextlib
+import gc
+import importlib
+import io
+import json
+import os
+import signal
+import sys
+import time
+import traceback
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NoReturn
+
+# Imports read it: with it, KFP leaves its client and the Kubernetes library out, as in a pod.
+os.environ["_KFP_RUNTIME"] = "true"
+
+from kalecast.lifetime import die_with_parent
+from kalecast.pipelines.local import light_kale
+from kalecast.pipelines.local.cell_shell import (
+    CellShell,
+    ExecutedCell,
+    short_traceback,
+    start_shell,
+)
+from kalecast.pipelines.local.run_folder import NO_ROOM_CODE, full_disk, is_full_disk
+from kalecast.pipelines.local.step_report import render_report
+from kalecast.pipelines.local.terminal_text import plain
+
+CODE_BEFORE_USER_CELLS = 2  # Kale's blocks for the parameters and for loading
+GRACE_SECONDS = 3.0
+FINAL = (
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    ImportError,
+    LookupError,
+    MemoryError,
+    NameError,
+    SyntaxError,
+    TypeError,
+    ValueError,
+)
+"""Errors of data, parameters and code, which come again however often a step is tried."""
+
+
+class StepFailed(Exception):
+    """A cell raised; the cause is its error."""
+
+
+class KaleGracefulExit(Exception):
+    """What Kale raises, instead of the error itself, when a value cannot be passed on."""
+
+
+@dataclass
+class Step:
+    """A running step: where it keeps things and what it ran so far."""
+
+    name: str
+    run_folder: Path
+    shell: CellShell
+    cells: list[ExecutedCell] = field(default_factory=list)
+    cell_seconds: float = 0.0
+
+    @property
+    def marshal_folder(self) -> Path:
+        """Where the step saves and loads values; another step's may hold the same name."""
+        return self.run_folder / "marshal" / self.name
+
+    @property
+    def report(self) -> Path:
+        """The step's HTML report."""
+        return self.run_folder / "reports" / f"{self.name}.html"
+
+    def run_code(self, source: Sequence[str], kernel_name: str = "python3") -> str:
+        """In place of `kale.common.jputils.run_code`: run the blocks and return the report."""
+        del kernel_name
+        user_cells = range(CODE_BEFORE_USER_CELLS, len(source) - 1)
+        try:
+            for position, block in enumerate(source):
+                cell = self.shell.run(_dedented(block))
+                if position in user_cells:
+                    self.cell_seconds += cell.seconds
+                if position in user_cells or cell.error:
+                    self.cells.append(cell)
+                if cell.error:
+                    raise StepFailed from _real_error(cell.error)
+        except StepFailed as failure:
+            self.write_report(short_traceback(failure.__cause__ or failure))
+            raise
+        return self.write_report()
+
+    def write_report(self, error: str = "") -> str:
+        """Render the report of the cells so far, keep it and return it."""
+        page = render_report(self.name, self.cells, error)
+        self.report.parent.mkdir(parents=True, exist_ok=True)
+        self.report.write_text(page, encoding="utf-8")
+        return page
+
+
+def _dedented(block: str) -> str:
+    """A block as the notebook has it: Kale's template indents each line by four spaces."""
+    lines = block.strip("\n").rstrip().split("\n")
+    if all(line.startswith("    ") or not line.strip() for line in lines):
+        lines = [line[4:] for line in lines]
+    return "\n".join(lines)
+
+
+def _real_error(error: BaseException) -> BaseException:
+    while isinstance(error, KaleGracefulExit) and error.__context__ is not None:
+        error = error.__context__
+    return error
+
+
+def _replace_kale(step: Step) -> None:
+    """Point Kale at the run's own folders and at this process's shell."""
+    from kale import marshal
+
+    metrics_file = step.marshal_folder / "pipeline-metrics.json"
+
+    def set_data_dir(path: str) -> None:
+        del path  # always /tmp/marshal, which all runs of a machine would share
+        set_marshal_folder(str(step.marshal_folder))
+
+    def generate_mlpipeline_metrics(metrics: dict[str, Any]) -> None:
+        for name, value in metrics.items():
+            if not isinstance(value, int | float):
+                raise TypeError(
+                    f"Expected a Python number as pipeline metric {name!r}, received: {value!r}."
+                )
+        metrics_file.parent.mkdir(parents=True, exist_ok=True)
+        metrics_file.write_text(json.dumps(metrics))
+
+    def load_mlpipeline_metrics(output: Any) -> None:
+        for name, value in json.loads(metrics_file.read_text()).items():
+            output.log_metric(name, value)
+
+    set_marshal_folder = marshal.set_data_dir
+    marshal.set_data_dir = set_data_dir
+    light_kale.replace_module(
+        "kale.common.jputils", run_code=step.run_code, KaleGracefulExit=KaleGracefulExit
+    )
+    light_kale.replace_module(
+        "kale.common.kfputils",
+        generate_mlpipeline_metrics=generate_mlpipeline_metrics,
+        load_mlpipeline_metrics=load_mlpipeline_metrics,
+    )
+
+
+def _redirect_inputs(executor_input: dict[str, Any], marshal_folder: Path) -> None:
+    """Let the component copy what it receives into this step's folder, not its producer's."""
+    for artifacts in executor_input.get("inputs", {}).get("artifacts", {}).values():
+        for artifact in artifacts["artifacts"]:
+            saved_as = artifact.get("metadata", {}).get("marshal_path")
+            if saved_as:
+                artifact["metadata"]["marshal_path"] = str(marshal_folder / Path(saved_as).name)
+
+
+def _run(job: dict[str, Any], shell: CellShell) -> dict[str, Any]:
+    """Run the step and report how it went."""
+    from kfp.dsl import executor
+
+    step = Step(job["step"], Path(job["run_folder"]), shell)
+    step.marshal_folder.mkdir(parents=True, exist_ok=True)
+    _replace_kale(step)
+    _redirect_inputs(job["executor_input"], step.marshal_folder)
+    namespace: dict[str, Any] = {"__name__": "component"}
+    error: BaseException | None = None
+    try:
+        exec(compile(job["source"], f"<component {step.name}>", "exec"), namespace)
+        executor.Executor(
+            executor_input=job["executor_input"], function_to_execute=namespace[job["function"]]
+        ).execute()
+    except StepFailed as failure:
+        error = failure.__cause__ or failure
+    except Exception as failure:
+        error = failure
+    result: dict[str, Any] = {"cell_seconds": step.cell_seconds, "error": None}
+    if error is not None:
+        result["error"] = {"type": type(error).__name__, "message": plain(_message(error))}
+        result["final"] = isinstance(error, FINAL)
+        sys.stdout.flush()
+        print(short_traceback(error), file=sys.__stderr__, flush=True)
+    return result
+
+
+def _message(error: BaseException) -> str:
+    """What an error says; of a full disk what to do, too."""
+    return full_disk(error) if is_full_disk(error) else str(error)
+
+
+def _be_step(job: dict[str, Any], shell: CellShell) -> int:
+    """Run one step in this fork and return its exit code."""
+    os.environ.update(job["environment"])
+    if "numpy" in sys.modules:
+        sys.modules["numpy"].random.seed()  # or every step would draw the same numbers
+    result = _run(job, shell)
+    try:
+        Path(job["result_file"]).write_text(json.dumps(result))
+    except OSError:
+        return NO_ROOM_CODE
+    atexit._run_exitfuncs()
+    # A fork must not run the rest of Python's own ending, and TensorFlow's takes a second of it.
+    for thing in gc.get_objects():
+        if type(thing) in (io.TextIOWrapper, io.BufferedWriter):
+            with contextlib.suppress(ValueError, OSError):
+                thing.flush()
+    return 1 if result["error"] else 0
+
+
+def _stop(number: int, frame: object) -> NoReturn:
+    raise SystemExit(128 + number)
+
+
+def _fork_step(job: dict[str, Any], shell: CellShell) -> int:
+    """Start a step in a process group of its own and return its number."""
+    # Were this process stopped right after the fork, the step would be left behind.
+    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
+    parent = os.getpid()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # threads of NumPy's; they allow it
+        step = os.fork()
+    if step == 0:
+        exit_code = 1
+        try:
+            die_with_parent(parent)
+            os.setpgid(0, 0)
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGTERM])
+            exit_code = _be_step(job, shell)
+        except BaseException:
+            traceback.print_exc(file=sys.__stderr__)
+        finally:
+            os._exit(exit_code)
+    with contextlib.suppress(PermissionError, ProcessLookupError):
+        os.setpgid(step, step)  # whichever process comes first
+    return step
+
+
+def _end_step(step: int, grace_seconds: float) -> int:
+    """Wait for a step, then end what it left behind; its exit code, negative for a signal."""
+    deadline = time.monotonic() + grace_seconds
+    while os.waitid(os.P_PID, step, os.WEXITED | os.WNOWAIT | os.WNOHANG) is None:
+        if time.monotonic() > deadline:
+            break
+        time.sleep(0.02)
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(step, signal.SIGKILL)
+    return os.waitstatus_to_exitcode(os.waitpid(step, 0)[1])
+
+
+def _serve(jobs: int, reports: int, warm_imports: list[str], shell: CellShell) -> None:
+    """Fork a step for each job, one after another."""
+    for line in iter(lambda: _read_line(jobs), b""):
+        step = _fork_step(json.loads(line), shell)
+        try:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGTERM])
+            while warm_imports:
+                importlib.import_module(warm_imports.pop())
+            os.waitid(os.P_PID, step, os.WEXITED | os.WNOWAIT)
+        except SystemExit:
+            os.killpg(step, signal.SIGTERM)
+            _end_step(step, GRACE_SECONDS)
+            raise
+        exit_code = _end_step(step, grace_seconds=0)
+        os.write(reports, f"{exit_code}\n".encode())
+
+
+def _read_line(descriptor: int) -> bytes:
+    line = b""
+    while not line.endswith(b"\n"):
+        data = os.read(descriptor, 65536)
+        if not data:
+            return b""
+        line += data
+    return line
+
+
+def main() -> None:
+    """Get ready and serve.
+
+    Arguments: the descriptor for exit codes, then modules to import while the first step works.
+    """
+    signal.signal(signal.SIGTERM, _stop)
+    light_kale.install()
+    import dill  # noqa: F401  most values between steps need it
+    from kale import marshal  # noqa: F401
+    from kfp.dsl import executor  # noqa: F401
+
+    shell = start_shell()
+    jobs = os.dup(0)
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)  # cells have no terminal to read from
+    _serve(jobs, int(sys.argv[1]), sys.argv[2:], shell)
+
+
+if __name__ == "__main__":
+    main()

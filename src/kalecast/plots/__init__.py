@@ -1,0 +1,1 @@
+"""The pictures that notebooks and the report share."""
