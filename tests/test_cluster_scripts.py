@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 SETUP = Path(__file__).parent.parent / "cluster-setup"
+PACKAGE = SETUP.parent / "src" / "kalecast" / "cluster"
 VERSIONS = SETUP / "versions.env"
 SCRIPTS = sorted(SETUP.rglob("*.sh"))
 COMMANDS = [script for script in SCRIPTS if script.read_text().startswith("#!")]
@@ -164,7 +165,7 @@ def without_architecture(variable: str) -> str:
 
 
 def test_each_version_is_used():
-    code = "\n".join(file.read_text() for file in [*SCRIPTS, *SETUP.rglob("*.py")])
+    code = "\n".join(file.read_text() for file in [*SCRIPTS, *PACKAGE.rglob("*.py")])
     assert {
         one for one in map(without_architecture, versions()) if not re.search(rf"\b{one}\b", code)
     } == set()

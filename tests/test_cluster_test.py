@@ -222,14 +222,17 @@ def test_a_model_that_does_not_fit_is_refused(work: helpers.Loads, monkeypatch):
 def driver(work: helpers.Loads, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     """Calls the load as a pod would: the outcome of `start` and of `end`."""
     for one in helpers.objects("s:1", b"m", work, HERE):
+        in_package = one["metadata"]["name"] == f"{helpers.LABEL}-driver"
+        folder = tmp_path / helpers.PACKAGE if in_package else tmp_path
+        folder.mkdir(parents=True, exist_ok=True)
         for name, content in one.get("data", {}).items():
-            (tmp_path / name).write_text(
-                content.replace('Path("/tmp")', f"Path({str(tmp_path)!r})")
-            )
+            (folder / name).write_text(content.replace('Path("/tmp")', f"Path({str(tmp_path)!r})"))
 
     def call(what: str, job: str = "") -> subprocess.CompletedProcess[str]:
         command = [sys.executable, tmp_path / helpers.LOAD_CLIENTS, what, "one"]
-        return subprocess.run(command, input=job, capture_output=True, text=True, check=False)
+        return subprocess.run(
+            command, cwd=tmp_path, input=job, capture_output=True, text=True, check=False
+        )
 
     return call
 

@@ -72,10 +72,10 @@ def test_what_goes_wrong_once_does_not_end_the_watch(
             nonlocal looks
             looks += 1
             if looks == 2:  # neither a process for the trial, nor a look at the file
-                monkeypatch.setattr("serving.try_out", fail)
+                monkeypatch.setattr("kalecast.serving.reloading.try_out", fail)
                 replace_file(path, seasonal_naive_bytes(contract(version="next")))
             if looks == 3:
-                monkeypatch.setattr("serving.state", fail)
+                monkeypatch.setattr("kalecast.serving.reloading.state", fail)
             if looks == 5:
                 assert serving.model.contract.version == version
                 monkeypatch.undo()
@@ -106,7 +106,7 @@ def test_a_file_that_could_not_be_tried_is_tried_again(
             nonlocal looks
             looks += 1
             if looks == 1:
-                monkeypatch.setattr("serving.try_out", _no_process)
+                monkeypatch.setattr("kalecast.serving.reloading.try_out", _no_process)
             if looks == 2:
                 monkeypatch.undo()
             if looks == 3:

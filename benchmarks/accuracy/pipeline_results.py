@@ -62,7 +62,7 @@ def main() -> int:
         run = _found(arguments.new)
         found = outcome(run)
     except (RunError, PipelineError) as error:
-        print(f"pipeline_results.py: {error}", file=sys.stderr)
+        print(f"error: {error}", file=sys.stderr)
         return 1
     write_results(arguments.output / "pipeline.json", COMMAND, found)
     print(json.dumps({"run": run.folder.name, **found["run_scores"]}))

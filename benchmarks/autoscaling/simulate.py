@@ -41,7 +41,7 @@ def main() -> int:
     try:
         real = _real(arguments.model) if arguments.real else None
     except (ServiceError, LimitError, LoadError, ContractError, OSError) as error:
-        print(f"autoscaling.py: {error}", file=sys.stderr)
+        print(f"error: {error}", file=sys.stderr)
         return 1
     with ProcessPoolExecutor(initializer=die_with_parent) as pool:
         trials = list(pool.map(partial(hold, trials=arguments.trials), SHAPES))

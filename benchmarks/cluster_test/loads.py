@@ -122,7 +122,7 @@ def under_load(kube: Kube, *jobs: Job) -> Iterator[list[Totals]]:
 
 
 def _call(kube: Kube, what: str, name: str, content: str | None = None) -> str:
-    inside = ("exec", "--stdin", CLIENT, "--", "python", "/load/load.py", what, name)
+    inside = ("exec", "--stdin", CLIENT, "--", "python", "/load/load_clients.py", what, name)
     try:
         return kube.again(*inside, content=content or "", seconds=CALL_SECONDS)
     except KubeError as error:

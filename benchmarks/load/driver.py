@@ -47,7 +47,7 @@ def main() -> int:
         allow_connections(job.clients)
         requests = prepare(job)
     except (ValueError, LimitError, OSError) as error:
-        print(f"driver.py: {error}", file=sys.stderr)
+        print(f"error: {error}", file=sys.stderr)
         return 2
     at_once = CONNECTING if job.shape != "burst" or job.connect_first else job.clients
     notes = warnings(job.clients, at_once, len(job.addresses))

@@ -72,7 +72,7 @@ def main() -> int:
                 results.faults = break_things(model, folder)
                 print_faults(results.faults)
     except (ServiceError, LimitError, LoadError, ContractError, OSError) as error:
-        print(f"load_test.py: {error}", file=sys.stderr)
+        print(f"error: {error}", file=sys.stderr)
         return 1
     save(results, arguments)
     print(json.dumps(without(results.as_json(), "timeline")))

@@ -52,10 +52,10 @@ def main() -> int:
             folder.chmod(0o755)  # nginx's workers may run as another user
             found = _measured(parts, arguments.model.resolve(), folder, arguments.whole)
     except (ServiceError, LimitError, LoadError, ContractError, MissingPart, OSError) as error:
-        print(f"protection.py: {error}", file=sys.stderr)
+        print(f"error: {error}", file=sys.stderr)
         return 1
     except ValueError as error:  # a case, a list or a configuration that cannot be read
-        print(f"protection.py: {error}", file=sys.stderr)
+        print(f"error: {error}", file=sys.stderr)
         return 1
     figures: dict[str, Any] = {}
     for part in found:

@@ -55,7 +55,7 @@ def main() -> int:
         allow_connections(arguments.users)
         figures = measure(arguments)
     except (ServiceError, LimitError, LoadError, ContractError) as error:
-        print(f"serving.py: {error}", file=sys.stderr)
+        print(f"error: {error}", file=sys.stderr)
         return 1
     print_table(figures, arguments.users)
     summary = outcome(figures)

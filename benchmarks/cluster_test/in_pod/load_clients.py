@@ -1,7 +1,7 @@
 """Request forecasts until stopped: the load driver's job, again and again, in the background.
 
-    python load.py start NAME    # a Job in JSON on standard input; waits for its connections
-    python load.py end NAME      # prints a line of JSON a round, what came of it
+    python load_clients.py start NAME    # a Job, as JSON on standard input; waits for connections
+    python load_clients.py end NAME      # prints a line of JSON a round, what came of it
 
 Nothing depends on the connection by which it was started, since connections to pods break; both
 calls may be made again. After each round clients connect anew, so that new pods get some of them.

@@ -1,6 +1,6 @@
 """The test's model store: as much of S3 as reading a file takes.
 
-    python store.py FOLDER
+    python s3_store.py FOLDER
 
 The folder's files are pieces of one file, in the order of their names.
 """

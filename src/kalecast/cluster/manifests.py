@@ -336,7 +336,7 @@ def main() -> int:
                 )
             )
     except (NoKubectlError, RuntimeError) as error:
-        print(f"manifests.py: {error}", file=sys.stderr)
+        print(f"error: {error}", file=sys.stderr)
         return 1
     BUILD.mkdir(parents=True, exist_ok=True)
     for name, text in made.items():

@@ -61,7 +61,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _bind(configuration, "gRPC", configuration.grpc_port).close()  # gRPC binds by itself
         serving = _open(configuration.model_uri)
     except ConfigurationError as error:
-        print(f"kalecast serve: {error}", file=sys.stderr)
+        print(f"error: {error}", file=sys.stderr)
         return 2
     _allow_many_files()
     import uvloop

@@ -93,10 +93,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         report = run(parse(arguments))
     except WrongCallError as error:
-        say(f"images.py: {error}")
+        say(f"error: {error}")
         return 2
     except BuilderError as error:
-        say(f"images.py: {error}")
+        say(f"error: {error}")
         return 1
     print(json.dumps(report))
     return 0
