@@ -225,10 +225,11 @@ screenshots: install-all install-debian install-gateway  ## Leave the report's s
 		.venv/workbench/bin/pytest -q $(SCREENSHOTS)
 
 .PHONY: lint
-lint: .venv/workbench/.installed-test  ## Ruff and mypy
+lint: .venv/workbench/.installed-test  ## Ruff, mypy, and which package may import which
 	@.venv/workbench/bin/ruff check .
 	@.venv/workbench/bin/ruff format --check .
 	@.venv/workbench/bin/mypy
+	@.venv/workbench/bin/lint-imports
 
 ##### Environments #####
 
@@ -276,4 +277,4 @@ lock: install-workbench  ## Write the locks and environment.yml anew (LOCK_ARGS=
 
 .PHONY: clean
 clean:  ## Remove runs, models and caches; the environments stay
-	@rm -rf runs models build .pytest_cache .mypy_cache .ruff_cache
+	@rm -rf runs models build .pytest_cache .mypy_cache .ruff_cache .import_linter_cache

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 
 from report.results import Result
 from report.shown import INK, TEXT_WIDTH
@@ -91,8 +92,9 @@ def _boxes(r: Result) -> dict[str, Box]:
 def _draw(axis: Axes, box: Box) -> None:
     if box.is_framed:
         corner = box.x - box.width / 2, box.y - box.height / 2
-        look = {"facecolor": LEARNT if box.is_learnt else "none", "edgecolor": INK}
-        axis.add_patch(plt.Rectangle(corner, box.width, box.height, linewidth=0.7, **look))
+        frame = Rectangle(corner, box.width, box.height, linewidth=0.7)
+        frame.set(facecolor=LEARNT if box.is_learnt else "none", edgecolor=INK)
+        axis.add_patch(frame)
     weight = "normal" if box.is_framed else "semibold"
     axis.text(box.x, box.y, box.words, ha="center", va="center", fontsize=8.5, weight=weight)
 

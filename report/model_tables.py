@@ -138,7 +138,7 @@ KINDS = (
 
 
 def _better_naive(row: dict[str, Any]) -> float:
-    return min(value for name, value in row["mase"].items() if "Naive" in name)
+    return float(min(value for name, value in row["mase"].items() if "Naive" in name))
 
 
 PARTS = {

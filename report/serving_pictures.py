@@ -283,4 +283,4 @@ def _slowest_refusal(rounds: list[dict[str, Any]]) -> float:
 
 
 def _usual_seconds(run: dict[str, Any]) -> float:
-    return median(one["seconds"] for one in run["model_rounds"])
+    return float(median(one["seconds"] for one in run["model_rounds"]))

@@ -45,13 +45,12 @@ def scaled(table: pd.DataFrame, history: pd.DataFrame, season: int) -> pd.DataFr
 
 def by_hour(known: pd.DataFrame) -> dict[str, Any]:
     """Mean absolute error of each model at each hour ahead, and what its own bands hold."""
-    ahead = known.groupby("ahead")
     errors = {name: _error(known, name).groupby(known["ahead"]).mean() for name in _models(known)}
     held = {
         level: _inside(known, MODEL, level).groupby(known["ahead"]).mean() for level in INTERVALS
     }
     return {
-        "ahead": [int(hour) for hour in ahead.groups],
+        "ahead": sorted(known["ahead"].unique().tolist()),
         "error": rounded(errors, 3),
         "coverage": rounded(held, 3),
     }
@@ -93,7 +92,7 @@ def by_series(known: pd.DataFrame, scores: pd.DataFrame, history: pd.DataFrame) 
                 "series": str(name),
                 "mase": rounded(of_metric["mase"].loc[name].to_dict()),
                 **{
-                    metric: rounded(part.loc[name, MODEL])
+                    metric: rounded(part[MODEL][name])
                     for metric, part in of_metric.items()
                     if metric != "mase"
                 },
@@ -128,7 +127,7 @@ def typical(known: pd.DataFrame, names: list[str]) -> list[tuple[str, pd.Timesta
     """Of each of these series the forecast whose error is the middle one."""
     ranked = by_forecast(known).groupby("unique_id")
     middle = {name: ranked.get_group(name).reset_index(drop=True) for name in names}
-    return [(name, rows.loc[len(rows) // 2, "cutoff"]) for name, rows in middle.items()]
+    return [(name, rows["cutoff"][len(rows) // 2]) for name, rows in middle.items()]
 
 
 def shown(

@@ -100,27 +100,32 @@ class FinishedRun:
     @cached_property
     def series(self) -> pd.DataFrame:
         """The tidy series, held-out hours at their ends."""
-        return self._handed_on("evaluate", "series")
+        frame: pd.DataFrame = self._handed_on("evaluate", "series")
+        return frame
 
     @cached_property
     def history(self) -> pd.DataFrame:
         """The series without the held-out hours."""
-        return self._handed_on("evaluate", "history")
+        frame: pd.DataFrame = self._handed_on("evaluate", "history")
+        return frame
 
     @cached_property
     def contract(self) -> Contract:
         """The contract before there were scores."""
-        return self._handed_on("evaluate", "contract")
+        contract: Contract = self._handed_on("evaluate", "contract")
+        return contract
 
     @property
     def network_bytes(self) -> bytes:
         """The trained network as a `.keras` file."""
-        return self._handed_on("evaluate", "network_bytes")
+        content: bytes = self._handed_on("evaluate", "network_bytes")
+        return content
 
     @property
     def model_file(self) -> bytes:
         """The model file that it published."""
-        return self._handed_on("export_model", "model_file")
+        content: bytes = self._handed_on("export_model", "model_file")
+        return content
 
     def _handed_on(self, step: str, name: str) -> Any:
         """What a step left for those after it. Only runs of this project are opened."""

@@ -32,7 +32,8 @@ class Judge:
         """Mean scores of a function from windows to forecasts."""
         judged = own_forecasts(forecast, self._series, self._contract, self._test_windows)
         scores = score_series(judged, self._history, self._contract.season)
-        return rounded(mean_scores(scores).loc[MODEL].to_dict())
+        figures: dict[str, float] = rounded(mean_scores(scores).loc[MODEL].to_dict())
+        return figures
 
 
 def layers_of(network_bytes: bytes) -> dict[str, Any]:

@@ -174,6 +174,7 @@ def explored(run: FinishedRun) -> dict[str, Any]:
     scales = exploration.scales(series, periods).set_index("unique_id")
     spreads = exploration.spreads(series).set_index("unique_id")
     of_day, of_week = exploration.day_profiles(series), exploration.week_profiles(series)
+    described: list[Any] = list(describe(series).itertuples())
     return {
         "hours": len(series),
         "unknown": int(series["y"].isna().sum()),
@@ -193,7 +194,7 @@ def explored(run: FinishedRun) -> dict[str, Any]:
                 "day": rounded(of_day[row.unique_id], 3),
                 "week": rounded(of_week[row.unique_id], 3),
             }
-            for row in describe(series).itertuples()
+            for row in described
         ],
     }
 

@@ -42,7 +42,7 @@ SPREAD = (0.1, 0.5, 0.9)
 
 def read_table(path: Path, frequency: str) -> pd.DataFrame:
     """A long or wide table as tidy series."""
-    header = pd.read_csv(path, nrows=0).columns if path.suffix == ".csv" else []
+    header = list(pd.read_csv(path, nrows=0).columns) if path.suffix == ".csv" else []
     if path.suffix == ".csv" and "y" not in [name.strip().lower() for name in header]:
         return _read_wide(path, frequency)
     return tidy(read_series(path), frequency)
@@ -185,8 +185,8 @@ def contenders(scores: pd.DataFrame, seconds: dict[str, float]) -> dict[str, Any
 
 def with_owa(means: pd.DataFrame) -> pd.DataFrame:
     """Mean scores with the M4 competition's overall weighted average as their first column."""
-    owa = sum(means[metric] / naive for metric, naive in NAIVE2.items()) / 2
-    return pd.concat([owa.rename("owa"), means], axis=1)
+    ratios = [means[metric] / naive for metric, naive in NAIVE2.items()]
+    return pd.concat([pd.concat(ratios, axis=1).mean(axis=1).rename("owa"), means], axis=1)
 
 
 def _parts(arguments: argparse.Namespace) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -229,7 +229,7 @@ def report(
     """Print the table and the last line."""
     means = with_owa(mean_scores(scores))
     print(means.assign(seconds=pd.Series(seconds)).to_string(float_format="{:.3f}".format))
-    ours = {name: round(float(value), 4) for name, value in means.loc[MODEL].items()}
+    ours = {name: round(value, 4) for name, value in means.loc[MODEL].to_dict().items()}
     print(
         json.dumps(
             {
@@ -242,8 +242,8 @@ def report(
                 "train_seconds": round(train_seconds, 1),
                 "parameters": int(parameters),
                 "baselines": {
-                    name: {"owa": round(float(row["owa"]), 4), "seconds": round(seconds[name], 1)}
-                    for name, row in means.iterrows()
+                    name: {"owa": round(means["owa"][name], 4), "seconds": round(seconds[name], 1)}
+                    for name in map(str, means.index)
                     if name != MODEL
                 },
             }

@@ -10,9 +10,10 @@ and /reference/scaledobject-spec/).
 """
 
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from statistics import fmean
+from typing import Any
 
 from benchmarks.autoscaling.hpa import (
     CPU_INITIALIZATION_SECONDS,
@@ -172,7 +173,7 @@ AUTOSCALERS: dict[str, Callable[[Tier, float], None]] = {
 }
 
 
-def _every(tier: Tier, period: float, phase: float, look: Callable[[], None]):
+def _every(tier: Tier, period: float, phase: float, look: Callable[[], None]) -> Iterator[Any]:
     """A process of SimPy."""
     yield tier.env.timeout(phase)
     while True:

@@ -40,7 +40,7 @@ def cores_for_promise(rate: float, seed: int = 1) -> float:
     """
     page_law = KINDS[0].law
     least = 0.99 * AT_ONCE * page_law.each / WAIT_SECONDS
-    totals = []
+    totals: list[float] = []
     for page in np.arange(np.ceil(least / STEP) * STEP, 1.0 + STEP / 2, 2 * STEP):
         if totals and page > min(totals):
             break

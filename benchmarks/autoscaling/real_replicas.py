@@ -100,7 +100,7 @@ def _cost(services: list[Service], job: Job) -> float:
         rounds = drive(job)["rounds"]
     count = sum(summary["ok"] for summary in rounds)
     driver = statistics.mean(summary["cpu_microseconds"] for summary in rounds) / 1e6
-    return sum(used.seconds.values()) / count + driver
+    return float(sum(used.seconds.values()) / count + driver)
 
 
 def _simulated(each: float, forward: Law, cores: float) -> dict[str, float]:

@@ -89,7 +89,7 @@ def _grouped(server: Service, folder: Path) -> float:
     job = seldon_route(server, batches, folder).loaded("steady", 8, seconds=2.0)
     with cpu_of([server]) as used:
         (summary,) = drive(job)["rounds"]
-    return used.seconds[server.name] / max(summary["ok"], 1) / GROUP
+    return float(used.seconds[server.name] / max(summary["ok"], 1) / GROUP)
 
 
 def _api(

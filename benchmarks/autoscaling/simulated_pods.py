@@ -147,7 +147,7 @@ class Tier:
     def pod_seconds(self) -> float:
         """What was paid for so far: pods from their creation to their end."""
         now = self.env.now
-        return self._ended + sum(now - pod.created for pod in (*self.pods, *self._ending))
+        return float(self._ended + sum(now - pod.created for pod in (*self.pods, *self._ending)))
 
     def _start(self) -> None:
         now = self.env.now

@@ -8,7 +8,9 @@ opened to, as kube-proxy has it. All times are seconds of simulated time.
 
 import random
 from collections import deque
+from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from simpy import Environment
@@ -124,7 +126,7 @@ class Service:
         if not pod.station.offer(Job(now)):
             self._lose(pod, Job(now))
 
-    def come(self, times: Times):
+    def come(self, times: Times) -> Iterator[Any]:
         """A process of SimPy: customers ask at these times, which ascend."""
         env = self._env
         for time in times.tolist():
@@ -184,7 +186,8 @@ class Service:
     def _return(self, server: Pod, group: Job) -> Pod:
         """Its connection is free again."""
         now = self._env.now
-        pod, connection = group.sender
+        pod: Pod = group.sender[0]
+        connection = group.sender[1]
         server.in_flight -= 1
         connection.used = now
         self._desk(pod).free.append(connection)

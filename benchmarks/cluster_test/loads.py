@@ -51,8 +51,14 @@ def light(job: Job, retries: bool) -> Job:
 
 def heavy(job: Job) -> Job:
     """As many forecasts as go."""
-    changes = {"clients": HEAVY_CLIENTS, "seconds": ROUND_SECONDS, "timeout": DEADLINE}
-    return replace(job, shape="steady", retry=True, **changes)
+    return replace(
+        job,
+        shape="steady",
+        retry=True,
+        clients=HEAVY_CLIENTS,
+        seconds=ROUND_SECONDS,
+        timeout=DEADLINE,
+    )
 
 
 @dataclass

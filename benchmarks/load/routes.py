@@ -4,7 +4,7 @@ import json
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +18,14 @@ Floats = npt.NDArray[np.float64]
 TOLERANCE = 1e-3
 """Of an answer against the model file, relative to its largest value: networks compute in
 float32, and batches of other sizes round otherwise."""
+
+
+class Address(Protocol):
+    """Whatever has an address, `host:port`."""
+
+    @property
+    def address(self) -> str:
+        """Where it listens."""
 
 
 @dataclass(frozen=True)
@@ -47,12 +55,12 @@ def histories(count: int, length: int) -> Floats:
     return values
 
 
-def model_route(server: Service, windows: Floats, folder: Path) -> Route:
+def model_route(server: Address, windows: Floats, folder: Path) -> Route:
     """The model server in Seldon's protocol, one window a request."""
     return seldon_route(server, windows[:, np.newaxis], folder)
 
 
-def seldon_route(server: Service, batches: Floats, folder: Path) -> Route:
+def seldon_route(server: Address, batches: Floats, folder: Path) -> Route:
     """The model server in Seldon's protocol: `batches` are `(requests, windows, values)`."""
     bodies = ({"data": {"ndarray": batch.tolist()}} for batch in batches)
     return _route(
@@ -65,7 +73,7 @@ def seldon_route(server: Service, batches: Floats, folder: Path) -> Route:
     )
 
 
-def open_inference_route(server: Service, batches: Floats, folder: Path) -> Route:
+def open_inference_route(server: Address, batches: Floats, folder: Path) -> Route:
     """A model server in the Open Inference Protocol v2."""
     _, windows, length = batches.shape
 
@@ -88,7 +96,7 @@ def open_inference_route(server: Service, batches: Floats, folder: Path) -> Rout
     )
 
 
-def api_route(app: Service, windows: Floats, folder: Path) -> Route:
+def api_route(app: Address, windows: Floats, folder: Path) -> Route:
     """The app's plain route, which takes a history as one text."""
     bodies = ({"history": _text(window)} for window in windows)
 
@@ -149,7 +157,7 @@ def is_right(route: Route, body: bytes, batch: Floats, forecaster: Forecaster) -
 
 def _route(  # noqa: PLR0913, PLR0917 - what a route is
     name: str,
-    service: Service,
+    service: Address,
     path: str,
     bodies: Path,
     forecast_at: tuple[str | int, ...],

@@ -20,10 +20,11 @@ import ssl
 import sys
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from benchmarks.load.answers import MalformedAnswer
 from benchmarks.load.clients import Connection, kind_of
@@ -81,13 +82,13 @@ async def _for_a_while(attack: Attack, act: Callable[[Attack], Awaitable[None]])
             await asyncio.sleep(max(0.0, attack.left))
 
 
-def _run(work: Awaitable[None]) -> None:
+def _run(work: Coroutine[Any, Any, None]) -> None:
     try:
         import uvloop  # type: ignore[import-not-found, unused-ignore]
     except ImportError:
-        asyncio.run(work)  # type: ignore[arg-type]
+        asyncio.run(work)
     else:
-        uvloop.run(work)  # type: ignore[arg-type]
+        uvloop.run(work)
 
 
 # Who attacks.

@@ -43,7 +43,7 @@ NOTATIONS: tuple[Notation, ...] = (
 )
 
 STARTS: tuple[Callable[[datetime], str], ...] = (
-    *(lambda timestamp, form=form: timestamp.strftime(form) for form in (  # type: ignore[misc]
+    *(lambda timestamp, form=form: timestamp.strftime(form) for form in (
         "%Y-%m-%d %H:%M", "%Y-%m-%dT%H:%M", "%Y-%m-%d", "%Y%m%dT%H%M", "%Y-%m-%d %H:%M:%S",
         "%Y-%m-%dT%H:%M:%S.000", "%Y-%m-%dT%H:%M:%SZ", "%Y-%m-%dT%H:%M+02:00", "%G-W%V-%u",
         "%Y-%m-%d %H:%M:%S-05:30", "%Y-%m-%dT%H:%M:%S.000000+00:00", "%Y%m%dT%H%M%SZ", "%Y%m%d",

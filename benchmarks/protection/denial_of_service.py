@@ -299,7 +299,8 @@ def _cpu(service: Service) -> float:
 
 def _mib(service: Service) -> float:
     # Shared pages once for each process that has them: never less than it is.
-    return round(sum(process.memory_info().rss for process in _processes(service)) / 2**20, 1)
+    used: int = sum(process.memory_info().rss for process in _processes(service))
+    return round(used / 2**20, 1)
 
 
 def _processes(service: Service) -> list[psutil.Process]:

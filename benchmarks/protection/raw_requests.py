@@ -128,6 +128,6 @@ def lines_by_client(log: Path) -> dict[str, list[str]]:
             if client := CLIENT.search(line):
                 owners[number.group(1)] = client.group(1)
     lines: dict[str, list[str]] = defaultdict(list)
-    for number, logged in by_connection.items():
-        lines[owners.get(number, "")] += logged
+    for connection, logged in by_connection.items():
+        lines[owners.get(connection, "")] += logged
     return lines

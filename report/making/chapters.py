@@ -95,7 +95,7 @@ def prepared(text: str) -> NotebookNode:
     """A chapter as a notebook, with the cells before it that take papermill's parameters."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        notebook = jupytext.reads(text, fmt="md:myst")
+        notebook: NotebookNode = jupytext.reads(text, fmt="md:myst")
     parameters = nbformat.v4.new_code_cell(
         'results_folder = "figures"\nbuild_folder = "build"\nchapter = ""',
         metadata={"tags": ["parameters"]},

@@ -88,8 +88,8 @@ def kubectl() -> str:
     Raises:
         NoKubectlError: says what to install.
     """
-    for found in filter(None, (shutil.which("kubectl"), FETCHED.is_file() and str(FETCHED))):
-        if _version(found) >= OLDEST:
+    for found in (shutil.which("kubectl"), str(FETCHED) if FETCHED.is_file() else None):
+        if found and _version(found) >= OLDEST:
             return found
     return _fetch()
 
@@ -169,7 +169,7 @@ def _document(module: str, *objects: dict[str, Any]) -> str:
 
 def _written_from(source: str, objects: Iterable[dict[str, Any]]) -> str:
     head = f"# Written by `make manifests` from {source}: change it there.\n"
-    text = yaml.dump_all(objects, Dumper=_Readable, sort_keys=False, allow_unicode=True)
+    text: str = yaml.dump_all(objects, Dumper=_Readable, sort_keys=False, allow_unicode=True)
     return head + text
 
 

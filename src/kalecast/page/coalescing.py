@@ -100,13 +100,14 @@ class Coalescer[Item, Answer]:
         """
         if len(self._queue) >= self._most_waiting:
             raise _refusal("queue full")
-        waiting = _Waiting(item, caller, asyncio.get_running_loop().create_future())
+        answer: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+        waiting = _Waiting(item, caller, answer)
         self._queue.append(waiting)
         if len(self._requests) < self._most_requests:
             task = asyncio.create_task(self._work(), name="coalescer")
             task.add_done_callback(background.note_failure)
             self._requests.add(task)
-        return await waiting.answer
+        return await answer
 
     async def _work(self) -> None:
         """Send requests, one after another, until none waits."""

@@ -54,7 +54,7 @@ def figure_json(forecast: Forecast, formatted: Formatted) -> str:
         },
     }
     # Columns of the forecast do not lie in one piece, which orjson leaves to its `default`.
-    text = orjson.dumps(figure, default=np.ndarray.tolist, option=orjson.OPT_SERIALIZE_NUMPY)
+    text: bytes = orjson.dumps(figure, default=np.ndarray.tolist, option=orjson.OPT_SERIALIZE_NUMPY)
     return text.decode()
 
 

@@ -133,7 +133,7 @@ def _answered_elsewhere(*_: Any) -> None:
 def _for_clients(settings: Settings, server: ModelServer, reader: Reader) -> Any:
     """The same forecast for programs that speak Gradio's protocol."""
 
-    async def forecast_series(history: str, start: str = "", horizon: int = 0) -> dict:
+    async def forecast_series(history: str, start: str = "", horizon: int = 0) -> dict[str, Any]:
         """Forecast one series.
 
         Args:

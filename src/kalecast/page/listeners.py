@@ -120,5 +120,5 @@ def _config(application: ASGIApp, settings: Settings, **options: object) -> uvic
         backlog=BACKLOG,
         timeout_keep_alive=KEEP_ALIVE,
         server_header=False,
-        **options,  # type: ignore[arg-type]
+        **options,
     )

@@ -288,9 +288,12 @@ def _csv_cell(text: str) -> str:
     if text.startswith(FORMULA_STARTS):
         text = "'" + text
     # Where a decimal comma is usual, a spreadsheet splits at semicolons, too, but not in quotes.
-    quoting = csv.QUOTE_MINIMAL if re.fullmatch(r"[\w .:/-]*", text) else csv.QUOTE_ALL
+    is_plain = re.fullmatch(r"[\w .:/-]*", text)
     cell = io.StringIO()
-    csv.writer(cell, lineterminator="", quoting=quoting).writerow([text])
+    writer = csv.writer(
+        cell, lineterminator="", quoting=csv.QUOTE_MINIMAL if is_plain else csv.QUOTE_ALL
+    )
+    writer.writerow([text])
     return cell.getvalue()
 
 

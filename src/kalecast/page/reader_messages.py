@@ -53,7 +53,8 @@ def dumps(message: Any) -> bytes:
     Raises:
         TypeError: there is something in it that no message has.
     """
-    return orjson.dumps(message, default=_written, option=PLAIN)
+    content: bytes = orjson.dumps(message, default=_written, option=PLAIN)
+    return content
 
 
 def loads(line: bytes | bytearray) -> Any:
@@ -85,4 +86,5 @@ def _restored(value: Any) -> Any:
 
 def _history(values: Any, *others: Any) -> History:
     *named, notes, offset = others
-    return History(values, *named, tuple(notes), offset)
+    fields: tuple[Any, ...] = (*named, tuple(notes), offset)
+    return History(values, *fields)

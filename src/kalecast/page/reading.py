@@ -219,7 +219,7 @@ class Reader:
         kept = {k: v for k, v in os.environ.items() if not k.startswith(SECRET_PREFIXES)}
         with theirs:
             self._process = await asyncio.create_subprocess_exec(
-                sys.executable, "-P", "-m", PROGRAM, stdin=theirs, env=kept | ONE_THREAD
+                sys.executable, "-P", "-m", PROGRAM, stdin=theirs.fileno(), env=kept | ONE_THREAD
             )
         if self._control:
             self._control.close()

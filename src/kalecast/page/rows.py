@@ -128,7 +128,8 @@ def _nanoseconds(step: timedelta) -> int:
 
 
 def _json(array: np.ndarray[Any, Any]) -> str:
-    return orjson.dumps(np.ascontiguousarray(array), option=orjson.OPT_SERIALIZE_NUMPY).decode()
+    content: bytes = orjson.dumps(np.ascontiguousarray(array), option=orjson.OPT_SERIALIZE_NUMPY)
+    return content.decode()
 
 
 def _array(text: str, kind: type[np.generic]) -> Any:

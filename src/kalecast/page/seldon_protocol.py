@@ -20,7 +20,10 @@ Floats = npt.NDArray[np.float64]
 def request_body(histories: Sequence[Floats]) -> bytes:
     """The body that requests a forecast of each history; they may differ in length."""
     # NaN leaves orjson as null, which is the protocol's value for unknown.
-    return orjson.dumps({"data": {"ndarray": histories}}, option=orjson.OPT_SERIALIZE_NUMPY)
+    content: bytes = orjson.dumps(
+        {"data": {"ndarray": histories}}, option=orjson.OPT_SERIALIZE_NUMPY
+    )
+    return content
 
 
 def read_forecasts(content: bytes, count: int) -> tuple[Floats, str | None]:

@@ -92,7 +92,7 @@ def refused(problem: Problem) -> Response:
 def guard_files(page: gr.Blocks) -> None:
     """Let requests that Gradio answers name no files at all."""
     page.has_launched = True  # Gradio's own check needs this
-    Block.async_move_resource_to_block_cache = _refused  # type: ignore[assignment]
+    Block.async_move_resource_to_block_cache = _refused
 
 
 async def _refused(_: Block, named: str | Path | None) -> None:

@@ -11,6 +11,7 @@ import random
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 import aiohttp
 
@@ -82,10 +83,8 @@ class Upstream:
         self._budget = RetryBudget()
         self._session: aiohttp.ClientSession | None = None
         for replica in self._replicas:
-            circuit = replica.circuit
-            metrics.CIRCUIT_OPEN.labels(replica.address).set_function(
-                lambda circuit=circuit: float(circuit.is_open)
-            )
+            gauge = metrics.CIRCUIT_OPEN.labels(replica.address)
+            gauge.set_function(partial(_openness, replica.circuit))
 
     async def __aenter__(self) -> "Upstream":
         self._session = aiohttp.ClientSession(
@@ -232,3 +231,8 @@ def _rest(retry_after: str | None) -> float:
         return min(max(float(retry_after or 0.2), 0.0), LONGEST_REST)
     except ValueError:  # a date
         return 1.0
+
+
+def _openness(circuit: Circuit) -> float:
+    """A circuit as a gauge: 1 where it is open."""
+    return float(circuit.is_open)

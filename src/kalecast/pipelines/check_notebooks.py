@@ -18,11 +18,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from kalecast.pipelines.compile_notebook import PROJECT, check_compile, pipeline_notebooks, remedy
+from kalecast.pipelines.compile_notebook import check_compile, pipeline_notebooks, remedy
 from kalecast.pipelines.notebooks.cells import NotebookError, read_notebook, where
 from kalecast.pipelines.notebooks.names import check_names_in_order
 from kalecast.pipelines.notebooks.rules import check_notebook, check_syntax
 from kalecast.pipelines.notebooks.tags import PARAMETER_TAGS
+from kalecast.project import PROJECT
 
 # Paths of one person's machine, in prose too.
 HOME = r"(?<![\w.-])(?:~/|/(?:home|Users|root)/|[A-Za-z]:[\\/]+Users\b)[\w.\\/-]*"
@@ -73,7 +74,7 @@ def _is_python(notebook: Any) -> bool:
     return next((language for language in languages if language), "python").lower() == "python"
 
 
-def _errors_of(check: Callable[[Any], None], notebook: Any) -> list[str]:
+def _errors_of(check: Callable[[Any], object], notebook: Any) -> list[str]:
     try:
         check(notebook)
     except NotebookError as error:

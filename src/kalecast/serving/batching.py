@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from time import monotonic
 from typing import Any, Protocol
 
@@ -62,7 +63,7 @@ class Batcher:
         self._running = 0
         self.waiting = 0
         """Windows that wait."""
-        self.on_batch = lambda windows: None
+        self.on_batch: Callable[[int], None] = lambda windows: None
         """Called with the size of each batch."""
         self.on_forecast: Callable[[Any, Windows, Windows], None] = lambda *_: None
         """Called with each batch's model, windows and forecast, in the thread that made it."""
@@ -111,7 +112,7 @@ class Batcher:
             self._running += 1
             self.on_batch(sum(len(waiting.windows) for waiting in batch))
             done = loop.run_in_executor(self._pool, self._forecast, batch)
-            done.add_done_callback(lambda done, batch=batch: self._answer(done, batch))
+            done.add_done_callback(partial(self._answer, batch))
 
     def _take(self) -> list[_Waiting]:
         """The next batch, out of the queue: the longest-waiting first."""
@@ -133,7 +134,7 @@ class Batcher:
             size += count
         return batch
 
-    def _answer(self, done: asyncio.Future[Windows], batch: list[_Waiting]) -> None:
+    def _answer(self, batch: list[_Waiting], done: asyncio.Future[Windows]) -> None:
         """Hand a batch's forecasts to those who wait for them, and go on."""
         self._running -= 1
         self._start()

@@ -314,4 +314,5 @@ def _list_value(rows: Any) -> bytes:
     """Nested lists of numbers as the bytes of a `ListValue`."""
     value = struct_pb2.ListValue()
     value.extend(rows)
-    return value.SerializeToString()
+    content: bytes = value.SerializeToString()
+    return content

@@ -113,7 +113,8 @@ def answer(identifier: str | None, model: ServedModel, forecast: Windows) -> byt
         "outputs": [tensor],
         **({"id": identifier} if identifier is not None else {}),
     }
-    return orjson.dumps(content, option=orjson.OPT_SERIALIZE_NUMPY)
+    written: bytes = orjson.dumps(content, option=orjson.OPT_SERIALIZE_NUMPY)
+    return written
 
 
 def _names(outputs: Any) -> list[Any]:

@@ -81,4 +81,5 @@ def answer(form: str, puid: str, model: ServedModel, forecast: Windows) -> bytes
     else:
         data["ndarray"] = forecast
     meta = {"tags": model.tags, **({"puid": puid} if puid else {})}
-    return orjson.dumps({"data": data, "meta": meta}, option=orjson.OPT_SERIALIZE_NUMPY)
+    content: bytes = orjson.dumps({"data": data, "meta": meta}, option=orjson.OPT_SERIALIZE_NUMPY)
+    return content

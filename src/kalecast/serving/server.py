@@ -66,7 +66,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     _allow_many_files()
     import uvloop
 
-    return uvloop.run(_serve(configuration, serving, *listeners))
+    status: int = uvloop.run(_serve(configuration, serving, *listeners))
+    return status
 
 
 def _bind(configuration: Configuration, name: str, port: int) -> socket.socket:
@@ -142,7 +143,7 @@ async def _serve(
     loop.add_signal_handler(signal.SIGHUP, hang_up)
     if configuration.watch_seconds:
         background.keep("The watch", serving.watch(configuration.watch_seconds))
-    servers = [
+    servers: list[GRPCServer | HTTPServer] = [
         GRPCServer(service),
         HTTPServer(HTTPApp(service), http, configuration),
         HTTPServer(MetricsApp(service.metrics), metrics, configuration),

@@ -23,8 +23,9 @@ from typing import Any
 
 from kalecast.cluster.images import archive, bill, findings, provenance
 from kalecast.cluster.images.builders import Build, Builder, BuilderError, choose
-from kalecast.cluster.images.provenance import PROJECT, VERSION, Checkout
+from kalecast.cluster.images.provenance import VERSION, Checkout
 from kalecast.lifetime import bound, end_in_order
+from kalecast.project import PROJECT
 
 MADE = PROJECT / "build" / "images"
 NO_REGISTRY = "docker.io"

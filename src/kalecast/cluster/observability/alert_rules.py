@@ -402,7 +402,8 @@ def document() -> str:
         "spec": {"groups": groups()},
     }
     head = "# Written by `make manifests` from kalecast.cluster.observability: change it there.\n"
-    return head + yaml.safe_dump(rules, sort_keys=False, width=100)
+    text: str = yaml.safe_dump(rules, sort_keys=False, width=100)
+    return head + text
 
 
 def main() -> int:

@@ -103,7 +103,7 @@ def _jupyter_arguments(options: argparse.Namespace) -> list[str]:
             "--IdentityProvider.token=",
             "--no-browser",
         ]
-    return arguments + options.jupyter_arguments
+    return [*arguments, *options.jupyter_arguments]
 
 
 def _environment(kale_config: Path, local: LocalKfp | None) -> dict[str, str]:

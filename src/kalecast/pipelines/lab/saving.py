@@ -32,7 +32,7 @@ class Notebooks(AsyncLargeFileManager):
 
     async def get(self, path: str, *args: Any, **options: Any) -> dict[str, Any]:
         """A file or folder."""
-        model: dict[str, Any] = await super().get(path, *args, **options)
+        model: dict[str, Any] = await super().get(path, *args, **options)  # type: ignore[no-untyped-call]
         as_opened(model, path)
         return model
 

@@ -78,7 +78,8 @@ class _LastExpression(DisplayHook):
         """A report has no prompts."""
 
     def write_format_data(self, format_dict: dict[str, Any], md_dict: Any = None) -> None:
-        self.shell.keep_display("execute_result", format_dict)
+        if self.shell is not None:
+            self.shell.keep_display("execute_result", format_dict)
 
     def finish_displayhook(self) -> None:
         self._is_active = False
@@ -94,13 +95,13 @@ class CellShell(InteractiveShell):
         self.cell = ExecutedCell("")
         config = Config()
         config.HistoryManager.enabled = False
-        super().__init__(config=config, colors="nocolor", **kwargs)
+        super().__init__(config=config, colors="nocolor", **kwargs)  # type: ignore[no-untyped-call]
 
     def run(self, source: str) -> ExecutedCell:
         """Run one cell; an error ends up in the cell and not here."""
         self.cell = ExecutedCell(source)
         start = time.perf_counter()
-        result = self.run_cell(source, store_history=True)
+        result = self.run_cell(source, store_history=True)  # type: ignore[no-untyped-call]
         self.cell.seconds = time.perf_counter() - start
         self.cell.error = result.error_before_exec or result.error_in_exec
         return self.cell
@@ -142,8 +143,9 @@ class CellShell(InteractiveShell):
 def start_shell() -> CellShell:
     """The shell of this process, with its standard streams behind it."""
     shell = CellShell.instance()
-    sys.stdout = _CellStream("stdout", sys.__stdout__)  # type: ignore[assignment]
-    sys.stderr = _CellStream("stderr", sys.__stderr__)  # type: ignore[assignment]
+    assert sys.__stdout__ and sys.__stderr__
+    sys.stdout = _CellStream("stdout", sys.__stdout__)
+    sys.stderr = _CellStream("stderr", sys.__stderr__)
     return shell
 
 

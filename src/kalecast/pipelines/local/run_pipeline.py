@@ -214,8 +214,7 @@ def _summarize(
         print(f"model    {outcome['model']}")
     print(f"reports  {folder / 'reports'}")
     if "error" in outcome:
-        error = outcome["error"]
-        print(f"FAILED   step {error['step']}: {error['type']}: {error['message']}")
+        print("FAILED   step {step}: {type}: {message}".format_map(outcome["error"]))
     print(json.dumps(outcome), flush=True)
 
 

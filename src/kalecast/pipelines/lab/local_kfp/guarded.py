@@ -32,9 +32,10 @@ class Guarded(tornado.web.RequestHandler):
 
     content_policy = CONTENT_POLICY
 
-    def initialize(self, token: str, port: int, **_: Any) -> None:
-        """Take the secret and the port from the application."""
-        self._token = token
+    def initialize(self, **options: Any) -> None:
+        """Take what the application holds: the secret `token` and the `port`, for all handlers."""
+        token, port = options["token"], options["port"]
+        self._token: str = token
         self._hosts = (f"127.0.0.1:{port}", f"localhost:{port}")
         self._cookie = f"kalecast-runs-{port}"  # cookies know no ports
         self._pass = hmac.digest(token.encode(), b"reading", "sha256").hex()

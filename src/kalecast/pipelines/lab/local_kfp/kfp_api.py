@@ -22,10 +22,11 @@ NAME_LENGTH = 256
 class ApiHandler(Guarded):
     """What the handlers of the API share."""
 
-    def initialize(self, catalogue: Catalogue, runs: Runs, **options: Any) -> None:
+    def initialize(self, **options: Any) -> None:
         """Take what the application holds."""
         super().initialize(**options)
-        self.catalogue, self.runs = catalogue, runs
+        self.catalogue: Catalogue = options["catalogue"]
+        self.runs: Runs = options["runs"]
 
     def body(self) -> dict[str, Any]:
         """The request's JSON object."""

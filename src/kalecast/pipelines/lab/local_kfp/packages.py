@@ -62,7 +62,8 @@ def pipeline_name(spec: Any) -> Any:
 def write_package(documents: list[dict[str, Any]]) -> str:
     """The text of a pipeline file."""
     dumper = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
-    return yaml.dump_all(documents, Dumper=dumper, width=1_000_000)
+    text: str = yaml.dump_all(documents, Dumper=dumper, width=1_000_000)
+    return text
 
 
 def parameter_texts(spec: dict[str, Any], values: Any) -> list[str]:

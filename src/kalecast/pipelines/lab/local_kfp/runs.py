@@ -106,8 +106,8 @@ class Runs:
 def _write_off(folder: Path) -> None:
     """End a run that has not begun."""
     error = {"step": None, "type": "SIGTERM", "message": "stopped before it began"}
-    summary = {"seconds": 0.0, "model": None, "scores": {}, "error": error, "steps": []}
-    run_folder.write_json(folder / run_folder.SUMMARY, summary)
+    nothing: dict[str, Any] = {"seconds": 0.0, "model": None, "scores": {}, "steps": []}
+    run_folder.write_json(folder / run_folder.SUMMARY, {**nothing, "error": error})
 
 
 def _tail(file: Path) -> tuple[str, bool]:

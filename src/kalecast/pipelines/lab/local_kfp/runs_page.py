@@ -50,10 +50,10 @@ class PageFile(Readable):
 class RunHandler(Readable):
     """What the page requests about runs."""
 
-    def initialize(self, runs: Runs, **options: Any) -> None:
+    def initialize(self, **options: Any) -> None:
         """Take what the application holds."""
         super().initialize(**options)
-        self.runs = runs
+        self.runs: Runs = options["runs"]
 
 
 class RunTable(RunHandler):

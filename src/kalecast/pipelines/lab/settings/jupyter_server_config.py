@@ -2,6 +2,6 @@
 
 from kalecast.pipelines.lab.saving import Notebooks, before_saving
 
-c = get_config()  # noqa: F821
+c = get_config()  # type: ignore[name-defined]  # noqa: F821
 c.ServerApp.contents_manager_class = Notebooks
 c.ContentsManager.pre_save_hook = before_saving
