@@ -1,4 +1,4 @@
-"""What all packages are licensed under, as their own metadata say: `make licences`.
+"""What all packages are licensed under, as their own metadata say: `make benchmark-licences`.
 
     python -m benchmarks.licences [--environments .venv] [--output report/figures]
 
@@ -21,7 +21,7 @@ from pathlib import Path
 from kalecast.project import PROJECT
 from kalecast.results import FIGURES, write_results
 
-COMMAND = "make licences"
+COMMAND = "make benchmark-licences"
 OWN = "kalecast"
 PLACES = {"test": "workbench"}
 """Where a group is installed that has no environment of its own name."""

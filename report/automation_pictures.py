@@ -232,7 +232,7 @@ def changes_table(parameters: int) -> pd.DataFrame:
     rows = [
         (
             "the code of a cell",
-            "the pipeline's next version; until then `make compile-check` fails",
+            "the pipeline's next version; until then `make compile CHECK=1` fails",
             "that step's, and of all after it",
         ),
         (

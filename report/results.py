@@ -28,9 +28,9 @@ REGISTRY = {
         "make benchmark-accuracy TRAIN=Hourly-train.csv SLOW=1 "
         "RESULTS=report/figures/accuracy-m4.json"
     ),
-    "autoscaling": Source("make simulate REAL=1"),
+    "autoscaling": Source("make benchmark-autoscaling REAL=1"),
     "cluster-run": Source("KFP_HOST=https://… make cluster-run", needs_cluster=True),
-    "licences": Source("make licences"),
+    "licences": Source("make benchmark-licences"),
     "load-test": Source("make load-test FAULTS=1"),
     "load-test-overload": Source(
         'make load-test USERS=15000 LOAD_ARGS="--plateau 0 --name load-test-overload"'
@@ -48,7 +48,7 @@ REGISTRY = {
 PICTURES = {
     "autoscaling-": REGISTRY["autoscaling"],
     "load-test": REGISTRY["load-test"],
-    "screenshot-": Source("make screenshots"),
+    "screenshot-": Source("make report SCREENSHOTS=1"),
 }
 """Beginnings of the names of pictures that commands leave beside the results."""
 

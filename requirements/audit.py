@@ -1,4 +1,4 @@
-"""Look up known vulnerabilities of all locked packages: `make audit`.
+"""Look up known vulnerabilities of all locked packages.
 
     python requirements/audit.py [LOCK …] [--service osv|pypi]
 

@@ -28,7 +28,7 @@ def render() -> str:
     direct = [name for name in chosen("workbench") if name != "pip"]
     lines = [
         "# The workbench for conda users, with the versions of requirements/workbench.txt.",
-        "# Made by `make lock`; use it with: conda env create -f environment.yml",
+        "# Made by `requirements/lock.sh`; use it with: conda env create -f environment.yml",
         "name: kalecast",
         "channels:",
         "  - conda-forge",

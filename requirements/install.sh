@@ -1,15 +1,15 @@
 #!/usr/bin/env bash
-# Install one environment from its lock: requirements/install.sh ENVIRONMENT [LOCK]
+# Install one environment from its lock: requirements/install.sh ENVIRONMENT
 #
-# Makes .venv/ENVIRONMENT with Python 3.12 and what requirements/LOCK.txt names (LOCK is
-# ENVIRONMENT where left out), and the library kalecast itself, editable. Uses uv: the one on
+# Makes .venv/ENVIRONMENT with Python 3.12 and what requirements/ENVIRONMENT.txt names, and the
+# library kalecast itself, editable. What `test` names is installed into the workbench. Uses uv: the one on
 # the PATH, else one of its own in .venv/uv. Where the environments workbench and seldon are both
 # there, the workbench's JupyterLab gets a kernel that runs in the other.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-environment=${1:?usage: requirements/install.sh ENVIRONMENT [LOCK]}
-lock=requirements/${2:-$environment}.txt
+environment=${1:?usage: requirements/install.sh ENVIRONMENT}
+lock=requirements/$environment.txt
 
 # A version manager's shim can be on the PATH and fail: a Python counts only if it runs.
 find_python() {
@@ -28,6 +28,10 @@ find_python() {
 
 uv=$(requirements/find_uv.sh)
 target=.venv/$environment
+if [ "$environment" = test ]; then
+    target=.venv/workbench
+    mkdir -p .venv/test && ln -sfn ../workbench/bin .venv/test/bin
+fi
 if ! "$target/bin/python" -c '' 2>/dev/null; then
     python=$(find_python)
     if [ -n "$python" ]; then

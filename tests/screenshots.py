@@ -1,5 +1,5 @@
 """Screenshots for the report: tests that drive a browser leave them where KALECAST_SCREENSHOTS
-names a folder, as `make screenshots` does.
+names a folder, as `make report SCREENSHOTS=1` does.
 """
 
 import io

@@ -14,7 +14,7 @@ LOCKS = sorted(path.stem for path in (ROOT / "requirements").glob("*.txt"))
 
 
 def test_environment_yml_is_made_of_the_workbench_lock():
-    assert (ROOT / "environment.yml").read_text() == conda.render(), "run: make lock"
+    assert (ROOT / "environment.yml").read_text() == conda.render(), "run: requirements/lock.sh"
 
 
 def test_every_environment_has_its_lock():

@@ -1,6 +1,6 @@
 """`make lab` in a browser: the real JupyterLab with Kale's extension, as its users have it.
 
-`make screenshots` has it show a whole run of the pipeline: KALECAST_RUN.
+`make report SCREENSHOTS=1` has it show a whole run of the pipeline: KALECAST_RUN.
 """
 
 import os

@@ -50,7 +50,7 @@ def test_direct_packages_are_reported_and_others_where_they_ask_for_more(place: 
     ]
     assert found["brought"] == 1
     assert [p["name"] for p in found["brought_asking_more"]] == ["brought"]
-    assert found["command"] == "make licences"
+    assert found["command"] == "make benchmark-licences"
 
 
 @pytest.mark.parametrize(

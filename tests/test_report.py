@@ -12,6 +12,7 @@ from typing import NamedTuple
 import pandas as pd
 import pytest
 from matplotlib import pyplot as plt
+from test_readme import targets
 
 from report import facts, results, shown
 from report.making import digest, gaps, links, plan
@@ -89,15 +90,14 @@ def test_a_result_that_nobody_writes_is_reported():
 
 
 def test_a_missing_picture_is_reported_with_its_command():
-    with pytest.raises(results.MissingResult, match="`make screenshots` writes it"):
+    with pytest.raises(results.MissingResult, match="`make report SCREENSHOTS=1` writes it"):
         results.picture(Path("figures/screenshot-nothing.png"))
 
 
 def test_commands_of_results_are_targets():
-    makefile = (ROOT / "Makefile").read_text()
     for source in [*results.REGISTRY.values(), *results.PICTURES.values()]:
         target = re.search(r"make ([a-z-]+)", source.command)[1]
-        assert f"\n{target}:" in makefile, target
+        assert target in targets(), target
 
 
 def test_facts_have_a_value_and_a_source(tmp_path: Path):

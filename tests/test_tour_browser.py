@@ -1,6 +1,6 @@
 """The README's tour in a browser: the page with the sample data, and a real model server behind it.
 
-`make screenshots` has it show the model that `make run` trained: KALECAST_MODEL.
+`make report SCREENSHOTS=1` has it show the model that `make run` trained: KALECAST_MODEL.
 """
 
 import os

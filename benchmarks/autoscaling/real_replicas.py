@@ -55,7 +55,7 @@ def compare(model: Path, folder: Path) -> dict[str, Any]:
     simulated = _simulated(each, forward_law(copy), cores)
     p50, p99 = (statistics.median(summary[key] for summary in rounds) for key in ("p50", "p99"))
     return {
-        "command": "make simulate REAL=1",
+        "command": "make benchmark-autoscaling REAL=1",
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "costs": costs,
         "clients": AT_ONCE,

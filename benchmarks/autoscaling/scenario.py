@@ -17,9 +17,10 @@ PAGE_KIND = PodKind(
     max_batch=64,
     patience=20.0,
 )
-"""Measured by `make simulate REAL=1`: 1,546 µs a forecast where customers come one by one, 332 µs
-where 5,000 come at once and 64 go to the model server together; 2.5 s of CPU until it answers. Of
-three measurements beside other work the middle one: 1,336 to 1,753 and 286 to 348 µs."""
+"""Measured by `make benchmark-autoscaling REAL=1`: 1,546 µs a forecast where customers come one by
+one, 332 µs where 5,000 come at once and 64 go to the model server together; 2.5 s of CPU until it
+answers. Of three measurements beside other work the middle one: 1,336 to 1,753 and 286 to 348.
+"""
 
 MODEL_KIND = PodKind(
     law=Law(fixed=1020e-6, each=118e-6),

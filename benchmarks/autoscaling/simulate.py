@@ -70,7 +70,7 @@ def save(
     content = as_json(days, trials, least, work)
     written = arguments.output / "autoscaling.json"
     known = real or _known(written)
-    command = "make simulate" + " REAL=1" * arguments.real
+    command = "make benchmark-autoscaling" + " REAL=1" * arguments.real
     write_results(written, command, content | {"real": known})
     print(f"\nsaved {day}, {burst} and {written}")
     print(json.dumps(content | ({"real": real} if real else {})))

@@ -1,7 +1,7 @@
 """Capacity: how many replicas each part of the service runs on, and when there should be more.
 
 The one place of these figures: manifests, the rendered SeldonDeployment and the simulation that
-chose them (`make simulate`, described in `benchmarks/README.md`) read them here.
+chose them (`make benchmark-autoscaling`, described in `benchmarks/README.md`) read them here.
 """
 
 from dataclasses import dataclass

@@ -25,6 +25,7 @@ from kalecast.pipelines.notebooks.rules import check_notebook, check_syntax
 from kalecast.pipelines.notebooks.tags import PARAMETER_TAGS
 from kalecast.project import PROJECT
 
+CLEAR = "Clear it with: jupyter nbconvert --clear-output --inplace, and the notebook's name"
 # Paths of one person's machine, in prose too.
 HOME = r"(?<![\w.-])(?:~/|/(?:home|Users|root)/|[A-Za-z]:[\\/]+Users\b)[\w.\\/-]*"
 # Any folder of one machine, in the strings of code. `/api/…` is a route.
@@ -96,9 +97,9 @@ def _stale(path: Path, compiled: Path) -> list[str]:
 def _left_from_a_run(notebook: Any) -> Iterator[str]:
     for number, cell in enumerate(notebook.cells, start=1):
         if cell.get("outputs"):
-            yield f"{where(number, cell)}: has an output. Clear it with: make clear-outputs"
+            yield f"{where(number, cell)}: has an output. {CLEAR}"
         elif cell.get("execution_count") is not None:
-            yield f"{where(number, cell)}: has a run's number. Clear it with: make clear-outputs"
+            yield f"{where(number, cell)}: has a run's number. {CLEAR}"
 
 
 def _unknown_to_papermill(notebook: Any) -> Iterator[str]:
