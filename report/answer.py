@@ -5,11 +5,15 @@ from typing import Any
 import pandas as pd
 
 from report.model_words import percent
-from report.results import Result
+from report.results import ResultFile
 
 
 def figures(
-    pipeline: Result, serving: Result, load: Result, simulated: Result, protection: Result
+    pipeline: ResultFile,
+    serving: ResultFile,
+    load: ResultFile,
+    simulated: ResultFile,
+    protection: ResultFile,
 ) -> dict[str, Any]:
     """Figures by the names under which the text and the table use them."""
     scores, rounds = pipeline["run_scores"], load["rounds"]

@@ -22,7 +22,7 @@ TITLE, SMALL = 10.0, 8.5
 """Letters, in points."""
 
 
-class Box(NamedTuple):
+class DrawnBox(NamedTuple):
     """A box by its middle and size, in the picture's units."""
 
     x: float
@@ -47,7 +47,9 @@ def canvas(width: float, height: float) -> tuple[Figure, Axes]:
     return figure, axes
 
 
-def draw_box(axes: Axes, box: Box, title: str, words: str = "", kind: str = "people") -> Box:
+def draw_box(
+    axes: Axes, box: DrawnBox, title: str, words: str = "", kind: str = "people"
+) -> DrawnBox:
     """Draw a box with a title and, below it, a few words; returns the box."""
     _outline(axes, box, 0.06, facecolor=SHADES[kind], edgecolor=INK, linewidth=0.7)
     lines = words.count("\n") + 1 if words else 0
@@ -94,7 +96,7 @@ def draw_arrow(  # noqa: PLR0913 - where from, where to, what it says, how it lo
     axes.text(*middle, words, ha="center", va="center", fontsize=SMALL, style="italic")
 
 
-def draw_frame(axes: Axes, box: Box, title: str) -> None:
+def draw_frame(axes: Axes, box: DrawnBox, title: str) -> None:
     """Draw a thin frame around what belongs together, its name at the upper left."""
     dashes = (0, (4, 2))
     _outline(axes, box, 0.08, facecolor="none", edgecolor=GREY, linewidth=0.6, linestyle=dashes)
@@ -102,7 +104,7 @@ def draw_frame(axes: Axes, box: Box, title: str) -> None:
     axes.text(left + 0.1, top - 0.15, title, fontsize=SMALL, color=GREY)
 
 
-def _outline(axes: Axes, box: Box, rounding: float, **look: Any) -> None:
+def _outline(axes: Axes, box: DrawnBox, rounding: float, **look: Any) -> None:
     corner = (box.x - box.width / 2, box.y - box.height / 2)
     shape = f"round,pad=0,rounding_size={rounding}"
     axes.add_patch(FancyBboxPatch(corner, box.width, box.height, boxstyle=shape, **look))
@@ -116,7 +118,9 @@ def architecture(steps: Sequence[str]) -> Figure:
     """
     figure, axes = canvas(5.9, 4.56)
     _workshop(axes, steps)
-    store = draw_box(axes, Box(2.95, 2.42, 1.75, 0.48), "Model store", "ONNX, one file", "store")
+    store = draw_box(
+        axes, DrawnBox(2.95, 2.42, 1.75, 0.48), "Model store", "ONNX, one file", "store"
+    )
     draw_arrow(axes, (store.x, 2.96), store.side("top"), "publishes", (0.42, 0.0))
     server = _service(axes)
     around = "angle,angleA=0,angleB=90,rad=5"
@@ -126,18 +130,20 @@ def architecture(steps: Sequence[str]) -> Figure:
 
 def _workshop(axes: Axes, steps: Sequence[str]) -> None:
     """Notebook, Kale and the steps on Kubeflow Pipelines: the upper half."""
-    draw_frame(axes, Box(2.95, 3.74, 5.7, 1.58), "the workshop")
-    notebook = draw_box(axes, Box(1.35, 4.07, 2.1, 0.48), "Notebook", "cells with tags", "workshop")
-    kale = draw_box(axes, Box(4.55, 4.07, 2.1, 0.48), "Kale", "one click compiles", "workshop")
+    draw_frame(axes, DrawnBox(2.95, 3.74, 5.7, 1.58), "the workshop")
+    notebook = draw_box(
+        axes, DrawnBox(1.35, 4.07, 2.1, 0.48), "Notebook", "cells with tags", "workshop"
+    )
+    kale = draw_box(axes, DrawnBox(4.55, 4.07, 2.1, 0.48), "Kale", "one click compiles", "workshop")
     draw_arrow(axes, notebook.side("right"), kale.side("left"), "annotations")
-    pipeline = Box(2.95, 3.31, 5.3, 0.6)
+    pipeline = DrawnBox(2.95, 3.31, 5.3, 0.6)
     draw_box(axes, pipeline, "", "", "workshop")
     axes.text(0.42, 3.49, "Kubeflow pipeline", fontsize=TITLE, fontweight="semibold", va="center")
     _chain(axes, steps, pipeline)
     draw_arrow(axes, kale.side("bottom"), (kale.x, pipeline.side("top")[1]), "YAML", (0.3, 0.0))
 
 
-def _chain(axes: Axes, steps: Sequence[str], inside: Box) -> None:
+def _chain(axes: Axes, steps: Sequence[str], inside: DrawnBox) -> None:
     """The steps' names one after another, joined by short arrows."""
     letters = [len(step) for step in steps]
     gap = 0.17
@@ -145,7 +151,7 @@ def _chain(axes: Axes, steps: Sequence[str], inside: Box) -> None:
     at = inside.x - inside.width / 2 + 0.12
     for step, length in zip(steps, letters, strict=True):
         width = room * (length + 2.5) / (sum(letters) + 2.5 * len(steps))
-        chip = Box(at + width / 2, inside.y - 0.11, width, 0.27)
+        chip = DrawnBox(at + width / 2, inside.y - 0.11, width, 0.27)
         draw_box(axes, chip, "", "", "people")
         axes.text(chip.x, chip.y, step.replace("_", " "), ha="center", va="center", fontsize=7.8)
         if step is not steps[-1]:
@@ -153,18 +159,18 @@ def _chain(axes: Axes, steps: Sequence[str], inside: Box) -> None:
         at += width + gap
 
 
-def _service(axes: Axes) -> Box:
+def _service(axes: Axes) -> DrawnBox:
     """Customers, gateway, page, model server and what watches them; returns the model server."""
-    draw_frame(axes, Box(3.68, 1.0, 4.24, 1.97), "the service, on Kubernetes")
+    draw_frame(axes, DrawnBox(3.68, 1.0, 4.24, 1.97), "the service, on Kubernetes")
     row = 1.32
-    customers = draw_box(axes, Box(0.6, row, 1.0, 0.6), "Customers", "50,000;\n5,000 at once")
+    customers = draw_box(axes, DrawnBox(0.6, row, 1.0, 0.6), "Customers", "50,000;\n5,000 at once")
     gateway = draw_box(
-        axes, Box(2.22, row, 1.1, 0.6), "Gateway", "nginx with\nModSecurity", "service"
+        axes, DrawnBox(2.22, row, 1.1, 0.6), "Gateway", "nginx with\nModSecurity", "service"
     )
-    page = draw_box(axes, Box(3.63, row, 1.0, 0.6), "Page", "Gradio,\nHTTP API", "service")
+    page = draw_box(axes, DrawnBox(3.63, row, 1.0, 0.6), "Page", "Gradio,\nHTTP API", "service")
     server = draw_box(
         axes,
-        Box(5.0, row, 1.3, 0.6),
+        DrawnBox(5.0, row, 1.3, 0.6),
         "Model server",
         "Seldon protocol,\nOpen Inference",
         "service",
@@ -175,9 +181,11 @@ def _service(axes: Axes) -> Box:
     replicas = 0.87
     axes.plot([3.13, 3.13, 5.65, 5.65], [0.95, replicas, replicas, 0.95], color=GREY, linewidth=0.8)
     watch = draw_box(
-        axes, Box(2.9, 0.31, 1.7, 0.46), "Observability", "Prometheus, Grafana", "operation"
+        axes, DrawnBox(2.9, 0.31, 1.7, 0.46), "Observability", "Prometheus, Grafana", "operation"
     )
-    scaler = draw_box(axes, Box(4.87, 0.31, 1.5, 0.46), "Autoscaler", "KEDA or HPA", "operation")
+    scaler = draw_box(
+        axes, DrawnBox(4.87, 0.31, 1.5, 0.46), "Autoscaler", "KEDA or HPA", "operation"
+    )
     draw_arrow(axes, (3.4, replicas), (3.4, 0.54), "metrics", (0.33, 0.02), dashed=True)
     draw_arrow(axes, (scaler.x, 0.54), (scaler.x, replicas), "replicas", (0.36, 0), dashed=True)
     draw_arrow(axes, watch.side("right"), scaler.side("left"), "load", (0.0, 0.1), dashed=True)

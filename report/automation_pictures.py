@@ -13,7 +13,7 @@ import yaml
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from report.architecture import SMALL, Box, canvas, draw_arrow, draw_box
+from report.architecture import SMALL, DrawnBox, canvas, draw_arrow, draw_box
 from report.shown import COLOURS, INK, TEXT_WIDTH
 
 ROOT = Path(__file__).parent.parent
@@ -36,7 +36,7 @@ TAGS = {
 
 
 @dataclass(frozen=True)
-class Step:
+class DrawnStep:
     """A step of the compiled pipeline."""
 
     name: str
@@ -50,7 +50,7 @@ class Step:
     after: list[str] = field(default_factory=list)
 
 
-def compiled_steps() -> list[Step]:
+def compiled_steps() -> list[DrawnStep]:
     """The steps of the compiled pipeline, each after those that it needs."""
     spec, platforms = yaml.load_all(
         COMPILED.read_text(), getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -69,12 +69,14 @@ def step_names() -> list[str]:
     return [step.name for step in compiled_steps()]
 
 
-def _step(name: str, task: dict[str, Any], container: dict[str, Any], pod: dict[str, Any]) -> Step:
+def _step(
+    name: str, task: dict[str, Any], container: dict[str, Any], pod: dict[str, Any]
+) -> DrawnStep:
     given: dict[str, list[str]] = {}
     for key, source in task["inputs"].get("artifacts", {}).items():
         producer = _plain(source["taskOutputArtifact"]["producerTask"])
         given.setdefault(producer, []).append(key.removesuffix("_input_artifact"))
-    return Step(
+    return DrawnStep(
         name=_plain(name),
         artifacts=given,
         resources=container["resources"],
@@ -90,8 +92,8 @@ def _plain(task: str) -> str:
     return task.removesuffix("-step").replace("-", "_")
 
 
-def _in_order(steps: Sequence[Step]) -> list[Step]:
-    done: list[Step] = []
+def _in_order(steps: Sequence[DrawnStep]) -> list[DrawnStep]:
+    done: list[DrawnStep] = []
     left = list(steps)
     while left:
         ready = next(s for s in left if set(s.after) <= {d.name for d in done})
@@ -100,7 +102,7 @@ def _in_order(steps: Sequence[Step]) -> list[Step]:
     return done
 
 
-def steps_table(steps: Sequence[Step]) -> pd.DataFrame:
+def steps_table(steps: Sequence[DrawnStep]) -> pd.DataFrame:
     """A row a step: what its pod asks for and may take, what it is given, and what is retried."""
     return pd.DataFrame(
         {
@@ -153,12 +155,12 @@ def _tags_of_cells() -> Iterator[list[str]]:
     return (cell["metadata"].get("tags", []) for cell in _code_cells())
 
 
-def graph(steps: Sequence[Step]) -> Figure:
+def graph(steps: Sequence[DrawnStep]) -> Figure:
     """The steps from top to bottom, and what passes between them."""
     pitch, width = 0.74, 1.5
     figure, axes = canvas(4.6, pitch * len(steps) - 0.2)
     places = {
-        step.name: Box(0.95, pitch * (len(steps) - 1 - at) + 0.28, width, 0.42)
+        step.name: DrawnBox(0.95, pitch * (len(steps) - 1 - at) + 0.28, width, 0.42)
         for at, step in enumerate(steps)
     }
     for step in steps:
@@ -172,7 +174,9 @@ def graph(steps: Sequence[Step]) -> Figure:
     return figure
 
 
-def _passed(axes: Axes, producer: Box, consumer: Box, names: Sequence[str], apart: int) -> None:
+def _passed(
+    axes: Axes, producer: DrawnBox, consumer: DrawnBox, names: Sequence[str], apart: int
+) -> None:
     words = ", ".join(names).replace("_", " ")
     if apart == 1:
         draw_arrow(axes, producer.side("bottom"), consumer.side("top"))

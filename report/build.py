@@ -24,7 +24,7 @@ from report.making.gaps import missing_files
 from report.making.links import problems
 from report.making.one_page import self_contained
 from report.making.paper import printed
-from report.making.plan import REPORT, Plan, ReportError
+from report.making.plan import REPORT, BuildPlan, ReportError
 from report.results import FIGURES, all_results, in_words
 
 NAME = "kalecast"
@@ -34,7 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Build, and say how it went."""
     given = _arguments(arguments)
     began = time.monotonic()
-    plan = Plan(
+    plan = BuildPlan(
         results=given.results.resolve(),
         build=given.build.resolve(),
         chapters=given.chapters.resolve(),
@@ -51,7 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def build(plan: Plan, out: Path, draft: bool, paper: bool) -> None:
+def build(plan: BuildPlan, out: Path, draft: bool, paper: bool) -> None:
     """Run, set, check and print; a draft tells of mistakes and goes on."""
     if missing := missing_files(plan):
         raise ReportError(_listed("Results are missing", missing))
@@ -69,7 +69,7 @@ def build(plan: Plan, out: Path, draft: bool, paper: bool) -> None:
         print(f"{out / f'{NAME}.pdf'}: {pages} pages")
 
 
-def run_chapters(plan: Plan) -> None:
+def run_chapters(plan: BuildPlan) -> None:
     """Run all, and only then tell of what failed: all that is missing at once."""
     missing, errors = [], []
     for done in run_all(plan):
@@ -88,7 +88,7 @@ def run_chapters(plan: Plan) -> None:
     check_names(plan)
 
 
-def set_document(plan: Plan, draft: bool) -> tuple[str, list[str]]:
+def set_document(plan: BuildPlan, draft: bool) -> tuple[str, list[str]]:
     """The page as text, and what Sphinx warned of."""
     print("setting", flush=True)
     write_sources(plan)

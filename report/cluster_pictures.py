@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
-from report.cluster_sizes import Part, Size, at_work, crowd, kept, quiet, room, sizes
+from report.cluster_sizes import ClusterPart, Size, at_work, crowd, kept, quiet, room, sizes
 from report.shown import COLOURS, GREY, INK, TEXT_WIDTH
 
 WIDTH = 0.62
@@ -16,7 +16,7 @@ MANY = ("Kubeflow", "observability", "names and metrics")
 """Parts of many small pods, which stand in the sums as one."""
 PALE = "#e6e6e6"
 
-Placed = list[list[Part]]
+Placed = list[list[ClusterPart]]
 
 
 def production() -> Size:
@@ -24,7 +24,7 @@ def production() -> Size:
     return next(size for size in sizes() if size.name == "production")
 
 
-def place(parts: list[Part], nodes: int) -> Placed:
+def place(parts: list[ClusterPart], nodes: int) -> Placed:
     """Pods on nodes: each where fewest of its kind are, then where least is requested.
 
     A scheduler weighs more than that; parts of many small pods are shared out evenly.
@@ -33,7 +33,7 @@ def place(parts: list[Part], nodes: int) -> Placed:
     for part in sorted(parts, key=lambda part: part.name not in MANY):
         if part.name in MANY:
             for node in placed:
-                node.append(Part(part.name, part.millicores / nodes, part.mebibytes / nodes))
+                node.append(ClusterPart(part.name, part.millicores / nodes, part.mebibytes / nodes))
             continue
         for _ in range(part.pods):
             target = min(placed, key=lambda node: (_count(node, part), _requested(node)))
@@ -41,11 +41,11 @@ def place(parts: list[Part], nodes: int) -> Placed:
     return placed
 
 
-def _count(node: list[Part], part: Part) -> int:
+def _count(node: list[ClusterPart], part: ClusterPart) -> int:
     return sum(pod.name == part.name for pod in node)
 
 
-def _requested(node: list[Part]) -> float:
+def _requested(node: list[ClusterPart]) -> float:
     return sum(pod.cores for pod in node)
 
 
@@ -70,7 +70,7 @@ def nodes_picture() -> Figure:
     return figure
 
 
-def _colours(parts: list[Part]) -> dict[str, str]:
+def _colours(parts: list[ClusterPart]) -> dict[str, str]:
     names = list(dict.fromkeys(part.name for part in parts))
     palette = [
         COLOURS[6],
@@ -87,7 +87,7 @@ def _colours(parts: list[Part]) -> dict[str, str]:
     return {kept().name: PALE, **dict(zip(names, palette, strict=True))}
 
 
-def _stack(ax: Axes, at: int, pods: list[Part], which: str, colours: dict[str, str]) -> None:
+def _stack(ax: Axes, at: int, pods: list[ClusterPart], which: str, colours: dict[str, str]) -> None:
     bottom = 0.0
     for pod in sorted(pods, key=lambda pod: list(colours).index(pod.name)):
         height = getattr(pod, which)
@@ -126,7 +126,7 @@ def room_picture() -> Figure:
     return figure
 
 
-def states() -> dict[str, list[Part]]:
+def states() -> dict[str, list[ClusterPart]]:
     """The pods that there are, by what goes on."""
     return {
         "quiet": quiet(),
@@ -136,12 +136,12 @@ def states() -> dict[str, list[Part]]:
     }
 
 
-def cores(parts: list[Part]) -> float:
+def cores(parts: list[ClusterPart]) -> float:
     """Requested by all of them."""
     return sum(part.cores for part in parts)
 
 
-def by_part(parts: list[Part]) -> dict[str, tuple[int, float, float]]:
+def by_part(parts: list[ClusterPart]) -> dict[str, tuple[int, float, float]]:
     """Pods, cores and GiB of each part."""
     found: dict[str, tuple[int, float, float]] = defaultdict(lambda: (0, 0.0, 0.0))
     for part in parts:

@@ -21,7 +21,7 @@ Row = dict[str, str]
 
 
 @dataclass(frozen=True)
-class Part:
+class ClusterPart:
     """Pods of one kind and what each requests."""
 
     name: str
@@ -29,7 +29,7 @@ class Part:
     mebibytes: float
     pods: int = 1
 
-    def times(self, pods: int) -> "Part":
+    def times(self, pods: int) -> "ClusterPart":
         """The same pods in another number."""
         return replace(self, pods=pods)
 
@@ -66,28 +66,28 @@ def markdown_table(text: str, heading: str) -> list[Row]:
     return [dict(zip(cells[0], row, strict=True)) for row in cells[2:]]
 
 
-def sums() -> dict[str, Part]:
+def sums() -> dict[str, ClusterPart]:
     """Rows of the sums in `sizes.md`, by their names, without those that add others up."""
     rows = markdown_table(SIZES.read_text(), "Sums")
     parts = [
-        Part(row["part"], float(row["CPU"]), float(row["memory"]))
+        ClusterPart(row["part"], float(row["CPU"]), float(row["memory"]))
         for row in rows
         if "*" not in row["part"]
     ]
     return {part.name: part for part in parts}
 
 
-def named(start: str) -> Part:
+def named(start: str) -> ClusterPart:
     """The row of the sums whose name begins so."""
     return next(part for name, part in sums().items() if name.startswith(start))
 
 
-def kept() -> Part:
+def kept() -> ClusterPart:
     """What each node keeps for itself."""
     found = re.search(r"\*\*(\d+)m and (\d+) MiB\*\*", SIZES.read_text())
     if found is None:
         raise ValueError(f"Expected what a node keeps, such as '**662m and 1068 MiB**', in {SIZES}")
-    return Part("kept by the node", float(found[1]), float(found[2]))
+    return ClusterPart("kept by the node", float(found[1]), float(found[2]))
 
 
 def sizes() -> list[Size]:
@@ -118,11 +118,13 @@ def _machine(cell: str) -> tuple[float, float]:
     return (float(found[1]), float(found[2])) if found else (0.0, 0.0)
 
 
-def quiet() -> list[Part]:
+def quiet() -> list[ClusterPart]:
     """All pods while nothing is asked, those of the service one by one."""
     kubeflow = [part for name, part in sums().items() if name.startswith("Kubeflow")]
     return [
-        Part("Kubeflow", sum(p.millicores for p in kubeflow), sum(p.mebibytes for p in kubeflow)),
+        ClusterPart(
+            "Kubeflow", sum(p.millicores for p in kubeflow), sum(p.mebibytes for p in kubeflow)
+        ),
         replace(named("Seldon Core"), name="Seldon's operator"),
         replace(named("Prometheus"), name="observability"),
         replace(named("CoreDNS"), name="names and metrics"),
@@ -131,7 +133,7 @@ def quiet() -> list[Part]:
     ]
 
 
-def service(model_servers: int, pages: int) -> list[Part]:
+def service(model_servers: int, pages: int) -> list[ClusterPart]:
     """Pods of model server and page. Memory is that of the sums, whose row is for the least."""
     manifests = {
         "model server": (
@@ -141,7 +143,9 @@ def service(model_servers: int, pages: int) -> list[Part]:
         ),
         "page": (PAGE.millicores, STEPS / "4-model-and-app/base/page.yaml", pages),
     }
-    return [Part(name, cpu, _memory(path), pods) for name, (cpu, path, pods) in manifests.items()]
+    return [
+        ClusterPart(name, cpu, _memory(path), pods) for name, (cpu, path, pods) in manifests.items()
+    ]
 
 
 def _memory(path: Path) -> float:
@@ -153,7 +157,7 @@ def _memory(path: Path) -> float:
     return float(found[1]) * (1024 if found[2] == "Gi" else 1)
 
 
-def protection() -> list[Part]:
+def protection() -> list[ClusterPart]:
     """The least pods of step 6, from its manifests: gateway and ingress controller."""
     manifests = list(yaml.safe_load_all((PROTECTION / "base/gateway.yaml").read_text()))
     deployment = next(one for one in manifests if one["kind"] == "Deployment")
@@ -168,13 +172,13 @@ def protection() -> list[Part]:
     ]
 
 
-def _requested(name: str, requests: list[dict[str, Any]]) -> Part:
+def _requested(name: str, requests: list[dict[str, Any]]) -> ClusterPart:
     cpu = sum(float(str(one["cpu"]).removesuffix("m")) for one in requests)
     memory = sum(float(str(one["memory"]).removesuffix("Mi")) for one in requests)
-    return Part(name, cpu, memory)
+    return ClusterPart(name, cpu, memory)
 
 
-def at_work() -> list[Part]:
+def at_work() -> list[ClusterPart]:
     """What a team adds: a pipeline's largest step and a notebook server."""
     return [
         replace(named("a pipeline run"), name="pipeline step"),
@@ -182,7 +186,7 @@ def at_work() -> list[Part]:
     ]
 
 
-def crowd() -> list[Part]:
+def crowd() -> list[ClusterPart]:
     """The pods of the service that a crowd adds which stays."""
     return service(
         MODEL_SERVER.maximum_replicas - MODEL_SERVER.minimum_replicas,

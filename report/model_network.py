@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from report.results import Result
+from report.results import ResultFile
 from report.shown import INK, TEXT_WIDTH
 
 LEARNT = "#e4ecf4"
@@ -15,7 +15,7 @@ LEARNT = "#e4ecf4"
 
 
 @dataclass(frozen=True)
-class Box:
+class LayerBox:
     """Words in a frame, at a place of the picture."""
 
     words: str
@@ -44,7 +44,7 @@ ARROWS = (
 )
 
 
-def network(r: Result) -> Figure:
+def network(r: ResultFile) -> Figure:
     """The way of a window through the network, with its sizes as the run's network has them."""
     figure = plt.figure(figsize=(TEXT_WIDTH, 4.9), layout="none")
     axis = figure.add_axes((0, 0, 1, 1))
@@ -58,7 +58,7 @@ def network(r: Result) -> Figure:
     return figure
 
 
-def _boxes(r: Result) -> dict[str, Box]:
+def _boxes(r: ResultFile) -> dict[str, LayerBox]:
     shapes = {layer["name"]: layer["output"] for layer in r["network"]["layers"]}
     horizon = r["card"]["horizon"]
     blocks = sum(name.startswith("whole_block") and name.endswith("_in") for name in shapes)
@@ -67,20 +67,28 @@ def _boxes(r: Result) -> dict[str, Box]:
     ways = shapes["seasonal_forecasts"][1]
     left, right, beside = 2.4, 7.6, 4.3
     return {
-        "window": Box(
+        "window": LayerBox(
             f"{r['card']['input_length']} raw hours", y=9.75, height=0.4, is_framed=False
         ),
-        "normal": Box("level and spread taken out,\nunknown hours filled", y=8.8),
-        "simple": Box(f"{ways} seasonal forecasts: of the horizon,\nand of past days", y=7.5),
-        "weigh": Box("weights by past error: their mixture,\nand the error to expect of it", y=6.2),
-        "whole": Box(f"network of the whole window:\n{whole}", left, 4.5, beside, is_learnt=True),
-        "hour": Box(
+        "normal": LayerBox("level and spread taken out,\nunknown hours filled", y=8.8),
+        "simple": LayerBox(f"{ways} seasonal forecasts: of the horizon,\nand of past days", y=7.5),
+        "weigh": LayerBox(
+            "weights by past error: their mixture,\nand the error to expect of it", y=6.2
+        ),
+        "whole": LayerBox(
+            f"network of the whole window:\n{whole}", left, 4.5, beside, is_learnt=True
+        ),
+        "hour": LayerBox(
             f"network of an hour ahead, the same for\n{hour}", right, 4.5, beside, is_learnt=True
         ),
-        "mix": Box("weights of the mixture shifted,\nmedian corrected", left, 2.8, beside),
-        "gaps": Box("gaps between quantiles, above zero,\ntimes calibration", right, 2.8, beside),
-        "out": Box("gaps added up outwards from the median,\nlevel and spread put back", y=1.25),
-        "forecast": Box(
+        "mix": LayerBox("weights of the mixture shifted,\nmedian corrected", left, 2.8, beside),
+        "gaps": LayerBox(
+            "gaps between quantiles, above zero,\ntimes calibration", right, 2.8, beside
+        ),
+        "out": LayerBox(
+            "gaps added up outwards from the median,\nlevel and spread put back", y=1.25
+        ),
+        "forecast": LayerBox(
             f"{horizon} hours, {len(r['card']['quantiles'])} quantiles each",
             y=0.2,
             height=0.4,
@@ -89,7 +97,7 @@ def _boxes(r: Result) -> dict[str, Box]:
     }
 
 
-def _draw(axis: Axes, box: Box) -> None:
+def _draw(axis: Axes, box: LayerBox) -> None:
     if box.is_framed:
         corner = box.x - box.width / 2, box.y - box.height / 2
         frame = Rectangle(corner, box.width, box.height, linewidth=0.7)
@@ -99,7 +107,7 @@ def _draw(axis: Axes, box: Box) -> None:
     axis.text(box.x, box.y, box.words, ha="center", va="center", fontsize=8.5, weight=weight)
 
 
-def _arrow(axis: Axes, start: Box, end: Box) -> None:
+def _arrow(axis: Axes, start: LayerBox, end: LayerBox) -> None:
     if start.y == end.y:
         ends = (start.x + start.width / 2, start.y), (end.x - end.width / 2, end.y)
     else:

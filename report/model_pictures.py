@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from report.model_words import GRIDS, MODEL, contender
-from report.results import Result
+from report.results import ResultFile
 from report.shown import COLOURS, GREY, INK, TEXT_WIDTH
 
 BLUE, ORANGE = COLOURS[:2]
@@ -17,7 +17,7 @@ LINES = ("-", "--", ":", "-.")
 WEEKDAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 
 
-def profiles(r: Result) -> Figure:
+def profiles(r: ResultFile) -> Figure:
     """The average day and the average week of each series."""
     series = r["exploration"]["series"]
     figure, (days, weeks) = plt.subplots(1, 2, figsize=(TEXT_WIDTH, 2.7), sharey=True)
@@ -37,7 +37,7 @@ def profiles(r: Result) -> Figure:
     return figure
 
 
-def strengths(r: Result) -> Figure:
+def strengths(r: ResultFile) -> Figure:
     """How strong the day and the week are in each series."""
     series = r["exploration"]["series"]
     figure, axis = _rows([one["series"] for one in series], "strength of the season")
@@ -49,7 +49,7 @@ def strengths(r: Result) -> Figure:
     return figure
 
 
-def learning(r: Result) -> Figure:
+def learning(r: ResultFile) -> Figure:
     """Losses by epoch, and the error of the median that chooses the epoch."""
     epochs = r["training"]["epochs"]
     numbers = [row["epoch"] for row in epochs]
@@ -67,7 +67,7 @@ def learning(r: Result) -> Figure:
     return figure
 
 
-def by_hour(r: Result) -> Figure:
+def by_hour(r: ResultFile) -> Figure:
     """Errors of all contenders by hours ahead."""
     errors = r["by_hour"]
     figure, axis = plt.subplots(figsize=(TEXT_WIDTH, 2.9))
@@ -89,7 +89,7 @@ def by_hour(r: Result) -> Figure:
     return figure
 
 
-def reliability(r: Result) -> Figure:
+def reliability(r: ResultFile) -> Figure:
     """Actual values below each quantile, and inside the bands by hours ahead."""
     figure, (shares, hours) = plt.subplots(1, 2, figsize=(TEXT_WIDTH, 2.8), width_ratios=(1, 1.35))
     observed = r["calibration"]
@@ -112,7 +112,7 @@ def reliability(r: Result) -> Figure:
     return figure
 
 
-def scores_by_series(r: Result) -> Figure:
+def scores_by_series(r: ResultFile) -> Figure:
     """MASE of each contender, a row a series, the network's best at the top."""
     rows = sorted(r["by_series"], key=lambda row: row["mase"][MODEL])
     figure, axis = _rows([row["series"] for row in rows], "MASE (further left is better)")

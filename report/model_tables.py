@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 
 from report.model_words import GRIDS, MODEL, contender, percent
-from report.results import Result
+from report.results import ResultFile
 
 SCORES = {
     "mase": "MASE",
@@ -26,7 +26,7 @@ MORE: dict[str, tuple[str, Callable[[float], str]]] = {
 """Further columns of scores: title, and how a value is written."""
 
 
-def data(r: Result) -> pd.DataFrame:
+def data(r: ResultFile) -> pd.DataFrame:
     """A row a series: what was measured, and how it repeats itself."""
     return pd.DataFrame(
         {
@@ -67,7 +67,7 @@ def _score_row(name: str, values: dict[str, Any], more: Iterable[str]) -> dict[s
     return row
 
 
-def parts(r: Result) -> pd.DataFrame:
+def parts(r: ResultFile) -> pd.DataFrame:
     """What the network is without some of its parts, and where less is known."""
     gaps = r["gaps"]
     rows = {
@@ -93,7 +93,7 @@ def parts(r: Result) -> pd.DataFrame:
     )
 
 
-def bands(r: Result) -> pd.DataFrame:
+def bands(r: ResultFile) -> pd.DataFrame:
     """What the bands of each contender hold, and how wide they are."""
     return pd.DataFrame(
         {
@@ -107,7 +107,7 @@ def bands(r: Result) -> pd.DataFrame:
     )
 
 
-def kinds(r: Result) -> pd.DataFrame:
+def kinds(r: ResultFile) -> pd.DataFrame:
     """Errors of grids and of homes, a column each."""
     rows = r["by_series"]
     grids = [row for row in rows if row["series"].endswith(GRIDS)]
@@ -150,7 +150,7 @@ PARTS = {
 """Beginnings of the names of layers, by the part of the network that they belong to."""
 
 
-def layers(r: Result) -> pd.DataFrame:
+def layers(r: ResultFile) -> pd.DataFrame:
     """Which layers of a part have weights, and how many."""
     weighted = [layer for layer in r["network"]["layers"] if layer["parameters"]]
     rows = []
@@ -166,7 +166,7 @@ def layers(r: Result) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def card(r: Result, rows: dict[str, str]) -> pd.DataFrame:
+def card(r: ResultFile, rows: dict[str, str]) -> pd.DataFrame:
     """The model card: what the run tells, then what its author says."""
     about, judged = r["card"], r["judged_on"]
     data = about["trained_on"]

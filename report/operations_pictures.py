@@ -13,7 +13,7 @@ from matplotlib.patches import FancyBboxPatch
 
 from kalecast.cluster.canary_watch import Canary
 from report.facts import facts
-from report.results import Result
+from report.results import ResultFile
 from report.shown import COLOURS, GREY, INK, TEXT_WIDTH
 
 OBSERVABILITY = Path(__file__).resolve().parent.parent / "cluster-setup" / "5-observability"
@@ -126,7 +126,7 @@ def canary() -> Canary:
     return Canary()
 
 
-def licences_table(found: Result) -> pd.DataFrame:
+def licences_table(found: ResultFile) -> pd.DataFrame:
     """Direct dependencies by licence and environment: what is delivered first."""
     rows: dict[str, dict[str, set[str]]] = {}
     for package in found["direct"]:
@@ -144,7 +144,7 @@ def licences_table(found: Result) -> pd.DataFrame:
     )
 
 
-def asking_more(found: Result) -> str:
+def asking_more(found: ResultFile) -> str:
     """Packages that others brought along and whose licence asks more than a notice."""
     return ", ".join(
         f"{one['name']} ({one['licence']}, {one['group']})" for one in found["brought_asking_more"]

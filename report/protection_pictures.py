@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 
 from report.architecture import SMALL
 from report.model_words import percent
-from report.results import Result
+from report.results import ResultFile
 from report.shown import COLOURS, GREY, INK, TEXT_WIDTH
 
 ROOT = Path(__file__).parent.parent
@@ -82,7 +82,7 @@ def remaining_table() -> pd.DataFrame:
     )
 
 
-def attacks_table(p: Result) -> pd.DataFrame:
+def attacks_table(p: ResultFile) -> pd.DataFrame:
     """Attacks of others, and benign requests: how many, and what came of them."""
     rows = [
         (
@@ -115,11 +115,11 @@ def attacks_table(p: Result) -> pd.DataFrame:
     )
 
 
-def _blocked(p: Result) -> int:
+def _blocked(p: ResultFile) -> int:
     return int(p["payload_requests"] - p["payload_passed"])
 
 
-def walls(p: Result) -> Figure:
+def walls(p: ResultFile) -> Figure:
     """Which wall stopped how much of the payloads."""
     parts = [
         ("positive list", p["payload_blocked_by_list"], COLOURS[0]),
@@ -147,7 +147,7 @@ def walls(p: Result) -> Figure:
     return figure
 
 
-def cost_table(p: Result) -> pd.DataFrame:
+def cost_table(p: ResultFile) -> pd.DataFrame:
     """Forecasts a second without the gateway and with it."""
     bare, through = p["forecasts_per_second_unprotected"], p["forecasts_per_second"]
     with_signatures = round(p["throughput_ratio_with_signatures"] * bare)
@@ -176,7 +176,7 @@ def words_of_attacks() -> dict[str, str]:
     }
 
 
-def floods_table(p: Result) -> pd.DataFrame:
+def floods_table(p: ResultFile) -> pd.DataFrame:
     """A row an attack: what it does, and what benign clients noticed."""
     words = words_of_attacks()
     return pd.DataFrame(
@@ -194,7 +194,7 @@ def floods_table(p: Result) -> pd.DataFrame:
     )
 
 
-def floods(p: Result) -> Figure:
+def floods(p: ResultFile) -> Figure:
     """The slowest hundredth of benign forecasts, in quiet and under each attack."""
     found = sorted(p["dos"], key=lambda seen: float(seen["ratio"]))
     figure, axes = plt.subplots(figsize=(TEXT_WIDTH, 0.29 * len(found) + 0.8))
@@ -230,7 +230,7 @@ def _name(seen: dict[str, Any]) -> str:
     return str(seen["name"]).replace("_", " ")
 
 
-def load_table(plain: Result, protected: Result) -> pd.DataFrame:
+def load_table(plain: ResultFile, protected: ResultFile) -> pd.DataFrame:
     """The rounds of thousands at once, without the gateway and through it: the worst of each."""
     rows = []
     for way, measured in (("without the gateway", plain), ("through the gateway", protected)):
@@ -251,7 +251,7 @@ def load_table(plain: Result, protected: Result) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def about_capacity(proof: Result) -> str:
+def about_capacity(proof: ResultFile) -> str:
     """A sentence of the caption where the run had the crowd that is no attack."""
     if not any(seen["name"] == CAPACITY for seen in proof["dos"]):
         return ""

@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from report.results import REGISTRY, MissingResult, Result, result
+from report.results import REGISTRY, MissingResult, ResultFile, result
 from report.shown import Shown
 
 ROOT = Path(__file__).parent.parent
@@ -51,7 +51,7 @@ def _row(name: str) -> dict[str, Any]:
     }
 
 
-def _took(found: Result) -> str:
+def _took(found: ResultFile) -> str:
     """How long the command took where the file says so, else what the benchmarks' README says."""
     if seconds := found.get("took_seconds"):
         return f"{seconds / 60:.0f} min" if seconds >= 90 else f"{seconds:.0f} s"

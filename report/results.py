@@ -63,7 +63,7 @@ class MissingResult(Exception):
         self.name, self.source = name, source
 
 
-class Part(dict[str, Any]):
+class ResultPart(dict[str, Any]):
     """A mapping inside a results file: a key that is not there raises `MissingResult`."""
 
     def __init__(self, content: dict[str, Any], name: str, place: str = "") -> None:
@@ -82,7 +82,7 @@ class Part(dict[str, Any]):
         )
 
 
-class Result(Part):
+class ResultFile(ResultPart):
     """All of a results file, and how it came about."""
 
     @property
@@ -110,7 +110,7 @@ class Result(Part):
         return ", ".join(part for part in parts if part)
 
 
-def result(name: str) -> Result:
+def result(name: str) -> ResultFile:
     """Read a results file.
 
     Raises `MissingResult` where it is not there or not registered.
@@ -122,7 +122,7 @@ def result(name: str) -> Result:
     path = _folder / f"{name}.json"
     if not path.is_file():
         raise MissingResult(name, missing_file(path.name, REGISTRY[name]), REGISTRY[name])
-    return Result(json.loads(path.read_text()), name)
+    return ResultFile(json.loads(path.read_text()), name)
 
 
 def picture(path: Path) -> Path:
@@ -138,12 +138,12 @@ def picture(path: Path) -> Path:
     raise MissingResult(path.name, missing_file(path.name, source), source)
 
 
-def all_results(folder: Path | None = None) -> Iterator[Result]:
+def all_results(folder: Path | None = None) -> Iterator[ResultFile]:
     """Every registered results file that is there, in the order of names."""
     for name in sorted(REGISTRY):
         path = (folder or _folder) / f"{name}.json"
         if path.is_file():
-            yield Result(json.loads(path.read_text()), name)
+            yield ResultFile(json.loads(path.read_text()), name)
 
 
 def read_from(folder: str | Path) -> None:
@@ -165,7 +165,7 @@ def in_words(moment: datetime) -> str:
 
 def _part(value: Any, name: str, place: str) -> Any:
     if isinstance(value, dict):
-        return Part(value, name, place)
+        return ResultPart(value, name, place)
     if isinstance(value, list):
         return [_part(one, name, f"{place}{at}.") for at, one in enumerate(value)]
     return value

@@ -25,7 +25,7 @@ Figures = dict[str, dict[str, float]]
 ##### The way of a request #####
 
 
-class Stage(NamedTuple):
+class DrawnStage(NamedTuple):
     """A station of a request on its way."""
 
     title: str
@@ -37,13 +37,13 @@ class Stage(NamedTuple):
 
 
 STAGES = (
-    Stage("read", "head and body,\nwithin limits\n(uvicorn)", 0, 0),
-    Stage("parse", "histories of\neither protocol\n(orjson)", 1, 0),
-    Stage("check", "numbers or null;\ncut or padded\nto {length} hours", 2, 0),
-    Stage("batch", "what queued in\nthe last pass:\n256 at most", 2.5, 1),
-    Stage("forecast", "one pass for\nall of them (ONNX\nRuntime)", 3.5, 1),
-    Stage("serialise", "quantiles of each\nhour, version\n(orjson)", 4, 0),
-    Stage("write", "answer,\ncounters, drift,\nlog", 5, 0),
+    DrawnStage("read", "head and body,\nwithin limits\n(uvicorn)", 0, 0),
+    DrawnStage("parse", "histories of\neither protocol\n(orjson)", 1, 0),
+    DrawnStage("check", "numbers or null;\ncut or padded\nto {length} hours", 2, 0),
+    DrawnStage("batch", "what queued in\nthe last pass:\n256 at most", 2.5, 1),
+    DrawnStage("forecast", "one pass for\nall of them (ONNX\nRuntime)", 3.5, 1),
+    DrawnStage("serialise", "quantiles of each\nhour, version\n(orjson)", 4, 0),
+    DrawnStage("write", "answer,\ncounters, drift,\nlog", 5, 0),
 )
 BOX = (0.88, 0.84)
 """Width and height of a station."""
@@ -68,7 +68,7 @@ def request_path(input_length: int) -> Figure:
     return figure
 
 
-def _draw_stage(axes: Axes, stage: Stage, input_length: int) -> None:
+def _draw_stage(axes: Axes, stage: DrawnStage, input_length: int) -> None:
     width, height = BOX
     x, y = stage.at, _height(stage)
     axes.add_patch(
@@ -86,7 +86,7 @@ def _draw_stage(axes: Axes, stage: Stage, input_length: int) -> None:
     axes.text(x, y - 0.1, does, ha="center", va="center", fontsize=7, color=INK)
 
 
-def _draw_arrow(axes: Axes, before: Stage, after: Stage) -> None:
+def _draw_arrow(axes: Axes, before: DrawnStage, after: DrawnStage) -> None:
     width, height = BOX
     if before.lane == after.lane:
         start = (before.at + width / 2, _height(before))
@@ -98,7 +98,7 @@ def _draw_arrow(axes: Axes, before: Stage, after: Stage) -> None:
     axes.annotate("", end, start, arrowprops=arrow)
 
 
-def _height(stage: Stage) -> float:
+def _height(stage: DrawnStage) -> float:
     return 0.0 if stage.lane else 1.25
 
 

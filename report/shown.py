@@ -22,7 +22,7 @@ from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 
 from report.making.plan import FONTS
-from report.results import Result, picture
+from report.results import ResultFile, picture
 
 INK = "#222222"
 GREY = "#8a8a8a"
@@ -47,7 +47,7 @@ class Shown:
 
 
 def figure(
-    content: Figure | Path, name: str, caption: str, *sources: Result, wide: bool = False
+    content: Figure | Path, name: str, caption: str, *sources: ResultFile, wide: bool = False
 ) -> None:
     """Show a picture with number, label and caption.
 
@@ -76,7 +76,7 @@ def figure(
 
 
 def table(
-    frame: pd.DataFrame, name: str, caption: str, *sources: Result, wide: bool = False
+    frame: pd.DataFrame, name: str, caption: str, *sources: ResultFile, wide: bool = False
 ) -> None:
     """Show a frame of strings or numbers as a table with number, label and caption.
 
@@ -175,7 +175,7 @@ def _register(shown: Shown) -> None:
     (folder / f"{number:03}.json").write_text(json.dumps(asdict(shown)))
 
 
-def _provenance(sources: tuple[Result, ...]) -> str:
+def _provenance(sources: tuple[ResultFile, ...]) -> str:
     """Command, date and machine of all sources, in small print."""
     if not sources:
         return ""

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 from missing import missing
 
 BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
-from benchmarks.load.local_service import Service  # noqa: E402
+from benchmarks.load.local_service import LocalService  # noqa: E402
 from benchmarks.protection import protected  # noqa: E402
 
 MODULE = Path("/usr/lib/nginx/modules/ngx_http_modsecurity_module.so")
@@ -25,7 +25,7 @@ class Gateway:
     """A gateway that answers."""
 
     protected: protected.Protected
-    page: Service
+    page: LocalService
     """What it stands before, started elsewhere."""
 
     @property
@@ -60,7 +60,7 @@ def opened(page: str, options: Sequence[str] = ()) -> Iterator[Gateway]:
     with TemporaryDirectory(prefix="kalecast-gateway-") as name:
         folder = Path(name)
         folder.chmod(0o755)
-        behind = Service("page", [], urlsplit(page).port or 0, "/ready", folder)
+        behind = LocalService("page", [], urlsplit(page).port or 0, "/ready", folder)
         found = protected.gateway(behind, folder, options)
         with found.service:
             yield Gateway(found, behind)

@@ -15,14 +15,14 @@ from benchmarks.protection.gateway_answers import (
     verdict,
 )
 from benchmarks.protection.payload_lists import SQLMAP, WAPITI, WFUZZ, Payload, payloads
-from benchmarks.protection.raw_requests import LOST, Reply
+from benchmarks.protection.raw_requests import LOST, RawReply
 
 MARKUP = Payload("scripts", "<b onclick=x>5")
 
 
-def event(value: str) -> Reply:
+def event(value: str) -> RawReply:
     body = json.dumps({"data": [{"__type__": "update", "value": value}]}).encode()
-    return Reply(200, "application/json", body)
+    return RawReply(200, "application/json", body)
 
 
 @pytest.mark.parametrize(
@@ -30,15 +30,15 @@ def event(value: str) -> Reply:
     [
         (event("Expected numbers, received: &lt;b onclick=x&gt;5"), 0.1, ""),
         (event(f"Expected numbers, received: {MARKUP.text}"), 0.1, "unescaped"),
-        (Reply(200, "text/html; charset=utf-8", b"<p><b onclick=x>5</p>"), 0.1, "unescaped"),
-        (Reply(400, "application/json", b'{"error": "<b onclick=x>5"}'), 0.1, ""),
-        (Reply(200, "application/json", b'{"x": "root:x:0:0:root"}'), 0.1, "file"),
-        (Reply(200, "application/json", b"{}"), 5.2, "took"),
-        (Reply(500, "application/json", b"{}"), 0.1, "failed"),
+        (RawReply(200, "text/html; charset=utf-8", b"<p><b onclick=x>5</p>"), 0.1, "unescaped"),
+        (RawReply(400, "application/json", b'{"error": "<b onclick=x>5"}'), 0.1, ""),
+        (RawReply(200, "application/json", b'{"x": "root:x:0:0:root"}'), 0.1, "file"),
+        (RawReply(200, "application/json", b"{}"), 5.2, "took"),
+        (RawReply(500, "application/json", b"{}"), 0.1, "failed"),
         (event("Something went wrong on our side. Please try again"), 0.1, "failed"),
     ],
 )
-def test_what_attacks_reach_is_found(reply: Reply, seconds: float, message: str) -> None:
+def test_what_attacks_reach_is_found(reply: RawReply, seconds: float, message: str) -> None:
     found = list(findings(MARKUP, reply, seconds))
     assert len(found) == bool(message)
     assert message in " ".join(found)
@@ -48,16 +48,16 @@ def test_what_attacks_reach_is_found(reply: Reply, seconds: float, message: str)
     ("reply", "word"),
     [
         (LOST, HUNG_UP),
-        (Reply(403, "application/json", b'{"detail": "No.", "error": "No."}'), BY_SIGNATURES),
-        (Reply(404, "application/json", b'{"detail": "No.", "error": "No."}'), BY_LIST),
-        (Reply(429, "application/json", b'{"detail": "No.", "error": "No."}'), BY_LIMITS),
-        (Reply(400, "text/html", b"<h1>Kalecast</h1><p>No.</p>"), BY_LIST),
-        (Reply(505, "text/html", b"<hr><center>nginx</center>"), BY_LIST),
-        (Reply(400, "application/json", b'{"error": "Expected numbers"}'), PASSED),
-        (Reply(200, "text/html", b"<p>a page</p>"), PASSED),
+        (RawReply(403, "application/json", b'{"detail": "No.", "error": "No."}'), BY_SIGNATURES),
+        (RawReply(404, "application/json", b'{"detail": "No.", "error": "No."}'), BY_LIST),
+        (RawReply(429, "application/json", b'{"detail": "No.", "error": "No."}'), BY_LIMITS),
+        (RawReply(400, "text/html", b"<h1>Kalecast</h1><p>No.</p>"), BY_LIST),
+        (RawReply(505, "text/html", b"<hr><center>nginx</center>"), BY_LIST),
+        (RawReply(400, "application/json", b'{"error": "Expected numbers"}'), PASSED),
+        (RawReply(200, "text/html", b"<p>a page</p>"), PASSED),
     ],
 )
-def test_the_gateways_answers_are_reported_from_the_apps(reply: Reply, word: str) -> None:
+def test_the_gateways_answers_are_reported_from_the_apps(reply: RawReply, word: str) -> None:
     assert verdict(reply) == word
 
 

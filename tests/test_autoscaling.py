@@ -15,8 +15,8 @@ from benchmarks.autoscaling.hpa import Controller, Sample, from_cpu, from_total,
 from benchmarks.autoscaling.least_cost import least_core_hours, work_seconds
 from benchmarks.autoscaling.scenario import MODEL_KIND, SCALINGS, SHIPPED_PAGE, Setup, simulate
 from benchmarks.autoscaling.simulated_pods import Law, Pod, PodKind, StartUp, Tier
-from benchmarks.autoscaling.simulated_service import Page
-from benchmarks.autoscaling.stations import Batch, Job, Station
+from benchmarks.autoscaling.simulated_service import SimulatedPage
+from benchmarks.autoscaling.stations import Batch, QueuedJob, Station
 from kalecast.cluster.capacity import (
     AT_ONCE,
     KUBERNETES_BEHAVIOR,
@@ -45,7 +45,7 @@ def run_queue(
     def come():
         for gap in gaps.tolist():
             yield env.timeout(gap)
-            station.offer(Job(env.now))
+            station.offer(QueuedJob(env.now))
 
     env.process(come())
     env.run()
@@ -121,7 +121,7 @@ def test_replicas_chosen_at_random_are_as_many_single_queues():
     def come():
         for gap in gaps.tolist():
             yield env.timeout(gap)
-            tier.choose().station.offer(Job(env.now))
+            tier.choose().station.offer(QueuedJob(env.now))
 
     env.process(come())
     env.run()
@@ -130,11 +130,11 @@ def test_replicas_chosen_at_random_are_as_many_single_queues():
 
 def test_a_full_queue_refuses_and_a_late_request_is_given_up():
     env = Environment()
-    lost: list[Job] = []
+    lost: list[QueuedJob] = []
     station = Station(
         env, lambda n: 1.0, lambda b: None, lost=lost.append, max_waiting=3, patience=2.5
     )
-    assert [station.offer(Job(0.0)) for _ in range(5)] == [True] * 4 + [False]
+    assert [station.offer(QueuedJob(0.0)) for _ in range(5)] == [True] * 4 + [False]
     env.run()
     assert station.served == 3 and len(lost) == 1 and station.is_idle
 
@@ -143,7 +143,7 @@ def test_a_batch_is_never_larger_than_allowed():
     env, sizes = Environment(), []
     station = Station(env, lambda n: 1.0, lambda b: sizes.append(len(b)), max_batch=256)
     for _ in range(1000):
-        station.offer(Job(0.0))
+        station.offer(QueuedJob(0.0))
     env.run()
     assert sizes == [1, 256, 256, 256, 231]
 
@@ -333,7 +333,7 @@ def defaults(settings: type) -> dict[str, object]:
 def test_simulated_limits_are_those_of_page_and_server():
     page = defaults(Settings)
     server = defaults(Configuration)
-    simulated = {field.name: field.default for field in fields(Page)}
+    simulated = {field.name: field.default for field in fields(SimulatedPage)}
     shared = simulated.keys() & page.keys()
     assert len(shared) == 5
     assert {name: simulated[name] for name in shared} == {name: page[name] for name in shared}

@@ -17,7 +17,7 @@ import pytest
 from ports import free_ports
 
 ROOT = Path(__file__).parent.parent
-from benchmarks.load.answers import Answer, AnswerReader, MalformedAnswer  # noqa: E402
+from benchmarks.load.answers import MalformedResponse, Response, ResponseReader  # noqa: E402
 
 FORECAST = b'{"forecast": [1, 2, 3]}'
 SILENCE = b""
@@ -324,24 +324,24 @@ ANSWERS = {
 @pytest.mark.parametrize("case", ANSWERS)
 def test_answers_are_read_in_pieces_of_any_size(case: str, size: int) -> None:
     raw, body = ANSWERS[case]
-    reader = AnswerReader()
+    reader = ResponseReader()
     for _ in range(2):  # on a connection that is kept
         pieces = [reader.feed(raw[at : at + size]) for at in range(0, len(raw), size)]
         assert pieces[:-1] == [None] * (len(pieces) - 1)
-        assert isinstance(pieces[-1], Answer)
+        assert isinstance(pieces[-1], Response)
         assert pieces[-1].body == body
 
 
 def test_a_body_without_a_length_ends_with_the_connection() -> None:
-    reader = AnswerReader()
+    reader = ResponseReader()
     assert reader.feed(b"HTTP/1.1 200 OK\r\n\r\nfore") is None
     assert reader.feed(b"cast") is None
-    assert reader.end() == Answer(200, b"forecast")
+    assert reader.end() == Response(200, b"forecast")
 
 
 @pytest.mark.parametrize("raw", [reply()[:-1], b"HTTP/1.1 200 OK\r\n", b""])
 def test_an_answer_cut_short_is_none(raw: bytes) -> None:
-    reader = AnswerReader()
+    reader = ResponseReader()
     assert reader.feed(raw) is None
     assert reader.end() is None
 
@@ -358,5 +358,5 @@ def test_an_answer_cut_short_is_none(raw: bytes) -> None:
     ],
 )
 def test_what_is_no_answer_is_refused(raw: bytes) -> None:
-    with pytest.raises(MalformedAnswer, match="Expected"):
-        AnswerReader().feed(raw)
+    with pytest.raises(MalformedResponse, match="Expected"):
+        ResponseReader().feed(raw)

@@ -17,7 +17,7 @@ from ports import free_ports
 
 ROOT = Path(__file__).parent.parent
 from benchmarks.load.balancer import NGINX, write_configuration  # noqa: E402
-from benchmarks.load.local_service import Service, ServiceError  # noqa: E402
+from benchmarks.load.local_service import LocalService, ServiceError  # noqa: E402
 
 SERVER = """
 import http.server, os, subprocess, sys
@@ -33,19 +33,19 @@ http.server.ThreadingHTTPServer(("127.0.0.1", int(sys.argv[1])), Handler).serve_
 """
 
 
-def small_server(folder: Path, code: str = SERVER, **changes: Any) -> Service:
+def small_server(folder: Path, code: str = SERVER, **changes: Any) -> LocalService:
     (port,) = free_ports(1)
     command = [sys.executable, "-c", code, str(port)]
-    return Service("small server", command, port, "/ready", folder, **changes)
+    return LocalService("small server", command, port, "/ready", folder, **changes)
 
 
 @pytest.fixture
-def service(tmp_path: Path) -> Iterator[Service]:
+def service(tmp_path: Path) -> Iterator[LocalService]:
     with small_server(tmp_path, environment={"GIVEN": "1"}) as service:
         yield service
 
 
-def child_of(service: Service) -> psutil.Process:
+def child_of(service: LocalService) -> psutil.Process:
     return psutil.Process(int(service.ask("GET", "/")[1].split()[1]))
 
 
@@ -63,7 +63,7 @@ def test_a_service_knows_nothing_of_the_shell(
     assert "GIVEN" in message and "GUNICORN_WORKERS" not in message
 
 
-def test_memory_is_that_of_all_its_processes(service: Service) -> None:
+def test_memory_is_that_of_all_its_processes(service: LocalService) -> None:
     child = child_of(service)
     memory = service.memory()
     assert 5 < memory.now <= memory.peak < 200
@@ -74,7 +74,7 @@ def test_memory_is_that_of_all_its_processes(service: Service) -> None:
 
 
 @pytest.mark.parametrize("how", ["kill", "end"])
-def test_nothing_of_it_is_left(service: Service, how: str) -> None:
+def test_nothing_of_it_is_left(service: LocalService, how: str) -> None:
     child = child_of(service)
     getattr(service, how)()
     assert is_gone(child)
@@ -94,12 +94,12 @@ def test_what_a_service_said_before_it_died_is_reported(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(NGINX is None, reason="needs nginx")
-def test_the_balancer_asks_the_replica_that_is_there(service: Service, tmp_path: Path) -> None:
+def test_the_balancer_asks_the_replica_that_is_there(service: LocalService, tmp_path: Path) -> None:
     port, nobody = free_ports(2)
     folder = tmp_path / "nginx"
     configuration = write_configuration(folder, port, [f"127.0.0.1:{nobody}", service.address])
     command = [str(NGINX), "-e", "stderr", "-p", str(folder), "-c", str(configuration)]
-    with Service("nginx", command, port, "/ready", folder) as front:
+    with LocalService("nginx", command, port, "/ready", folder) as front:
         answers = [front.ask("POST" if at % 2 else "GET", f"/{at}")[0] for at in range(20)]
     assert set(answers) == {200, 501}  # the small server has no POST
     assert 502 not in answers

@@ -11,7 +11,7 @@ from gateway_process import MODULE, PACKAGES
 from missing import missing
 
 from benchmarks.protection import attack_lists, crs_cases, crs_replay, payload_lists
-from benchmarks.protection.running_stack import Scene, standing
+from benchmarks.protection.running_stack import ProtectedStack, standing
 
 pytestmark = pytest.mark.slow
 
@@ -69,7 +69,7 @@ tests:
 
 
 @pytest.fixture(scope="module")
-def scene(model_file: Path) -> Iterator[Scene]:
+def scene(model_file: Path) -> Iterator[ProtectedStack]:
     if not MODULE.is_file() or shutil.which("nginx", path="/usr/sbin:/usr/bin") is None:
         missing("nginx with ModSecurity", f"apt-get install -y --no-install-recommends {PACKAGES}")
     with TemporaryDirectory(prefix="kalecast-attacks-") as name:
@@ -79,7 +79,7 @@ def scene(model_file: Path) -> Iterator[Scene]:
             yield scene
 
 
-def test_cases_of_both_generations_are_judged(scene: Scene, tmp_path: Path) -> None:
+def test_cases_of_both_generations_are_judged(scene: ProtectedStack, tmp_path: Path) -> None:
     (tmp_path / "first.yaml").write_text(FIRST)
     (tmp_path / "second.yaml").write_text(SECOND)
     found = crs_cases.cases(tmp_path)
@@ -101,7 +101,7 @@ def test_cases_of_both_generations_are_judged(scene: Scene, tmp_path: Path) -> N
     assert part.figures["crs_exploits"] == 0
 
 
-def test_payloads_of_security_tools_reach_nothing(scene: Scene) -> None:
+def test_payloads_of_security_tools_reach_nothing(scene: ProtectedStack) -> None:
     if absent := payload_lists.missing():
         missing(", ".join(absent), payload_lists.REMEDY)
     chosen = _some(payload_lists.payloads())

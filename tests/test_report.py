@@ -187,7 +187,7 @@ def test_all_missing_files_are_reported_before_anything_is_run(
     chapters.mkdir()
     (chapters / "1-one.md").write_text('result("serving"), result("protection")')
     (chapters / "2-two.md").write_text("result('pipeline'), result('cluster-run')")
-    message = gaps.missing_files(plan.Plan(measured, tmp_path / "build", chapters))
+    message = gaps.missing_files(plan.BuildPlan(measured, tmp_path / "build", chapters))
     assert [re.search(r"figures/([\w-]+)", line)[1] for line in message] == [
         "pipeline",
         "protection",

@@ -14,14 +14,14 @@ from matplotlib.figure import Figure
 
 from benchmarks.autoscaling.arrivals import DAY, Rush
 from benchmarks.autoscaling.autoscaling_results import TITLES
-from benchmarks.autoscaling.scenario import Outcome
+from benchmarks.autoscaling.scenario import ScenarioOutcome
 
 COLOURS = {"fixed": "#7f7f7f", "hpa": "#1f77b4", "keda": "#ff7f0e", "keda_peaks": "#2ca02c"}
 PROMISE = "#d62728"
 MINUTE = 60.0
 
 
-def draw_day(days: dict[str, Outcome], path: Path) -> None:
+def draw_day(days: dict[str, ScenarioOutcome], path: Path) -> None:
     """Requests, replicas and waiting time through the day, one panel each."""
     figure, panels = pyplot.subplots(4, 1, figsize=(10, 10), sharex=True, layout="constrained")
     first = next(iter(days.values()))
@@ -39,7 +39,7 @@ def draw_day(days: dict[str, Outcome], path: Path) -> None:
     _finish(figure, panels, path)
 
 
-def draw_burst(days: dict[str, Outcome], burst: Rush, rush: Rush, path: Path) -> None:
+def draw_burst(days: dict[str, ScenarioOutcome], burst: Rush, rush: Rush, path: Path) -> None:
     """A burst out of quiet, and the rush: what customers wait, what starts meanwhile."""
     figure, panels = pyplot.subplots(1, 3, figsize=(13, 3.8), layout="constrained")
     for kind, day in days.items():
@@ -56,7 +56,7 @@ def draw_burst(days: dict[str, Outcome], burst: Rush, rush: Rush, path: Path) ->
     _finish(figure, panels, path)
 
 
-def _draw_requests(axes: Axes, day: Outcome) -> None:
+def _draw_requests(axes: Axes, day: ScenarioOutcome) -> None:
     edges = np.arange(0.0, DAY + MINUTE, MINUTE)
     counts, _ = np.histogram(day.arrivals, edges)
     axes.step(edges[:-1] / 3600, np.maximum(counts / MINUTE, 0.1), where="post", linewidth=0.8)
@@ -64,7 +64,7 @@ def _draw_requests(axes: Axes, day: Outcome) -> None:
 
 
 def _draw_replicas(  # noqa: PLR0913, PLR0917 - what to draw, where and how
-    axes: Axes, day: Outcome, tier: int, kind: str, origin: float, unit: float
+    axes: Axes, day: ScenarioOutcome, tier: int, kind: str, origin: float, unit: float
 ) -> None:
     rows = [*day.histories[tier], (day.seconds, *day.histories[tier][-1][1:])]
     at = [(time - origin) / unit for time, _, _ in rows]
@@ -72,7 +72,7 @@ def _draw_replicas(  # noqa: PLR0913, PLR0917 - what to draw, where and how
     axes.step(at, ready, where="post", color=COLOURS[kind], label=TITLES[kind], linewidth=1.4)
 
 
-def _draw_waits(axes: Axes, day: Outcome, kind: str) -> None:
+def _draw_waits(axes: Axes, day: ScenarioOutcome, kind: str) -> None:
     """The 99th percentile of those who asked in each minute."""
     order = np.argsort(day.answers.asked, kind="stable")
     asked, waits = day.answers.asked[order], day.answers.seconds[order]
@@ -82,12 +82,12 @@ def _draw_waits(axes: Axes, day: Outcome, kind: str) -> None:
     axes.plot(edges[:-1] / 3600, p99, color=COLOURS[kind], linewidth=0.9)
 
 
-def _draw_distribution(axes: Axes, day: Outcome, burst: Rush, kind: str) -> None:
+def _draw_distribution(axes: Axes, day: ScenarioOutcome, burst: Rush, kind: str) -> None:
     waits = np.sort(day.answers.waits(burst.at, burst.end))
     axes.plot(waits, np.arange(1, len(waits) + 1), color=COLOURS[kind], linewidth=1.4)
 
 
-def _draw_rush(axes: Axes, day: Outcome, rush: Rush, kind: str) -> None:
+def _draw_rush(axes: Axes, day: ScenarioOutcome, rush: Rush, kind: str) -> None:
     """Of each second's customers, those who were answered in time."""
     moments = rush.at + rush.every * np.arange(rush.rounds)
     good = day.answers.asked[day.answers.seconds <= 2.0]

@@ -3,7 +3,7 @@
 from typing import Any
 
 from benchmarks.autoscaling.burst_trials import Trial
-from benchmarks.autoscaling.scenario import BURSTS, RUSH, Outcome
+from benchmarks.autoscaling.scenario import BURSTS, RUSH, ScenarioOutcome
 
 TITLES = {
     "fixed": "as in quiet",
@@ -31,7 +31,7 @@ def print_bursts(trials: list[Trial]) -> None:
         )
 
 
-def print_days(days: dict[str, Outcome], least: float) -> None:
+def print_days(days: dict[str, ScenarioOutcome], least: float) -> None:
     """A line an autoscaler; what the least possible is."""
     first = next(iter(days.values()))
     rush = RUSH.rounds * RUSH.count
@@ -75,7 +75,7 @@ def print_real(real: dict[str, Any]) -> None:
 
 
 def as_json(
-    days: dict[str, Outcome], trials: list[Trial], least: float, work: float
+    days: dict[str, ScenarioOutcome], trials: list[Trial], least: float, work: float
 ) -> dict[str, Any]:
     """The figures; those of the shipped settings first.
 
@@ -97,7 +97,7 @@ def as_json(
     }
 
 
-def _day(day: Outcome, least: float) -> dict[str, Any]:
+def _day(day: ScenarioOutcome, least: float) -> dict[str, Any]:
     return {
         "requests": len(day.arrivals),
         "refused": len(day.refused),

@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 
 from benchmarks.autoscaling.arrivals import Demand, Rush
-from benchmarks.autoscaling.scenario import SCALINGS, Outcome, Setup, simulate, sized
-from benchmarks.autoscaling.simulated_service import Page
+from benchmarks.autoscaling.scenario import SCALINGS, ScenarioOutcome, Setup, simulate, sized
+from benchmarks.autoscaling.simulated_service import SimulatedPage
 from kalecast.cluster.capacity import AT_ONCE, MODEL_SERVER, PAGE, UPSTREAM_REQUESTS
 
 
@@ -74,11 +74,11 @@ NIGHT = 3 * 3600.0
 BURST = Rush(NIGHT + 10.0, AT_ONCE)
 
 
-def _burst(shape: Shape, away: int, seed: int) -> Outcome:
+def _burst(shape: Shape, away: int, seed: int) -> ScenarioOutcome:
     scalings = (
         sized(SCALINGS[0], shape.page[1] / 1000, shape.page[0] - away),
         sized(SCALINGS[1], shape.model[1] / 1000, shape.model[0] - away),
     )
-    page = Page(upstream_requests=shape.upstream_requests)
+    page = SimulatedPage(upstream_requests=shape.upstream_requests)
     demand = Demand(begin=NIGHT, end=NIGHT + 15, bursts=(BURST,))
     return simulate(Setup(demand, "fixed", scalings, page, seed=seed))

@@ -19,12 +19,12 @@ from simpy import Environment
 from benchmarks.autoscaling.arrivals import Rush
 from benchmarks.autoscaling.service_times import cpu_of, forward_law, measure
 from benchmarks.autoscaling.simulated_pods import Law, PodKind, StartUp, Tier
-from benchmarks.autoscaling.stations import Job as Asked
+from benchmarks.autoscaling.stations import QueuedJob
 from benchmarks.load.balancer import MISSING, NGINX
 from benchmarks.load.driver_process import drive
 from benchmarks.load.job import Job
 from benchmarks.load.limits import allow_connections
-from benchmarks.load.local_service import Service, ServiceError
+from benchmarks.load.local_service import LocalService, ServiceError
 from benchmarks.load.routes import histories, model_route
 from benchmarks.load.stack import balancer, copied, model_server
 from kalecast.artifact.runtime import Forecaster
@@ -95,7 +95,7 @@ def _free_cores() -> float:
     return cores * idle
 
 
-def _cost(services: list[Service], job: Job) -> float:
+def _cost(services: list[LocalService], job: Job) -> float:
     with cpu_of(services) as used:
         rounds = drive(job)["rounds"]
     count = sum(summary["ok"] for summary in rounds)
@@ -130,7 +130,7 @@ def _simulated(each: float, forward: Law, cores: float) -> dict[str, float]:
     )
     for _ in burst.times():
         # nginx takes its replicas in turn.
-        tier.pods[next(turns) % 2].station.offer(Asked(env.now))
+        tier.pods[next(turns) % 2].station.offer(QueuedJob(env.now))
     env.run(until=60.0)
     p50, p99 = np.percentile(took, [50, 99], method="inverted_cdf")
     return {

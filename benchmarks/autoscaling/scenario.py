@@ -8,7 +8,7 @@ from simpy import Environment
 from benchmarks.autoscaling.arrivals import Demand, Rush, Times
 from benchmarks.autoscaling.autoscalers import AUTOSCALERS
 from benchmarks.autoscaling.simulated_pods import Law, PodKind, StartUp
-from benchmarks.autoscaling.simulated_service import Answers, Page, Service
+from benchmarks.autoscaling.simulated_service import Answers, SimulatedPage, SimulatedService
 from kalecast.cluster.capacity import AT_ONCE, MODEL_SERVER, PAGE, UPSTREAM_REQUESTS, Scaling
 
 PAGE_KIND = PodKind(
@@ -34,7 +34,7 @@ limits as in `kalecast.serving.configuration`."""
 
 KINDS = (PAGE_KIND, MODEL_KIND)
 SCALINGS = (PAGE, MODEL_SERVER)
-SHIPPED_PAGE = Page(upstream_requests=UPSTREAM_REQUESTS)
+SHIPPED_PAGE = SimulatedPage(upstream_requests=UPSTREAM_REQUESTS)
 
 BURSTS = tuple(
     Rush(hour * 3600.0 + 11.0 * number, AT_ONCE)
@@ -59,13 +59,13 @@ class Setup:
     autoscaler: str = "keda"
     scalings: tuple[Scaling, Scaling] = SCALINGS
     """Of the page, of the model server."""
-    page: Page = SHIPPED_PAGE
+    page: SimulatedPage = SHIPPED_PAGE
     least: bool = False
     seed: int = 1
 
 
 @dataclass
-class Outcome:
+class ScenarioOutcome:
     """What came of it."""
 
     setup: Setup
@@ -109,11 +109,11 @@ class Outcome:
         return int(((self.refused >= rush.at) & (self.refused <= rush.end)).sum())
 
 
-def simulate(setup: Setup) -> Outcome:
+def simulate(setup: Setup) -> ScenarioOutcome:
     """Run it; the same setup gives the same outcome."""
     demand = setup.demand
     env = Environment(initial_time=demand.begin)
-    service = Service(env, KINDS, setup.scalings, setup.page, setup.seed, setup.least)
+    service = SimulatedService(env, KINDS, setup.scalings, setup.page, setup.seed, setup.least)
     # Controllers begin at some moment, not together with the day.
     for tier, phase in ((service.page, 4.7), (service.model, 11.3)):
         AUTOSCALERS[setup.autoscaler](tier, phase)
@@ -122,7 +122,7 @@ def simulate(setup: Setup) -> Outcome:
     end = max(demand.end, float(arrivals[-1]) if len(arrivals) else 0.0) + SLACK
     env.run(until=end)
     tiers = service.page, service.model
-    return Outcome(
+    return ScenarioOutcome(
         setup=setup,
         arrivals=arrivals,
         answers=service.answers,

@@ -16,7 +16,7 @@ import psutil  # type: ignore[import-untyped, unused-ignore]
 
 from benchmarks.autoscaling.simulated_pods import Law
 from benchmarks.load.driver_process import drive
-from benchmarks.load.local_service import Service
+from benchmarks.load.local_service import LocalService
 from benchmarks.load.routes import api_route, histories, seldon_route
 from benchmarks.load.stack import app, model_server
 from kalecast.artifact.runtime import Forecaster
@@ -73,7 +73,7 @@ def measure(model: Path, folder: Path) -> dict[str, Any]:
 
 
 @contextmanager
-def cpu_of(services: Sequence[Service]) -> Iterator[Used]:
+def cpu_of(services: Sequence[LocalService]) -> Iterator[Used]:
     """Count the CPU seconds of services in a block; they are there at its end."""
     used = Used()
     before = [_cpu(service) for service in services]
@@ -82,7 +82,7 @@ def cpu_of(services: Sequence[Service]) -> Iterator[Used]:
         used.seconds[service.name] = _cpu(service) - earlier
 
 
-def _grouped(server: Service, folder: Path) -> float:
+def _grouped(server: LocalService, folder: Path) -> float:
     """CPU seconds of a window where 64 come in one request."""
     length = Forecaster(Path(server.command[3])).contract.input_length
     batches = histories(GROUP * 8, length).reshape(8, GROUP, length)
@@ -93,7 +93,7 @@ def _grouped(server: Service, folder: Path) -> float:
 
 
 def _api(
-    server: Service, page: Service, folder: Path, shape: str, clients: int, **load: Any
+    server: LocalService, page: LocalService, folder: Path, shape: str, clients: int, **load: Any
 ) -> dict[str, float]:
     """CPU microseconds of a forecast asked for over the page's plain route."""
     length = Forecaster(Path(server.command[3])).contract.input_length
@@ -104,12 +104,12 @@ def _api(
     return {name: _micro(seconds / count) for name, seconds in used.seconds.items()}
 
 
-def _started(service: Service) -> float:
+def _started(service: LocalService) -> float:
     """Seconds of CPU until it answered, which is how long it takes on one core of its own."""
     return round(_cpu(service), 3)
 
 
-def _cpu(service: Service) -> float:
+def _cpu(service: LocalService) -> float:
     assert service.process is not None
     first = psutil.Process(service.process.pid)
     total = 0.0

@@ -25,7 +25,14 @@ from benchmarks.autoscaling.autoscaling_results import as_json, print_bursts, pr
 from benchmarks.autoscaling.burst_trials import SHAPES, Trial, hold
 from benchmarks.autoscaling.least_cost import least_core_hours, work_seconds
 from benchmarks.autoscaling.real_replicas import compare
-from benchmarks.autoscaling.scenario import BURSTS, DAY_DEMAND, RUSH, Outcome, Setup, simulate
+from benchmarks.autoscaling.scenario import (
+    BURSTS,
+    DAY_DEMAND,
+    RUSH,
+    ScenarioOutcome,
+    Setup,
+    simulate,
+)
 from benchmarks.load.driver_process import LoadError
 from benchmarks.load.limits import LimitError
 from benchmarks.load.local_service import ServiceError
@@ -56,7 +63,7 @@ def main() -> int:
 
 
 def save(
-    days: dict[str, Outcome],
+    days: dict[str, ScenarioOutcome],
     trials: list[Trial],
     least: float,
     real: dict[str, Any] | None,

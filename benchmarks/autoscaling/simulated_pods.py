@@ -12,7 +12,7 @@ from math import inf
 
 from simpy import Environment
 
-from benchmarks.autoscaling.stations import Batch, Job, Station
+from benchmarks.autoscaling.stations import Batch, QueuedJob, Station
 from kalecast.cluster.capacity import Scaling
 
 
@@ -99,7 +99,7 @@ class Tier:
         chance: random.Random,
         *,
         served: Callable[[Pod, Batch], None],
-        lost: Callable[[Pod, Job], None],
+        lost: Callable[[Pod, QueuedJob], None],
         least: bool = False,
     ) -> None:
         self.env = env

@@ -17,12 +17,12 @@ from simpy import Environment
 
 from benchmarks.autoscaling.arrivals import Times
 from benchmarks.autoscaling.simulated_pods import Pod, PodKind, Tier
-from benchmarks.autoscaling.stations import Batch, Job
+from benchmarks.autoscaling.stations import Batch, QueuedJob
 from kalecast.cluster.capacity import Scaling
 
 
 @dataclass(frozen=True)
-class Page:
+class SimulatedPage:
     """What the page does besides computing (`kalecast.page.settings`)."""
 
     upstream_windows: int = 64
@@ -52,7 +52,7 @@ class _Desk:
     """What a page pod has before it: forecasts that wait, connections that are free."""
 
     free: list[_Connection]
-    waiting: deque[Job] = field(default_factory=deque)
+    waiting: deque[QueuedJob] = field(default_factory=deque)
 
 
 @dataclass
@@ -67,7 +67,7 @@ class Answers:
         return self.seconds[(self.asked >= begin) & (self.asked <= end)]
 
 
-class Service:
+class SimulatedService:
     """Both tiers, and the customers.
 
     Args:
@@ -84,7 +84,7 @@ class Service:
         env: Environment,
         kinds: tuple[PodKind, PodKind],
         scalings: tuple[Scaling, Scaling],
-        page: Page,
+        page: SimulatedPage,
         seed: int = 0,
         least: bool = False,
     ) -> None:
@@ -123,8 +123,8 @@ class Service:
             self.refused.append(now)
             return
         pod.in_flight += 1
-        if not pod.station.offer(Job(now)):
-            self._lose(pod, Job(now))
+        if not pod.station.offer(QueuedJob(now)):
+            self._lose(pod, QueuedJob(now))
 
     def come(self, times: Times) -> Iterator[Any]:
         """A process of SimPy: customers ask at these times, which ascend."""
@@ -170,7 +170,7 @@ class Service:
         if server is None or server.is_ending or now - connection.used > self._settings.keep_alive:
             server = connection.server = self.model.choose()
         server.in_flight += 1
-        group = Job(now, len(parts), parts, (pod, connection))
+        group = QueuedJob(now, len(parts), parts, (pod, connection))
         if not server.station.offer(group):
             self._lose_group(server, group)
 
@@ -183,7 +183,7 @@ class Service:
         for pod in {group.sender[0]: None for group in batch}:
             self._send(pod, self._desk(pod))
 
-    def _return(self, server: Pod, group: Job) -> Pod:
+    def _return(self, server: Pod, group: QueuedJob) -> Pod:
         """Its connection is free again."""
         now = self._env.now
         pod: Pod = group.sender[0]
@@ -193,17 +193,17 @@ class Service:
         self._desk(pod).free.append(connection)
         return pod
 
-    def _answer(self, pod: Pod, job: Job) -> None:
+    def _answer(self, pod: Pod, job: QueuedJob) -> None:
         took = self._env.now - job.asked
         pod.in_flight -= 1
         self._asked.append(job.asked)
         self._took.append(took)
 
-    def _lose(self, pod: Pod, job: Job) -> None:
+    def _lose(self, pod: Pod, job: QueuedJob) -> None:
         pod.in_flight -= 1
         self.refused.append(job.asked)
 
-    def _lose_group(self, server: Pod, group: Job) -> None:
+    def _lose_group(self, server: Pod, group: QueuedJob) -> None:
         pod = self._return(server, group)
         for job in group.parts:
             self._lose(pod, job)

@@ -13,18 +13,18 @@ from typing import Any
 
 from simpy import Environment
 
-Batch = list["Job"]
+Batch = list["QueuedJob"]
 
 
 @dataclass(slots=True, eq=False)
-class Job:
+class QueuedJob:
     """Something that waits to be served."""
 
     asked: float
     """When whoever waits for it asked."""
     windows: int = 1
     """How much it counts in a queue and in a batch."""
-    parts: list["Job"] = field(default_factory=list)
+    parts: list["QueuedJob"] = field(default_factory=list)
     """What was put together in it."""
     sender: Any = None
     """Who is to hear of it."""
@@ -52,7 +52,7 @@ class Station:
         seconds: Callable[[int], float],
         done: Callable[[Batch], None],
         *,
-        lost: Callable[[Job], None] = lambda job: None,
+        lost: Callable[[QueuedJob], None] = lambda job: None,
         max_batch: int = 1,
         max_waiting: float = inf,
         workers: int = 1,
@@ -66,7 +66,7 @@ class Station:
         self._max_waiting = max_waiting
         self._workers = workers
         self._patience = patience
-        self._queue: deque[Job] = deque()
+        self._queue: deque[QueuedJob] = deque()
         self._running = 0
         self._since = 0.0
         self.waiting = 0
@@ -89,7 +89,7 @@ class Station:
         """Whether nothing waits and nothing is being served."""
         return self.inside == 0
 
-    def offer(self, job: Job) -> bool:
+    def offer(self, job: QueuedJob) -> bool:
         """Queue a job; returns whether there was room."""
         # Like the model server: an idle one takes a request of any size.
         if self.waiting and self.waiting + job.windows > self._max_waiting:

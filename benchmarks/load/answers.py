@@ -10,12 +10,12 @@ LARGEST_HEAD = 64 * 1024
 BODILESS = (204, 304)
 
 
-class MalformedAnswer(ValueError):
+class MalformedResponse(ValueError):
     """What came is no HTTP/1.1 answer."""
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class Response:
     """One whole answer."""
 
     status: int
@@ -35,7 +35,7 @@ class _Head:
     closes: bool
 
 
-class AnswerReader:
+class ResponseReader:
     """Collects one answer after another.
 
     Example:
@@ -52,7 +52,7 @@ class AnswerReader:
         """Nothing has come yet."""
         self._begin()
 
-    def feed(self, data: bytes) -> Answer | None:
+    def feed(self, data: bytes) -> Response | None:
         """Take what has come; returns the answer once it is whole.
 
         Raises:
@@ -63,7 +63,7 @@ class AnswerReader:
             end = self._received.find(b"\r\n\r\n")
             if end < 0:
                 if len(self._received) > LARGEST_HEAD:
-                    raise MalformedAnswer(f"Expected headers within {LARGEST_HEAD} bytes")
+                    raise MalformedResponse(f"Expected headers within {LARGEST_HEAD} bytes")
                 return None
             head = _read_head(bytes(self._received[:end]))
             self._at = end + 4
@@ -73,7 +73,7 @@ class AnswerReader:
                 self._head = head
         return self._body(self._head)
 
-    def end(self) -> Answer | None:
+    def end(self) -> Response | None:
         """The connection has ended; returns the answer if that completes it."""
         head = self._head
         if head is None or head.chunked or head.length is not None:
@@ -84,7 +84,7 @@ class AnswerReader:
         self._received = bytearray()
         self._head, self._at, self._chunks = None, 0, []
 
-    def _body(self, head: _Head) -> Answer | None:
+    def _body(self, head: _Head) -> Response | None:
         if head.status in BODILESS:
             return self._whole(head, b"")
         if head.chunked:
@@ -92,10 +92,10 @@ class AnswerReader:
         if head.length is None or len(self._received) < self._at + head.length:
             return None
         if len(self._received) > self._at + head.length:
-            raise MalformedAnswer(f"Expected a body of {head.length} bytes, received more")
+            raise MalformedResponse(f"Expected a body of {head.length} bytes, received more")
         return self._whole(head, bytes(self._received[self._at :]))
 
-    def _chunked_body(self, head: _Head) -> Answer | None:
+    def _chunked_body(self, head: _Head) -> Response | None:
         received = self._received
         while (line := received.find(b"\r\n", self._at)) >= 0:
             size = _chunk_size(bytes(received[self._at : line]))
@@ -110,19 +110,19 @@ class AnswerReader:
             self._at = begin + size + 2
         return None
 
-    def _whole(self, head: _Head, body: bytes) -> Answer:
+    def _whole(self, head: _Head, body: bytes) -> Response:
         self._begin()
-        return Answer(head.status, body, head.retry_after, head.closes)
+        return Response(head.status, body, head.retry_after, head.closes)
 
 
 def _read_head(head: bytes) -> _Head:
     first, *lines = head.lower().split(b"\r\n")
     if not first.startswith(b"http/1.") or not first[9:12].isdigit():
-        raise MalformedAnswer(f"Expected 'HTTP/1.1' and a status, received: {first[:40]!r}")
+        raise MalformedResponse(f"Expected 'HTTP/1.1' and a status, received: {first[:40]!r}")
     headers = dict(line.split(b":", 1) for line in lines if b":" in line)
     length = headers.get(b"content-length", b"").strip()
     if length and not length.isdigit():
-        raise MalformedAnswer(f"Expected Content-Length as a number, received: {length[:40]!r}")
+        raise MalformedResponse(f"Expected Content-Length as a number, received: {length[:40]!r}")
     retry_after = headers.get(b"retry-after", b"").strip()
     return _Head(
         status=int(first[9:12]),
@@ -137,4 +137,4 @@ def _chunk_size(line: bytes) -> int:
     try:
         return int(line.partition(b";")[0], 16)
     except ValueError:
-        raise MalformedAnswer(f"Expected a chunk's size, received: {line[:40]!r}") from None
+        raise MalformedResponse(f"Expected a chunk's size, received: {line[:40]!r}") from None

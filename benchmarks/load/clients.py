@@ -15,7 +15,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import cast
 
-from benchmarks.load.answers import Answer, AnswerReader, MalformedAnswer
+from benchmarks.load.answers import MalformedResponse, Response, ResponseReader
 
 WORTH_ANOTHER_TRY = frozenset({"refused", "reset", "503"})
 """A forecast changes nothing, so whatever was lost on the way may be asked again."""
@@ -60,7 +60,7 @@ DIRECT = Way()
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class RequestOutcome:
     """What a client got in the end."""
 
     began: float
@@ -70,7 +70,7 @@ class Outcome:
     """Its kind; empty for an answer with status 200."""
     hidden: str = ""
     """Kind of the first failure that another try made good."""
-    answer: Answer | None = None
+    answer: Response | None = None
 
 
 class Connection(asyncio.Protocol):
@@ -78,9 +78,9 @@ class Connection(asyncio.Protocol):
 
     def __init__(self) -> None:
         """Before it is connected."""
-        self._reader = AnswerReader()
+        self._reader = ResponseReader()
         self._transport: asyncio.Transport | None = None
-        self._waiting: asyncio.Future[Answer] | None = None
+        self._waiting: asyncio.Future[Response] | None = None
         self._loop = asyncio.get_running_loop()
 
     @property
@@ -88,7 +88,7 @@ class Connection(asyncio.Protocol):
         """Whether it can be asked."""
         return self._transport is not None and not self._transport.is_closing()
 
-    async def ask(self, request: bytes) -> Answer:
+    async def ask(self, request: bytes) -> Response:
         """Send a whole request, wait for the whole answer.
 
         Raises:
@@ -114,7 +114,7 @@ class Connection(asyncio.Protocol):
         """As asyncio calls it."""
         try:
             answer = self._reader.feed(data)
-        except MalformedAnswer as error:
+        except MalformedResponse as error:
             self._fail(error)
             self.close()
         else:
@@ -126,7 +126,7 @@ class Connection(asyncio.Protocol):
         self._pass_on(self._reader.end())
         self._fail(exc or ConnectionResetError("ended before the answer"))
 
-    def _pass_on(self, answer: Answer | None) -> None:
+    def _pass_on(self, answer: Response | None) -> None:
         if answer is not None and self._waiting is not None and not self._waiting.done():
             self._waiting.set_result(answer)
 
@@ -173,7 +173,7 @@ class Client:
                 await self._open()
                 self._is_unused = True
 
-    async def ask(self, began: float | None = None) -> Outcome:
+    async def ask(self, began: float | None = None) -> RequestOutcome:
         """Ask, and again where that can help, until there is an answer or no time is left.
 
         Args:
@@ -191,7 +191,7 @@ class Client:
             in_time = time.monotonic() + wait < deadline
             if not (retries and error in WORTH_ANOTHER_TRY and in_time):
                 hidden = "" if error else first_failure
-                return Outcome(began, time.monotonic(), error, hidden, answer)
+                return RequestOutcome(began, time.monotonic(), error, hidden, answer)
             first_failure = first_failure or error
             self._at = (self._at + 1) % len(self._addresses)
             self.close()
@@ -204,14 +204,14 @@ class Client:
             self._connection.close()
             self._connection = None
 
-    async def _try(self, deadline: float) -> tuple[str, Answer | None]:
+    async def _try(self, deadline: float) -> tuple[str, Response | None]:
         try:
             async with asyncio.timeout(deadline - time.monotonic()):
                 connection = self._connection
                 if connection is None or not connection.is_open:
                     connection = await self._open()
                 answer = await connection.ask(self._request)
-        except (OSError, MalformedAnswer) as error:
+        except (OSError, MalformedResponse) as error:
             self.close()
             return kind_of(error), None
         if answer.closes:
@@ -235,7 +235,7 @@ class Client:
 def kind_of(error: Exception) -> str:
     """A word for what went wrong."""
     for kind, classes in (
-        ("malformed", MalformedAnswer),
+        ("malformed", MalformedResponse),
         ("timeout", TimeoutError),
         ("refused", ConnectionRefusedError),
         ("reset", ConnectionError),

@@ -11,8 +11,8 @@ from typing import Any
 
 from benchmarks.load.balancer import MISSING, NGINX
 from benchmarks.load.driver_process import drive
-from benchmarks.load.local_service import Service
-from benchmarks.load.routes import Floats, Route, api_route, model_route
+from benchmarks.load.local_service import LocalService
+from benchmarks.load.routes import Floats, LoadRoute, api_route, model_route
 from benchmarks.load.stack import app, balancer, copied, model_server
 from kalecast.artifact.contract import open_session, read_contract, version_of, write_contract
 from kalecast.artifact.store import publish
@@ -34,7 +34,7 @@ Act = Callable[[], None]
 
 
 @dataclass(frozen=True)
-class Scene:
+class FaultContext:
     """What all faults have in common."""
 
     model: Path
@@ -43,14 +43,14 @@ class Scene:
     folder: Path
     """For logs, bodies and temporary files."""
 
-    def models(self, count: int) -> list[Service]:
+    def models(self, count: int) -> list[LocalService]:
         """Model servers, not started yet."""
         names = [f"model server {at + 1}" for at in range(count)]
         return [model_server(self.model, self.folder, name) for name in names]
 
 
 @dataclass(frozen=True)
-class Seen:
+class FaultOutcome:
     """What clients saw of a fault."""
 
     name: str
@@ -65,7 +65,7 @@ class Seen:
     note: str = ""
 
 
-def all_faults(scene: Scene) -> Iterator[Seen]:
+def all_faults(scene: FaultContext) -> Iterator[FaultOutcome]:
     """One fault after another, each with a stack and a folder of its own."""
     faults = [
         app_without_model_server,
@@ -82,21 +82,21 @@ def all_faults(scene: Scene) -> Iterator[Seen]:
         yield fault(replace(scene, folder=scene.folder / fault.__name__))
 
 
-def app_without_model_server(scene: Scene) -> Seen:
+def app_without_model_server(scene: FaultContext) -> FaultOutcome:
     """The only model server is killed, and started again."""
     with _running(*scene.models(1)) as (server,), app([server], scene.folder) as page:
         route = api_route(page, scene.windows, scene.folder)
         return _seen("model server killed, started again", "app", route, _kill(server), True)
 
 
-def app_with_half_its_servers(scene: Scene) -> Seen:
+def app_with_half_its_servers(scene: FaultContext) -> FaultOutcome:
     """One of the app's two model servers is killed; its clients do not try again."""
     with _running(*scene.models(2)) as servers, app(servers, scene.folder) as page:
         route = api_route(page, scene.windows, scene.folder)
         return _seen("one of two model servers killed", "app", route, _kill(servers[0]), False)
 
 
-def replica_killed(scene: Scene) -> Seen:
+def replica_killed(scene: FaultContext) -> FaultOutcome:
     """One of two model servers is killed; clients know both."""
     with _running(*scene.models(2)) as servers:
         route = _of_all(servers, scene)
@@ -104,7 +104,7 @@ def replica_killed(scene: Scene) -> Seen:
         return _seen("one of two model servers killed", "both model servers", route, act, True)
 
 
-def replica_ended(scene: Scene) -> Seen:
+def replica_ended(scene: FaultContext) -> FaultOutcome:
     """One of two model servers is told to end; clients know both.
 
     That it refuses connections afterwards is no loss, and clients try the other one; an answer
@@ -116,7 +116,7 @@ def replica_ended(scene: Scene) -> Seen:
         return _seen("one of two model servers ended", "both model servers", route, act, True)
 
 
-def replica_killed_behind_balancer(scene: Scene) -> Seen:
+def replica_killed_behind_balancer(scene: FaultContext) -> FaultOutcome:
     """One of two model servers is killed; clients see a balancer and do not try again."""
     with _running(*scene.models(2)) as servers, _balancer(scene, servers) as front:
         route = model_route(front, scene.windows, scene.folder)
@@ -124,7 +124,7 @@ def replica_killed_behind_balancer(scene: Scene) -> Seen:
         return _seen("one of two model servers killed", "nginx", route, act, False)
 
 
-def replica_ended_behind_balancer(scene: Scene) -> Seen:
+def replica_ended_behind_balancer(scene: FaultContext) -> FaultOutcome:
     """One of two model servers is told to end; clients see a balancer and do not try again."""
     with _running(*scene.models(2)) as servers, _balancer(scene, servers) as front:
         route = model_route(front, scene.windows, scene.folder)
@@ -132,7 +132,7 @@ def replica_ended_behind_balancer(scene: Scene) -> Seen:
         return _seen("one of two model servers ended", "nginx", route, act, False)
 
 
-def model_swapped(scene: Scene) -> Seen:
+def model_swapped(scene: FaultContext) -> FaultOutcome:
     """Another model is published at the model's URI, and the server told to load it."""
     store = scene.folder / "store"
     server = model_server(copied(scene.model, store), scene.folder)
@@ -146,13 +146,13 @@ def model_swapped(scene: Scene) -> Seen:
 
     with server, app([server], scene.folder) as page:
         route = api_route(page, scene.windows, scene.folder)
-        marked = Route(route.name, replace(route.job, mark=version), route.read)
+        marked = LoadRoute(route.name, replace(route.job, mark=version), route.read)
         seen = _seen("model swapped", "app", marked, swap, False)
     new = seen.load["marked"]
     return replace(seen, note=f"{new:,} answers of the new model" if new else "never swapped")
 
 
-def app_rolled_over(scene: Scene) -> Seen:
+def app_rolled_over(scene: FaultContext) -> FaultOutcome:
     """Each of two apps is ended and started again, one after the other."""
     with _running(*scene.models(1)) as (server,), ExitStack() as stack:
         apps = [app([server], scene.folder, f"app {at}") for at in (1, 2)]
@@ -169,8 +169,8 @@ def app_rolled_over(scene: Scene) -> Seen:
 
 
 def _seen(  # noqa: PLR0913, PLR0917 - what a fault is
-    name: str, asked: str, route: Route, act: Act, retries: bool, seconds: float = 20.0
-) -> Seen:
+    name: str, asked: str, route: LoadRoute, act: Act, retries: bool, seconds: float = 20.0
+) -> FaultOutcome:
     """Put a route under load, and act meanwhile."""
     took = 0.0
 
@@ -187,10 +187,10 @@ def _seen(  # noqa: PLR0913, PLR0917 - what a fault is
     )
     (load,) = drive(job, during)["rounds"]
     note = "the load was over before it was back" if took > seconds - QUIET else ""
-    return Seen(name, asked, retries, load, round(took, 2), note)
+    return FaultOutcome(name, asked, retries, load, round(took, 2), note)
 
 
-def _kill(server: Service) -> Act:
+def _kill(server: LocalService) -> Act:
     """Kill a server, and start it again after a while."""
 
     def act() -> None:
@@ -202,7 +202,7 @@ def _kill(server: Service) -> Act:
     return act
 
 
-def _restart(server: Service) -> Act:
+def _restart(server: LocalService) -> Act:
     """Tell a server to end, and start it again once it has."""
 
     def act() -> None:
@@ -213,18 +213,18 @@ def _restart(server: Service) -> Act:
     return act
 
 
-def _of_all(servers: list[Service], scene: Scene) -> Route:
+def _of_all(servers: list[LocalService], scene: FaultContext) -> LoadRoute:
     """A route whose clients are spread over all servers, and know the others too."""
     route = model_route(servers[0], scene.windows, scene.folder)
     addresses = tuple(server.address for server in servers)
-    return Route(route.name, replace(route.job, addresses=addresses), route.read)
+    return LoadRoute(route.name, replace(route.job, addresses=addresses), route.read)
 
 
-def _balancer(scene: Scene, replicas: list[Service]) -> Service:
+def _balancer(scene: FaultContext, replicas: list[LocalService]) -> LocalService:
     return balancer(replicas, scene.folder / "nginx")
 
 
 @contextmanager
-def _running(*services: Service) -> Iterator[list[Service]]:
+def _running(*services: LocalService) -> Iterator[list[LocalService]]:
     with ExitStack() as stack:
         yield [stack.enter_context(service) for service in services]

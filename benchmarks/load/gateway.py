@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
-from benchmarks.load.local_service import Service
-from benchmarks.load.routes import Route
+from benchmarks.load.local_service import LocalService
+from benchmarks.load.routes import LoadRoute
 from benchmarks.load.stack import free_ports
 from kalecast.cluster.gateway.nginx import Limits
 
@@ -17,7 +17,7 @@ NAME = "localhost"
 class Protected:
     """A gateway, not started yet."""
 
-    service: Service
+    service: LocalService
     """Its port is the operators'."""
     port: int
     """Where customers come in, over TLS and by the name `localhost` alone."""
@@ -40,7 +40,7 @@ class Protected:
         return self.service.folder / "access.log"
 
 
-def gateway(app: Service, folder: Path, options: Sequence[str] = ()) -> Protected:
+def gateway(app: LocalService, folder: Path, options: Sequence[str] = ()) -> Protected:
     """The gateway before an app, not started yet.
 
     Args:
@@ -53,11 +53,11 @@ def gateway(app: Service, folder: Path, options: Sequence[str] = ()) -> Protecte
     command += ["--port", str(port), "--operators-port", str(operators)]
     command += ["--signatures-port", str(signatures), "--list-port", str(listed)]
     command += ["--folder", str(folder), *options]
-    service = Service("gateway", command, operators, "/ready", folder)
+    service = LocalService("gateway", command, operators, "/ready", folder)
     return Protected(service, port, signatures)
 
 
-def through(route: Route, protected: Protected) -> Route:
+def through(route: LoadRoute, protected: Protected) -> LoadRoute:
     """The same route through the gateway: over TLS, each client from an address of its own."""
     job = replace(
         route.job,

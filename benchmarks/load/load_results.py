@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Any
 
-from benchmarks.load.faults import Seen
+from benchmarks.load.faults import FaultOutcome
 from benchmarks.load.local_service import Memory
 
 Summary = dict[str, Any]
@@ -20,7 +20,7 @@ class Results:
     plateau: Summary | None = None
     server: Memory | None = None
     app: Memory | None = None
-    faults: list[Seen] = field(default_factory=list)
+    faults: list[FaultOutcome] = field(default_factory=list)
 
     def as_json(self) -> dict[str, Any]:
         """All of it; `rounds` and `forecasts_per_second` are those of the app's route."""
@@ -49,7 +49,7 @@ def without(content: Any, name: str) -> Any:
     return content
 
 
-def _fault(seen: Seen) -> dict[str, Any]:
+def _fault(seen: FaultOutcome) -> dict[str, Any]:
     return {
         "fault": seen.name,
         "clients_ask": seen.asked,

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from benchmarks.load.faults import Seen
+from benchmarks.load.faults import FaultOutcome
 from benchmarks.load.load_results import Results, Summary
 
 TITLES = {"model": "model server", "api": "app", "page": "page"}
@@ -26,7 +26,7 @@ def print_rounds(results: Results) -> None:
         )
 
 
-def print_faults(faults: Sequence[Seen]) -> None:
+def print_faults(faults: Sequence[FaultOutcome]) -> None:
     """A line a fault, with what clients saw and what trying again hid from them."""
     if not faults:
         return

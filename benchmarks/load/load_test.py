@@ -23,16 +23,16 @@ from typing import Any
 import numpy as np
 
 from benchmarks.load.driver_process import LoadError, drive
-from benchmarks.load.faults import CLIENTS, Scene, Seen, all_faults
+from benchmarks.load.faults import CLIENTS, FaultContext, FaultOutcome, all_faults
 from benchmarks.load.gateway import Protected, gateway, through
 from benchmarks.load.limits import LimitError, allow_connections
 from benchmarks.load.load_picture import draw
 from benchmarks.load.load_results import Results, without
 from benchmarks.load.load_tables import TITLES, print_faults, print_rounds
-from benchmarks.load.local_service import Service, ServiceError
+from benchmarks.load.local_service import LocalService, ServiceError
 from benchmarks.load.routes import (
     Floats,
-    Route,
+    LoadRoute,
     api_route,
     count_wrong,
     histories,
@@ -85,7 +85,7 @@ def measure(results: Results, model: Path, folder: Path, arguments: argparse.Nam
     with _stack(model, folder) as (server, page), _gateway(page, folder, arguments) as protected:
         windows = histories(arguments.users, _contract(server).input_length)
 
-        def route_of(key: str) -> Route:
+        def route_of(key: str) -> LoadRoute:
             route = _route(key, server, page, windows, folder)
             return through(route, protected) if protected and key != "model" else route
 
@@ -98,14 +98,14 @@ def measure(results: Results, model: Path, folder: Path, arguments: argparse.Nam
         results.server, results.app = server.memory(), page.memory()
 
 
-def break_things(model: Path, folder: Path) -> list[Seen]:
+def break_things(model: Path, folder: Path) -> list[FaultOutcome]:
     """All faults, each against a stack of its own, under a load that leaves room to see."""
     few = histories(CLIENTS, Forecaster(model).contract.input_length)
-    return list(all_faults(Scene(model, few, folder / "faults")))
+    return list(all_faults(FaultContext(model, few, folder / "faults")))
 
 
 @contextmanager
-def _stack(model: Path, folder: Path) -> Iterator[tuple[Service, Service]]:
+def _stack(model: Path, folder: Path) -> Iterator[tuple[LocalService, LocalService]]:
     print("starting model server and app", flush=True)
     with (
         model_server(model, folder / "server") as server,
@@ -116,7 +116,7 @@ def _stack(model: Path, folder: Path) -> Iterator[tuple[Service, Service]]:
 
 @contextmanager
 def _gateway(
-    page: Service, folder: Path, arguments: argparse.Namespace
+    page: LocalService, folder: Path, arguments: argparse.Namespace
 ) -> Iterator[Protected | None]:
     if not arguments.protected:
         yield None
@@ -127,25 +127,27 @@ def _gateway(
         protected.service.check()
 
 
-def _check(*services: Service) -> None:
+def _check(*services: LocalService) -> None:
     """What a server that ended by itself has said is worth more than what clients saw of it."""
     for service in services:
         service.check()
 
 
-def _contract(server: Service) -> Contract:
+def _contract(server: LocalService) -> Contract:
     metadata = json.loads(server.ask("GET", "/metadata")[1])
     return Contract.from_json(metadata["custom"]["contract"])
 
 
-def _route(key: str, server: Service, page: Service, windows: Floats, folder: Path) -> Route:
+def _route(
+    key: str, server: LocalService, page: LocalService, windows: Floats, folder: Path
+) -> LoadRoute:
     if key == "model":
         return model_route(server, windows, folder)
     return {"api": api_route, "page": page_route}[key](page, windows, folder)
 
 
 def _rounds(
-    route: Route, windows: Floats, forecaster: Forecaster, arguments: argparse.Namespace
+    route: LoadRoute, windows: Floats, forecaster: Forecaster, arguments: argparse.Namespace
 ) -> list[Summary]:
     print(f"{arguments.users:,} at once to the {route.name}", flush=True)
     job = route.loaded("burst", arguments.users, rounds=arguments.rounds, timeout=PATIENCE)
@@ -153,7 +155,7 @@ def _rounds(
 
 
 def _plateau(
-    route: Route, windows: Floats, forecaster: Forecaster, arguments: argparse.Namespace
+    route: LoadRoute, windows: Floats, forecaster: Forecaster, arguments: argparse.Namespace
 ) -> Summary:
     print(
         f"{arguments.users:,} open connections to the {route.name} for {arguments.plateau:g} s, "
@@ -167,7 +169,7 @@ def _plateau(
 
 
 def _checked(
-    summaries: list[Summary], route: Route, windows: Floats, forecaster: Forecaster
+    summaries: list[Summary], route: LoadRoute, windows: Floats, forecaster: Forecaster
 ) -> list[Summary]:
     """Compare the numbers of samples with the model file's own, and leave the samples out."""
     for summary in summaries:

@@ -37,7 +37,7 @@ class Memory:
 
 
 @dataclass
-class Service:
+class LocalService:
     """A command that serves on an address of this machine, in a process group of its own.
 
     Nothing of the developer's environment reaches it, but for the limit on open files, which is
@@ -55,7 +55,7 @@ class Service:
     directory: Path | None = None
     process: subprocess.Popen[bytes] | None = None
 
-    def __enter__(self) -> "Service":
+    def __enter__(self) -> "LocalService":
         """Start, and wait until it is ready."""
         self.start()
         try:

@@ -5,8 +5,8 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
-from benchmarks.load.answers import Answer
-from benchmarks.load.clients import Outcome
+from benchmarks.load.answers import Response
+from benchmarks.load.clients import RequestOutcome
 
 MOST_KEPT = 20_000
 """Answers whose content is looked at."""
@@ -36,7 +36,7 @@ class Record:
         """When it ended, seconds it took, whether it was marked."""
         self._failed: list[tuple[float, float, str]] = []
         self._hidden: Counter[str] = Counter()
-        self._kept: list[tuple[int, Outcome, Answer]] = []
+        self._kept: list[tuple[int, RequestOutcome, Response]] = []
 
     @property
     def ok(self) -> int:
@@ -48,7 +48,7 @@ class Record:
         """Errors so far."""
         return len(self._failed)
 
-    def add(self, client: int, outcome: Outcome) -> None:
+    def add(self, client: int, outcome: RequestOutcome) -> None:
         """Take an outcome of the client of this number."""
         answer, seconds = outcome.answer, outcome.ended - outcome.began
         if outcome.hidden:
@@ -111,7 +111,7 @@ class Record:
             for row in range(rows)
         ]
 
-    def _is_wrong(self, answer: Answer) -> bool:
+    def _is_wrong(self, answer: Response) -> bool:
         try:
             found = json.loads(answer.body)
             for key in self._forecast_at:

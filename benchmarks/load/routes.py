@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from benchmarks.load.job import Job
-from benchmarks.load.local_service import Service
+from benchmarks.load.local_service import LocalService
 from kalecast.artifact.runtime import Forecaster
 
 Floats = npt.NDArray[np.float64]
@@ -29,7 +29,7 @@ class Address(Protocol):
 
 
 @dataclass(frozen=True)
-class Route:
+class LoadRoute:
     """A URL to POST to, with a prepared body a client."""
 
     name: str
@@ -55,12 +55,12 @@ def histories(count: int, length: int) -> Floats:
     return values
 
 
-def model_route(server: Address, windows: Floats, folder: Path) -> Route:
+def model_route(server: Address, windows: Floats, folder: Path) -> LoadRoute:
     """The model server in Seldon's protocol, one window a request."""
     return seldon_route(server, windows[:, np.newaxis], folder)
 
 
-def seldon_route(server: Address, batches: Floats, folder: Path) -> Route:
+def seldon_route(server: Address, batches: Floats, folder: Path) -> LoadRoute:
     """The model server in Seldon's protocol: `batches` are `(requests, windows, values)`."""
     bodies = ({"data": {"ndarray": batch.tolist()}} for batch in batches)
     return _route(
@@ -73,7 +73,7 @@ def seldon_route(server: Address, batches: Floats, folder: Path) -> Route:
     )
 
 
-def open_inference_route(server: Address, batches: Floats, folder: Path) -> Route:
+def open_inference_route(server: Address, batches: Floats, folder: Path) -> LoadRoute:
     """A model server in the Open Inference Protocol v2."""
     _, windows, length = batches.shape
 
@@ -96,7 +96,7 @@ def open_inference_route(server: Address, batches: Floats, folder: Path) -> Rout
     )
 
 
-def api_route(app: Address, windows: Floats, folder: Path) -> Route:
+def api_route(app: Address, windows: Floats, folder: Path) -> LoadRoute:
     """The app's plain route, which takes a history as one text."""
     bodies = ({"history": _text(window)} for window in windows)
 
@@ -114,7 +114,7 @@ def api_route(app: Address, windows: Floats, folder: Path) -> Route:
     )
 
 
-def page_route(app: Service, windows: Floats, folder: Path) -> Route:
+def page_route(app: LocalService, windows: Floats, folder: Path) -> LoadRoute:
     """What the page's button sends from a browser; Gradio numbers its events anew in each build."""
     config = json.loads(app.ask("GET", "/config")[1])
     (number,) = [d["id"] for d in config["dependencies"] if d["api_name"] == "show"]
@@ -131,7 +131,7 @@ def page_route(app: Service, windows: Floats, folder: Path) -> Route:
 
 
 def count_wrong(
-    route: Route, samples: list[dict[str, Any]], batches: Floats, forecaster: Forecaster
+    route: LoadRoute, samples: list[dict[str, Any]], batches: Floats, forecaster: Forecaster
 ) -> int:
     """How many of the driver's samples are not the model file's own forecast.
 
@@ -150,7 +150,7 @@ def count_wrong(
     return wrong
 
 
-def is_right(route: Route, body: bytes, batch: Floats, forecaster: Forecaster) -> bool:
+def is_right(route: LoadRoute, body: bytes, batch: Floats, forecaster: Forecaster) -> bool:
     """Whether an answer is the model file's own forecast of the batch that was sent."""
     return count_wrong(route, [{"client": 0, "body": body}], batch[np.newaxis], forecaster) == 0
 
@@ -162,9 +162,9 @@ def _route(  # noqa: PLR0913, PLR0917 - what a route is
     bodies: Path,
     forecast_at: tuple[str | int, ...],
     read: Callable[[Any], Floats] | None,
-) -> Route:
+) -> LoadRoute:
     job = Job("burst", (service.address,), path, str(bodies), 1, forecast_at)
-    return Route(name, job, read)
+    return LoadRoute(name, job, read)
 
 
 def _write(path: Path, bodies: Iterable[dict[str, Any]]) -> Path:

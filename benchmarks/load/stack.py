@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from benchmarks.load.balancer import NGINX, write_configuration
-from benchmarks.load.local_service import Service
+from benchmarks.load.local_service import LocalService
 from kalecast.project import PROJECT
 
 ROOT = PROJECT
@@ -40,10 +40,10 @@ def _is_free(number: int) -> bool:
     return True
 
 
-def model_server(model: Path, folder: Path, name: str = "model server") -> Service:
+def model_server(model: Path, folder: Path, name: str = "model server") -> LocalService:
     """Our model server, not started yet."""
     port, grpc_port, metrics_port = free_ports(3)
-    return Service(
+    return LocalService(
         name=name,
         command=[
             *(SERVER_PYTHON, "-m", "kalecast.serving.server"),
@@ -56,7 +56,7 @@ def model_server(model: Path, folder: Path, name: str = "model server") -> Servi
     )
 
 
-def app(servers: Sequence[Service], folder: Path, name: str = "app") -> Service:
+def app(servers: Sequence[LocalService], folder: Path, name: str = "app") -> LocalService:
     """The app, not started yet.
 
     Args:
@@ -65,7 +65,7 @@ def app(servers: Sequence[Service], folder: Path, name: str = "app") -> Service:
         name: how it is called in messages.
     """
     port, metrics_port = free_ports(2)
-    return Service(
+    return LocalService(
         name=name,
         command=[PAGE_PYTHON, "-m", "kalecast.page.app"],
         port=port,
@@ -80,12 +80,12 @@ def app(servers: Sequence[Service], folder: Path, name: str = "app") -> Service:
     )
 
 
-def balancer(replicas: Sequence[Service], folder: Path) -> Service:
+def balancer(replicas: Sequence[LocalService], folder: Path) -> LocalService:
     """nginx before replicas, not started yet; whether they are ready it asks the first."""
     (port,) = free_ports(1)
     addresses = [replica.address for replica in replicas]
     configuration = write_configuration(folder, port, addresses)
-    return Service(
+    return LocalService(
         name="nginx",
         command=[NGINX or "", "-e", "stderr", "-p", str(folder), "-c", str(configuration)],
         port=port,

@@ -27,8 +27,8 @@ from benchmarks.protection.gateway_answers import (
     verdict,
 )
 from benchmarks.protection.payload_lists import REMEDY, Payload, missing, payloads
-from benchmarks.protection.raw_requests import AT_ONCE, Place, Reply, Visit, clients
-from benchmarks.protection.running_stack import Part, Scene
+from benchmarks.protection.raw_requests import AT_ONCE, Place, RawReply, Visit, clients
+from benchmarks.protection.running_stack import ProofPart, ProtectedStack
 
 NETWORK = 80
 """Where the clients live, below 127."""
@@ -76,18 +76,20 @@ class Hit:
         return "the page as for all" if self.as_for_all else str(self.status)
 
 
-def measure(scene: Scene) -> Part:
+def measure(scene: ProtectedStack) -> ProofPart:
     """Replay the payloads that are there: every one, or one in eight."""
     found = payloads()
     absent = missing()
     if not found:
         note = f"left out: {', '.join(absent)} are not there ({REMEDY})"
-        return Part("payload lists", [["payloads"], ["0"]], {"payloads": 0}, [note])
+        return ProofPart("payload lists", [["payloads"], ["0"]], {"payloads": 0}, [note])
     notes = [f"not there: {', '.join(absent)} ({REMEDY})"] if absent else []
     return replayed(scene, found if scene.whole else found[::ONE_IN], notes)
 
 
-def replayed(scene: Scene, found: Sequence[Payload], notes: Sequence[str] = ()) -> Part:
+def replayed(
+    scene: ProtectedStack, found: Sequence[Payload], notes: Sequence[str] = ()
+) -> ProofPart:
     """Replay payloads in every place, and look at the app afterwards."""
     before = _forecast(scene)
     hits = _hits(scene, found)
@@ -102,10 +104,12 @@ def replayed(scene: Scene, found: Sequence[Payload], notes: Sequence[str] = ()) 
         service.check()
         problems += _tracebacks(service.name, service.log.read_text(errors="replace"))
     remarks = [*notes, *(f"found: {problem}" for problem in dict.fromkeys(problems))]
-    return Part("payload lists of security tools", _table(hits), _figures(hits, problems), remarks)
+    return ProofPart(
+        "payload lists of security tools", _table(hits), _figures(hits, problems), remarks
+    )
 
 
-def places(scene: Scene) -> dict[str, Build]:
+def places(scene: ProtectedStack) -> dict[str, Build]:
     """What takes a word, and how a request with it looks."""
     number = _function_number(scene)
     token = _token(scene)
@@ -154,7 +158,7 @@ def places(scene: Scene) -> dict[str, Build]:
     }
 
 
-def findings(payload: Payload, reply: Reply, seconds: float) -> Iterator[str]:
+def findings(payload: Payload, reply: RawReply, seconds: float) -> Iterator[str]:
     """What an answer of the app's shows that it should not.
 
     Args:
@@ -172,7 +176,7 @@ def findings(payload: Payload, reply: Reply, seconds: float) -> Iterator[str]:
         yield "markup came back unescaped"
 
 
-def _hits(scene: Scene, found: Sequence[Payload]) -> list[Hit]:
+def _hits(scene: ProtectedStack, found: Sequence[Payload]) -> list[Hit]:
     place = Place(scene.protected.port, scene.trust)
     addresses = clients(NETWORK)
     page = place.ask(_get("/"), next(addresses)).body
@@ -205,7 +209,7 @@ def _visit(
     return hits
 
 
-def _rendered(reply: Reply) -> str:
+def _rendered(reply: RawReply) -> str:
     """What a browser would show of an answer as a page: a document, or the parts of an event."""
     if reply.kind.startswith("text/html"):
         return reply.body.decode(errors="replace")
@@ -225,18 +229,18 @@ def _tracebacks(name: str, log: str) -> list[str]:
     return [f"the {name}'s log has {count} tracebacks"] if count else []
 
 
-def _forecast(scene: Scene) -> Any:
+def _forecast(scene: ProtectedStack) -> Any:
     answer = json.loads(scene.app.ask("POST", "/api/forecast", _body({"history": HISTORY}))[1])
     return answer["forecast"]
 
 
-def _function_number(scene: Scene) -> int:
+def _function_number(scene: ProtectedStack) -> int:
     config = json.loads(scene.app.ask("GET", "/config")[1])
     (number,) = [d["id"] for d in config["dependencies"] if d["api_name"] == "show"]
     return int(number)
 
 
-def _token(scene: Scene) -> str:
+def _token(scene: ProtectedStack) -> str:
     """A table that was uploaded, as the page names it."""
     reply = Place(scene.protected.port, scene.trust).ask(_upload("table.csv"), f"127.{NETWORK}.0.0")
     return str(json.loads(reply.body)[0])

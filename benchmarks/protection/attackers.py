@@ -26,7 +26,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from benchmarks.load.answers import MalformedAnswer
+from benchmarks.load.answers import MalformedResponse
 from benchmarks.load.clients import Connection, kind_of
 from benchmarks.load.limits import raise_open_files
 from benchmarks.protection import http2_frames as h2
@@ -169,7 +169,7 @@ async def flood(
                 attack.tally[str(answer.status)] += 1
                 if answer.closes:
                     connection.close()
-            except (OSError, MalformedAnswer) as error:
+            except (OSError, MalformedResponse) as error:
                 attack.tally[kind_of(error)] += 1
                 if connection is not None:
                     connection.close()

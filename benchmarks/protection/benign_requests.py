@@ -11,7 +11,7 @@ from random import Random
 from typing import Any
 from urllib.parse import quote
 
-from benchmarks.load.local_service import Service
+from benchmarks.load.local_service import LocalService
 from benchmarks.protection.benign_clients import Clients
 from benchmarks.protection.benign_files import START, files, form, lines
 from benchmarks.protection.benign_numbers import NOTATIONS, STARTS, WRONG_STARTS, quoted, table
@@ -50,7 +50,7 @@ KINDS = ("forecast", "mistake", "reading", "event", "upload", "document", "asset
 
 
 @dataclass(frozen=True)
-class Request:
+class BenignRequest:
     """What a client sends."""
 
     kind: str
@@ -74,7 +74,7 @@ class Benign:
         share: of the whole, from 0 to 1.
     """
 
-    app: Service
+    app: LocalService
     home: str
     share: float = 1.0
     dice: Random = field(default_factory=lambda: Random(SEED))
@@ -82,7 +82,7 @@ class Benign:
     def __post_init__(self) -> None:
         self.clients = Clients(self.dice, self.home)
 
-    def requests(self) -> Iterator[Request]:
+    def requests(self) -> Iterator[BenignRequest]:
         """All of them; every fifth of those that curl can send comes over HTTP/2."""
         sources = (
             *(self._forecasts(), self._mistakes(), self._readings(), self._events()),
@@ -99,7 +99,7 @@ class Benign:
                 seen.add(key)
                 yield request if at % 5 or request.is_chunked else _over_http2(request)
 
-    def _forecasts(self) -> Iterator[Request]:
+    def _forecasts(self) -> Iterator[BenignRequest]:
         for at in range(900):
             notation = NOTATIONS[at % len(NOTATIONS)]
             values = [self._value() for _ in range(self.dice.choice((48, 60, 168, 336, 504)))]
@@ -115,14 +115,16 @@ class Benign:
         long = " " * (500 * 1024) + ",".join(["1.5", "2.5"] * 100)
         yield self._forecast({"history": long}, 0)
 
-    def _forecast(self, fields: dict[str, Any], at: int, kind: str = "forecast") -> Request:
+    def _forecast(self, fields: dict[str, Any], at: int, kind: str = "forecast") -> BenignRequest:
         headers = self.clients.program("/api/forecast")
         headers["Content-Type"] = CONTENT_TYPES[at % len(CONTENT_TYPES)]
         body = json.dumps(fields, ensure_ascii=bool(at % 2), indent=(None, None, 2)[at % 3])
         chunked = at % 17 == 1
-        return Request(kind, "POST", "/api/forecast", headers, body.encode(), is_chunked=chunked)
+        return BenignRequest(
+            kind, "POST", "/api/forecast", headers, body.encode(), is_chunked=chunked
+        )
 
-    def _mistakes(self) -> Iterator[Request]:
+    def _mistakes(self) -> Iterator[BenignRequest]:
         """What the app itself answers with 400, in words."""
         good = ", ".join(str(hour % 24) for hour in range(100))
         payloads: list[dict[str, Any]] = [{"history": text} for text in lines("mistakes")]
@@ -142,13 +144,13 @@ class Benign:
         for at, fields in enumerate(payloads):
             yield self._forecast(fields, at, "mistake")
 
-    def _readings(self) -> Iterator[Request]:
+    def _readings(self) -> Iterator[BenignRequest]:
         for at in range(160):
             path = ("/api/model", "/api/example.csv")[at % 2]
             client = self.clients.program if at % 3 else self.clients.browser
-            yield Request("reading", "HEAD" if at % 7 == 0 else "GET", path, client(path))
+            yield BenignRequest("reading", "HEAD" if at % 7 == 0 else "GET", path, client(path))
 
-    def _events(self) -> Iterator[Request]:
+    def _events(self) -> Iterator[BenignRequest]:
         number, samples = self._page()
         for at in range(120):
             yield self._event(number, at, sample=self.dice.choice(samples))
@@ -170,7 +172,7 @@ class Benign:
         series: str | None = None,
         text: str = "",
         start: str = "",
-    ) -> Request:
+    ) -> BenignRequest:
         upload = self._upload_of(file, token) if token else None
         horizon = self.dice.choice((48, 48, 24, 7, 1))
         body = {
@@ -184,7 +186,7 @@ class Benign:
         headers = {**self.clients.browser(EVENT), "Origin": self.home, "x-gradio-user": "app"}
         headers["Content-Type"] = "application/json"
         content = json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode()
-        return Request("event", "POST", EVENT + query, headers, content)
+        return BenignRequest("event", "POST", EVENT + query, headers, content)
 
     def _upload_of(self, file: str, token: str) -> dict[str, Any]:
         return {
@@ -230,32 +232,32 @@ class Benign:
                 yield file, token, name
                 yield file, token, f"{name} 2"  # typed, and not there
 
-    def _uploads(self) -> Iterator[Request]:
+    def _uploads(self) -> Iterator[BenignRequest]:
         for at, (file, content) in enumerate(files(self.dice, LARGEST if self.share == 1 else 1)):
             path = f"/gradio_api/upload?upload_id={self.dice.getrandbits(50):x}"
             headers = {**self.clients.browser(path), "Origin": self.home}
             body, headers["Content-Type"] = form(self.dice, file, content, at)
-            yield Request("upload", "POST", path, headers, body)
+            yield BenignRequest("upload", "POST", path, headers, body)
             if at % 10 == 0:
                 progress = path.replace("upload?", "upload_progress?")
-                yield Request("upload", "GET", progress, self.clients.browser(progress))
+                yield BenignRequest("upload", "GET", progress, self.clients.browser(progress))
 
-    def _documents(self) -> Iterator[Request]:
+    def _documents(self) -> Iterator[BenignRequest]:
         for at in range(240):
             words = self.dice.choice(lines("sentences"))[:30]
             path = "/" + QUERIES[at % len(QUERIES)].format(
                 text=quote(words), plus=quote(words).replace("%20", "+"), number=at
             )
             client = self.clients.program if at % 9 == 0 else self.clients.browser
-            yield Request("document", "HEAD" if at % 11 == 0 else "GET", path, client(path))
+            yield BenignRequest("document", "HEAD" if at % 11 == 0 else "GET", path, client(path))
 
-    def _assets(self) -> Iterator[Request]:
+    def _assets(self) -> Iterator[BenignRequest]:
         for at, path in enumerate(self._files_of_the_page()):
             headers = self.clients.browser(path)
-            yield Request("asset", "HEAD" if at % 13 == 0 else "GET", path, headers)
+            yield BenignRequest("asset", "HEAD" if at % 13 == 0 else "GET", path, headers)
             if at % 4 == 0:
                 known = {"If-None-Match": self._etag(path)}
-                yield Request("asset", "GET", path, {**self.clients.browser(path), **known})
+                yield BenignRequest("asset", "GET", path, {**self.clients.browser(path), **known})
 
     def _files_of_the_page(self) -> list[str]:
         """All that its document leads to, as far as its scripts say."""
@@ -300,7 +302,7 @@ class Benign:
         return round(self.dice.uniform(-50, 900), self.dice.choice((0, 1, 2, 5)))
 
 
-def _over_http2(request: Request) -> Request:
+def _over_http2(request: BenignRequest) -> BenignRequest:
     """The same over HTTP/2, which has no connections to tell about."""
     headers = {k: v for k, v in request.headers.items() if k.lower() != "connection"}
     return replace(request, headers=headers, is_http2=True)

@@ -22,10 +22,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from benchmarks.load.gateway import NAME, Protected, gateway
-from benchmarks.load.local_service import Service
+from benchmarks.load.local_service import LocalService
 from benchmarks.load.stack import app, model_server
-from benchmarks.protection.benign_requests import KINDS, Benign, Request
-from benchmarks.protection.running_stack import Answer, Part, Scene
+from benchmarks.protection.benign_requests import KINDS, Benign, BenignRequest
+from benchmarks.protection.running_stack import Answer, ProofPart, ProtectedStack
 from kalecast.lifetime import end_in_order
 
 REQUESTS_A_CLIENT = 8
@@ -41,7 +41,7 @@ SAME, EXPLAINED, ALARM, OTHER = "same", "told by the gateway", "false positive",
 class Compared:
     """A request with both answers to it."""
 
-    request: Request
+    request: BenignRequest
     app: Answer
     gateway: Answer
 
@@ -77,11 +77,11 @@ class Found:
         ]
 
 
-def measure(scene: Scene) -> Part:
+def measure(scene: ProtectedStack) -> ProofPart:
     """Send all of them through the gateway as it is shipped."""
     found = compare(scene.app, scene.protected)
     alarms, others = found.of(ALARM), found.of(OTHER)
-    return Part(
+    return ProofPart(
         "Benign requests",
         _table(found),
         {
@@ -98,7 +98,7 @@ def measure(scene: Scene) -> Part:
     )
 
 
-def compare(page: Service, protected: Protected, share: float = 1.0) -> Found:
+def compare(page: LocalService, protected: Protected, share: float = 1.0) -> Found:
     """Send a share of all requests to the app and through a gateway, and keep both answers."""
     home = f"https://{NAME}:{protected.port}"
     requests = list(Benign(page, home, share).requests())
@@ -113,7 +113,7 @@ def compare(page: Service, protected: Protected, share: float = 1.0) -> Found:
     return Found([Compared(request, app, through[id(request)]) for request, app in pairs])
 
 
-def _directly(page: Service, home: str, requests: Sequence[Request]) -> Iterator[Answer]:
+def _directly(page: LocalService, home: str, requests: Sequence[BenignRequest]) -> Iterator[Answer]:
     """As the gateway would ask, which tells the page by which name customers call it."""
     host = home.removeprefix("https://")
     named = {"X-Forwarded-Proto": "https", "X-Forwarded-Host": host}
@@ -127,7 +127,7 @@ def _directly(page: Service, home: str, requests: Sequence[Request]) -> Iterator
 HOP = {"connection", "accept-encoding", "x-forwarded-for", "x-forwarded-proto", "x-forwarded-host"}
 
 
-def _through(protected: Protected, requests: Sequence[Request]) -> Iterator[Answer]:
+def _through(protected: Protected, requests: Sequence[BenignRequest]) -> Iterator[Answer]:
     host = f"{NAME}:{protected.port}"
     trust = ssl.create_default_context(cafile=str(protected.certificate))
     for at in range(0, len(requests), REQUESTS_A_CLIENT):
@@ -148,7 +148,7 @@ def _address(number: int) -> str:
 
 
 def _answer(
-    connection: http.client.HTTPConnection, request: Request, headers: dict[str, str]
+    connection: http.client.HTTPConnection, request: BenignRequest, headers: dict[str, str]
 ) -> Answer:
     connection.putrequest(request.method, request.path, skip_host=True, skip_accept_encoding=True)
     for name, text in headers.items():
@@ -169,7 +169,7 @@ def _pieces(body: bytes) -> Iterable[bytes]:
 
 
 def _over_http2(
-    protected: Protected, requests: Sequence[Request], folder: Path
+    protected: Protected, requests: Sequence[BenignRequest], folder: Path
 ) -> Iterator[Answer]:
     """By curl, many over one connection."""
     for at in range(0, len(requests), REQUESTS_A_CLIENT):
@@ -184,7 +184,7 @@ def _over_http2(
             yield _received(folder / str(number))
 
 
-def _curl_options(protected: Protected, request: Request, stem: Path, at: int) -> str:
+def _curl_options(protected: Protected, request: BenignRequest, stem: Path, at: int) -> str:
     """One request in the form of curl's configuration file."""
     body = stem.with_suffix(".body")
     body.write_bytes(request.body)

@@ -5,8 +5,8 @@ from statistics import median
 
 from benchmarks.load.driver_process import LoadError, drive
 from benchmarks.load.gateway import Protected, gateway, through, without_limits
-from benchmarks.load.routes import Route, api_route, histories
-from benchmarks.protection.running_stack import Part, Scene
+from benchmarks.load.routes import LoadRoute, api_route, histories
+from benchmarks.protection.running_stack import ProofPart, ProtectedStack
 
 CONNECTIONS = 64
 SECONDS = 6.0
@@ -17,7 +17,7 @@ LENGTH = 336
 """Hours in a history."""
 
 
-def measure(scene: Scene) -> Part:
+def measure(scene: ProtectedStack) -> ProofPart:
     """Ask the app and the gateway in turn, as fast as they answer, over as many connections.
 
     The gateway has no limits meanwhile: they are for clients that ask faster than customers do.
@@ -44,10 +44,10 @@ def measure(scene: Scene) -> Part:
         "forecasts_per_second_unprotected": round(bare),
     }
     note = f"{CONNECTIONS} connections, {TURNS} turns of {SECONDS:g} s each; the medians."
-    return Part("cost", rows, figures, [note])
+    return ProofPart("cost", rows, figures, [note])
 
 
-def _ways(direct: Route, protected: Protected) -> dict[str, Route]:
+def _ways(direct: LoadRoute, protected: Protected) -> dict[str, LoadRoute]:
     benign = through(direct, protected)
     return {
         "app alone": direct,
@@ -58,7 +58,7 @@ def _ways(direct: Route, protected: Protected) -> dict[str, Route]:
     }
 
 
-def _pace(route: Route) -> float:
+def _pace(route: LoadRoute) -> float:
     """Forecasts a second.
 
     Raises:

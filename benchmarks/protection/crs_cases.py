@@ -81,7 +81,7 @@ class Expected:
 
 
 @dataclass(frozen=True)
-class Stage:
+class CaseStage:
     """One request."""
 
     request: bytes
@@ -96,7 +96,7 @@ class Case:
     """Such as `942100-3`."""
     generation: int
     """3 or 4: that of the rule set it was written for."""
-    stages: tuple[Stage, ...]
+    stages: tuple[CaseStage, ...]
 
     @property
     def is_attack(self) -> bool:
@@ -145,8 +145,10 @@ def _case(content: Mapping[str, Any], test: Mapping[str, Any]) -> Case:
     return Case(f"{content['rule_id']}-{test['test_id']}", 4, tuple(stages))
 
 
-def _stage(stage: Mapping[str, Any], declared_length: re.Pattern[str]) -> Stage:
-    return Stage(_request(stage["input"], declared_length), _expected(stage.get("output") or {}))
+def _stage(stage: Mapping[str, Any], declared_length: re.Pattern[str]) -> CaseStage:
+    return CaseStage(
+        _request(stage["input"], declared_length), _expected(stage.get("output") or {})
+    )
 
 
 def _expected(output: Mapping[str, Any]) -> Expected:

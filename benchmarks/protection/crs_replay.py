@@ -17,8 +17,8 @@ import yaml
 from benchmarks.load.gateway import gateway
 from benchmarks.protection.crs_cases import Case, cases
 from benchmarks.protection.gateway_answers import is_of_gateway, is_same_page
-from benchmarks.protection.raw_requests import Place, Reply, clients, lines_by_client
-from benchmarks.protection.running_stack import Part, Scene
+from benchmarks.protection.raw_requests import Place, RawReply, clients, lines_by_client
+from benchmarks.protection.running_stack import ProofPart, ProtectedStack
 
 from kalecast.cluster.gateway.nginx import CRS_RULES  # isort: skip
 
@@ -76,7 +76,7 @@ class Installed:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class CaseOutcome:
     """How a case went."""
 
     case: Case
@@ -105,12 +105,14 @@ class Outcome:
         return f"{self.case.title} ({kind}{asked}, the gateway: {answers})"
 
 
-def measure(scene: Scene, folder: Path) -> Part:
+def measure(scene: ProtectedStack, folder: Path) -> ProofPart:
     """Replay the cases below a folder."""
     return as_part(replayed(scene, cases(folder), Installed.found()), explanations())
 
 
-def replayed(scene: Scene, found: Sequence[Case], installed: Installed) -> list[Outcome]:
+def replayed(
+    scene: ProtectedStack, found: Sequence[Case], installed: Installed
+) -> list[CaseOutcome]:
     """Both questions of each case."""
     signatures_right = iter(
         _signatures_right(scene, [case for case in found if installed.knows(case)])
@@ -136,7 +138,7 @@ def explanations() -> dict[str, str]:
     return dict(yaml.safe_load(EXPLAINED.read_text()))
 
 
-def as_part(outcomes: Sequence[Outcome], explained: dict[str, str]) -> Part:
+def as_part(outcomes: Sequence[CaseOutcome], explained: dict[str, str]) -> ProofPart:
     """The table and the figures."""
     attacks = [outcome for outcome in outcomes if outcome.case.is_attack]
     asked = [outcome for outcome in outcomes if outcome.signatures_right is not None]
@@ -163,15 +165,15 @@ def as_part(outcomes: Sequence[Outcome], explained: dict[str, str]) -> Part:
         *(f"not as expected, and not explained: {outcome}" for outcome in unexplained),
         f"{len(odd) - len(unexplained)} not as expected are explained in {EXPLAINED.name}",
     ]
-    return Part("the Core Rule Set's regression cases", _table(outcomes), figures, notes)
+    return ProofPart("the Core Rule Set's regression cases", _table(outcomes), figures, notes)
 
 
-def _is_explained(outcome: Outcome, explained: dict[str, str]) -> bool:
+def _is_explained(outcome: CaseOutcome, explained: dict[str, str]) -> bool:
     # Other generations have other cases of the same titles.
     return outcome.case.generation == 3 and outcome.case.title in explained
 
 
-def _signatures_right(scene: Scene, asked: Sequence[Case]) -> list[bool]:
+def _signatures_right(scene: ProtectedStack, asked: Sequence[Case]) -> list[bool]:
     """Whether the second tier by itself tells of each case as expected."""
     options = ("--executing-paranoia", "4", "--log-level", "info")
     protected = gateway(scene.app, scene.folder / "signatures", options)
@@ -191,8 +193,8 @@ def _signatures_right(scene: Scene, asked: Sequence[Case]) -> list[bool]:
 
 
 def _outcome(
-    case: Case, signatures_right: bool | None, replies: list[Reply], page: Reply
-) -> Outcome:
+    case: Case, signatures_right: bool | None, replies: list[RawReply], page: RawReply
+) -> CaseOutcome:
     pairs = list(zip(case.stages, replies, strict=True))
     right = all(
         _is_refusal(reply) if stage.expected.is_attack else reply.status != 403
@@ -201,15 +203,17 @@ def _outcome(
     reached = any(
         stage.expected.is_attack and not _is_harmless(reply, page) for stage, reply in pairs
     )
-    return Outcome(case, signatures_right, right, tuple(reply.status for reply in replies), reached)
+    return CaseOutcome(
+        case, signatures_right, right, tuple(reply.status for reply in replies), reached
+    )
 
 
-def _is_refusal(reply: Reply) -> bool:
+def _is_refusal(reply: RawReply) -> bool:
     # 505 is what HTTP has for a version that a server does not speak.
     return reply.status is None or 400 <= reply.status < 500 or reply.status == 505
 
 
-def _is_harmless(reply: Reply, page: Reply) -> bool:
+def _is_harmless(reply: RawReply, page: RawReply) -> bool:
     """Whether it is a refusal, the page that everybody gets, or only its head."""
     if _is_refusal(reply) or is_of_gateway(reply):
         return True
@@ -221,7 +225,7 @@ def _ids(text: str) -> Iterable[str]:
     return RULE_ID.findall("\n".join(lines))
 
 
-def _table(outcomes: Sequence[Outcome]) -> list[list[str]]:
+def _table(outcomes: Sequence[CaseOutcome]) -> list[list[str]]:
     rows = [["rules", "about", "cases", "as expected", "attacks", "refused", "passed"]]
     families = Counter(outcome.case.title[:3] for outcome in outcomes)
     for family, count in sorted(families.items()):
@@ -231,7 +235,7 @@ def _table(outcomes: Sequence[Outcome]) -> list[list[str]]:
     return rows
 
 
-def _counts(outcomes: Sequence[Outcome]) -> list[str]:
+def _counts(outcomes: Sequence[CaseOutcome]) -> list[str]:
     attacks = [outcome for outcome in outcomes if outcome.case.is_attack]
     refused = sum(outcome.right for outcome in attacks)
     expected = sum(outcome.as_expected for outcome in outcomes)

@@ -25,12 +25,12 @@ from pathlib import Path
 import psutil  # type: ignore[import-untyped, unused-ignore]
 
 from benchmarks.load.limits import raise_open_files
-from benchmarks.load.local_service import Service
+from benchmarks.load.local_service import LocalService
 from benchmarks.load.record import percentile
 from benchmarks.load.routes import api_route, histories, page_route
 from benchmarks.load.stack import SERVER_PYTHON
 from benchmarks.protection.attackers import ATTACKS
-from benchmarks.protection.running_stack import Part, Scene, standing
+from benchmarks.protection.running_stack import ProofPart, ProtectedStack, standing
 from kalecast.artifact.runtime import Forecaster
 from kalecast.lifetime import end, end_in_order, start
 from kalecast.project import PROJECT
@@ -52,7 +52,7 @@ ATTACKERS_NETWORKS = re.compile(r'"network":"127\.66\.')
 
 
 @dataclass(frozen=True)
-class Asked:
+class BenignResponse:
     """A benign client's question."""
 
     began: float
@@ -79,7 +79,7 @@ class Use:
 
 
 @dataclass(frozen=True)
-class Seen:
+class AttackOutcome:
     """What came of an attack. Times in ms."""
 
     name: str
@@ -119,7 +119,9 @@ class Seen:
         return not self.settled_errors and self.settled_p99 <= MOST_SLOWER * self.quiet_p99
 
 
-def measure(scene: Scene, names: Sequence[str] = (), seconds: float = SECONDS) -> Part:
+def measure(
+    scene: ProtectedStack, names: Sequence[str] = (), seconds: float = SECONDS
+) -> ProofPart:
     """Run attacks one after another against the scene's gateway.
 
     Args:
@@ -162,14 +164,14 @@ class _Sleeper(threading.Thread):
 class _Benign:
     """Benign clients that ask, and an attack beside them."""
 
-    def __init__(self, scene: Scene, bodies: tuple[Path, Path], log: Path) -> None:
+    def __init__(self, scene: ProtectedStack, bodies: tuple[Path, Path], log: Path) -> None:
         self._scene, self._bodies, self._log = scene, bodies, log
         self._at = 0
-        self._asked: list[Asked] = []
+        self._asked: list[BenignResponse] = []
         self._sleeper = _Sleeper()
         self._sleeper.start()
 
-    def under(self, name: str, seconds: float) -> Seen:
+    def under(self, name: str, seconds: float) -> AttackOutcome:
         """What they see of an attack."""
         self._sleeper.late()
         time.sleep(QUIET)
@@ -185,7 +187,7 @@ class _Benign:
         quiet = [*self._between(began - QUIET, began), *settled]
         during = self._between(began, ended)
         forecasts, normal = _times(during), _times(quiet)
-        return Seen(
+        return AttackOutcome(
             name=name,
             attacker=attacker["seen"],
             attacker_cores=round(attacker["cpu"] / seconds, 2),
@@ -251,9 +253,9 @@ class _Benign:
         self._at += len(whole)
         for line in whole.splitlines():
             began, ended, kind, error = line.split(" ", 3)
-            self._asked.append(Asked(float(began), float(ended), kind, error))
+            self._asked.append(BenignResponse(float(began), float(ended), kind, error))
 
-    def _between(self, began: float, ended: float) -> list[Asked]:
+    def _between(self, began: float, ended: float) -> list[BenignResponse]:
         """What was asked then."""
         return [asked for asked in self._asked if began <= asked.began < ended]
 
@@ -267,7 +269,7 @@ class _Benign:
 
 
 @contextlib.contextmanager
-def _benign(scene: Scene) -> Iterator[_Benign]:
+def _benign(scene: ProtectedStack) -> Iterator[_Benign]:
     folder = scene.folder / "denial-of-service"
     windows = histories(64, Forecaster(scene.model).contract.input_length)
     forecasts = Path(api_route(scene.app, windows, folder).job.bodies)
@@ -293,23 +295,23 @@ def _first(path: Path, folder: Path) -> Path:
     return first
 
 
-def _cpu(service: Service) -> float:
+def _cpu(service: LocalService) -> float:
     return sum(sum(process.cpu_times()[:2]) for process in _processes(service))
 
 
-def _mib(service: Service) -> float:
+def _mib(service: LocalService) -> float:
     # Shared pages once for each process that has them: never less than it is.
     used: int = sum(process.memory_info().rss for process in _processes(service))
     return round(used / 2**20, 1)
 
 
-def _processes(service: Service) -> list[psutil.Process]:
+def _processes(service: LocalService) -> list[psutil.Process]:
     assert service.process is not None
     first = psutil.Process(service.process.pid)
     return [first, *first.children(recursive=True)]
 
 
-def _times(asked: Sequence[Asked], *, page: bool = False) -> list[float]:
+def _times(asked: Sequence[BenignResponse], *, page: bool = False) -> list[float]:
     return sorted(one.seconds for one in asked if (one.kind != "forecast") == page)
 
 
@@ -332,7 +334,7 @@ HEADINGS = (
 )
 
 
-def _row(seen: Seen) -> tuple[str, ...]:
+def _row(seen: AttackOutcome) -> tuple[str, ...]:
     return (
         seen.name.replace("_", " "),
         f"{_counts(seen.attacker)} ({seen.attacker_cores:g})",
@@ -354,7 +356,7 @@ def _counts(counts: dict[str, int]) -> str:
     return ", ".join(f"{number:,} {name}" for name, number in counts.items())
 
 
-def _part(found: Sequence[Seen]) -> Part:
+def _part(found: Sequence[AttackOutcome]) -> ProofPart:
     abuse = [seen for seen in found if seen.name != CAPACITY]
     worst = max(abuse, key=lambda seen: seen.ratio, default=None)
     figures = {
@@ -373,7 +375,7 @@ def _part(found: Sequence[Seen]) -> Part:
         f"{CAPACITY.replace('_', ' ')} is no abuse: each is within its limit. It shows what more "
         "replicas are for, and is not among the figures.",
     )
-    return Part("denial of service", [HEADINGS, *map(_row, found)], figures, notes)
+    return ProofPart("denial of service", [HEADINGS, *map(_row, found)], figures, notes)
 
 
 def main() -> int:

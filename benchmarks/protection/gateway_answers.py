@@ -3,7 +3,7 @@
 import json
 import re
 
-from benchmarks.protection.raw_requests import Reply
+from benchmarks.protection.raw_requests import RawReply
 
 BY_SIGNATURES, BY_LIST, BY_LIMITS, HUNG_UP = "signatures", "positive list", "limits", "hung up"
 PASSED = "passed"
@@ -11,7 +11,7 @@ PASSED = "passed"
 NONCE = re.compile(rb'nonce="[0-9a-f]+"')
 
 
-def verdict(reply: Reply) -> str:
+def verdict(reply: RawReply) -> str:
     """What the gateway did with a request: one of the words above."""
     if reply.status is None:
         return HUNG_UP
@@ -20,7 +20,7 @@ def verdict(reply: Reply) -> str:
     return {403: BY_SIGNATURES, 429: BY_LIMITS}.get(reply.status, BY_LIST)
 
 
-def is_of_gateway(reply: Reply) -> bool:
+def is_of_gateway(reply: RawReply) -> bool:
     """Whether it is one of the gateway's sentences, or a page of nginx's own.
 
     The gateway says each of its sentences under two names, for a page's scripts and for programs.

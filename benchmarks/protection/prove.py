@@ -20,7 +20,7 @@ from typing import Any
 from benchmarks.load.driver_process import LoadError
 from benchmarks.load.limits import LimitError
 from benchmarks.load.local_service import ServiceError
-from benchmarks.protection.running_stack import Part, Scene, standing
+from benchmarks.protection.running_stack import ProofPart, ProtectedStack, standing
 from kalecast.artifact.contract import ContractError
 from kalecast.lifetime import end_in_order
 from kalecast.results import FIGURES, write_results
@@ -34,7 +34,7 @@ MODULES = {
 }
 """The parts, in the order in which they run."""
 
-Measure = Callable[[Scene], Part]
+Measure = Callable[[ProtectedStack], ProofPart]
 
 
 class MissingPart(RuntimeError):
@@ -89,7 +89,7 @@ def _loaded(module: str) -> Any:
         ) from error
 
 
-def _measured(parts: dict[str, Measure], model: Path, folder: Path, whole: bool) -> list[Part]:
+def _measured(parts: dict[str, Measure], model: Path, folder: Path, whole: bool) -> list[ProofPart]:
     print("starting model server, app and gateway", flush=True)
     found = []
     with standing(model, folder, whole) as scene:
@@ -103,7 +103,7 @@ def _measured(parts: dict[str, Measure], model: Path, folder: Path, whole: bool)
     return found
 
 
-def _print(part: Part) -> None:
+def _print(part: ProofPart) -> None:
     print(part.name)
     widths = [max(map(len, column)) for column in zip(*part.rows, strict=True)]
     for row in part.rows:

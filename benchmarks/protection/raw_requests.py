@@ -29,7 +29,7 @@ CONNECTION = re.compile(r"^\S+ \S+ \[\w+\] (\d+#\d+: \*\d+) ")
 
 
 @dataclass(frozen=True)
-class Reply:
+class RawReply:
     """What came back."""
 
     status: int | None
@@ -39,7 +39,7 @@ class Reply:
     body: bytes = b""
 
 
-LOST = Reply(None)
+LOST = RawReply(None)
 
 
 @dataclass(frozen=True)
@@ -50,12 +50,12 @@ class Place:
     trust: ssl.SSLContext | None = None
     """For TLS, to the name `localhost`."""
 
-    def ask(self, request: bytes, client: str) -> Reply:
+    def ask(self, request: bytes, client: str) -> RawReply:
         """Send one request as it is; returns its answer."""
         with contextlib.closing(Visit(self, client)) as visit:
             return visit.ask(request)
 
-    def ask_all(self, requests: Sequence[bytes], clients: Sequence[str]) -> list[Reply]:
+    def ask_all(self, requests: Sequence[bytes], clients: Sequence[str]) -> list[RawReply]:
         """Send requests, several at a time, each from its client; answers in the same order."""
         with ThreadPoolExecutor(AT_ONCE) as several:
             return list(several.map(self.ask, requests, clients))
@@ -84,7 +84,7 @@ class Visit:
     client: str
     _connection: socket.socket | None = field(default=None, init=False)
 
-    def ask(self, request: bytes) -> Reply:
+    def ask(self, request: bytes) -> RawReply:
         """Send a request as it is; returns its answer."""
         try:
             self._connection = self._connection or self.place.connected(self.client)
@@ -100,7 +100,7 @@ class Visit:
             self._connection.close()
             self._connection = None
 
-    def _reply(self, connection: socket.socket, request: bytes) -> Reply:
+    def _reply(self, connection: socket.socket, request: bytes) -> RawReply:
         # Answers to HEAD have no body, whatever length they tell.
         method = "HEAD" if request.lstrip().startswith(b"HEAD ") else None
         answer = http.client.HTTPResponse(connection, method=method)
@@ -109,7 +109,7 @@ class Visit:
             body = answer.read()
             if answer.will_close:
                 self.close()
-            return Reply(answer.status, answer.getheader("Content-Type", ""), body)
+            return RawReply(answer.status, answer.getheader("Content-Type", ""), body)
 
 
 def clients(network: int) -> Iterator[str]:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.load.gateway import NAME, Protected, gateway
-from benchmarks.load.local_service import Service
+from benchmarks.load.local_service import LocalService
 from benchmarks.load.stack import app, model_server
 
 ANSWER_SECONDS = 60.0
@@ -31,14 +31,14 @@ class Answer:
 
 
 @dataclass(frozen=True)
-class Scene:
+class ProtectedStack:
     """A running stack, its gateway as shipped."""
 
     model: Path
     folder: Path
     """For the files of the parts; each makes folders of its own below it."""
-    server: Service
-    app: Service
+    server: LocalService
+    app: LocalService
     protected: Protected
     whole: bool = False
     """Whether parts do all that they can, and not a selection of some minutes."""
@@ -84,7 +84,7 @@ class Scene:
 
 
 @dataclass(frozen=True)
-class Part:
+class ProofPart:
     """What a part found."""
 
     name: str
@@ -97,7 +97,7 @@ class Part:
 
 
 @contextmanager
-def standing(model: Path, folder: Path, whole: bool = False) -> Iterator[Scene]:
+def standing(model: Path, folder: Path, whole: bool = False) -> Iterator[ProtectedStack]:
     """Model server, app and the gateway as shipped, on free ports; ended afterwards."""
     server = model_server(model, folder / "server")
     page = app([server], folder / "app")
@@ -105,4 +105,4 @@ def standing(model: Path, folder: Path, whole: bool = False) -> Iterator[Scene]:
     with server, page:
         protected = gateway(page, folder / "gateway")
         with protected.service:
-            yield Scene(model, folder, server, page, protected, whole)
+            yield ProtectedStack(model, folder, server, page, protected, whole)

@@ -24,7 +24,7 @@ import numpy as np
 from benchmarks.load.driver_process import LoadError, drive
 from benchmarks.load.limits import LimitError, allow_connections
 from benchmarks.load.local_service import ServiceError
-from benchmarks.load.routes import Floats, Route, count_wrong, histories, is_right
+from benchmarks.load.routes import Floats, LoadRoute, count_wrong, histories, is_right
 from benchmarks.load.stack import ROOT, copied
 from benchmarks.serving.bare_loop import BATCH, arrangements, bare_windows_a_second
 from benchmarks.serving.contenders import OURS, Contender, mlserver, ours, stock
@@ -146,12 +146,12 @@ class Bench:
         return self._forecaster.contract.input_length
 
     def _steady(
-        self, route: Route, connections: int, seconds: float, sent: Floats
+        self, route: LoadRoute, connections: int, seconds: float, sent: Floats
     ) -> dict[str, Any]:
         return self._drive(route, sent, "steady", connections, seconds=seconds, timeout=PATIENCE)
 
     def _drive(
-        self, route: Route, sent: Floats, shape: str, clients: int, **load: Any
+        self, route: LoadRoute, sent: Floats, shape: str, clients: int, **load: Any
     ) -> dict[str, Any]:
         """One load; answers with other numbers than the model's own count as errors."""
         (summary,) = drive(route.loaded(shape, clients, **load))["rounds"]

@@ -7,8 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.load.local_service import Service
-from benchmarks.load.routes import Floats, Route, open_inference_route, seldon_route
+from benchmarks.load.local_service import LocalService
+from benchmarks.load.routes import Floats, LoadRoute, open_inference_route, seldon_route
 from benchmarks.load.stack import ROOT, free_ports, model_server
 
 SELDON_PYTHON = Path(
@@ -24,9 +24,9 @@ class Contender:
     """A server with its settings."""
 
     name: str
-    start: Callable[[Path], Service]
+    start: Callable[[Path], LocalService]
     """Makes the service, not started yet, with a folder for what it writes."""
-    route: Callable[[Service, Floats, Path], Route]
+    route: Callable[[LocalService, Floats, Path], LoadRoute]
     """The way to its forecasts, as `routes.seldon_route`."""
 
 
@@ -38,9 +38,9 @@ def ours(model: Path) -> Contender:
 def stock(model: Path, workers: int, threads: int) -> Contender:
     """Seldon Core's own command with the same model file."""
 
-    def start(folder: Path) -> Service:
+    def start(folder: Path) -> LocalService:
         port, grpc_port, metrics_port = free_ports(3)
-        return Service(
+        return LocalService(
             name="stock server",
             command=[
                 *(str(SELDON_PYTHON.with_name("seldon-core-microservice")), MODEL_CLASS),
@@ -68,9 +68,9 @@ def mlserver(model: Path, environment: Path) -> Contender:
         environment: folder of the Python environment in which it and kalecast are installed.
     """
 
-    def start(folder: Path) -> Service:
+    def start(folder: Path) -> LocalService:
         port = _configure_mlserver(model, folder)
-        return Service(
+        return LocalService(
             name="MLServer",
             command=[str(environment / "bin" / "mlserver"), "start", str(folder)],
             port=port,

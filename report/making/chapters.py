@@ -18,7 +18,7 @@ from papermill.execute import remove_error_markers
 
 from kalecast.lifetime import die_with_parent
 from report.making.gaps import boxes, glued_in, result_in
-from report.making.plan import REPORT, Plan
+from report.making.plan import REPORT, BuildPlan
 from report.results import REGISTRY
 
 PROCESSES = 2
@@ -42,7 +42,7 @@ class Run:
     """Results that only a cluster gives, for which a box stands in the document."""
 
 
-def run_all(plan: Plan) -> Iterator[Run]:
+def run_all(plan: BuildPlan) -> Iterator[Run]:
     """Run chapters side by side, and leave them in `plan.sources` as notebooks.
 
     Those that list the figures of the others are run after them.
@@ -55,7 +55,7 @@ def run_all(plan: Plan) -> Iterator[Run]:
                 yield done.result()
 
 
-def run(chapter: str, plan: Plan) -> Run:
+def run(chapter: str, plan: BuildPlan) -> Run:
     """Run one chapter."""
     began = time.monotonic()
     shutil.rmtree(plan.build / "shown" / chapter, ignore_errors=True)

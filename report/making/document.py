@@ -12,7 +12,7 @@ from sphinx.application import Sphinx
 from sphinx.util.docutils import docutils_namespace, patch_docutils
 
 from report.making.chapters import glued_names, place
-from report.making.plan import REPORT, Plan, ReportError
+from report.making.plan import REPORT, BuildPlan, ReportError
 
 LINES_A_CELL = 10_000
 """myst-nb tells the line `cell * 10,000 + line`."""
@@ -25,7 +25,7 @@ MISSING = (
 )
 
 
-def write_sources(plan: Plan) -> None:
+def write_sources(plan: BuildPlan) -> None:
     """Write what stands around the chapters: the list of them, and the bibliography.
 
     A chapter that was not chosen is there with its title alone, so that numbers are right.
@@ -49,7 +49,7 @@ def write_sources(plan: Plan) -> None:
     (folder / "pictures" / "missing.svg").write_text(MISSING)
 
 
-def check_names(plan: Plan) -> None:
+def check_names(plan: BuildPlan) -> None:
     """Names that cells tell are unique in the whole report."""
     counts = Counter(
         name
@@ -60,7 +60,7 @@ def check_names(plan: Plan) -> None:
         raise ReportError(f"Told more than once, choose other names: {', '.join(twice)}")
 
 
-def set_page(plan: Plan, context: dict[str, str], builder: str = "singlehtml") -> list[str]:
+def set_page(plan: BuildPlan, context: dict[str, str], builder: str = "singlehtml") -> list[str]:
     """Run Sphinx; what it warns of is returned, in words that name chapter and cell."""
     warned = io.StringIO()
     target = plan.build / builder
@@ -82,7 +82,7 @@ def set_page(plan: Plan, context: dict[str, str], builder: str = "singlehtml") -
     return [_in_words(line, plan) for line in lines if line.strip()]
 
 
-def _in_words(warning: str, plan: Plan) -> str:
+def _in_words(warning: str, plan: BuildPlan) -> str:
     found = re.match(r"(?P<path>\S+?\.(ipynb|md))(:(?P<line>\d+))?: (?P<told>.*)", warning)
     if not found:
         return warning
@@ -96,7 +96,7 @@ def _in_words(warning: str, plan: Plan) -> str:
     return f"Chapter {path.stem}: {found['told']}"
 
 
-def check_outside(plan: Plan) -> int:
+def check_outside(plan: BuildPlan) -> int:
     """Ask every outside link of the last build with Sphinx's linkcheck; tell those that failed."""
     if not (plan.sources / "index.md").is_file():
         raise ReportError("Expected a build to look into: run `make report` first.")

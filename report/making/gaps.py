@@ -4,11 +4,11 @@ import ast
 import re
 from collections.abc import Iterator
 
-from report.making.plan import Plan
+from report.making.plan import BuildPlan
 from report.results import REGISTRY, missing_file
 
 
-def missing_files(plan: Plan) -> list[str]:
+def missing_files(plan: BuildPlan) -> list[str]:
     """Results files that chapters name and that must be there, before anything is run."""
     named = {
         name

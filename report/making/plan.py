@@ -15,7 +15,7 @@ class ReportError(Exception):
 
 
 @dataclass(frozen=True)
-class Plan:
+class BuildPlan:
     """The folders of a build, and the chapters that are run."""
 
     results: Path
