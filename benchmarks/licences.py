@@ -2,10 +2,10 @@
 
     python -m benchmarks.licences [--environments .venv] [--output report/figures]
 
-Direct dependencies are told one by one. Of the packages that these bring along, only those are
-named whose licence asks more than a notice: copyleft of any strength, or no open source.
+Direct dependencies are listed one by one. Of the packages that these bring along, only those are
+named whose licence demands more than a notice: copyleft of any strength, or no open source.
 
-Exit code 1: an environment is not installed, or lacks a package that it asks for.
+Exit code 1: an environment is not installed, or lacks a package that it requires.
 """
 
 import argparse
@@ -96,7 +96,7 @@ def licence(package: Distribution) -> str:
     written = (metadata.get("License") or "").strip()
     # A name of its own says more than a classifier such as "BSD License"; a text says less.
     best = [written] if A_NAME.match(written) and "\n" not in written else classified
-    return " OR ".join(SHORT.get(name, name) for name in best) or "not told"
+    return " OR ".join(SHORT.get(name, name) for name in best) or "not stated"
 
 
 def direct(group: str, groups: dict[str, list[object]]) -> list[str]:
@@ -139,18 +139,18 @@ def collect(environments: Path, pyproject: Path) -> dict[str, object]:
     """What goes into licences.json: direct packages, and what their own dependencies add."""
     content = tomllib.loads(pyproject.read_text())
     groups = content["project"]["optional-dependencies"] | content["dependency-groups"]
-    asked: list[Package] = []
+    required: list[Package] = []
     brought: dict[tuple[str, str], Package] = {}
     for group in sorted(set(groups) - set(SKIPPED)):
         there = installed(environments, group)
         names = direct(group, groups)
-        asked += packages(names, group, there)
+        required += packages(names, group, there)
         for package in packages(sorted(set(there) - set(names)), group, there):
             brought.setdefault((package.name, package.version), package)
-    listed = {(package.name, package.version) for package in asked}
+    listed = {(package.name, package.version) for package in required}
     others = [package for key, package in sorted(brought.items()) if key not in listed]
     return {
-        "direct": [asdict(package) for package in asked],
+        "direct": [asdict(package) for package in required],
         "brought": len(others),
         "brought_by_licence": dict(Counter(package.licence for package in others).most_common()),
         "brought_asking_more": [

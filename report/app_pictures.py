@@ -58,7 +58,7 @@ def rounds(load: dict[str, Any]) -> pd.DataFrame:
     """A row a round of all customers at once, by route."""
     rows = [
         {
-            "asked": title if number == 1 else "",
+            "route": title if number == 1 else "",
             "round": number,
             "answered": f"{one['ok']:,}",
             "errors": one["errors"],
@@ -113,11 +113,11 @@ def faults(seen: list[Summary]) -> pd.DataFrame:
     rows = [
         {
             "what happens": _in_words(one["fault"]),
-            "clients ask": _in_words(one["clients_ask"]),
+            "clients use": _in_words(one["clients_reach"]),
             "away, s": f"{one['seconds_away']:.1f}",
             "answered": f"{one['ok']:,}",
             "errors": one["errors"],
-            "asked again": f"{one['retried']:,}" if one["clients_retry"] else "never",
+            "sent again": f"{one['retried']:,}" if one["clients_retry"] else "never",
             "slowest, s": f"{one['slowest']:.2f}",
         }
         for one in seen
@@ -142,7 +142,7 @@ def fault_lines(seen: list[Summary]) -> Figure:
         at = [row["at"] for row in rows]
         panel.step(at, [row["ok"] for row in rows], where="post", color=COLOURS[0])
         panel.step(at, [row["errors"] for row in rows], where="post", color=PROMISE)
-        title = f"{one['fault']}; clients ask {one['clients_ask']}"
+        title = f"{one['fault']}; clients use {one['clients_ask']}"
         panel.set_title(_in_words(title), fontsize=7.5)
         panel.set(ylim=(0, 1.25 * most), xlim=(0, None))
         panel.xaxis.set_major_locator(MaxNLocator(4, integer=True))

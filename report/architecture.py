@@ -17,7 +17,7 @@ SHADES = {
     "people": "#ffffff",
     "operation": "#eeeeee",
 }
-"""Fills; light enough for dark letters on them, and told apart in grey by their place."""
+"""Fills; light enough for dark letters on them, and distinct in grey by their place."""
 TITLE, SMALL = 10.0, 8.5
 """Letters, in points."""
 

@@ -4,9 +4,9 @@
 
 Runs the chapters on the results in report/figures/ (or in the folder of --results), sets them as
 one page, report/kalecast.html, and prints that as report/kalecast.pdf. With --only a single
-chapter is built, the others with their titles alone, and what is wrong is told and not an error.
+chapter is built, the others with their titles alone, and what is wrong is reported and no error.
 
-Exit code 0: built; 1: not, and what to do is told.
+Exit code 0: built; 1: not, and what to do is said.
 """
 
 import argparse

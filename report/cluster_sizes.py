@@ -55,7 +55,7 @@ class Size:
     workers: int
     worker: tuple[float, float]
     together: str
-    """All of it, as told there."""
+    """All of it, as it stands there."""
 
 
 def markdown_table(text: str, heading: str) -> list[Row]:

@@ -1,4 +1,4 @@
-"""What is told of the cluster as tables: who does which work, what can fail, what is installed."""
+"""The cluster as tables: who does which work, what can fail, what is installed."""
 
 import pandas as pd
 

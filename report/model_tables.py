@@ -93,7 +93,7 @@ def parts(r: ResultFile) -> pd.DataFrame:
     )
 
 
-def bands(r: ResultFile) -> pd.DataFrame:
+def intervals(r: ResultFile) -> pd.DataFrame:
     """What the bands of each contender hold, and how wide they are."""
     return pd.DataFrame(
         {
@@ -103,7 +103,7 @@ def bands(r: ResultFile) -> pd.DataFrame:
             "95 %: holds": percent(interval["95"]["coverage"]),
             "width ": f"{interval['95']['width']:.2f}",
         }
-        for name, interval in r["bands"].items()
+        for name, interval in r["intervals"].items()
     )
 
 

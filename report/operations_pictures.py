@@ -1,6 +1,5 @@
 """How a new model comes into service, drawn; alerts, objectives and licences as tables."""
 
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,6 @@ from report.results import ResultFile
 from report.shown import COLOURS, GREY, INK, TEXT_WIDTH
 
 OBSERVABILITY = Path(__file__).resolve().parent.parent / "cluster-setup" / "5-observability"
-sys.path.append(str(OBSERVABILITY))
 from kalecast.cluster.observability.objectives import BURNS, DAYS, OBJECTIVES  # noqa: E402  # its folder is no package
 
 Box = tuple[float, float, str]

@@ -183,7 +183,7 @@ def floods_table(p: ResultFile) -> pd.DataFrame:
         {
             "Attack": f"{_name(seen)}: {words.get(seen['name'], '')[:1].lower()}"
             f"{words.get(seen['name'], '')[1:]}",
-            "Benign errors": f"{sum(seen['errors'].values()):,} of {seen['asked']:,}",
+            "Benign errors": f"{sum(seen['errors'].values()):,} of {seen['requested']:,}",
             "p99 quiet, ms": f"{seen['quiet_p99']:,.1f}",
             "p99 attacked, ms": f"{seen['p99']:,.1f}",
             "Ratio": f"{seen['ratio']:.1f}",

@@ -267,7 +267,7 @@ def overload(
     refused = sum(one["errors"] for one in rounds)
     return {
         "serving_overload_users": f"{run['users']:,}",
-        "serving_overload_asked": f"{refused + sum(one['ok'] for one in rounds):,}",
+        "serving_overload_requests": f"{refused + sum(one['ok'] for one in rounds):,}",
         "serving_overload_refused": f"{refused:,}",
         "serving_overload_slowest": f"{_slowest_refusal(rounds):.1f}",
         "serving_overload_last": f"{max(one['slowest'] or 0 for one in rounds):.1f}",

@@ -12,9 +12,8 @@ from urllib.parse import urlsplit
 
 from missing import missing
 
-BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
-from benchmarks.load.local_service import LocalService  # noqa: E402
-from benchmarks.protection import protected  # noqa: E402
+from benchmarks.load.gateway import NAME, Protected, gateway
+from benchmarks.load.local_service import LocalService
 
 MODULE = Path("/usr/lib/nginx/modules/ngx_http_modsecurity_module.so")
 PACKAGES = "nginx-light libnginx-mod-http-modsecurity libnginx-mod-stream modsecurity-crs"
@@ -24,13 +23,13 @@ PACKAGES = "nginx-light libnginx-mod-http-modsecurity libnginx-mod-stream modsec
 class Gateway:
     """A gateway that answers."""
 
-    protected: protected.Protected
+    protected: Protected
     page: LocalService
     """What it stands before, started elsewhere."""
 
     @property
     def url(self) -> str:
-        return f"https://{protected.NAME}:{self.protected.port}"
+        return f"https://{NAME}:{self.protected.port}"
 
     @property
     def certificate(self) -> str:
@@ -45,7 +44,7 @@ class Gateway:
     def connect(self, context: ssl.SSLContext) -> ssl.SSLSocket:
         """A connection of one's own."""
         plain = socket.create_connection(("127.0.0.1", self.protected.port), timeout=30)
-        return context.wrap_socket(plain, server_hostname=protected.NAME)
+        return context.wrap_socket(plain, server_hostname=NAME)
 
 
 @contextmanager
@@ -61,6 +60,6 @@ def opened(page: str, options: Sequence[str] = ()) -> Iterator[Gateway]:
         folder = Path(name)
         folder.chmod(0o755)
         behind = LocalService("page", [], urlsplit(page).port or 0, "/ready", folder)
-        found = protected.gateway(behind, folder, options)
+        found = gateway(behind, folder, options)
         with found.service:
             yield Gateway(found, behind)

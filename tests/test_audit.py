@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from requirements import audit
+
 ROOT = Path(__file__).resolve().parent.parent
-from requirements import audit  # noqa: E402
 
 SOUND = {"name": "a", "version": "1", "vulns": []}
 SKIPPED = {"name": "b", "skip_reason": "not found"}

@@ -111,7 +111,7 @@ def test_replicas_chosen_at_random_are_as_many_single_queues():
     waits: list[float] = []
 
     def served(pod: Pod, batch: Batch) -> None:
-        waits.extend(env.now - job.asked - 1.0 for job in batch)
+        waits.extend(env.now - job.requested - 1.0 for job in batch)
 
     kind = PodKind(Law(1.0, 0.0), StartUp(0.0), max_batch=1)
     scaling = Scaling(1000, 3, 3, 70, 10)
@@ -132,7 +132,7 @@ def test_a_full_queue_refuses_and_a_late_request_is_given_up():
     env = Environment()
     lost: list[QueuedJob] = []
     station = Station(
-        env, lambda n: 1.0, lambda b: None, lost=lost.append, max_waiting=3, patience=2.5
+        env, lambda n: 1.0, lambda b: None, lost=lost.append, max_waiting=3, timeout=2.5
     )
     assert [station.offer(QueuedJob(0.0)) for _ in range(5)] == [True] * 4 + [False]
     env.run()

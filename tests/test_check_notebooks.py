@@ -9,11 +9,12 @@ import nbformat
 import pytest
 from toy_notebooks import Cell, write_notebook
 
+from kalecast.pipelines.check_notebooks import main, problems
+from kalecast.pipelines.compile_notebook import compile_notebook
+from kalecast.pipelines.lab.saving import before_saving
+
 PROJECT = Path(__file__).resolve().parent.parent
 
-from kalecast.pipelines.check_notebooks import main, problems  # noqa: E402
-from kalecast.pipelines.compile_notebook import compile_notebook  # noqa: E402
-from kalecast.pipelines.lab.saving import before_saving  # noqa: E402
 
 PIPELINE = PROJECT / "notebooks" / "forecast_pipeline.ipynb"
 PARAMETERS: Cell = ("scale = 2", ["pipeline-parameters", "parameters"])

@@ -15,19 +15,19 @@ from jupyter_client import BlockingKernelClient
 from jupyter_client.manager import start_new_kernel
 from toy_notebooks import SUM_CELLS, Cell, write_notebook
 
-from kalecast.pipelines.lab.jupyter import SETTINGS
-
-PROJECT = Path(__file__).resolve().parent.parent
-
-from kalecast.pipelines.compile_notebook import (  # noqa: E402
+from kalecast.pipelines.compile_notebook import (
     PACKAGE_INDEX,
     check_compile,
     compile_notebook,
     main,
     pipeline_notebooks,
 )
-from kalecast.pipelines.compiled_pipeline import NoPipelineError, compiled_from  # noqa: E402
-from kalecast.pipelines.notebooks.cells import NotebookError  # noqa: E402
+from kalecast.pipelines.compiled_pipeline import NoPipelineError, compiled_from
+from kalecast.pipelines.lab.jupyter import SETTINGS
+from kalecast.pipelines.notebooks.cells import NotebookError
+
+PROJECT = Path(__file__).resolve().parent.parent
+
 
 IN_FULL = [
     "image:images.example/workbench:1",

@@ -8,12 +8,11 @@ import yaml
 from kalecast.cluster.deployment import (
     DeploymentError,
     DeploymentSettings,
-    main,
     on_cluster,
     render,
     service,
 )
-from kalecast.cluster.standalone import stand_alone
+from kalecast.cluster.standalone import main, stand_alone
 
 URI = "s3://models/forecaster.onnx"
 SETTINGS = DeploymentSettings(name="kalecast", namespace="team", image="registry.local/server:1")

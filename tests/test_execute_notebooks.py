@@ -12,13 +12,14 @@ from pathlib import Path
 import nbformat
 import pytest
 
+from kalecast.artifact.runtime import Forecaster
+from kalecast.pipelines import execute_notebooks
+from kalecast.pipelines.execute_notebooks import main, read_plans
+from kalecast.pipelines.local.model_server import ServerError, serving
+from kalecast.pipelines.notebooks.cells import NotebookError
+
 PROJECT = Path(__file__).resolve().parent.parent
 
-from kalecast.artifact.runtime import Forecaster  # noqa: E402
-from kalecast.pipelines import execute_notebooks  # noqa: E402
-from kalecast.pipelines.execute_notebooks import main, read_plans  # noqa: E402
-from kalecast.pipelines.local.model_server import ServerError, serving  # noqa: E402
-from kalecast.pipelines.notebooks.cells import NotebookError  # noqa: E402
 
 LOADS = re.compile(r"""<(?:script|link|img|iframe)[^>]*\s(?:src|href)=["']?(?:https?:)?//""")
 PICTURES = {"forecast_pipeline": 6, "explore_data": 8, "own_data": 2}

@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 from page_process import FOLDER as PAGE
 
+from kalecast.cluster.gateway.nginx import REFUSALS, Gateway, GatewayError, Limits, files, write
+
 STEP = Path(__file__).parent.parent / "cluster-setup" / "6-protection"
-from kalecast.cluster.gateway.nginx import REFUSALS, Gateway, GatewayError, Limits, files, write  # noqa: E402
 
 
 def test_every_value_is_filled_in_and_every_included_file_is_there():

@@ -3,6 +3,7 @@
 import ast
 import asyncio
 import logging
+import os
 import pickle
 import subprocess
 import sys
@@ -311,7 +312,10 @@ from model_files import seasonal_naive_bytes
 print(flush=True)
 try_out(seasonal_naive_bytes(work=4000))
 """
-    with subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, stdout=subprocess.PIPE) as parent:
+    surroundings = {**os.environ, "PYTHONPATH": str(ROOT / "tests")}
+    with subprocess.Popen(
+        [sys.executable, "-c", code], env=surroundings, stdout=subprocess.PIPE
+    ) as parent:
         assert parent.stdout is not None
         parent.stdout.readline()
         process = psutil.Process(parent.pid)

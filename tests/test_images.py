@@ -181,7 +181,7 @@ def lay_out(target: Path) -> tuple[Path, Path]:
     """The package as the images install it, and the files that they hold beside it."""
     uv = subprocess.check_output([ROOT / "requirements" / "find_uv.sh"], text=True).strip()
     build = [uv, "build", "--quiet", "--offline", "--wheel", "--out-dir", target / "wheel", ROOT]
-    subprocess.run(build, check=True)
+    subprocess.run(build, cwd=ROOT, check=True)
     (wheel,) = (target / "wheel").glob("*.whl")
     shutil.unpack_archive(wheel, target / "library", "zip")
     app = target / "app"

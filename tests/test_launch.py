@@ -18,10 +18,10 @@ from ports import free_ports
 from sample_series import hourly_series
 
 from kalecast.artifact.store import state
+from kalecast.launch import _published, _what_is_left
 
 ROOT = Path(__file__).parent.parent
 
-from kalecast.launch import _published, _what_is_left  # noqa: E402
 
 START_SECONDS = 120
 LAUNCH = "src/kalecast/launch.py"

@@ -1,4 +1,4 @@
-"""Licences are told from packages' own metadata, and nothing is left out in silence."""
+"""Licences are read from packages' own metadata, and nothing is left out in silence."""
 
 import json
 from pathlib import Path
@@ -56,9 +56,9 @@ def test_direct_packages_are_reported_and_others_where_they_ask_for_more(place: 
 @pytest.mark.parametrize(
     ("metadata", "message"),
     [
-        (["License: The whole text:\n        that begins here"], "not told"),
+        (["License: The whole text:\n        that begins here"], "not stated"),
         (["License: UNKNOWN", "Classifier: License :: OSI Approved :: MIT License"], "MIT"),
-        (["Classifier: License :: OSI Approved"], "not told"),
+        (["Classifier: License :: OSI Approved"], "not stated"),
         (["License-Expression: MIT AND PSF-2.0", "License: Apache 2.0"], "MIT AND PSF-2.0"),
     ],
 )

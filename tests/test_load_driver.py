@@ -1,4 +1,4 @@
-"""The load driver counts what clients got, against a small server that misbehaves as told."""
+"""The load driver counts what clients got, against a small server that misbehaves on request."""
 
 import asyncio
 import json
@@ -16,12 +16,13 @@ from typing import Any
 import pytest
 from ports import free_ports
 
+from benchmarks.load.answers import MalformedResponse, Response, ResponseReader
+
 ROOT = Path(__file__).parent.parent
-from benchmarks.load.answers import MalformedResponse, Response, ResponseReader  # noqa: E402
 
 FORECAST = b'{"forecast": [1, 2, 3]}'
 SILENCE = b""
-"""Told to a server that is to keep the connection open and say nothing."""
+"""Sent to a server that is to keep the connection open and say nothing."""
 
 CLOSE = "Connection: close\r\n"
 
@@ -30,13 +31,13 @@ Behaviour = Callable[[int, bytes], bytes | None]
 
 
 def reply(body: bytes = FORECAST, status: int = 200, more: str = "") -> bytes:
-    head = f"HTTP/1.1 {status} Told\r\n{more}Content-Length: {len(body)}\r\n\r\n"
+    head = f"HTTP/1.1 {status} Ok\r\n{more}Content-Length: {len(body)}\r\n\r\n"
     return head.encode() + body
 
 
 @dataclass
 class Formatted:
-    """What a server was told."""
+    """What a server was sent."""
 
     address: str
     connections: int = 0

@@ -15,9 +15,10 @@ import pytest
 from model_files import seasonal_naive_bytes
 from ports import free_ports
 
+from benchmarks.load.balancer import NGINX, write_configuration
+from benchmarks.load.local_service import LocalService, ServiceError
+
 ROOT = Path(__file__).parent.parent
-from benchmarks.load.balancer import NGINX, write_configuration  # noqa: E402
-from benchmarks.load.local_service import LocalService, ServiceError  # noqa: E402
 
 SERVER = """
 import http.server, os, subprocess, sys
@@ -46,7 +47,7 @@ def service(tmp_path: Path) -> Iterator[LocalService]:
 
 
 def child_of(service: LocalService) -> psutil.Process:
-    return psutil.Process(int(service.ask("GET", "/")[1].split()[1]))
+    return psutil.Process(int(service.request("GET", "/")[1].split()[1]))
 
 
 def is_gone(process: psutil.Process) -> bool:
@@ -59,7 +60,7 @@ def test_a_service_knows_nothing_of_the_shell(
 ) -> None:
     monkeypatch.setenv("GUNICORN_WORKERS", "7")
     with small_server(tmp_path, environment={"GIVEN": "1"}) as service:
-        message = service.ask("GET", "/")[1].decode().split()
+        message = service.request("GET", "/")[1].decode().split()
     assert "GIVEN" in message and "GUNICORN_WORKERS" not in message
 
 
@@ -79,7 +80,7 @@ def test_nothing_of_it_is_left(service: LocalService, how: str) -> None:
     getattr(service, how)()
     assert is_gone(child)
     with pytest.raises(OSError):
-        service.ask("GET", "/")
+        service.request("GET", "/")
     service.start()
     service.wait()
     assert child_of(service) != child
@@ -100,7 +101,7 @@ def test_the_balancer_asks_the_replica_that_is_there(service: LocalService, tmp_
     configuration = write_configuration(folder, port, [f"127.0.0.1:{nobody}", service.address])
     command = [str(NGINX), "-e", "stderr", "-p", str(folder), "-c", str(configuration)]
     with LocalService("nginx", command, port, "/ready", folder) as front:
-        answers = [front.ask("POST" if at % 2 else "GET", f"/{at}")[0] for at in range(20)]
+        answers = [front.request("POST" if at % 2 else "GET", f"/{at}")[0] for at in range(20)]
     assert set(answers) == {200, 501}  # the small server has no POST
     assert 502 not in answers
 

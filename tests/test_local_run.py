@@ -13,12 +13,13 @@ import pytest
 from run_processes import assert_no_process_left, processes_of
 from toy_notebooks import SLEEPY_CELLS, SUM_CELLS, Cell, write_notebook
 
+from kalecast.pipelines.compile_notebook import compile_notebook
+from kalecast.pipelines.local.step_report import harmless_html
+from kalecast.pipelines.local.terminal_text import LineSplitter, plain
+from kalecast.pipelines.pipeline_parameters import ParameterError, parse_parameters
+
 PROJECT = Path(__file__).resolve().parent.parent
 
-from kalecast.pipelines.compile_notebook import compile_notebook  # noqa: E402
-from kalecast.pipelines.local.step_report import harmless_html  # noqa: E402
-from kalecast.pipelines.local.terminal_text import LineSplitter, plain  # noqa: E402
-from kalecast.pipelines.pipeline_parameters import ParameterError, parse_parameters  # noqa: E402
 
 slow = pytest.mark.slow
 

@@ -10,13 +10,13 @@ import yaml
 
 from kalecast.model.network import NetworkSettings
 from kalecast.model.parameters import CHECKS, ParameterError, check_parameters
+from kalecast.pipelines.lab.local_kfp.api_errors import ApiError
+from kalecast.pipelines.lab.local_kfp.packages import parameter_texts
+from kalecast.pipelines.local.run_pipeline import main
+from kalecast.pipelines.pipeline_parameters import check_values, defaults_of
 
 PROJECT = Path(__file__).parent.parent
 
-from kalecast.pipelines.lab.local_kfp.api_errors import ApiError  # noqa: E402
-from kalecast.pipelines.lab.local_kfp.packages import parameter_texts  # noqa: E402
-from kalecast.pipelines.local.run_pipeline import main  # noqa: E402
-from kalecast.pipelines.pipeline_parameters import check_values, defaults_of  # noqa: E402
 
 PIPELINE = PROJECT / "kale" / "forecast-pipeline.pipeline.yaml"
 

@@ -139,7 +139,7 @@ def test_errors_and_intervals_by_hour_are_in_seasonal_differences(
     assert message["error"][MODEL] == [1.25, 1.25]
     assert set(message["error"]) == {MODEL, "SeasonalNaiveWeek"}
     assert message["coverage"] == {"80": [0.5, 0.5], "95": [1.0, 1.0]}
-    assert figures.bands(known)[MODEL] == {
+    assert figures.intervals(known)[MODEL] == {
         "80": {"coverage": 0.5, "width": 2.0},
         "95": {"coverage": 1.0, "width": 6.0},
     }
@@ -243,5 +243,5 @@ def test_all_figures_of_a_run(real_run: FinishedRun):
 def test_other_scores_than_the_run_reported_are_refused(real_run: FinishedRun):
     message = {**real_run.summary["scores"], "mase": 0.1}
     other = replace(real_run, summary={**real_run.summary, "scores": message})
-    with pytest.raises(RunError, match="Expected the scores that the run told"):
+    with pytest.raises(RunError, match="Expected the scores that the run reported"):
         pipeline_results.outcome(other)

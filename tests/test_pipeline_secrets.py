@@ -14,12 +14,13 @@ from elsewhere import listening
 from nbformat.v4 import new_code_cell, new_output
 from toy_notebooks import SUM_CELLS, write_notebook
 
+from kalecast.pipelines.compile_notebook import compile_notebook
+
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
 ROOT = Path(__file__).resolve().parent.parent
 
-from kalecast.pipelines.compile_notebook import compile_notebook  # noqa: E402
 
 PLANTED = "AKIAPLANTEDSECRET0123456789abcdefgh"
 SECRETS = (

@@ -69,7 +69,7 @@ tests:
 
 
 @pytest.fixture(scope="module")
-def scene(model_file: Path) -> Iterator[ProtectedStack]:
+def stack(model_file: Path) -> Iterator[ProtectedStack]:
     if not MODULE.is_file() or shutil.which("nginx", path="/usr/sbin:/usr/bin") is None:
         missing("nginx with ModSecurity", f"apt-get install -y --no-install-recommends {PACKAGES}")
     with TemporaryDirectory(prefix="kalecast-attacks-") as name:

@@ -77,7 +77,7 @@ def test_what_breaks_the_promise_stands_out():
 def test_the_loads_own_words_are_the_reports():
     frame = app_pictures.faults(of_report("load-test")["faults"])
     assert {"model swapped", "the page rolled over"} <= set(frame["what happens"])
-    assert set(frame["asked again"][frame["what happens"] == "model swapped"]) == {"never"}
+    assert set(frame["sent again"][frame["what happens"] == "model swapped"]) == {"never"}
 
 
 def test_the_sums_are_those_of_the_capacity_sheet():

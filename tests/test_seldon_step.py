@@ -301,7 +301,7 @@ def called() -> set[str]:
     """What the library requests of the Kubernetes API."""
     return {
         node.attr
-        for path in (ROOT / "src" / "kalecast").glob("*.py")
+        for path in (ROOT / "src" / "kalecast").rglob("*.py")
         for node in ast.walk(ast.parse(path.read_text()))
         if isinstance(node, ast.Attribute)
         and isinstance(node.value, ast.Attribute)

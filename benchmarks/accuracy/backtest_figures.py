@@ -15,7 +15,7 @@ from kalecast.evaluation.backtest import MODEL, calibration, mean_scores, models
 from kalecast.evaluation.baselines import INTERVALS
 
 LEVELS = (0.5, 0.9, 0.99)
-"""Quantiles of the absolute errors of each series that are told."""
+"""Quantiles of the absolute errors of each series that are reported."""
 PEAK = 0.9
 """Values above this quantile of a series' history are its peaks."""
 
@@ -56,7 +56,7 @@ def by_hour(known: pd.DataFrame) -> dict[str, Any]:
     }
 
 
-def bands(known: pd.DataFrame) -> dict[str, Any]:
+def intervals(known: pd.DataFrame) -> dict[str, Any]:
     """What each model's bands hold, and how wide they are."""
     return {
         name: {

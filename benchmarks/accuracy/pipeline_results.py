@@ -4,7 +4,7 @@
 
 Takes the newest whole run in runs/ that had the sample data and the notebook's parameters; where
 there is none, or `--new` asks for it, the pipeline runs first. The scores are computed anew from
-the run's series and its model file, and held against those that the run told. Prints one JSON
+the run's series and its model file, and held against those that the run reported. Prints one JSON
 object with the scores as its last line.
 """
 
@@ -45,7 +45,7 @@ COMMAND = "make benchmark-pipeline"
 CLASSICAL = ["MSTL-AutoETS"]
 """Beside the naive forecasts, as in the notebook."""
 TOLERANCE = 1e-3
-"""By what share a score may differ from what the run told: ONNX Runtime is not Keras."""
+"""By what share a score may differ from what the run reported: ONNX Runtime is not Keras."""
 TYPICAL = ["england_wales_demand", "victoria_demand", "sceaux_home", "fontana_17"]
 """Series of which a forecast is shown: each kind."""
 
@@ -88,7 +88,7 @@ def outcome(run: FinishedRun) -> dict[str, Any]:
     """All figures of a run.
 
     Raises:
-        RunError: they are not those that the run told.
+        RunError: they are not those that the run reported.
     """
     forecaster = Forecaster(run.model_file, threads=2)
     return {
@@ -129,7 +129,7 @@ def judged(run: FinishedRun, forecaster: Forecaster) -> dict[str, Any]:
         "scores": figures.model_scores(scores),
         "by_hour": figures.by_hour(known),
         "calibration": figures.quantile_shares(table),
-        "bands": figures.bands(known),
+        "intervals": figures.intervals(known),
         "by_series": figures.by_series(known, scores, run.history),
         "examples": figures.shown(table, run.series, typical, season),
         "worst": figures.shown(table, run.series, worst, season),
@@ -147,7 +147,7 @@ def _hold_against(reported: dict[str, float], found: dict[str, float]) -> None:
     }
     if apart:
         raise RunError(
-            f"Expected the scores that the run told, received others: {apart}. The library has "
+            f"Expected the scores that the run reported, received others: {apart}. The library has "
             "changed since; run the pipeline anew with NEW=1."
         )
 

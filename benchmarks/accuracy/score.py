@@ -37,7 +37,7 @@ NAIVE2 = {"smape": 18.383, "mase": 2.395}
 BEGINNING = pd.Timestamp("2020-01-06")
 """Wide tables carry no timestamps; they get some."""
 SPREAD = (0.1, 0.5, 0.9)
-"""Quantiles of the MASE over the series that are told."""
+"""Quantiles of the MASE over the series that are reported."""
 
 
 def read_table(path: Path, frequency: str) -> pd.DataFrame:

@@ -1,4 +1,4 @@
-"""When customers ask: a day of 50,000 of them, with bursts of 5,000 at once.
+"""When customers come: a day of 50,000 of them, with bursts of 5,000 at once.
 
 A non-homogeneous Poisson process, made by thinning's cheaper sibling for rates that are constant
 by the minute: as many as a minute's mean says, at random moments of it. Times are seconds since

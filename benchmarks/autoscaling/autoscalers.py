@@ -4,9 +4,9 @@ Each is a set of SimPy processes with the delays that the real ones have. All ti
 
 Sources: metrics-server collects every 15 s, which is also the resolution of the kubelet
 (https://github.com/kubernetes-sigs/metrics-server, README and FAQ); KEDA serves its metrics to an
-HPA that it makes, and a query reaches Prometheus whenever that HPA asks; `pollingInterval` is for
-the step between none and one replica (https://keda.sh/docs/latest/concepts/scaling-deployments/
-and /reference/scaledobject-spec/).
+HPA that it makes, and a query reaches Prometheus whenever that HPA queries; `pollingInterval` is
+for the step between none and one replica
+(https://keda.sh/docs/latest/concepts/scaling-deployments/ and /reference/scaledobject-spec/).
 """
 
 from collections import deque

@@ -50,8 +50,10 @@ def draw_burst(days: dict[str, ScenarioOutcome], burst: Rush, rush: Rush, path: 
     panels[0].set(title=f"{burst.count:,} at once out of quiet", xlabel="seconds of waiting")
     panels[0].set(ylabel="answered", xlim=(0, 2.2), ylim=(0, None))
     panels[1].set(title=f"{rush.count:,} each second: answered in 2 s", xlabel="seconds", ylim=0)
-    panels[1].set(ylabel="per cent of those who asked")
-    panels[2].set(title="page: replicas that are asked", xlabel="seconds", xlim=(-30, 600), ylim=0)
+    panels[1].set(ylabel="per cent of requests")
+    panels[2].set(
+        title="page: replicas that get requests", xlabel="seconds", xlim=(-30, 600), ylim=0
+    )
     panels[2].legend(frameon=False)
     _finish(figure, panels, path)
 
@@ -74,10 +76,10 @@ def _draw_replicas(  # noqa: PLR0913, PLR0917 - what to draw, where and how
 
 def _draw_waits(axes: Axes, day: ScenarioOutcome, kind: str) -> None:
     """The 99th percentile of those who asked in each minute."""
-    order = np.argsort(day.answers.asked, kind="stable")
-    asked, waits = day.answers.asked[order], day.answers.seconds[order]
+    order = np.argsort(day.answers.requested, kind="stable")
+    requested, waits = day.answers.requested[order], day.answers.seconds[order]
     edges = np.arange(0.0, DAY + MINUTE, MINUTE)
-    parts = np.split(waits, np.searchsorted(asked, edges[1:-1]))
+    parts = np.split(waits, np.searchsorted(requested, edges[1:-1]))
     p99 = [np.percentile(part, 99) if len(part) else np.nan for part in parts]
     axes.plot(edges[:-1] / 3600, p99, color=COLOURS[kind], linewidth=0.9)
 
@@ -90,7 +92,7 @@ def _draw_distribution(axes: Axes, day: ScenarioOutcome, burst: Rush, kind: str)
 def _draw_rush(axes: Axes, day: ScenarioOutcome, rush: Rush, kind: str) -> None:
     """Of each second's customers, those who were answered in time."""
     moments = rush.at + rush.every * np.arange(rush.rounds)
-    good = day.answers.asked[day.answers.seconds <= 2.0]
+    good = day.answers.requested[day.answers.seconds <= 2.0]
     counts = [np.count_nonzero(good == moment) for moment in moments]
     axes.plot(moments - rush.at, 100 * np.array(counts) / rush.count, color=COLOURS[kind])
 

@@ -1,8 +1,8 @@
 """The least possible cost: what the promise costs someone who knows all and may do all.
 
-The promise: were 5,000 to ask at this moment, none would be refused and 99 of 100 would be answered
-within 2 s. No autoscaler starts a pod in that time, so the CPU for it must be there beforehand, at
-every moment. The least possible is then what a planner pays who
+The promise: were 5,000 to come at this moment, none would be refused and 99 of 100 would be
+answered within 2 s. No autoscaler starts a pod in that time, so the CPU for it must be there
+beforehand, at every moment. The least possible is then what a planner pays who
 
 - knows when each request comes,
 - buys CPU in any amount (one pod a tier, of any size, with the same software) and changes it at any

@@ -1,7 +1,7 @@
 """Two real replicas of the model server behind nginx beside the same two simulated.
 
 What a request costs all processes together is measured in some bursts, as CPU time; the simulation
-of others is told nothing else but that, and how much of this machine's cores nobody else uses.
+of others knows nothing else but that, and how much of this machine's cores nobody else uses.
 """
 
 import os
@@ -125,7 +125,7 @@ def _simulated(each: float, forward: Law, cores: float) -> dict[str, float]:
         kind,
         scaling,
         random.Random(0),
-        served=lambda pod, batch: took.extend(env.now - job.asked for job in batch),
+        served=lambda pod, batch: took.extend(env.now - job.requested for job in batch),
         lost=lambda pod, job: None,
     )
     for _ in burst.times():

@@ -15,7 +15,7 @@ PAGE_KIND = PodKind(
     law=Law(fixed=1230e-6, each=315e-6),
     start_up=StartUp(cold_start=2.5),
     max_batch=64,
-    patience=20.0,
+    timeout=20.0,
 )
 """Measured by `make benchmark-autoscaling REAL=1`: 1,546 µs a forecast where customers come one by
 one, 332 µs where 5,000 come at once and 64 go to the model server together; 2.5 s of CPU until it
@@ -27,7 +27,7 @@ MODEL_KIND = PodKind(
     start_up=StartUp(cold_start=0.25),
     max_batch=256,
     max_waiting=8192,
-    patience=10.0,
+    timeout=10.0,
 )
 """The same way: 1,134 µs, the middle one of 856 to 1,203, and 134 µs, the highest of 63 to 134;
 limits as in `kalecast.serving.configuration`."""
@@ -76,7 +76,7 @@ class ScenarioOutcome:
     inside: int
     """Requests that were still being answered at the end."""
     histories: tuple[list[tuple[float, int, int]], list[tuple[float, int, int]]]
-    """Of both tiers: time, replicas wanted, replicas that are asked."""
+    """Of both tiers: time, replicas wanted, replicas that get requests."""
     pod_seconds: tuple[float, float]
     seconds: float
     """How long was simulated."""

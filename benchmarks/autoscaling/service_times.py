@@ -1,7 +1,7 @@
 """What a request costs each part of the service, measured on this machine.
 
 Forward passes are timed; what servers add is read from the kernel's account of their processes'
-CPU time while the load driver asks, so that other work on the machine hardly changes it.
+CPU time while the load driver sends requests, so that other work on the machine hardly changes it.
 """
 
 import time

@@ -59,7 +59,7 @@ class PodKind:
     max_batch: int
     max_waiting: float = inf
     """Windows that may wait in a pod; what comes beyond is refused."""
-    patience: float = inf
+    timeout: float = inf
     """Seconds after which a request that still waits is given up."""
     drain: float = 5.0
     """Seconds that a pod which is to end goes on, and costs."""
@@ -115,7 +115,7 @@ class Tier:
         self.pods: list[Pod] = []
         """Those that are not about to end, oldest first."""
         self.history: list[tuple[float, int, int]] = []
-        """Whenever it changed: time, replicas wanted, replicas that are asked."""
+        """Whenever it changed: time, replicas wanted, replicas that get requests."""
         for _ in range(scaling.minimum_replicas):
             self._ready.append(self._add(env.now, env.now))
         self._note()
@@ -165,7 +165,7 @@ class Tier:
             lost=partial(self._lost, pod),
             max_batch=kind.max_batch,
             max_waiting=kind.max_waiting,
-            patience=kind.patience,
+            timeout=kind.timeout,
         )
         self.pods.append(pod)
         return pod

@@ -1,4 +1,4 @@
-"""The service in simulated time: customers ask the page, the page asks the model server.
+"""The service in simulated time: customers call the page, the page calls the model server.
 
 A request costs a page pod CPU, waits there until one of the few requests which the page has under
 way to the model server takes it along with others (`kalecast.page.coalescing`), and is over when
@@ -59,12 +59,12 @@ class _Desk:
 class Answers:
     """What customers got; both arrays in the order of the answers."""
 
-    asked: Times
+    requested: Times
     seconds: Times
 
     def waits(self, begin: float, end: float) -> Times:
         """Of those who asked in a part of the day, both ends included."""
-        return self.seconds[(self.asked >= begin) & (self.asked <= end)]
+        return self.seconds[(self.requested >= begin) & (self.requested <= end)]
 
 
 class SimulatedService:
@@ -98,27 +98,27 @@ class SimulatedService:
             env, kinds[1], scalings[1], chance, served=self._forecast, lost=self._lose_group
         )
         self._desks: dict[Pod, _Desk] = {}
-        self._asked: list[float] = []
+        self._requested: list[float] = []
         self._took: list[float] = []
-        self.asked = 0
+        self.requested = 0
         self.refused: list[float] = []
         """When those who were refused, or not answered in time, had asked."""
 
     @property
     def answers(self) -> Answers:
         """What customers got so far."""
-        return Answers(np.array(self._asked), np.array(self._took))
+        return Answers(np.array(self._requested), np.array(self._took))
 
     @property
     def inside(self) -> int:
         """Requests that are being answered."""
         return self.page.in_flight
 
-    def ask(self) -> None:
+    def send(self) -> None:
         """A customer asks."""
         now = self._env.now
         pod = self.page.choose()
-        self.asked += 1
+        self.requested += 1
         if pod.in_flight >= self._settings.most_in_flight:
             self.refused.append(now)
             return
@@ -132,7 +132,7 @@ class SimulatedService:
         for time in times.tolist():
             if time > env.now:
                 yield env.timeout(time - env.now)
-            self.ask()
+            self.send()
 
     def _prepared(self, pod: Pod, batch: Batch) -> None:
         """The page has read these requests."""
@@ -157,14 +157,14 @@ class SimulatedService:
             parts: Batch = []
             while desk.waiting and len(parts) < self._settings.upstream_windows:
                 job = desk.waiting.popleft()
-                if job.asked < earliest:
+                if job.requested < earliest:
                     self._lose(pod, job)
                 else:
                     parts.append(job)
             if parts:
-                self._ask_model(pod, desk.free.pop(), parts)
+                self._call_model(pod, desk.free.pop(), parts)
 
-    def _ask_model(self, pod: Pod, connection: _Connection, parts: Batch) -> None:
+    def _call_model(self, pod: Pod, connection: _Connection, parts: Batch) -> None:
         now = self._env.now
         server = connection.server
         if server is None or server.is_ending or now - connection.used > self._settings.keep_alive:
@@ -194,14 +194,14 @@ class SimulatedService:
         return pod
 
     def _answer(self, pod: Pod, job: QueuedJob) -> None:
-        took = self._env.now - job.asked
+        took = self._env.now - job.requested
         pod.in_flight -= 1
-        self._asked.append(job.asked)
+        self._requested.append(job.requested)
         self._took.append(took)
 
     def _lose(self, pod: Pod, job: QueuedJob) -> None:
         pod.in_flight -= 1
-        self.refused.append(job.asked)
+        self.refused.append(job.requested)
 
     def _lose_group(self, server: Pod, group: QueuedJob) -> None:
         pod = self._return(server, group)

@@ -20,7 +20,7 @@ Batch = list["QueuedJob"]
 class QueuedJob:
     """Something that waits to be served."""
 
-    asked: float
+    requested: float
     """When whoever waits for it asked."""
     windows: int = 1
     """How much it counts in a queue and in a batch."""
@@ -43,7 +43,7 @@ class Station:
         max_batch: windows served together; a job with more is a batch of its own.
         max_waiting: windows that may wait; what comes beyond is refused.
         workers: batches at the same time.
-        patience: seconds after its `asked` when a job that still waits is given up.
+        patience: seconds after its request when a job that still waits is given up.
     """
 
     def __init__(  # noqa: PLR0913 - a station's parameters, by name
@@ -56,7 +56,7 @@ class Station:
         max_batch: int = 1,
         max_waiting: float = inf,
         workers: int = 1,
-        patience: float = inf,
+        timeout: float = inf,
     ) -> None:
         self._env = env
         self._seconds = seconds
@@ -65,7 +65,7 @@ class Station:
         self._max_batch = max_batch
         self._max_waiting = max_waiting
         self._workers = workers
-        self._patience = patience
+        self._timeout = timeout
         self._queue: deque[QueuedJob] = deque()
         self._running = 0
         self._since = 0.0
@@ -116,14 +116,14 @@ class Station:
 
     def _take(self) -> tuple[Batch, int]:
         batch: Batch = []
-        size, earliest = 0, self._env.now - self._patience
+        size, earliest = 0, self._env.now - self._timeout
         while self._queue:
             job = self._queue[0]
             if batch and size + job.windows > self._max_batch:
                 break
             self._queue.popleft()
             self.waiting -= job.windows
-            if job.asked < earliest:
+            if job.requested < earliest:
                 self._change(-1)
                 self._lost(job)
                 continue

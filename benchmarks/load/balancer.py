@@ -51,7 +51,7 @@ http {{
             proxy_buffers 32 64k;
             proxy_buffer_size 64k;
             proxy_max_temp_file_size 0;
-            # A forecast changes nothing: whatever was lost may be asked again.
+            # A forecast changes nothing: whatever was lost may be sent again.
             proxy_next_upstream error timeout invalid_header http_502 http_503 non_idempotent;
             proxy_next_upstream_tries 3;
         }}

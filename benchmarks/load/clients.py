@@ -1,6 +1,6 @@
-"""Clients of the load driver: each asks over a connection of its own, and never sleeps on errors.
+"""Clients of the load driver: each has a connection of its own, and never sleeps on errors.
 
-What went wrong is told by kind, in a word: `refused`, `reset` (the connection ended before the
+What went wrong is counted by kind, in a word: `refused`, `reset` (the connection ended before the
 answer), `timeout`, `malformed`, an HTTP status such as `503`, `no file` and `no port` (this
 machine's limits, not the server's fault).
 """
@@ -18,7 +18,7 @@ from typing import cast
 from benchmarks.load.answers import MalformedResponse, Response, ResponseReader
 
 WORTH_ANOTHER_TRY = frozenset({"refused", "reset", "503"})
-"""A forecast changes nothing, so whatever was lost on the way may be asked again."""
+"""A forecast changes nothing, so whatever was lost on the way may be sent again."""
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.05, 1.0
 """Seconds before another try: they double from the first to the longest, less a random part."""
@@ -27,7 +27,7 @@ Address = tuple[str, int]
 
 
 @dataclass(frozen=True, slots=True)
-class Way:
+class ConnectionOptions:
     """How a client reaches a server."""
 
     trusted: ssl.SSLContext | None = None
@@ -38,7 +38,7 @@ class Way:
     """The address that the client comes from; None for any."""
 
     @classmethod
-    def trusting(cls, certificate: str, name: str) -> "Way":
+    def trusting(cls, certificate: str, name: str) -> "ConnectionOptions":
         """Over TLS to a server of this name.
 
         Args:
@@ -56,7 +56,7 @@ def own_address(number: int) -> str:
     return f"127.{1 + (number >> 16)}.{number >> 8 & 255}.{number & 255}"
 
 
-DIRECT = Way()
+DIRECT = ConnectionOptions()
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +88,7 @@ class Connection(asyncio.Protocol):
         """Whether it can be asked."""
         return self._transport is not None and not self._transport.is_closing()
 
-    async def ask(self, request: bytes) -> Response:
+    async def send(self, request: bytes) -> Response:
         """Send a whole request, wait for the whole answer.
 
         Raises:
@@ -144,13 +144,13 @@ class Client:
         addresses: Sequence[Address],
         timeout: float,
         retries: bool,
-        way: Way = DIRECT,
+        options: ConnectionOptions = DIRECT,
     ) -> None:
         """A client that is not connected yet.
 
         Args:
             request: the whole HTTP request.
-            addresses: the one to ask first, and those to ask when it fails.
+            addresses: the one to try first, and those to try when it fails.
             timeout: seconds within which an answer counts, other tries included.
             retries: whether it tries again where that can help.
             way: how it reaches them.
@@ -160,7 +160,7 @@ class Client:
         self._at = 0
         self._timeout = timeout
         self._retries = retries
-        self._way = way
+        self._way = options
         self._connection: Connection | None = None
         self._is_unused = False
         """Whether the connection was opened ahead, and nothing was asked over it yet."""
@@ -173,7 +173,7 @@ class Client:
                 await self._open()
                 self._is_unused = True
 
-    async def ask(self, began: float | None = None) -> RequestOutcome:
+    async def send(self, began: float | None = None) -> RequestOutcome:
         """Ask, and again where that can help, until there is an answer or no time is left.
 
         Args:
@@ -210,7 +210,7 @@ class Client:
                 connection = self._connection
                 if connection is None or not connection.is_open:
                     connection = await self._open()
-                answer = await connection.ask(self._request)
+                answer = await connection.send(self._request)
         except (OSError, MalformedResponse) as error:
             self.close()
             return kind_of(error), None
@@ -220,14 +220,14 @@ class Client:
 
     async def _open(self) -> Connection:
         host, port = self._addresses[self._at]
-        way = self._way
+        options = self._way
         _, self._connection = await self._loop.create_connection(
             Connection,
             host,
             port,
-            ssl=way.trusted,
-            server_hostname=way.name,
-            local_addr=(way.own, 0) if way.own else None,
+            ssl=options.trusted,
+            server_hostname=options.name,
+            local_addr=(options.own, 0) if options.own else None,
         )
         return self._connection
 

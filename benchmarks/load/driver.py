@@ -22,7 +22,7 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-from benchmarks.load.clients import Address, Client, Way, own_address
+from benchmarks.load.clients import Address, Client, ConnectionOptions, own_address
 from benchmarks.load.job import Job
 from benchmarks.load.limits import LimitError, allow_connections, overruns, warnings
 from benchmarks.load.record import Record
@@ -112,7 +112,7 @@ async def burst(job: Job, requests: list[bytes]) -> Summaries:
             await _connect(clients)
         record = Record(job.forecast_at, mark=job.mark)
         watch = Stopwatch()
-        outcomes = await asyncio.gather(*(client.ask(watch.began) for client in clients))
+        outcomes = await asyncio.gather(*(client.send(watch.began) for client in clients))
         for at, outcome in enumerate(outcomes):
             record.add(at, outcome)
         watch.stop()
@@ -151,7 +151,7 @@ async def _for_a_while(
                 await asyncio.sleep(min(pause, left))
                 if pause >= left:
                     return
-            record.add(number, await client.ask())
+            record.add(number, await client.send())
 
     progress = asyncio.create_task(_report_progress(record, watch.began))
     await asyncio.gather(*(live(number, client) for number, client in enumerate(clients)))
@@ -207,11 +207,15 @@ def _close(clients: Clients) -> None:
 def _clients(job: Job, requests: list[bytes]) -> Clients:
     addresses = [_address(text) for text in job.addresses]
     orders = [addresses[at:] + addresses[:at] for at in range(len(addresses))]
-    secure = Way.trusting(job.certificate, _address(_name(job))[0]) if job.certificate else Way()
+    secure = (
+        ConnectionOptions.trusting(job.certificate, _address(_name(job))[0])
+        if job.certificate
+        else ConnectionOptions()
+    )
     ways = (replace(secure, own=own_address(at)) if job.own_addresses else secure for at in count())
     return [
-        Client(request, order, job.timeout, job.retry, way)
-        for request, order, way in zip(requests, itertools.cycle(orders), ways, strict=False)
+        Client(request, order, job.timeout, job.retry, options)
+        for request, order, options in zip(requests, itertools.cycle(orders), ways, strict=False)
     ]
 
 

@@ -31,7 +31,7 @@ class Protected:
 
     @property
     def error_log(self) -> Path:
-        """Where refusals are told."""
+        """Where refusals are logged."""
         return self.service.folder / "error.log"
 
     @property

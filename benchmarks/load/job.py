@@ -12,8 +12,8 @@ class Job:
     """A load.
 
     `burst`: every client sends one request at the same moment, `rounds` times.
-    `plateau`: every client keeps a connection open for `seconds`, and asks after a pause that is
-    exponentially distributed around `think` seconds, so that `clients / think` a second ask.
+    `plateau`: every client keeps a connection open for `seconds`, and sends a request after a pause
+    that is exponentially distributed around `think` seconds: `clients / think` requests a second.
     `steady`: every client sends its next request after each answer, for `seconds`.
     """
 

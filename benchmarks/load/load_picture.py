@@ -51,7 +51,7 @@ def _draw_bursts(axes: Axes, name: str, rounds: list[Summary]) -> None:
         axes.plot(times, answered, label=f"round {number}", linewidth=1.4)
         if summary["errors"]:
             axes.plot(times[-1], summary["errors"], "x", color=ERRORS, label="errors")
-    axes.set(title=name, xlabel="seconds after all asked", ylabel="answered")
+    axes.set(title=name, xlabel="seconds after all sent a request", ylabel="answered")
     axes.set(xlim=(0, None), ylim=(0, None))
     axes.grid(alpha=0.3)
     axes.legend(frameon=False, loc="upper left")
@@ -63,7 +63,7 @@ def _draw_plateau(axes: Axes, plateau: Summary) -> None:
     at = [row["at"] for row in rows]
     for key, label, colour in (("p99", "99th percentile", SLOW), ("p50", "median", TYPICAL)):
         axes.plot(at, [_milliseconds(row[key]) for row in rows], label=label, color=colour)
-    axes.set(title="app: connections stay open, each asks now and then", ylim=(0, None))
+    axes.set(title="app: connections stay open, each sends a request now and then", ylim=(0, None))
     axes.set(xlabel="seconds", ylabel="milliseconds")
     axes.grid(alpha=0.3)
     counts = axes.twinx()

@@ -52,7 +52,7 @@ def without(content: Any, name: str) -> Any:
 def _fault(seen: FaultOutcome) -> dict[str, Any]:
     return {
         "fault": seen.name,
-        "clients_ask": seen.asked,
+        "clients_reach": seen.requested,
         "clients_retry": seen.retries,
         "seconds_away": seen.seconds,
         "note": seen.note,

@@ -31,7 +31,7 @@ def print_faults(faults: Sequence[FaultOutcome]) -> None:
     if not faults:
         return
     columns = ("answered", "errors", "retried", "slowest", "away")
-    print(f"\n{'fault':34} {'clients ask':19} {_aligned(columns)}")
+    print(f"\n{'fault':34} {'clients use':19} {_aligned(columns)}")
     for seen in faults:
         load = seen.load
         cells = (
@@ -43,7 +43,7 @@ def print_faults(faults: Sequence[FaultOutcome]) -> None:
         )
         counts = [*_counted(load["kinds"], ""), *_counted(load["hidden_by_retry"], " hidden")]
         notes = ", ".join([*counts, seen.note] if seen.note else counts)
-        print(f"{seen.name:34} {seen.asked:19} {_aligned(cells)}  {notes}")
+        print(f"{seen.name:34} {seen.requested:19} {_aligned(cells)}  {notes}")
 
 
 def _print_round(name: str, summary: Summary) -> None:

@@ -2,12 +2,12 @@
 
     python -m benchmarks.load.load_test [--users 5000] [--protected] [--faults]
 
-Starts model server and app, has all users send at the same moment in several rounds (to the
-model server, to the app's route, to the page's own as a browser uses it), then keeps a
-connection a user open while each asks now and then. With `--protected` the app is asked through
-the gateway, over TLS, each user from an address of their own. With `--faults` servers are killed,
-ended and swapped under a lighter load. Prints tables, draws a picture, and as its last line
-prints one JSON object, in which `rounds` are those of the app's route.
+Starts model server and app, has all users send at the same moment in several rounds (to the model
+server, to the app's route, to the page's own as a browser uses it), then keeps a connection a user
+open while each sends a request now and then. With `--protected` the app is reached through the
+gateway, over TLS, each user from an address of their own. With `--faults` servers are killed,
+ended and swapped under a lighter load. Prints tables, draws a picture, and as its last line prints
+one JSON object, in which `rounds` are those of the app's route.
 """
 
 import argparse
@@ -50,7 +50,7 @@ Summary = dict[str, Any]
 ROUTES = ("model", "api", "page")
 NAME = "load-test"
 """Of the files that are left, where no other is given."""
-PATIENCE = 120.0
+TIMEOUT = 120.0
 """Seconds after which an answer counts as lost."""
 
 
@@ -134,7 +134,7 @@ def _check(*services: LocalService) -> None:
 
 
 def _contract(server: LocalService) -> Contract:
-    metadata = json.loads(server.ask("GET", "/metadata")[1])
+    metadata = json.loads(server.request("GET", "/metadata")[1])
     return Contract.from_json(metadata["custom"]["contract"])
 
 
@@ -150,7 +150,7 @@ def _rounds(
     route: LoadRoute, windows: Floats, forecaster: Forecaster, arguments: argparse.Namespace
 ) -> list[Summary]:
     print(f"{arguments.users:,} at once to the {route.name}", flush=True)
-    job = route.loaded("burst", arguments.users, rounds=arguments.rounds, timeout=PATIENCE)
+    job = route.loaded("burst", arguments.users, rounds=arguments.rounds, timeout=TIMEOUT)
     return _checked(drive(job)["rounds"], route, windows, forecaster)
 
 
@@ -162,7 +162,7 @@ def _plateau(
         f"each asking every {arguments.think:g} s",
         flush=True,
     )
-    load = {"seconds": arguments.plateau, "think": arguments.think, "timeout": PATIENCE}
+    load = {"seconds": arguments.plateau, "think": arguments.think, "timeout": TIMEOUT}
     job = route.loaded("plateau", arguments.users, **load)
     (summary,) = _checked(drive(job)["rounds"], route, windows, forecaster)
     return summary

@@ -101,7 +101,7 @@ class LocalService:
         """Wait until it answers.
 
         Args:
-            answers: asks it; where left out, `ready_path` is asked for.
+            answers: tries it; where left out, `ready_path` is requested.
 
         Returns:
             Seconds that this took.
@@ -123,9 +123,9 @@ class LocalService:
 
     def is_ready(self) -> bool:
         """Whether it says so."""
-        return self.ask("GET", self.ready_path)[0] == 200
+        return self.request("GET", self.ready_path)[0] == 200
 
-    def ask(self, method: str, path: str, body: bytes | None = None) -> tuple[int, bytes]:
+    def request(self, method: str, path: str, body: bytes | None = None) -> tuple[int, bytes]:
         """One request over a connection of its own; returns status and body.
 
         Raises:

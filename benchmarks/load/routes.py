@@ -34,7 +34,7 @@ class LoadRoute:
 
     name: str
     job: Job
-    """What to ask, where, and where the forecast is in the answer; its load is to be set."""
+    """What to request, where, and where the forecast is in the answer; its load is to be set."""
     read: Callable[[Any], Floats] | None
     """An answer's forecasts, of shape `(series, horizon, quantiles)`, where it has them as
     numbers."""
@@ -116,7 +116,7 @@ def api_route(app: Address, windows: Floats, folder: Path) -> LoadRoute:
 
 def page_route(app: LocalService, windows: Floats, folder: Path) -> LoadRoute:
     """What the page's button sends from a browser; Gradio numbers its events anew in each build."""
-    config = json.loads(app.ask("GET", "/config")[1])
+    config = json.loads(app.request("GET", "/config")[1])
     (number,) = [d["id"] for d in config["dependencies"] if d["api_name"] == "show"]
 
     def body(client: int, window: Floats) -> dict[str, Any]:

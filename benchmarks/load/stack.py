@@ -60,7 +60,7 @@ def app(servers: Sequence[LocalService], folder: Path, name: str = "app") -> Loc
     """The app, not started yet.
 
     Args:
-        servers: the model servers that it asks.
+        servers: the model servers that it calls.
         folder: for its log and temporary files.
         name: how it is called in messages.
     """

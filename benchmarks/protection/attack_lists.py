@@ -76,7 +76,7 @@ class Hit:
         return "the page as for all" if self.as_for_all else str(self.status)
 
 
-def measure(scene: ProtectedStack) -> ProofPart:
+def measure(stack: ProtectedStack) -> ProofPart:
     """Replay the payloads that are there: every one, or one in eight."""
     found = payloads()
     absent = missing()
@@ -84,23 +84,23 @@ def measure(scene: ProtectedStack) -> ProofPart:
         note = f"left out: {', '.join(absent)} are not there ({REMEDY})"
         return ProofPart("payload lists", [["payloads"], ["0"]], {"payloads": 0}, [note])
     notes = [f"not there: {', '.join(absent)} ({REMEDY})"] if absent else []
-    return replayed(scene, found if scene.whole else found[::ONE_IN], notes)
+    return replayed(stack, found if stack.whole else found[::ONE_IN], notes)
 
 
 def replayed(
-    scene: ProtectedStack, found: Sequence[Payload], notes: Sequence[str] = ()
+    stack: ProtectedStack, found: Sequence[Payload], notes: Sequence[str] = ()
 ) -> ProofPart:
     """Replay payloads in every place, and look at the app afterwards."""
-    before = _forecast(scene)
-    hits = _hits(scene, found)
+    before = _forecast(stack)
+    hits = _hits(stack, found)
     problems = [
         f"{hit.place}, {hit.payload.kind}: {finding}: {hit.payload.text[:80]!r}"
         for hit in hits
         for finding in hit.findings
     ]
-    if _forecast(scene) != before:
+    if _forecast(stack) != before:
         problems.append("the app answers another forecast than before")
-    for service in (scene.app, scene.server):
+    for service in (stack.app, stack.server):
         service.check()
         problems += _tracebacks(service.name, service.log.read_text(errors="replace"))
     remarks = [*notes, *(f"found: {problem}" for problem in dict.fromkeys(problems))]
@@ -109,10 +109,10 @@ def replayed(
     )
 
 
-def places(scene: ProtectedStack) -> dict[str, Build]:
+def places(stack: ProtectedStack) -> dict[str, Build]:
     """What takes a word, and how a request with it looks."""
-    number = _function_number(scene)
-    token = _token(scene)
+    number = _function_number(stack)
+    token = _token(stack)
     forecast: dict[str, str] = {"history": HISTORY, "start": "2026-01-04 00:00", "horizon": "24"}
 
     def api(field: str) -> Build:
@@ -176,11 +176,11 @@ def findings(payload: Payload, reply: RawReply, seconds: float) -> Iterator[str]
         yield "markup came back unescaped"
 
 
-def _hits(scene: ProtectedStack, found: Sequence[Payload]) -> list[Hit]:
-    place = Place(scene.protected.port, scene.trust)
+def _hits(stack: ProtectedStack, found: Sequence[Payload]) -> list[Hit]:
+    place = Place(stack.protected.port, stack.trust)
     addresses = clients(NETWORK)
-    page = place.ask(_get("/"), next(addresses)).body
-    built = places(scene)
+    page = place.send(_get("/"), next(addresses)).body
+    built = places(stack)
     print(f"  {len(found):,} payloads in each of {len(built)} places", flush=True)
     visits = [
         (name, build, few, next(addresses), place, page)
@@ -192,14 +192,14 @@ def _hits(scene: ProtectedStack, found: Sequence[Payload]) -> list[Hit]:
 
 
 def _visit(
-    asked: tuple[str, Build, Sequence[Payload], str, Place, bytes],
+    requested: tuple[str, Build, Sequence[Payload], str, Place, bytes],
 ) -> list[Hit]:
-    name, build, few, client, place, page = asked
+    name, build, few, client, place, page = requested
     hits = []
     with closing(Visit(place, client)) as visit:
         for payload in few:
             began = time.monotonic()
-            reply = visit.ask(build(payload.text))
+            reply = visit.send(build(payload.text))
             seconds = time.monotonic() - began
             decided = verdict(reply)
             same = is_same_page(reply.body, page)
@@ -229,20 +229,22 @@ def _tracebacks(name: str, log: str) -> list[str]:
     return [f"the {name}'s log has {count} tracebacks"] if count else []
 
 
-def _forecast(scene: ProtectedStack) -> Any:
-    answer = json.loads(scene.app.ask("POST", "/api/forecast", _body({"history": HISTORY}))[1])
+def _forecast(stack: ProtectedStack) -> Any:
+    answer = json.loads(stack.app.request("POST", "/api/forecast", _body({"history": HISTORY}))[1])
     return answer["forecast"]
 
 
-def _function_number(scene: ProtectedStack) -> int:
-    config = json.loads(scene.app.ask("GET", "/config")[1])
+def _function_number(stack: ProtectedStack) -> int:
+    config = json.loads(stack.app.request("GET", "/config")[1])
     (number,) = [d["id"] for d in config["dependencies"] if d["api_name"] == "show"]
     return int(number)
 
 
-def _token(scene: ProtectedStack) -> str:
+def _token(stack: ProtectedStack) -> str:
     """A table that was uploaded, as the page names it."""
-    reply = Place(scene.protected.port, scene.trust).ask(_upload("table.csv"), f"127.{NETWORK}.0.0")
+    reply = Place(stack.protected.port, stack.trust).send(
+        _upload("table.csv"), f"127.{NETWORK}.0.0"
+    )
     return str(json.loads(reply.body)[0])
 
 

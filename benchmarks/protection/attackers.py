@@ -165,7 +165,7 @@ async def flood(
                     if connection is None or not connection.is_open:
                         connection = await _connection(attack, source)
                     attack.tally["sent"] += 1
-                    answer = await connection.ask(next(requests))
+                    answer = await connection.send(next(requests))
                 attack.tally[str(answer.status)] += 1
                 if answer.closes:
                     connection.close()
@@ -419,14 +419,14 @@ def _lines(count: int, length: int) -> str:
 
 async def many_headers(attack: Attack) -> None:
     """Two hundred header fields a request."""
-    ask = request("/api/forecast", attack.forecast, headers=_lines(200, 60))
-    await flood(attack, one(), itertools.repeat(ask))
+    sent = request("/api/forecast", attack.forecast, headers=_lines(200, 60))
+    await flood(attack, one(), itertools.repeat(sent))
 
 
 async def large_headers(attack: Attack) -> None:
     """Four header lines of nearly 8 KB, and a fifth."""
-    ask = request("/api/forecast", attack.forecast, headers=_lines(5, 8000))
-    await flood(attack, one(), itertools.repeat(ask), rate=500)
+    sent = request("/api/forecast", attack.forecast, headers=_lines(5, 8000))
+    await flood(attack, one(), itertools.repeat(sent), rate=500)
 
 
 async def endless_headers(attack: Attack) -> None:
@@ -450,8 +450,8 @@ async def endless_headers(attack: Attack) -> None:
 async def many_cookies(attack: Attack) -> None:
     """Twenty thousand cookies in the four lines that fit."""
     line = "Cookie: " + "; ".join("a=" for _ in range(1990)) + "\r\n"
-    ask = request("/api/forecast", attack.forecast, headers=line * 3)
-    await flood(attack, one(), itertools.repeat(ask), rate=500)
+    sent = request("/api/forecast", attack.forecast, headers=line * 3)
+    await flood(attack, one(), itertools.repeat(sent), rate=500)
 
 
 # One client at fifty times its limit, or as fast as it can.
@@ -459,59 +459,59 @@ async def many_cookies(attack: Attack) -> None:
 
 async def forecasts(attack: Attack) -> None:
     """Benign forecasts."""
-    ask = request("/api/forecast", attack.forecast)
-    await flood(attack, one(), itertools.repeat(ask), rate=1000)
+    sent = request("/api/forecast", attack.forecast)
+    await flood(attack, one(), itertools.repeat(sent), rate=1000)
 
 
 async def forecasts_with_false_keys(attack: Attack) -> None:
     """Benign forecasts, each with another key that was made up."""
 
-    def ask() -> Iterator[bytes]:
+    def sent() -> Iterator[bytes]:
         while True:
             key = f"Authorization: Bearer kalecast_x_{random.getrandbits(170):043x}\r\n"
             yield request("/api/forecast", attack.forecast, headers=key)
 
-    await flood(attack, one(), ask())
+    await flood(attack, one(), sent())
 
 
 async def events(attack: Attack) -> None:
     """The page's button."""
-    ask = request("/gradio_api/run/predict", attack.event)
-    await flood(attack, one(), itertools.repeat(ask), rate=250)
+    sent = request("/gradio_api/run/predict", attack.event)
+    await flood(attack, one(), itertools.repeat(sent), rate=250)
 
 
 async def documents(attack: Attack) -> None:
     """The page, each time with another query."""
-    asks = (request(f"/?ref={number}") for number in itertools.count())
-    await flood(attack, one(), asks, rate=250)
+    requests = (request(f"/?ref={number}") for number in itertools.count())
+    await flood(attack, one(), requests, rate=250)
 
 
 async def uploads(attack: Attack) -> None:
     """Files of 20 MB."""
     content, kind = form({"a.csv": b"unique_id,ds,y\n" + b"1,2026-01-01,3\n" * 1_330_000})
-    ask = request(UPLOAD, content, kind=kind)
-    await flood(attack, one(), itertools.repeat(ask), rate=50, connections=8)
+    sent = request(UPLOAD, content, kind=kind)
+    await flood(attack, one(), itertools.repeat(sent), rate=50, connections=8)
 
 
 async def unlisted(attack: Attack) -> None:
     """Addresses that do not exist."""
-    asks = (request(f"/wp-admin/{number}.php") for number in itertools.count())
-    await flood(attack, one(), asks)
+    requests = (request(f"/wp-admin/{number}.php") for number in itertools.count())
+    await flood(attack, one(), requests)
 
 
 async def assets(attack: Attack) -> None:
     """Files of the page that do not exist, under benign names."""
-    asks = (request(f"/assets/a{number}.js") for number in itertools.count())
-    await flood(attack, one(), asks)
+    requests = (request(f"/assets/a{number}.js") for number in itertools.count())
+    await flood(attack, one(), requests)
 
 
 async def packed_assets(attack: Attack) -> None:
     """The page's largest script, packed anew for each request unless the gateway keeps it."""
     connection = await _connection(attack, "127.66.0.2")
-    document = (await connection.ask(request("/"))).body.decode()
+    document = (await connection.send(request("/"))).body.decode()
     names = re.findall(r"assets/[\w.-]+\.js", document)
-    ask = request(f"/{names[0]}", headers="Accept-Encoding: gzip\r\n")
-    await flood(attack, one(), itertools.repeat(ask), rate=500)
+    sent = request(f"/{names[0]}", headers="Accept-Encoding: gzip\r\n")
+    await flood(attack, one(), itertools.repeat(sent), rate=500)
 
 
 # What costs signatures most.
@@ -519,31 +519,31 @@ async def packed_assets(attack: Attack) -> None:
 
 async def open_heads(attack: Attack) -> None:
     """Benign forecasts with a header that is not listed, so that all signatures look."""
-    ask = request("/api/forecast", attack.forecast, headers=_lines(1, 400))
-    await flood(attack, one(), itertools.repeat(ask), rate=1000)
+    sent = request("/api/forecast", attack.forecast, headers=_lines(1, 400))
+    await flood(attack, one(), itertools.repeat(sent), rate=1000)
 
 
 async def open_heads_with_false_keys(attack: Attack) -> None:
     """The same, each with a made-up key."""
 
-    def ask() -> Iterator[bytes]:
+    def sent() -> Iterator[bytes]:
         while True:
             key = f"Authorization: Bearer kalecast_x_{random.getrandbits(170):043x}\r\nX-A: b\r\n"
             yield request("/api/forecast", attack.forecast, headers=key)
 
-    await flood(attack, one(), ask(), rate=1000)
+    await flood(attack, one(), sent(), rate=1000)
 
 
 async def open_assets(attack: Attack) -> None:
     """Files of the page with a header that is not listed."""
-    ask = request("/favicon.ico", headers=_lines(20, 300))
-    await flood(attack, one(), itertools.repeat(ask))
+    sent = request("/favicon.ico", headers=_lines(20, 300))
+    await flood(attack, one(), itertools.repeat(sent))
 
 
 async def long_words(attack: Attack) -> None:
     """Pasted rows of nearly 64 KB, made of words."""
-    ask = request("/gradio_api/run/predict", _pasted(attack, "select from (the) 'words' " * 2400))
-    await flood(attack, one(), itertools.repeat(ask), rate=250)
+    sent = request("/gradio_api/run/predict", _pasted(attack, "select from (the) 'words' " * 2400))
+    await flood(attack, one(), itertools.repeat(sent), rate=250)
 
 
 def _pasted(attack: Attack, text: str) -> bytes:
@@ -555,28 +555,28 @@ def _pasted(attack: Attack, text: str) -> bytes:
 async def many_arguments(attack: Attack) -> None:
     """JSON of a thousand arguments."""
     content = json.dumps({"history": "1,2,3", "x": ["select a"] * 990}).encode()
-    ask = request("/api/forecast", content)
-    await flood(attack, one(), itertools.repeat(ask), rate=1000)
+    sent = request("/api/forecast", content)
+    await flood(attack, one(), itertools.repeat(sent), rate=1000)
 
 
 async def deep_json(attack: Attack) -> None:
     """JSON of 100,000 levels."""
-    ask = request("/api/forecast", b"[" * 100_000 + b"]" * 100_000)
-    await flood(attack, one(), itertools.repeat(ask), rate=200)
+    sent = request("/api/forecast", b"[" * 100_000 + b"]" * 100_000)
+    await flood(attack, one(), itertools.repeat(sent), rate=200)
 
 
 async def many_fields(attack: Attack) -> None:
     """A form of 40,000 parameters, made to collide in a poor hash."""
     content = "&".join("".join(p) for p in itertools.product(("Aa", "BB"), repeat=15)).encode()
-    ask = request("/api/forecast", content[:500_000], kind="application/x-www-form-urlencoded")
-    await flood(attack, one(), itertools.repeat(ask), rate=200)
+    sent = request("/api/forecast", content[:500_000], kind="application/x-www-form-urlencoded")
+    await flood(attack, one(), itertools.repeat(sent), rate=200)
 
 
 async def many_parts(attack: Attack) -> None:
     """A form of 5,000 files."""
     content, kind = form({f"a{number}.csv": b"1" for number in range(5000)})
-    ask = request(UPLOAD, content, kind=kind)
-    await flood(attack, one(), itertools.repeat(ask), rate=50)
+    sent = request(UPLOAD, content, kind=kind)
+    await flood(attack, one(), itertools.repeat(sent), rate=50)
 
 
 async def large_tokens(attack: Attack) -> None:
@@ -584,28 +584,28 @@ async def large_tokens(attack: Attack) -> None:
     event = json.loads(attack.event)
     event["data"][0] = "Your file"
     event["data"][2] = {"path": "kalecast-table-1." + "A" * 4_000_000}
-    ask = request("/gradio_api/run/predict", json.dumps(event).encode())
-    await flood(attack, one(), itertools.repeat(ask), rate=50, connections=8)
+    sent = request("/gradio_api/run/predict", json.dumps(event).encode())
+    await flood(attack, one(), itertools.repeat(sent), rate=50, connections=8)
 
 
 async def bombs(attack: Attack) -> None:
     """Bodies of 400 MB that arrive as 400 KB."""
     content = gzip.compress(b"1," * 200_000_000, 9)
-    ask = request("/api/forecast", content, headers="Content-Encoding: gzip\r\n")
-    await flood(attack, one(), itertools.repeat(ask), rate=100)
+    sent = request("/api/forecast", content, headers="Content-Encoding: gzip\r\n")
+    await flood(attack, one(), itertools.repeat(sent), rate=100)
 
 
 async def promised_bodies(attack: Attack) -> None:
     """A length of a terabyte, and nothing after it."""
-    ask = request(UPLOAD, headers="Content-Length: 1099511627776\r\n", method="POST")
-    await flood(attack, one(), itertools.repeat(ask), rate=500)
+    sent = request(UPLOAD, headers="Content-Length: 1099511627776\r\n", method="POST")
+    await flood(attack, one(), itertools.repeat(sent), rate=500)
 
 
 async def ranges(attack: Attack) -> None:
     """A thousand overlapping ranges of a file."""
     line = "Range: bytes=" + ",".join(f"0-{at}" for at in range(1000)) + "\r\n"
-    ask = request("/favicon.ico", headers=line)
-    await flood(attack, one(), itertools.repeat(ask))
+    sent = request("/favicon.ico", headers=line)
+    await flood(attack, one(), itertools.repeat(sent))
 
 
 # HTTP/2.
@@ -653,8 +653,8 @@ async def many_streams(attack: Attack) -> None:
 
 async def unfinished_streams(attack: Attack) -> None:
     """Forecasts over HTTP/2 whose bodies never end."""
-    ask = h2.head("POST", "/api/forecast", NAME, [("content-type", "application/json")])
-    make = lambda stream: h2.opened(stream, ask, ends=False)  # noqa: E731
+    sent = h2.head("POST", "/api/forecast", NAME, [("content-type", "application/json")])
+    make = lambda stream: h2.opened(stream, sent, ends=False)  # noqa: E731
     await hold(attack, one(), _streams(make, 60, 5), count=50, protocol=HTTP2)
 
 
@@ -680,8 +680,8 @@ async def settings_and_pings(attack: Attack) -> None:
 
 async def five_hundred_customers(attack: Attack) -> None:
     """Five hundred addresses that ask for what costs most and is allowed, all at their limit."""
-    ask = request("/api/forecast", attack.forecast, headers=_lines(1, 400))
-    await flood(attack, many(500), itertools.repeat(ask), connections=500)
+    sent = request("/api/forecast", attack.forecast, headers=_lines(1, 400))
+    await flood(attack, many(500), itertools.repeat(sent), connections=500)
 
 
 ATTACKS: dict[str, Callable[[Attack], Awaitable[None]]] = {

@@ -61,7 +61,7 @@ class BenignRequest:
     body: bytes = b""
     is_http2: bool = False
     is_chunked: bool = False
-    """Whether its body comes in pieces, with no length told before."""
+    """Whether its body comes in pieces, with no length announced."""
 
 
 @dataclass
@@ -226,7 +226,7 @@ class Benign:
             )
             file = f"{lines('files')[at // 4 % len(lines('files'))]}.csv"
             body, kind = form(self.dice, file, content.encode(), 0)
-            answer = self._ask("POST", "/gradio_api/upload", body, kind)
+            answer = self._send("POST", "/gradio_api/upload", body, kind)
             (token,) = json.loads(answer)
             for name in names[at : at + 4]:
                 yield file, token, name
@@ -261,7 +261,7 @@ class Benign:
 
     def _files_of_the_page(self) -> list[str]:
         """All that its document leads to, as far as its scripts say."""
-        document = self._ask("GET", "/").decode()
+        document = self._send("GET", "/").decode()
         found = re.findall(
             r'"\.?(/(?:assets|static|theme)[^"]*\.(?:js|css|svg|png)[^"]*)"', document
         )
@@ -269,7 +269,7 @@ class Benign:
         known = dict.fromkeys([*waiting, "/favicon.ico"])
         while waiting and len(known) < MOST_FILES * self.share:
             path = waiting.pop(0)
-            for name in re.findall(rb'"\./([\w.-]+\.(?:js|css))"', self._ask("GET", path)):
+            for name in re.findall(rb'"\./([\w.-]+\.(?:js|css))"', self._send("GET", path)):
                 if (other := f"/assets/{name.decode()}") not in known:
                     known[other] = None
                     waiting.append(other)
@@ -277,7 +277,7 @@ class Benign:
 
     def _page(self) -> tuple[int, list[str]]:
         """The number of its event, and the names of its samples."""
-        config = json.loads(self._ask("GET", "/config"))
+        config = json.loads(self._send("GET", "/config"))
         (number,) = [d["id"] for d in config["dependencies"] if d["api_name"] == "show"]
         choices = [c["props"].get("choices") for c in config["components"]]
         samples = [value for offered in choices if offered for _, value in offered]
@@ -286,7 +286,7 @@ class Benign:
     def _etag(self, path: str) -> str:
         return self._answer("HEAD", path)[0].get("etag", '"none"')
 
-    def _ask(self, method: str, path: str, body: bytes | None = None, kind: str = "") -> bytes:
+    def _send(self, method: str, path: str, body: bytes | None = None, kind: str = "") -> bytes:
         return self._answer(method, path, body, kind)[1]
 
     def _answer(

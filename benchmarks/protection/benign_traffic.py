@@ -34,7 +34,12 @@ SECONDS = 120.0
 REFUSED = 403
 SHOWN = 12
 
-SAME, EXPLAINED, ALARM, OTHER = "same", "told by the gateway", "false positive", "another answer"
+SAME, EXPLAINED, ALARM, OTHER = (
+    "same",
+    "explained by the gateway",
+    "false positive",
+    "another answer",
+)
 
 
 @dataclass(frozen=True)
@@ -77,9 +82,9 @@ class Found:
         ]
 
 
-def measure(scene: ProtectedStack) -> ProofPart:
+def measure(stack: ProtectedStack) -> ProofPart:
     """Send all of them through the gateway as it is shipped."""
-    found = compare(scene.app, scene.protected)
+    found = compare(stack.app, stack.protected)
     alarms, others = found.of(ALARM), found.of(OTHER)
     return ProofPart(
         "Benign requests",
@@ -88,11 +93,11 @@ def measure(scene: ProtectedStack) -> ProofPart:
             "benign": len(found.compared),
             "false_positives": len(alarms),
             "benign_answered_otherwise": len(others),
-            "benign_told_by_gateway": found.count(EXPLAINED),
+            "benign_explained_by_gateway": found.count(EXPLAINED),
         },
         [
             "Each was sent to the app itself, too: the same is the same status and the same body.",
-            "Told by the gateway are mistakes that the app, too, answers with 400, in other words.",
+            "Explained by the gateway are mistakes that the app, too, answers with 400, otherwise.",
             *(_described(one) for one in (*alarms, *others)[:SHOWN]),
         ],
     )

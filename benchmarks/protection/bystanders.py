@@ -2,9 +2,9 @@
 
     python -m benchmarks.protection.bystanders PORT CERTIFICATE FORECASTS EVENTS
 
-Prints a line for each answer, until it is told to end (SIGTERM): when it was asked for and when
-it came, on the machine's monotonic clock, what was asked, and what went wrong, if anything did. It
-runs in a process of its own, so that nothing of ours slows it.
+Prints a line for each answer, until SIGTERM: when it was requested and when it came, on the
+machine's monotonic clock, what was requested, and what went wrong, if anything did. It runs in a
+process of its own, so that nothing of ours slows it.
 """
 
 import asyncio
@@ -14,7 +14,7 @@ import sys
 from collections.abc import Coroutine
 from pathlib import Path
 
-from benchmarks.load.clients import Client, Way, own_address
+from benchmarks.load.clients import Client, ConnectionOptions, own_address
 from benchmarks.load.limits import raise_open_files
 
 NAME = "localhost"
@@ -28,10 +28,10 @@ LEAVING = 0.03
 
 
 def main() -> None:
-    """Ask until told to end."""
+    """Send requests until SIGTERM."""
     port, certificate, forecasts, events = sys.argv[1:5]
     raise_open_files()
-    way = Way.trusting(certificate, NAME)
+    options = ConnectionOptions.trusting(certificate, NAME)
     lines = [Path(name).read_bytes().splitlines() for name in (forecasts, events)]
     bodies = itertools.islice(itertools.cycle(zip(*lines, strict=True)), CLIENTS)
     requests = [
@@ -42,19 +42,19 @@ def main() -> None:
         }
         for forecast, event in bodies
     ]
-    _run(_all(int(port), way, requests))
+    _run(_all(int(port), options, requests))
 
 
-async def _all(port: int, way: Way, requests: list[dict[str, bytes]]) -> None:
+async def _all(port: int, options: ConnectionOptions, requests: list[dict[str, bytes]]) -> None:
     async with asyncio.TaskGroup() as group:
         for number, of_one in enumerate(requests, 1):
-            own = Way(way.trusted, way.name, own_address(number))
-            group.create_task(_ask(port, own, of_one))
+            own = ConnectionOptions(options.trusted, options.name, own_address(number))
+            group.create_task(_send(port, own, of_one))
 
 
-async def _ask(port: int, way: Way, requests: dict[str, bytes]) -> None:
+async def _send(port: int, options: ConnectionOptions, requests: dict[str, bytes]) -> None:
     clients = {
-        kind: Client(request, [("127.0.0.1", port)], TIMEOUT, retries=False, way=way)
+        kind: Client(request, [("127.0.0.1", port)], TIMEOUT, retries=False, options=options)
         for kind, request in requests.items()
     }
     while True:
@@ -62,7 +62,7 @@ async def _ask(port: int, way: Way, requests: dict[str, bytes]) -> None:
         (kind,) = random.choices([*SHARES], [*SHARES.values()])
         if random.random() < LEAVING:
             clients[kind].close()
-        seen = await clients[kind].ask()
+        seen = await clients[kind].send()
         print(f"{seen.began:.6f} {seen.ended:.6f} {kind} {seen.error}", flush=True)
 
 

@@ -17,14 +17,14 @@ LENGTH = 336
 """Hours in a history."""
 
 
-def measure(scene: ProtectedStack) -> ProofPart:
+def measure(stack: ProtectedStack) -> ProofPart:
     """Ask the app and the gateway in turn, as fast as they answer, over as many connections.
 
     The gateway has no limits meanwhile: they are for clients that ask faster than customers do.
     """
-    folder = scene.folder / "cost"
-    protected = gateway(scene.app, folder / "gateway", without_limits())
-    direct = api_route(scene.app, histories(CONNECTIONS, LENGTH), folder)
+    folder = stack.folder / "cost"
+    protected = gateway(stack.app, folder / "gateway", without_limits())
+    direct = api_route(stack.app, histories(CONNECTIONS, LENGTH), folder)
     with protected.service:
         ways = _ways(direct, protected)
         pace: dict[str, list[float]] = {name: [] for name in ways}

@@ -165,40 +165,42 @@ def _expected(output: Mapping[str, Any]) -> Expected:
     )
 
 
-def _request(asked: Mapping[str, Any], declared_length: re.Pattern[str]) -> bytes:
-    if asked.get("encoded_request"):
-        return base64.b64decode(asked["encoded_request"])
-    if asked.get("raw_request"):
-        return str(asked["raw_request"]).encode().decode("unicode_escape").encode()
-    method, uri = asked.get("method", "GET"), asked.get("uri", "/")
-    headers = _headers(asked)
-    data = _data(asked)
+def _request(content: Mapping[str, Any], declared_length: re.Pattern[str]) -> bytes:
+    if content.get("encoded_request"):
+        return base64.b64decode(content["encoded_request"])
+    if content.get("raw_request"):
+        return str(content["raw_request"]).encode().decode("unicode_escape").encode()
+    method, uri = content.get("method", "GET"), content.get("uri", "/")
+    headers = _headers(content)
+    data = _data(content)
     if any(name.lower() == "content-type" and PARTS in value for name, value in headers):
         # Its readers want the lines of a form in several parts to end like those of a head.
         data = data if b"\r\n" in data else data.replace(b"\n", b"\r\n")
-    if _is_completed(asked):
+    if _is_completed(content):
         data = _completed(headers, data, bool(data or declared_length.search(method)))
-    head = f"{method} {uri} {asked.get('version', 'HTTP/1.1')}\r\n"
+    head = f"{method} {uri} {content.get('version', 'HTTP/1.1')}\r\n"
     head += "".join(f"{name}: {value}\r\n" for name, value in headers)
     return f"{head}\r\n".encode() + data
 
 
-def _headers(asked: Mapping[str, Any]) -> list[tuple[str, str]]:
-    if "ordered_headers" in asked:
-        return [(str(header["name"]), str(header["value"])) for header in asked["ordered_headers"]]
-    given = asked.get("headers") or {}
+def _headers(content: Mapping[str, Any]) -> list[tuple[str, str]]:
+    if "ordered_headers" in content:
+        return [
+            (str(header["name"]), str(header["value"])) for header in content["ordered_headers"]
+        ]
+    given = content.get("headers") or {}
     return [(str(name), "" if value is None else str(value)) for name, value in given.items()]
 
 
-def _is_completed(asked: Mapping[str, Any]) -> bool:
+def _is_completed(content: Mapping[str, Any]) -> bool:
     """Whether headers and encoding that a case does not give are added."""
-    return bool(asked.get("autocomplete_headers", not asked.get("stop_magic", False)))
+    return bool(content.get("autocomplete_headers", not content.get("stop_magic", False)))
 
 
-def _data(asked: Mapping[str, Any]) -> bytes:
-    if "encoded_data" in asked:
-        return base64.b64decode(asked["encoded_data"])
-    data = asked.get("data") or ""
+def _data(content: Mapping[str, Any]) -> bytes:
+    if "encoded_data" in content:
+        return base64.b64decode(content["encoded_data"])
+    data = content.get("data") or ""
     text = "\r\n".join(data) if isinstance(data, list) else str(data)
     return REPEATED.sub(lambda found: found.group(1) * int(found.group(2)), text).encode()
 

@@ -81,7 +81,7 @@ class CaseOutcome:
 
     case: Case
     signatures_right: bool | None
-    """Whether the signatures told of it as expected; None where they were not asked."""
+    """Whether the signatures reported it as expected; None where they were not tried."""
     right: bool
     """Whether the gateway did as it should."""
     statuses: tuple[int | None, ...]
@@ -95,33 +95,33 @@ class CaseOutcome:
         return self.right and self.signatures_right is not False
 
     def __str__(self) -> str:
-        asked = (
+        requested = (
             ""
             if self.signatures_right is None
             else f", signatures {'right' if self.signatures_right else 'wrong'}"
         )
         kind = "attack" if self.case.is_attack else "no attack"
         answers = ", ".join(str(status or "hung up") for status in self.statuses)
-        return f"{self.case.title} ({kind}{asked}, the gateway: {answers})"
+        return f"{self.case.title} ({kind}{requested}, the gateway: {answers})"
 
 
-def measure(scene: ProtectedStack, folder: Path) -> ProofPart:
+def measure(stack: ProtectedStack, folder: Path) -> ProofPart:
     """Replay the cases below a folder."""
-    return as_part(replayed(scene, cases(folder), Installed.found()), explanations())
+    return as_part(replayed(stack, cases(folder), Installed.found()), explanations())
 
 
 def replayed(
-    scene: ProtectedStack, found: Sequence[Case], installed: Installed
+    stack: ProtectedStack, found: Sequence[Case], installed: Installed
 ) -> list[CaseOutcome]:
     """Both questions of each case."""
     signatures_right = iter(
-        _signatures_right(scene, [case for case in found if installed.knows(case)])
+        _signatures_right(stack, [case for case in found if installed.knows(case)])
     )
-    place = Place(scene.protected.port, scene.trust)
+    place = Place(stack.protected.port, stack.trust)
     addresses = clients(NETWORKS[1])
-    page = place.ask(PAGE, next(addresses))
+    page = place.send(PAGE, next(addresses))
     requests = [stage.request for case in found for stage in case.stages]
-    replies = iter(place.ask_all(requests, list(islice(addresses, len(requests)))))
+    replies = iter(place.send_all(requests, list(islice(addresses, len(requests)))))
     return [
         _outcome(
             case,
@@ -141,7 +141,7 @@ def explanations() -> dict[str, str]:
 def as_part(outcomes: Sequence[CaseOutcome], explained: dict[str, str]) -> ProofPart:
     """The table and the figures."""
     attacks = [outcome for outcome in outcomes if outcome.case.is_attack]
-    asked = [outcome for outcome in outcomes if outcome.signatures_right is not None]
+    requested = [outcome for outcome in outcomes if outcome.signatures_right is not None]
     newer = [outcome for outcome in outcomes if outcome.signatures_right is None]
     odd = [outcome for outcome in outcomes if not outcome.as_expected]
     unexplained = [outcome for outcome in odd if not _is_explained(outcome, explained)]
@@ -150,8 +150,8 @@ def as_part(outcomes: Sequence[CaseOutcome], explained: dict[str, str]) -> Proof
         "crs_cases": len(outcomes),
         "crs_as_expected": expected,
         "crs_share": round(expected / len(outcomes), 4),
-        "crs_signatures_cases": len(asked),
-        "crs_signatures_as_expected": sum(bool(outcome.signatures_right) for outcome in asked),
+        "crs_signatures_cases": len(requested),
+        "crs_signatures_as_expected": sum(bool(outcome.signatures_right) for outcome in requested),
         "crs_attacks": len(attacks),
         "crs_attacks_refused": sum(outcome.right for outcome in attacks),
         "crs_attacks_passed": sum(not outcome.right for outcome in attacks),
@@ -173,14 +173,14 @@ def _is_explained(outcome: CaseOutcome, explained: dict[str, str]) -> bool:
     return outcome.case.generation == 3 and outcome.case.title in explained
 
 
-def _signatures_right(scene: ProtectedStack, asked: Sequence[Case]) -> list[bool]:
+def _signatures_right(stack: ProtectedStack, requested: Sequence[Case]) -> list[bool]:
     """Whether the second tier by itself tells of each case as expected."""
     options = ("--executing-paranoia", "4", "--log-level", "info")
-    protected = gateway(scene.app, scene.folder / "signatures", options)
-    stages = [stage for case in asked for stage in case.stages]
+    protected = gateway(stack.app, stack.folder / "signatures", options)
+    stages = [stage for case in requested for stage in case.stages]
     addresses = list(islice(clients(NETWORKS[0]), len(stages)))
     with protected.service:
-        replies = Place(protected.signatures_port).ask_all(
+        replies = Place(protected.signatures_port).send_all(
             [stage.request for stage in stages], addresses
         )
     # It has ended: every line is written.
@@ -189,7 +189,7 @@ def _signatures_right(scene: ProtectedStack, asked: Sequence[Case]) -> list[bool
         stage.expected.found_in(lines.get(address, []), reply.status)
         for stage, address, reply in zip(stages, addresses, replies, strict=True)
     )
-    return [all(list(islice(right, len(case.stages)))) for case in asked]
+    return [all(list(islice(right, len(case.stages)))) for case in requested]
 
 
 def _outcome(

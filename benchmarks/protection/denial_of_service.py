@@ -2,10 +2,10 @@
 
     python -m benchmarks.protection.denial_of_service [--only NAME] [--seconds 12]
 
-Benign clients ask all the time, from addresses of their own. One attack after another is run
-beside them, in a process that is `nice` and bounded, because it shares the cores with what it
-attacks; its share of them is told. The quiet before and after each attack is what its figures are
-held against, so what the machine does otherwise is seen.
+Benign clients send requests all the time, from addresses of their own. One attack after another is
+run beside them, in a process that is `nice` and bounded, because it shares the cores with what it
+attacks; its share of them is reported. The quiet before and after each attack is what its figures
+are held against, so what the machine does otherwise is seen.
 """
 
 import argparse
@@ -47,7 +47,7 @@ OF_EACH_KIND = (
     *("forecasts", "uploads", "unlisted", "open_heads", "long_words", "rapid_reset"),
 )
 CAPACITY = "five_hundred_customers"
-"""No abuser: it is told, and not held against the gateway."""
+"""No abuser: it is reported, and not held against the gateway."""
 ATTACKERS_NETWORKS = re.compile(r'"network":"127\.66\.')
 
 
@@ -88,7 +88,7 @@ class AttackOutcome:
     attacker_cores: float
     statuses: dict[str, int]
     """What the gateway answered it, by its access log."""
-    asked: int
+    requested: int
     errors: dict[str, int]
     quiet_p50: float
     quiet_p99: float
@@ -120,7 +120,7 @@ class AttackOutcome:
 
 
 def measure(
-    scene: ProtectedStack, names: Sequence[str] = (), seconds: float = SECONDS
+    stack: ProtectedStack, names: Sequence[str] = (), seconds: float = SECONDS
 ) -> ProofPart:
     """Run attacks one after another against the scene's gateway.
 
@@ -129,8 +129,8 @@ def measure(
         names: of attacks; without any all, or one of each kind where not all are wanted.
         seconds: of each attack.
     """
-    names = names or (tuple(ATTACKS) if scene.whole else OF_EACH_KIND)
-    with _benign(scene) as benign:
+    names = names or (tuple(ATTACKS) if stack.whole else OF_EACH_KIND)
+    with _benign(stack) as benign:
         found = []
         for name in names:
             seen = benign.under(name, seconds)
@@ -164,10 +164,10 @@ class _Sleeper(threading.Thread):
 class _Benign:
     """Benign clients that ask, and an attack beside them."""
 
-    def __init__(self, scene: ProtectedStack, bodies: tuple[Path, Path], log: Path) -> None:
-        self._scene, self._bodies, self._log = scene, bodies, log
+    def __init__(self, stack: ProtectedStack, bodies: tuple[Path, Path], log: Path) -> None:
+        self._stack, self._bodies, self._log = stack, bodies, log
         self._at = 0
-        self._asked: list[BenignResponse] = []
+        self._requested: list[BenignResponse] = []
         self._sleeper = _Sleeper()
         self._sleeper.start()
 
@@ -176,7 +176,7 @@ class _Benign:
         self._sleeper.late()
         time.sleep(QUIET)
         quiet_late = self._sleeper.late()
-        log = self._scene.protected.access_log
+        log = self._stack.protected.access_log
         logged, before, began = log.stat().st_size, self._use(), time.monotonic()
         attacker, peaks = self._attack(name, seconds)
         ended, after, late = time.monotonic(), self._use(), self._sleeper.late()
@@ -192,8 +192,8 @@ class _Benign:
             attacker=attacker["seen"],
             attacker_cores=round(attacker["cpu"] / seconds, 2),
             statuses=self._statuses(log, logged),
-            asked=len(during),
-            errors=dict(Counter(asked.error for asked in during if asked.error)),
+            requested=len(during),
+            errors=dict(Counter(requested.error for requested in during if requested.error)),
             quiet_p50=_milliseconds(normal, 50),
             quiet_p99=_milliseconds(normal, 99),
             p50=_milliseconds(forecasts, 50),
@@ -217,12 +217,12 @@ class _Benign:
                 max(use.connections for use in peaks),
                 rest.connections,
             ),
-            settled_errors=sum(bool(asked.error) for asked in settled),
+            settled_errors=sum(bool(requested.error) for requested in settled),
             settled_p99=_milliseconds(_times(settled), 99),
         )
 
     def _attack(self, name: str, seconds: float) -> tuple[dict, list[Use]]:  # type: ignore[type-arg]
-        port = self._scene.protected.port
+        port = self._stack.protected.port
         command = [SERVER_PYTHON, "-m", "benchmarks.protection.attackers", name, str(port)]
         command += [*map(str, self._bodies), str(seconds)]
         uses = []
@@ -237,11 +237,11 @@ class _Benign:
         return json.loads(output or '{"cpu": 0, "seen": {"attacker failed": 1}}'), uses
 
     def _use(self) -> Use:
-        gateway, app = self._scene.protected.service, self._scene.app
+        gateway, app = self._stack.protected.service, self._stack.app
         connections = -1
         # An overrun gateway may not tell; that is no reason to stop measuring.
         with contextlib.suppress(OSError):
-            status = gateway.ask("GET", "/status")[1].decode()
+            status = gateway.request("GET", "/status")[1].decode()
             connections = int(status.split()[2])
         return Use(_cpu(gateway), _cpu(app), _mib(gateway), _mib(app), connections)
 
@@ -253,11 +253,11 @@ class _Benign:
         self._at += len(whole)
         for line in whole.splitlines():
             began, ended, kind, error = line.split(" ", 3)
-            self._asked.append(BenignResponse(float(began), float(ended), kind, error))
+            self._requested.append(BenignResponse(float(began), float(ended), kind, error))
 
     def _between(self, began: float, ended: float) -> list[BenignResponse]:
         """What was asked then."""
-        return [asked for asked in self._asked if began <= asked.began < ended]
+        return [requested for requested in self._requested if began <= requested.began < ended]
 
     @staticmethod
     def _statuses(log: Path, at: int) -> dict[str, int]:
@@ -269,14 +269,14 @@ class _Benign:
 
 
 @contextlib.contextmanager
-def _benign(scene: ProtectedStack) -> Iterator[_Benign]:
-    folder = scene.folder / "denial-of-service"
-    windows = histories(64, Forecaster(scene.model).contract.input_length)
-    forecasts = Path(api_route(scene.app, windows, folder).job.bodies)
-    events = Path(page_route(scene.app, windows, folder).job.bodies)
+def _benign(stack: ProtectedStack) -> Iterator[_Benign]:
+    folder = stack.folder / "denial-of-service"
+    windows = histories(64, Forecaster(stack.model).contract.input_length)
+    forecasts = Path(api_route(stack.app, windows, folder).job.bodies)
+    events = Path(page_route(stack.app, windows, folder).job.bodies)
     one = tuple(_first(path, folder) for path in (forecasts, events))
     log = folder / "benign.log"
-    protected = scene.protected
+    protected = stack.protected
     command = [SERVER_PYTHON, "-m", "benchmarks.protection.bystanders", str(protected.port)]
     command += [str(protected.certificate), str(forecasts), str(events)]
     with log.open("w") as out:
@@ -284,7 +284,7 @@ def _benign(scene: ProtectedStack) -> Iterator[_Benign]:
         try:
             time.sleep(2)
             assert clients.poll() is None, "The benign clients ended by themselves."
-            yield _Benign(scene, one, log)  # type: ignore[arg-type]
+            yield _Benign(stack, one, log)  # type: ignore[arg-type]
         finally:
             end(clients, END_SECONDS)
 
@@ -311,8 +311,8 @@ def _processes(service: LocalService) -> list[psutil.Process]:
     return [first, *first.children(recursive=True)]
 
 
-def _times(asked: Sequence[BenignResponse], *, page: bool = False) -> list[float]:
-    return sorted(one.seconds for one in asked if (one.kind != "forecast") == page)
+def _times(requested: Sequence[BenignResponse], *, page: bool = False) -> list[float]:
+    return sorted(one.seconds for one in requested if (one.kind != "forecast") == page)
 
 
 def _milliseconds(times: Sequence[float], percent: float) -> float:
@@ -339,7 +339,7 @@ def _row(seen: AttackOutcome) -> tuple[str, ...]:
         seen.name.replace("_", " "),
         f"{_counts(seen.attacker)} ({seen.attacker_cores:g})",
         _counts(seen.statuses),
-        f"{sum(seen.errors.values())} of {seen.asked} {_counts(seen.errors)}".strip(),
+        f"{sum(seen.errors.values())} of {seen.requested} {_counts(seen.errors)}".strip(),
         f"{seen.quiet_p50:g}/{seen.quiet_p99:g}",
         f"{seen.p50:g}/{seen.p99:g}",
         f"{seen.ratio:g}",
@@ -361,7 +361,7 @@ def _part(found: Sequence[AttackOutcome]) -> ProofPart:
     worst = max(abuse, key=lambda seen: seen.ratio, default=None)
     figures = {
         "dos_attacks": len(abuse),
-        "dos_benign_asked": sum(seen.asked for seen in abuse),
+        "dos_benign_requests": sum(seen.requested for seen in abuse),
         "dos_benign_errors": sum(sum(seen.errors.values()) for seen in abuse),
         "dos_worst_p99_ratio": worst.ratio if worst else None,
         "dos_worst": worst.name if worst else None,
@@ -391,8 +391,8 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="kalecast-dos-") as name:
         folder = Path(name)
         folder.chmod(0o755)  # nginx's workers may run as another user
-        with standing(arguments.model.resolve(), folder, arguments.whole) as scene:
-            part = measure(scene, arguments.only or (), arguments.seconds)
+        with standing(arguments.model.resolve(), folder, arguments.whole) as stack:
+            part = measure(stack, arguments.only or (), arguments.seconds)
     for row in part.rows:
         print(" | ".join(row))
     print(json.dumps(part.figures))

@@ -92,12 +92,12 @@ def _loaded(module: str) -> Any:
 def _measured(parts: dict[str, Measure], model: Path, folder: Path, whole: bool) -> list[ProofPart]:
     print("starting model server, app and gateway", flush=True)
     found = []
-    with standing(model, folder, whole) as scene:
+    with standing(model, folder, whole) as stack:
         for name, measure in parts.items():
             print(f"\n{name}", flush=True)
-            part = measure(scene)
+            part = measure(stack)
             _print(part)
-            for service in (scene.server, scene.app, scene.protected.service):
+            for service in (stack.server, stack.app, stack.protected.service):
                 service.check()
             found.append(part)
     return found

@@ -50,15 +50,15 @@ class Place:
     trust: ssl.SSLContext | None = None
     """For TLS, to the name `localhost`."""
 
-    def ask(self, request: bytes, client: str) -> RawReply:
+    def send(self, request: bytes, client: str) -> RawReply:
         """Send one request as it is; returns its answer."""
         with contextlib.closing(Visit(self, client)) as visit:
-            return visit.ask(request)
+            return visit.send(request)
 
-    def ask_all(self, requests: Sequence[bytes], clients: Sequence[str]) -> list[RawReply]:
+    def send_all(self, requests: Sequence[bytes], clients: Sequence[str]) -> list[RawReply]:
         """Send requests, several at a time, each from its client; answers in the same order."""
         with ThreadPoolExecutor(AT_ONCE) as several:
-            return list(several.map(self.ask, requests, clients))
+            return list(several.map(self.send, requests, clients))
 
     def connected(self, client: str) -> socket.socket:
         """A connection from an address.
@@ -84,7 +84,7 @@ class Visit:
     client: str
     _connection: socket.socket | None = field(default=None, init=False)
 
-    def ask(self, request: bytes) -> RawReply:
+    def send(self, request: bytes) -> RawReply:
         """Send a request as it is; returns its answer."""
         try:
             self._connection = self._connection or self.place.connected(self.client)

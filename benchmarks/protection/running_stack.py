@@ -48,7 +48,7 @@ class ProtectedStack:
         """What a client needs to take the gateway's certificate."""
         return ssl.create_default_context(cafile=str(self.protected.certificate))
 
-    def ask(
+    def send(
         self,
         method: str,
         path: str,

@@ -2,7 +2,7 @@
 
     python -m benchmarks.serving.compare [--repetitions 3] [--stock 1x1 1x16]
 
-One after the other, in turn, as often as there are repetitions, each server is started, asked
+One after the other, in turn, as often as there are repetitions, each server is started, queried
 by 64 connections as fast as it answers, by thousands at the same moment, and for batches of
 windows. Prints a table of medians and as its last line one JSON object. Stock settings are
 `workers x threads`; ratios are to the best of them in each measure, errors left aside.
@@ -38,7 +38,7 @@ BATCH_CONNECTIONS = 8
 WARM_UP = 1.0
 """Seconds of load before anything is measured."""
 
-PATIENCE = 120.0
+TIMEOUT = 120.0
 """Seconds after which an answer counts as lost."""
 
 MEASURES = ("cold_start", "requests_per_second", "burst_seconds", "windows_per_second", "errors")
@@ -92,7 +92,7 @@ class Bench:
         Args:
             model: the file that all serve.
             folder: for bodies and logs.
-            users: that ask at the same moment.
+            users: that send a request at the same moment.
             seconds: of each load that is not a burst.
         """
         self._forecaster = Forecaster(model)
@@ -115,7 +115,7 @@ class Bench:
         body = Path(single.job.bodies).read_bytes().split(b"\n", 1)[0]
 
         def answers() -> bool:
-            status, answer = service.ask("POST", single.job.path, body)
+            status, answer = service.request("POST", single.job.path, body)
             return status == 200 and is_right(single, answer, self._singles[0], self._forecaster)
 
         try:
@@ -125,11 +125,11 @@ class Bench:
             cold_start = time.monotonic() - began
             self._steady(single, CONNECTIONS, WARM_UP, self._singles)
             steady = self._steady(single, CONNECTIONS, self._seconds, self._singles)
-            burst = self._drive(single, self._singles, "burst", self._users, timeout=PATIENCE)
+            burst = self._drive(single, self._singles, "burst", self._users, timeout=TIMEOUT)
             batch = self._steady(batched, BATCH_CONNECTIONS, self._seconds, self._batches)
             service.check()
         finally:
-            service.kill()  # the stock server does not end when told to
+            service.kill()  # the stock server does not end on SIGTERM
         kinds = sum((Counter(load["kinds"]) for load in (steady, burst, batch)), Counter())
         for kind, count in kinds.items():
             print(f"    {count:,} {kind}", flush=True)
@@ -148,7 +148,7 @@ class Bench:
     def _steady(
         self, route: LoadRoute, connections: int, seconds: float, sent: Floats
     ) -> dict[str, Any]:
-        return self._drive(route, sent, "steady", connections, seconds=seconds, timeout=PATIENCE)
+        return self._drive(route, sent, "steady", connections, seconds=seconds, timeout=TIMEOUT)
 
     def _drive(
         self, route: LoadRoute, sent: Floats, shape: str, clients: int, **load: Any
@@ -223,7 +223,7 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Our model server beside others.")
     add = parser.add_argument
     add("model", nargs="?", type=Path, default=Path("models/forecaster.onnx"))
-    add("--users", type=int, default=5000, help="that ask at the same moment")
+    add("--users", type=int, default=5000, help="that send a request at the same moment")
     add("--seconds", type=float, default=4.0, help="of each load that is not a burst")
     add("--repetitions", type=int, default=3)
     settings = [(1, 1), (1, 16), (2, 1), (2, 16)]

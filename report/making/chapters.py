@@ -69,7 +69,7 @@ def run(chapter: str, plan: BuildPlan) -> Run:
         "build_folder": str(plan.build),
         "chapter": chapter,
     }
-    # where a cell fails the others are run all the same: all that is missing is told at once
+    # where a cell fails the others are run all the same: all that is missing is reported at once
     with suppress(PapermillExecutionError):
         papermill.execute_notebook(
             given,

@@ -57,7 +57,7 @@ def check_names(plan: BuildPlan) -> None:
         for name in glued_names(nbformat.read(plan.sources / f"{chapter}.ipynb", as_version=4))
     )
     if twice := [name for name, count in counts.items() if count > 1]:
-        raise ReportError(f"Told more than once, choose other names: {', '.join(twice)}")
+        raise ReportError(f"Glued more than once, choose other names: {', '.join(twice)}")
 
 
 def set_page(plan: BuildPlan, context: dict[str, str], builder: str = "singlehtml") -> list[str]:
@@ -83,7 +83,7 @@ def set_page(plan: BuildPlan, context: dict[str, str], builder: str = "singlehtm
 
 
 def _in_words(warning: str, plan: BuildPlan) -> str:
-    found = re.match(r"(?P<path>\S+?\.(ipynb|md))(:(?P<line>\d+))?: (?P<told>.*)", warning)
+    found = re.match(r"(?P<path>\S+?\.(ipynb|md))(:(?P<line>\d+))?: (?P<message>.*)", warning)
     if not found:
         return warning
     path = Path(found["path"])
@@ -92,8 +92,8 @@ def _in_words(warning: str, plan: BuildPlan) -> str:
         cell, line = divmod(int(found["line"]), LINES_A_CELL)
         if 0 < cell <= len(notebook.cells):
             where = place(path.stem, notebook, notebook.cells[cell - 1])
-            return f"{where}, line {line}: {found['told']}"
-    return f"Chapter {path.stem}: {found['told']}"
+            return f"{where}, line {line}: {found['message']}"
+    return f"Chapter {path.stem}: {found['message']}"
 
 
 def check_outside(plan: BuildPlan) -> int:
@@ -102,15 +102,15 @@ def check_outside(plan: BuildPlan) -> int:
         raise ReportError("Expected a build to look into: run `make report` first.")
     set_page(plan, {}, builder="linkcheck")
     output = plan.build / "linkcheck" / "output.json"
-    asked = [json.loads(line) for line in output.read_text().splitlines()]
-    asked = [one for one in asked if one["uri"].startswith("http")]
-    broken = [one for one in asked if one["status"] in {"broken", "timeout"}]
-    if asked and len(broken) == len(asked):
+    requested = [json.loads(line) for line in output.read_text().splitlines()]
+    requested = [one for one in requested if one["uri"].startswith("http")]
+    broken = [one for one in requested if one["status"] in {"broken", "timeout"}]
+    if requested and len(broken) == len(requested):
         print(
             "Expected answers from outside: none came. Run this where the internet can be reached."
         )
         return 3
     for one in broken:
         print(f"{one['uri']}: {one['info']} ({one['filename']})")
-    print(json.dumps({"links": len(asked), "broken": len(broken)}))
+    print(json.dumps({"links": len(requested), "broken": len(broken)}))
     return 1 if broken else 0
