@@ -180,7 +180,8 @@ def test_what_the_servers_image_drops_of_the_s3_client_is_not_missed(tmp_path: P
 def lay_out(target: Path) -> tuple[Path, Path]:
     """The package as the images install it, and the files that they hold beside it."""
     uv = subprocess.check_output([ROOT / "requirements" / "find_uv.sh"], text=True).strip()
-    build = [uv, "build", "--quiet", "--offline", "--wheel", "--out-dir", target / "wheel", ROOT]
+    build = [uv, "build", "--quiet", "--offline", "--python", sys.executable, "--wheel"]
+    build += ["--out-dir", target / "wheel", ROOT]
     subprocess.run(build, cwd=ROOT, check=True)
     (wheel,) = (target / "wheel").glob("*.whl")
     shutil.unpack_archive(wheel, target / "library", "zip")
