@@ -14,7 +14,8 @@ from urllib.parse import parse_qs, urlsplit
 
 from kubernetes import client
 
-from kalecast.cluster.pods import VERSION_ANNOTATION, Cluster
+from kalecast.cluster.kubernetes_api import Cluster
+from kalecast.cluster.seldon_deployment import VERSION_ANNOTATION
 
 FATES: dict[str, dict[str, Any]] = {
     "good": {"state": {"running": {}}, "ready": True},
@@ -64,8 +65,8 @@ class ClusterDouble:
     """What the one after it has printed."""
 
     def cluster(self) -> Cluster:
-        api = client.ApiClient(client.Configuration(host=f"http://127.0.0.1:{self.port}"))
-        return Cluster(client.CustomObjectsApi(api), client.CoreV1Api(api))
+        configuration = client.Configuration(host=f"http://127.0.0.1:{self.port}")
+        return Cluster(client.ApiClient(configuration))
 
     def version(self, name: str = "kalecast") -> str:
         """The version of the object that is there."""

@@ -12,6 +12,7 @@ import yaml
 
 from kalecast.cluster import manifests, policies
 from kalecast.cluster.policies import title
+from kalecast.cluster.seldon_deployment import SeldonDeployment
 from kalecast.cluster.standalone import stand_alone
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -423,7 +424,7 @@ def _of_seldon_deployment(one: Object) -> Iterator[tuple[str, Object]]:
     for predictor in one["spec"]["predictors"]:
         for component in predictor["componentSpecs"]:
             yield SELDONS_KUBERNETES, _template(component["spec"])
-    for made in stand_alone(one):
+    for made in stand_alone(SeldonDeployment(one)):
         yield KUBERNETES, made
 
 

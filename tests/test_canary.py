@@ -13,10 +13,11 @@ import pytest
 from cluster_double import ClusterDouble, a_cluster
 from stand_in_server import StandInServer, standing_in
 
-from kalecast.cluster.canary import Canary, canary_pods, release, side_by_side
+from kalecast.cluster.canary import Canary, canary_pods, release
 from kalecast.cluster.canary_watch import _Counted
-from kalecast.cluster.deployment import DeploymentError, DeploymentSettings, render
+from kalecast.cluster.deployment import DeploymentSettings, render
 from kalecast.cluster.rollout import Timeouts
+from kalecast.cluster.seldon_deployment import DeploymentError, SeldonDeployment
 from kalecast.cluster.service_figures import Figures, parse
 from kalecast.serving.metrics import Metrics
 
@@ -89,18 +90,17 @@ class Team:
         self.cluster, self.v1, self.v2 = cluster, v1, v2
         self.text: list[str] = []
 
-    def manifest(self, name: str, **changes: Any) -> dict[str, Any]:
+    def deployment(self, name: str, **changes: Any) -> SeldonDeployment:
         settings = replace(SETTINGS, **changes)
         made = render(f"s3://models/forecaster-{name}.onnx", name, settings)
         ports = {"http": self.v1.server.port, "metrics": self.v1.metrics_port}
-        (container,) = made["spec"]["predictors"][0]["componentSpecs"][0]["spec"]["containers"]
-        for port in container["ports"]:
+        for port in made.container["ports"]:
             port["containerPort"] = ports.get(port["name"], port["containerPort"])
         return made
 
     def release(self, name: str, canary: Canary = SHORT, **changes: Any) -> None:
-        manifest = self.manifest(name, **changes)
-        release(manifest, canary, self.cluster.cluster(), self.text.append, QUICK)
+        deployment = self.deployment(name, **changes)
+        release(deployment, canary, self.cluster.cluster(), self.text.append, QUICK)
 
     def failure(self, name: str = "v2", canary: Canary = SHORT) -> str:
         with pytest.raises(DeploymentError) as caught:
@@ -195,7 +195,7 @@ def test_figures_that_cannot_be_read_say_so(team: Team):
 
 def test_its_model_changes_and_nothing_else(team: Team):
     team.release("v2", minimum_replicas=1, maximum_replicas=3, cpu="1", image="another:1")
-    assert team.predictors == team.manifest("v2")["spec"]["predictors"]
+    assert team.predictors == team.deployment("v2").predictors
 
 
 def test_restarts_before_the_watch_are_borne_with_and_later_ones_not(team: Team):
@@ -235,9 +235,9 @@ def test_what_was_withdrawn_is_not_tried_again_by_a_repeated_step(team: Team):
 
 
 def test_a_canary_that_was_left_behind_is_no_version_to_go_back_to(team: Team):
-    left = side_by_side(team.manifest("v1"), team.manifest("v2"), 20, 1)
+    left = team.deployment("v1").with_canary(team.deployment("v2"), 20, 1).manifest
     cluster = team.cluster.cluster()
-    release(team.manifest("v1"), SHORT, cluster, team.text.append, QUICK)
+    release(team.deployment("v1"), SHORT, cluster, team.text.append, QUICK)
     number = team.cluster.objects["kalecast"]["metadata"]["resourceVersion"]
     team.cluster.objects["kalecast"] = left
     left["metadata"]["resourceVersion"] = number
@@ -259,12 +259,12 @@ def test_the_same_version_again_needs_no_canary(team: Team):
 
 def test_two_predictors_are_what_the_operator_takes():
     v1, v2 = (render("s3://models/f.onnx", version, SETTINGS) for version in ("v1", "v2"))
-    stable, fresh = side_by_side(v1, v2, 10, 1)["spec"]["predictors"]
-    assert stable["traffic"] + fresh["traffic"] == 100
+    stable, fresh = v1.with_canary(v2, 10, 1).predictors
+    assert (stable["traffic"], fresh["traffic"]) == (90, 10)
     assert stable["name"] != fresh["name"]
     assert "pdbSpec" not in fresh["componentSpecs"][0]
     assert fresh["replicas"] == 1
-    assert stable["componentSpecs"] == v1["spec"]["predictors"][0]["componentSpecs"]
+    assert stable["componentSpecs"] == v1.predictor["componentSpecs"]
 
 
 @pytest.mark.parametrize(

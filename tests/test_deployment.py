@@ -5,13 +5,8 @@ from dataclasses import replace
 import pytest
 import yaml
 
-from kalecast.cluster.deployment import (
-    DeploymentError,
-    DeploymentSettings,
-    on_cluster,
-    render,
-    service,
-)
+from kalecast.cluster.deployment import DeploymentSettings, on_cluster, render, service
+from kalecast.cluster.seldon_deployment import DeploymentError
 from kalecast.cluster.standalone import main, stand_alone
 
 URI = "s3://models/forecaster.onnx"
@@ -19,7 +14,7 @@ SETTINGS = DeploymentSettings(name="kalecast", namespace="team", image="registry
 
 
 def test_the_container_carries_the_graphs_name_uri_and_probes():
-    (predictor,) = render(URI, "v1", SETTINGS)["spec"]["predictors"]
+    (predictor,) = render(URI, "v1", SETTINGS).predictors
     (component,) = predictor["componentSpecs"]
     (container,) = component["spec"]["containers"]
     assert container["name"] == predictor["graph"]["name"]
@@ -31,7 +26,7 @@ def test_the_container_carries_the_graphs_name_uri_and_probes():
 
 
 def test_one_service_leads_to_the_pods_of_every_predictor():
-    (predictor,) = render(URI, "v1", SETTINGS)["spec"]["predictors"]
+    (predictor,) = render(URI, "v1", SETTINGS).predictors
     labels = predictor["componentSpecs"][0]["metadata"]["labels"]
     made = service(SETTINGS)
     assert made["metadata"]["name"] == SETTINGS.service
@@ -39,14 +34,14 @@ def test_one_service_leads_to_the_pods_of_every_predictor():
 
 
 def test_the_operator_scales():
-    (predictor,) = render(URI, "v1", SETTINGS)["spec"]["predictors"]
+    (predictor,) = render(URI, "v1", SETTINGS).predictors
     (component,) = predictor["componentSpecs"]
     assert component["hpaSpec"]["minReplicas"] == predictor["replicas"]
     assert component["pdbSpec"] == {"maxUnavailable": 1}
 
 
 def test_who_scales_by_other_means_gets_no_number_of_pods_from_the_operator():
-    (predictor,) = render(URI, "v1", replace(SETTINGS, scales=False))["spec"]["predictors"]
+    (predictor,) = render(URI, "v1", replace(SETTINGS, scales=False)).predictors
     assert "replicas" not in predictor
     assert "hpaSpec" not in predictor["componentSpecs"][0]
 
@@ -58,9 +53,9 @@ def test_the_command_writes_what_the_cluster_takes(
     options = ["--standalone"] if standalone else []
     monkeypatch.setattr("sys.argv", ["deployment", URI, "--model-version", "v1", *options])
     main()
-    manifest = render(URI, "v1", DeploymentSettings())
+    deployment = render(URI, "v1", DeploymentSettings())
     written = list(yaml.safe_load_all(capsys.readouterr().out))
-    server = stand_alone(manifest) if standalone else [manifest]
+    server = stand_alone(deployment) if standalone else [deployment.manifest]
     assert written == [*server, service(DeploymentSettings())]
 
 

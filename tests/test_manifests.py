@@ -408,9 +408,9 @@ def committed(folder: str) -> list[Object]:
 
 
 def test_the_base_is_what_the_step_deploy_renders():
-    manifest = render(manifests.MODEL_URI, "current", DeploymentSettings())
-    assert committed("base") == [manifest, service(DeploymentSettings())]
-    assert committed("overlays/standalone") == stand_alone(manifest)
+    deployment = render(manifests.MODEL_URI, "current", DeploymentSettings())
+    assert committed("base") == [deployment.manifest, service(DeploymentSettings())]
+    assert committed("overlays/standalone") == stand_alone(deployment)
 
 
 @pytest.mark.parametrize("path", manifests.written(), ids=lambda path: path.name)
@@ -421,7 +421,7 @@ def test_what_is_committed_is_what_make_manifests_writes(path: Path):
 def test_an_overlay_changes_no_more_than_image_place_and_number():
     settings = DeploymentSettings(image=f"registry.example.com/kalecast/model-server:{VERSION}")
     (production,) = of_kind(rendered()["production"], "SeldonDeployment")
-    assert production == render(manifests.MODEL_URI, "current", settings)
+    assert production == render(manifests.MODEL_URI, "current", settings).manifest
 
 
 def test_with_keda_the_operator_scales_nothing():
@@ -429,7 +429,7 @@ def test_with_keda_the_operator_scales_nothing():
         image=f"registry.example.com/kalecast/model-server:{VERSION}", scales=False
     )
     (scaled,) = of_kind(rendered()["production-keda"], "SeldonDeployment")
-    assert scaled == render(manifests.MODEL_URI, "current", settings)
+    assert scaled == render(manifests.MODEL_URI, "current", settings).manifest
 
 
 def test_standalone_stands_for_what_the_operator_makes():

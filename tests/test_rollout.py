@@ -2,13 +2,13 @@
 
 import re
 from collections.abc import Iterator
-from typing import Any
 
 import pytest
 from cluster_double import ClusterDouble, a_cluster
 
-from kalecast.cluster.deployment import DeploymentError, DeploymentSettings, render
+from kalecast.cluster.deployment import DeploymentSettings, render
 from kalecast.cluster.rollout import Timeouts, roll_out
+from kalecast.cluster.seldon_deployment import DeploymentError, SeldonDeployment
 
 SETTINGS = DeploymentSettings(namespace="team", minimum_replicas=2)
 QUICK = Timeouts(total=0.3, pulling=0.05, interval=0.01)
@@ -20,20 +20,20 @@ def cluster() -> Iterator[ClusterDouble]:
         yield double
 
 
-def manifest(version: str, **changes: Any) -> dict[str, Any]:
-    return render(f"s3://models/forecaster-{version}.onnx", version, SETTINGS) | changes
+def deployment(version: str) -> SeldonDeployment:
+    return render(f"s3://models/forecaster-{version}.onnx", version, SETTINGS)
 
 
 def roll(cluster: ClusterDouble, version: str) -> list[str]:
     text: list[str] = []
-    roll_out(manifest(version), cluster.cluster(), text.append, QUICK)
+    roll_out(deployment(version), cluster.cluster(), text.append, QUICK)
     return text
 
 
 def failure(cluster: ClusterDouble, version: str) -> tuple[str, list[str]]:
     text: list[str] = []
     with pytest.raises(DeploymentError) as caught:
-        roll_out(manifest(version), cluster.cluster(), text.append, QUICK)
+        roll_out(deployment(version), cluster.cluster(), text.append, QUICK)
     return str(caught.value), text
 
 
@@ -47,12 +47,13 @@ def test_a_first_version_is_created_and_awaited(cluster: ClusterDouble):
 
 
 def test_the_next_one_replaces_it_whole(cluster: ClusterDouble):
+    manifest = deployment("v1").manifest
     cluster.cluster().custom.create_namespaced_custom_object(
         "machinelearning.seldon.io",
         "v1",
         "team",
         "seldondeployments",
-        body=manifest("v1") | {"spec": {**manifest("v1")["spec"], "oauth_key": "old"}},
+        body=manifest | {"spec": {**manifest["spec"], "oauth_key": "old"}},
     )
     roll(cluster, "v2")
     assert cluster.version() == "v2"

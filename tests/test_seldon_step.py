@@ -23,7 +23,7 @@ from kubernetes_objects import (
     validate,
 )
 
-from kalecast.cluster import deployment
+from kalecast.cluster.seldon_deployment import GROUP, PLURAL
 
 pytestmark = pytest.mark.slow
 
@@ -116,7 +116,7 @@ def definition_of_the_chart() -> Object:
         "apiVersion": "apiextensions.k8s.io/v1",
         "kind": "CustomResourceDefinition",
         "metadata": {
-            "name": f"{deployment.PLURAL}.{deployment.GROUP}",
+            "name": f"{PLURAL}.{GROUP}",
             "annotations": annotations,
         },
     }
@@ -285,15 +285,15 @@ def test_without_a_namespace_nothing_is_sent(step: SeldonStep):
 ##### Rights #####
 
 CALLS = {
-    "get_namespaced_custom_object": (deployment.GROUP, deployment.PLURAL, "get"),
-    "create_namespaced_custom_object": (deployment.GROUP, deployment.PLURAL, "create"),
-    "replace_namespaced_custom_object": (deployment.GROUP, deployment.PLURAL, "update"),
+    "get_namespaced_custom_object": (GROUP, PLURAL, "get"),
+    "create_namespaced_custom_object": (GROUP, PLURAL, "create"),
+    "replace_namespaced_custom_object": (GROUP, PLURAL, "update"),
     "list_namespaced_pod": ("", "pods", "list"),
     "read_namespaced_pod_log": ("", "pods/log", "get"),
 }
 """Methods of the Kubernetes client, and the right that each takes."""
 
-BY_HAND = {(deployment.GROUP, deployment.PLURAL, verb) for verb in ("list", "patch", "delete")}
+BY_HAND = {(GROUP, PLURAL, verb) for verb in ("list", "patch", "delete")}
 """For people at kubectl in a notebook, which runs as the same account."""
 
 
@@ -384,7 +384,7 @@ def test_what_was_sent_is_taken_away_but_the_definition(step: SeldonStep, sent: 
 def test_the_definition_goes_on_demand(step: SeldonStep):
     assert step.call("remove", "--with-definition").returncode == 0
     calls = (step.folder / "calls").read_text()
-    assert f"delete --ignore-not-found crd/{deployment.PLURAL}.{deployment.GROUP}" in calls
+    assert f"delete --ignore-not-found crd/{PLURAL}.{GROUP}" in calls
 
 
 def test_nothing_is_taken_from_under_a_seldon_deployment(step: SeldonStep):

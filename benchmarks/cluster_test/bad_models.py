@@ -1,15 +1,19 @@
 """A model that is none, and a URI where nothing is: neither is served, and the old one stays."""
 
-import copy
 import json
 
 from benchmarks.cluster_test.context import MODEL_SERVER, Context, ends, is_ready
 from benchmarks.cluster_test.kube import Object
 from benchmarks.cluster_test.loads import light, under_load
 from benchmarks.cluster_test.outcomes import CheckFailed
-from kalecast.cluster.deployment import DeploymentError
-from kalecast.cluster.pods import VERSION_ANNOTATION, Cluster
+from kalecast.cluster.deployment import DeploymentSettings, render
+from kalecast.cluster.kubernetes_api import Cluster
 from kalecast.cluster.rollout import Timeouts, roll_out
+from kalecast.cluster.seldon_deployment import (
+    VERSION_ANNOTATION,
+    DeploymentError,
+    SeldonDeployment,
+)
 
 BAD = {
     "no-model": "s3://kalecast/models/no-model.onnx",
@@ -59,15 +63,10 @@ def _without_operator(context: Context, version: str, uri: str) -> str:
 
 def _with_operator(context: Context, version: str, uri: str) -> str:
     """As the pipeline's step `deploy` does it."""
-    (manifest,) = copy.deepcopy(context.rendered.of_kind("SeldonDeployment"))
-    (predictor,) = manifest["spec"]["predictors"]
-    for parameter in predictor["graph"]["parameters"]:
-        if parameter["name"] == "model_uri":
-            parameter["value"] = uri
-    (component,) = predictor["componentSpecs"]
-    component["metadata"]["annotations"][VERSION_ANNOTATION] = version
+    (manifest,) = context.rendered.of_kind("SeldonDeployment")
+    bad = SeldonDeployment(manifest).with_model_of(render(uri, version, DeploymentSettings()))
     try:
-        roll_out(manifest, _cluster(), context.log, Timeouts(total=context.parameters.timeout))
+        roll_out(bad, _cluster(), context.log, Timeouts(total=context.parameters.timeout))
     except DeploymentError as error:
         if "serves again" not in str(error):
             raise CheckFailed(str(error)) from error
@@ -77,10 +76,9 @@ def _with_operator(context: Context, version: str, uri: str) -> str:
 
 def _cluster() -> Cluster:
     """The client that the rollout uses, by the same KUBECONFIG."""
-    from kubernetes import client, config
+    from kubernetes import config
 
-    api = config.new_client_from_config()
-    return Cluster(client.CustomObjectsApi(api), client.CoreV1Api(api))
+    return Cluster(config.new_client_from_config())
 
 
 def _still_runs(context: Context, version: str) -> str:

@@ -6,6 +6,7 @@ from typing import Any
 
 from benchmarks.cluster_test.kube import Object
 from benchmarks.cluster_test.options import Parameters
+from kalecast.cluster.seldon_deployment import SeldonDeployment
 
 SERVER, PAGE = "forecaster", "page"
 """Names of the containers."""
@@ -78,11 +79,7 @@ def moved(value: Any, old: str, new: str) -> Any:
 def pod_specs(one: Object) -> list[Object]:
     """The pods that an object leads to."""
     if one["kind"] == "SeldonDeployment":
-        return [
-            component["spec"]
-            for predictor in one["spec"]["predictors"]
-            for component in predictor["componentSpecs"]
-        ]
+        return [SeldonDeployment(one).component["spec"]]
     return [one["spec"]["template"]["spec"]] if one["kind"] == "Deployment" else []
 
 
@@ -106,11 +103,9 @@ def least_pods(objects: list[Object]) -> dict[str, int]:
         elif one["kind"] == "ScaledObject":
             found[spec["scaleTargetRef"]["name"]] = spec["minReplicaCount"]
         elif one["kind"] == "SeldonDeployment":
-            for predictor, scaling in _seldons(one):
-                graph = predictor["graph"]["name"]
-                found[f"{one['metadata']['name']}-{predictor['name']}-0-{graph}"] = scaling[
-                    "minReplicas"
-                ]
+            seldon = SeldonDeployment(one)
+            if "hpaSpec" in seldon.component:
+                found[seldon.workload] = seldon.component["hpaSpec"]["minReplicas"]
     return found
 
 
@@ -138,9 +133,10 @@ def _set_pods(made: Rendered, parameters: Parameters) -> None:
             one["spec"] |= {"minReplicaCount": least, "maxReplicaCount": most}
             one["spec"].get("fallback", {})["replicas"] = least
         elif one["kind"] == "SeldonDeployment":
-            for predictor, scaling in _seldons(one):
-                scaling |= {"minReplicas": least, "maxReplicas": most}
-                predictor["replicas"] = least
+            seldon = SeldonDeployment(one)
+            if "hpaSpec" in seldon.component:
+                seldon.component["hpaSpec"] |= {"minReplicas": least, "maxReplicas": most}
+                seldon.predictor["replicas"] = least
     made.changes.append(f"autoscalers keep {least} to {most} pods (--pods)")
 
 
@@ -159,13 +155,3 @@ def _set_quiet(made: Rendered, parameters: Parameters) -> None:
     made.changes.append(f"autoscalers scale in after {parameters.quiet} quiet seconds (--quiet)")
     if made.has_seldon and any("hpaSpec" in str(one) for one in made.of_kind("SeldonDeployment")):
         made.changes.append("but for the one that Seldon's operator makes, which takes 300")
-
-
-def _seldons(one: Object) -> list[tuple[Object, Object]]:
-    """Predictors with the autoscaler of their component, where there is one."""
-    return [
-        (predictor, component["hpaSpec"])
-        for predictor in one["spec"]["predictors"]
-        for component in predictor["componentSpecs"]
-        if "hpaSpec" in component
-    ]

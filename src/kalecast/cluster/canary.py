@@ -8,7 +8,6 @@ canary's share is that of its pods; behind Istio's gateway Seldon's operator giv
 the point. What the pods have counted is compared, and the new version takes all, or is withdrawn.
 """
 
-import copy
 import math
 import signal
 import threading
@@ -16,18 +15,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import NoReturn
 
-from kalecast.cluster import pods, seldon_objects
 from kalecast.cluster.canary_watch import Canary, Watch, WithdrawnError
-from kalecast.cluster.deployment import CANARY, DeploymentError
-from kalecast.cluster.pods import Cluster
+from kalecast.cluster.kubernetes_api import Cluster
 from kalecast.cluster.rollout import Awaited, Report, Rollout, Timeouts, roll_out
-from kalecast.cluster.seldon_objects import Manifest, name_of, namespace_of, version_of
+from kalecast.cluster.seldon_deployment import DeploymentError, SeldonDeployment
 
 __all__ = ["Canary", "release"]
 
 
 def release(
-    manifest: Manifest,
+    deployment: SeldonDeployment,
     canary: Canary,
     cluster: Cluster | None = None,
     report: Report = print,
@@ -41,46 +38,51 @@ def release(
     an interrupted release left behind is replaced.
 
     Args:
-        manifest: as `kalecast.cluster.deployment.render` makes it.
+        deployment: as `kalecast.cluster.deployment.render` makes it.
         canary: its share, and what it must hold.
-        cluster, report, timeouts: as for `kalecast.cluster.rollout.roll_out`.
+        cluster: the one of this pod where left out.
+        report: called with what happens, a line each.
+        timeouts: how long a rollout may take.
 
     Raises:
-        DeploymentError: as for `roll_out`, or the canary did not hold; says why, and what serves.
+        DeploymentError: as for `kalecast.cluster.rollout.roll_out`, or the canary did not hold;
+            says why, and what serves.
     """
     rollout = Rollout(cluster or Cluster.of_this_pod(), report, timeouts or Timeouts())
-    serving = rollout.serving(manifest)
+    serving = rollout.serving(deployment)
     if serving is not None:
-        manifest = seldon_objects.with_model_of(serving, manifest)
-        if canary.percent and version_of(serving) != version_of(manifest):
-            _require_untried(manifest, serving)
-            _try(manifest, serving, canary, rollout)
-    roll_out(manifest, rollout.cluster, report, rollout.timeouts)
+        deployment = serving.with_model_of(deployment)
+        if canary.percent and serving.model_version != deployment.model_version:
+            _require_untried(deployment, serving)
+            _try(deployment, serving, canary, rollout)
+    roll_out(deployment, rollout.cluster, report, rollout.timeouts)
 
 
-def _require_untried(manifest: Manifest, serving: Manifest) -> None:
+def _require_untried(new: SeldonDeployment, serving: SeldonDeployment) -> None:
     """A step of a pipeline is repeated when it fails, and would try a bad version anew."""
-    reason = seldon_objects.why_withdrawn(manifest, serving)
+    reason = serving.why_withdrawn(new.model_version)
     if reason is not None:
         raise DeploymentError(
-            f"Version {version_of(manifest)} was withdrawn before and is not tried again. {reason} "
+            f"Version {new.model_version} was withdrawn before and is not tried again. {reason} "
             "With canary_percent=0 it would be brought all the same."
         )
 
 
-def _try(manifest: Manifest, serving: Manifest, canary: Canary, rollout: Rollout) -> None:
+def _try(
+    new: SeldonDeployment, serving: SeldonDeployment, canary: Canary, rollout: Rollout
+) -> None:
     """Run the new version beside the one that serves for as long as it is to hold, or go back."""
     try:
         with _sigterm_raises():
-            _side_by_side(manifest, serving, canary, rollout)
+            _side_by_side(new, serving, canary, rollout)
     except WithdrawnError as failure:
-        noted = seldon_objects.with_withdrawn(manifest, serving, str(failure))
+        noted = serving.with_withdrawn(new.model_version, str(failure))
         raise rollout.back(noted, failure) from failure
     except DeploymentError as failure:
         raise rollout.back(serving, failure) from failure
     except BaseException:
-        rollout.report(f"stopped: version {version_of(manifest)} is withdrawn")
-        rollout.put(serving)  # nothing would watch either of them any more
+        rollout.report(f"stopped: version {new.model_version} is withdrawn")
+        rollout.cluster.put(serving)  # nothing would watch either of them any more
         raise
 
 
@@ -101,41 +103,21 @@ def _raise_exit(number: int, _: object) -> NoReturn:
     raise SystemExit(128 + number)
 
 
-def _side_by_side(manifest: Manifest, serving: Manifest, canary: Canary, rollout: Rollout) -> None:
-    there = pods.pods_of(name_of(serving), namespace_of(serving), rollout.cluster)
-    old = sum(pods.version_of(pod) == version_of(serving) for pod in there)
-    count = canary_pods(canary.percent, max(old, Awaited.of(serving).replicas))
+def _side_by_side(
+    new: SeldonDeployment, serving: SeldonDeployment, canary: Canary, rollout: Rollout
+) -> None:
+    pods = rollout.cluster.pods_of(serving)
+    old = sum(pod.model_version == serving.model_version for pod in pods)
+    count = canary_pods(canary.percent, max(old, serving.replicas))
     rollout.report(
-        f"version {version_of(manifest)} beside version {version_of(serving)}: "
+        f"version {new.model_version} beside version {serving.model_version}: "
         f"{count} of {count + old} pods"
     )
-    both = side_by_side(serving, manifest, canary.percent, count)
-    rollout.apply(both, Awaited(version_of(manifest), count, alone=False))
-    Watch(manifest, serving, canary, rollout).until_it_holds()
+    both = serving.with_canary(new, canary.percent, count)
+    rollout.apply(both, Awaited(new.model_version, count, alone=False))
+    Watch(new, serving, canary, rollout).until_it_holds()
 
 
 def canary_pods(percent: int, stable: int) -> int:
     """How many pods give a canary at least its percent, beside so many others."""
     return math.ceil(percent * stable / (100 - percent))
-
-
-def side_by_side(serving: Manifest, manifest: Manifest, percent: int, count: int) -> Manifest:
-    """What serves, and a second predictor with the new version.
-
-    Args:
-        serving: with its one predictor.
-        manifest: the new version's.
-        percent: of the requests through Istio, for the second.
-        count: its pods.
-    """
-    both = copy.deepcopy(serving)
-    (stable,) = both["spec"]["predictors"]
-    (fresh,) = copy.deepcopy(manifest["spec"]["predictors"])
-    fresh |= {"name": CANARY, "replicas": count, "traffic": percent}
-    stable["traffic"] = 100 - percent
-    (component,) = fresh["componentSpecs"]
-    # The budget of the first predictor selects the pods of both; two of one pod stop evictions.
-    component.pop("pdbSpec", None)
-    component.pop("hpaSpec", None)
-    both["spec"]["predictors"] = [stable, fresh]
-    return both

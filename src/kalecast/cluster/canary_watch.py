@@ -6,7 +6,6 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 
@@ -17,10 +16,10 @@ from kalecast.client.rest import (
     forecast_over_http,
     read_contract,
 )
-from kalecast.cluster import pods, service_figures
-from kalecast.cluster.deployment import DeploymentError
+from kalecast.cluster import service_figures
+from kalecast.cluster.pods import Pod
 from kalecast.cluster.rollout import Rollout
-from kalecast.cluster.seldon_objects import Manifest, name_of, namespace_of, port_of, version_of
+from kalecast.cluster.seldon_deployment import DeploymentError, SeldonDeployment
 from kalecast.cluster.service_figures import Figures, FiguresError
 
 REQUEST_SECONDS = 5.0
@@ -126,11 +125,11 @@ class Watch:
     """Two versions side by side, looked at again and again."""
 
     def __init__(
-        self, manifest: Manifest, serving: Manifest, canary: Canary, rollout: Rollout
+        self, new: SeldonDeployment, serving: SeldonDeployment, canary: Canary, rollout: Rollout
     ) -> None:
-        self._manifest, self._canary, self._rollout = manifest, canary, rollout
-        self._fresh, self._stable = version_of(manifest), version_of(serving)
-        self._manifests = {self._fresh: manifest, self._stable: serving}
+        self._serving, self._canary, self._rollout = serving, canary, rollout
+        self._fresh, self._stable = new.model_version, serving.model_version
+        self._deployments = {self._fresh: new, self._stable: serving}
         self._counted = {self._fresh: _Counted(), self._stable: _Counted()}
         looks = max(1, round(canary.minutes * 60 / canary.interval))
         # Twice as many as are needed: a look takes longer than the pause before it.
@@ -162,32 +161,29 @@ class Watch:
         self._judge(at_the_end=True)
         self._rollout.report(f"version {self._fresh} has held for {self._canary.minutes:g} minutes")
 
-    def _ready(self) -> Iterable[Any]:
-        name, namespace = name_of(self._manifest), namespace_of(self._manifest)
-        for pod in pods.pods_of(name, namespace, self._rollout.cluster):
-            version = pods.version_of(pod)
-            if version == self._fresh:
+    def _ready(self) -> Iterable[Pod]:
+        for pod in self._rollout.cluster.pods_of(self._serving):
+            if pod.model_version == self._fresh:
                 self._require_no_restart(pod)
-            if version in self._counted and pods.is_ready(pod):
+            if pod.model_version in self._counted and pod.is_ready:
                 yield pod
 
-    def _require_no_restart(self, pod: Any) -> None:
+    def _require_no_restart(self, pod: Pod) -> None:
         """Restarts before the watch have been borne with by the rollout."""
-        restarts = pods.restarts(pod)
-        if restarts > self._restarts.setdefault(pod.metadata.name, restarts):
-            problem = "; ".join(map(str, pods.problems(pod, self._rollout.cluster)))
-            raise self._withdrawn(problem or f"pod {pod.metadata.name} was started again")
+        if pod.restarts > self._restarts.setdefault(pod.name, pod.restarts):
+            problem = "; ".join(map(str, pod.problems(self._rollout.cluster.read_log)))
+            raise self._withdrawn(problem or f"pod {pod.name} was started again")
 
     def _look(self) -> None:
         for pod in self._ready():
             with self._tolerating(pod, "figures"):
                 figures = service_figures.read(self._address(pod, "metrics"))
-                self._counted[pods.version_of(pod)].look(pod.metadata.name, figures)
+                self._counted[pod.model_version].look(pod.name, figures)
 
     def _probe(self) -> None:
         """Query both versions, so that a quiet service can be judged, too."""
         for pod in self._ready():
-            version = pods.version_of(pod)
+            version = pod.model_version
             address = ServerAddress(f"http://{self._address(pod, 'http')}", seconds=REQUEST_SECONDS)
             with self._tolerating(pod, "forecast"):
                 if version not in self._windows:
@@ -202,17 +198,17 @@ class Watch:
                         )
 
     @contextmanager
-    def _tolerating(self, pod: Any, requested: str) -> Iterator[None]:
+    def _tolerating(self, pod: Pod, requested: str) -> Iterator[None]:
         """A pod may be about to end. But new ones that do not answer again and again are bad.
 
         A refusal or failure is an answer, which the pod has counted itself.
         """
-        what = (pod.metadata.name, requested)
+        what = (pod.name, requested)
         try:
             yield
         except (FiguresError, RequestError) as error:
             is_answer = isinstance(error, RequestError) and error.status
-            if is_answer or pods.version_of(pod) != self._fresh:
+            if is_answer or pod.model_version != self._fresh:
                 return
             self._unanswered[what] += 1
             if self._unanswered[what] >= MOST_UNANSWERED:
@@ -222,9 +218,8 @@ class Watch:
         else:
             self._unanswered[what] = 0
 
-    def _address(self, pod: Any, port: str) -> str:
-        manifest = self._manifests[pods.version_of(pod)]
-        return f"{pod.status.pod_ip}:{port_of(manifest, port)}"
+    def _address(self, pod: Pod, port: str) -> str:
+        return f"{pod.ip}:{self._deployments[pod.model_version].port(port)}"
 
     def _judge(self, *, at_the_end: bool) -> None:
         against = self._canary.against(

@@ -8,18 +8,21 @@ objects that need no operator of Seldon's.
 
 import os
 from dataclasses import dataclass
-from typing import Any
 from urllib.parse import urlsplit
 
 from kalecast.cluster.capacity import MODEL_SERVER
-
-GROUP, VERSION, PLURAL = "machinelearning.seldon.io", "v1", "seldondeployments"
+from kalecast.cluster.seldon_deployment import (
+    DEFAULT,
+    GROUP,
+    VERSION,
+    VERSION_ANNOTATION,
+    DeploymentError,
+    Manifest,
+    SeldonDeployment,
+)
 
 STARTUP_SECONDS = 120
 """How long a container may take to fetch its model file and answer."""
-
-DEFAULT, CANARY = "default", "canary"
-"""Names of the predictor that serves, and of the one that a new model is tried in beside it."""
 
 PORTS = {"http": 9000, "grpc": 9500, "metrics": 6000}
 """The server's ports under the names that Seldon's operator knows them by."""
@@ -33,10 +36,6 @@ LEAVE_SECONDS = 5
 END_SECONDS = 30
 """From the order to end to the kill: `LEAVE_SECONDS`, the server's `drain_seconds` and
 `grace_seconds`, and some to spare."""
-
-
-class DeploymentError(RuntimeError):
-    """The cluster did not take the SeldonDeployment, or it did not become ready."""
 
 
 @dataclass(frozen=True)
@@ -73,10 +72,13 @@ def on_cluster() -> bool:
     return "KUBERNETES_SERVICE_HOST" in os.environ
 
 
-def render(model_uri: str, model_version: str, settings: DeploymentSettings) -> dict[str, Any]:
-    """The SeldonDeployment as an object for the Kubernetes API.
+def render(model_uri: str, model_version: str, settings: DeploymentSettings) -> SeldonDeployment:
+    """The SeldonDeployment that serves a model file.
 
-    The model's version is an annotation of the pods, so that a new version rolls them.
+    Args:
+        model_uri: where every pod can fetch the file.
+        model_version: an annotation of the pods, so that a new version rolls them.
+        settings: the team's.
 
     Raises:
         DeploymentError: the URI is a path, which pods elsewhere cannot reach.
@@ -86,7 +88,7 @@ def render(model_uri: str, model_version: str, settings: DeploymentSettings) -> 
             "Expected a model URI that every pod can reach, such as 's3://models/forecaster.onnx', "
             f"received: '{model_uri}'. Set model_store to an s3: URI."
         )
-    predictor: dict[str, Any] = {
+    predictor: Manifest = {
         "name": DEFAULT,
         # With the engine in between, each request would take another hop.
         "annotations": {"seldon.io/no-engine": "true"},
@@ -98,7 +100,7 @@ def render(model_uri: str, model_version: str, settings: DeploymentSettings) -> 
         "componentSpecs": [
             {
                 "metadata": {
-                    "annotations": {"kalecast/model-version": model_version},
+                    "annotations": {VERSION_ANNOTATION: model_version},
                     "labels": pod_labels(settings),
                 },
                 # Of one predictor only: it selects all pods of the SeldonDeployment, and a pod
@@ -115,7 +117,7 @@ def render(model_uri: str, model_version: str, settings: DeploymentSettings) -> 
             "maxReplicas": settings.maximum_replicas,
             "metricsv2": [_cpu_target(MODEL_SERVER.cpu_percent)],
         }
-    return {
+    manifest = {
         "apiVersion": f"{GROUP}/{VERSION}",
         "kind": "SeldonDeployment",
         "metadata": {
@@ -125,35 +127,35 @@ def render(model_uri: str, model_version: str, settings: DeploymentSettings) -> 
         },
         "spec": {"name": settings.name, "protocol": "seldon", "predictors": [predictor]},
     }
+    return SeldonDeployment(manifest)
 
 
-def service(settings: DeploymentSettings) -> dict[str, Any]:
+def service(settings: DeploymentSettings) -> Manifest:
     """The Service that the model server answers under.
 
     The operator makes one for each predictor. This one leads to the pods of all of them, so that
     a canary gets its share of the requests.
     """
-    return {
-        "apiVersion": "v1",
-        "kind": "Service",
-        "metadata": {
-            "name": settings.service,
-            "namespace": settings.namespace,
-            "labels": {"app.kubernetes.io/part-of": "kalecast"},
-        },
-        "spec": {
-            "selector": {"app.kubernetes.io/name": settings.service},
-            "ports": service_ports(),
-        },
+    metadata = {
+        "name": settings.service,
+        "namespace": settings.namespace,
+        "labels": {"app.kubernetes.io/part-of": "kalecast"},
     }
+    return service_of(metadata, {"app.kubernetes.io/name": settings.service})
 
 
-def service_ports() -> list[dict[str, Any]]:
-    """What a Service of the model server leads to."""
-    return [
+def service_of(metadata: Manifest, selector: dict[str, str]) -> Manifest:
+    """A Service with the model server's ports, for the pods with certain labels."""
+    ports = [
         {"name": name, "port": PORTS[name], "targetPort": name, "protocol": "TCP"}
         for name in ("http", "grpc")
     ]
+    return {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": metadata,
+        "spec": {"selector": selector, "ports": ports},
+    }
 
 
 def pod_labels(settings: DeploymentSettings) -> dict[str, str]:
@@ -166,7 +168,7 @@ def pod_labels(settings: DeploymentSettings) -> dict[str, str]:
     }
 
 
-def _cpu_target(percent: int) -> dict[str, Any]:
+def _cpu_target(percent: int) -> Manifest:
     return {
         "type": "Resource",
         "resource": {
@@ -176,7 +178,7 @@ def _cpu_target(percent: int) -> dict[str, Any]:
     }
 
 
-def _pod(settings: DeploymentSettings) -> dict[str, Any]:
+def _pod(settings: DeploymentSettings) -> Manifest:
     return {
         "automountServiceAccountToken": False,
         # A Service named kalecast-… would set variables that read like settings.
@@ -197,7 +199,7 @@ def _pod(settings: DeploymentSettings) -> dict[str, Any]:
     }
 
 
-def _spread(key: str, settings: DeploymentSettings) -> dict[str, Any]:
+def _spread(key: str, settings: DeploymentSettings) -> Manifest:
     """Over zones or nodes as far as they have room: a crowd is not left waiting for evenness."""
     return {
         "topologyKey": key,
@@ -209,7 +211,7 @@ def _spread(key: str, settings: DeploymentSettings) -> dict[str, Any]:
     }
 
 
-def _container(settings: DeploymentSettings) -> dict[str, Any]:
+def _container(settings: DeploymentSettings) -> Manifest:
     return {
         "name": "forecaster",
         "image": settings.image,
@@ -242,7 +244,7 @@ def _container(settings: DeploymentSettings) -> dict[str, Any]:
     }
 
 
-def _probe(path: str, period: int, failures: int) -> dict[str, Any]:
+def _probe(path: str, period: int, failures: int) -> Manifest:
     return {
         "httpGet": {"path": path, "port": "http"},
         "periodSeconds": period,

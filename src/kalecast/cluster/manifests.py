@@ -150,7 +150,9 @@ def written() -> dict[Path, str]:
     forecaster = {**page, "name": alone[0]["metadata"]["name"]}
     return {
         STEP / "capacity.md": sheet(),
-        STEP / "base" / "model-server.yaml": _document("deployment", server, service(settings)),
+        STEP / "base" / "model-server.yaml": _document(
+            "deployment", server.manifest, service(settings)
+        ),
         STEP / "overlays" / "standalone" / "model-server.yaml": _document("standalone", *alone),
         STEP / "base" / "page-size.yaml": _document("capacity", _page_size()),
         STEP / "base" / "page-autoscaler.yaml": _document("capacity", _autoscaler(page, PAGE)),

@@ -1,70 +1,30 @@
-"""The pods of a SeldonDeployment: which version each runs, and what keeps it from being ready."""
+"""Pods as the Kubernetes API describes them in JSON: what they run, and why they are not ready.
 
-import contextlib
-import time
+`kubectl get --output=json` prints the same as the API's client can return.
+"""
+
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from kalecast.cluster.deployment import DeploymentError
-
-VERSION_ANNOTATION = "kalecast/model-version"
-POD_LABEL = "seldon-deployment-id"
-"""The operator's label on the pods of a SeldonDeployment."""
+from kalecast.cluster.seldon_deployment import VERSION_ANNOTATION
 
 PERMANENT = ("InvalidImageName", "CreateContainerConfigError", "CreateContainerError")
 PULLING = ("ErrImagePull", "ImagePullBackOff")
 ENDED = ("Succeeded", "Failed")
 MOST_RESTARTS = 3
-CALL_SECONDS = 30.0
-CALLS = 5
-PAUSE = 2.0
-"""Seconds before a call that was not answered is made again."""
-
-RETRIED_STATUSES = (429, 500, 502, 503, 504)
-"""What the API answers while it has too much to do, or is being replaced."""
 
 LOG_LINES = 10
+"""How many lines of a log a `LogReader` reads, from the end."""
+
 NO_LOG = "unable to retrieve container logs"
 """How the kubelet begins what it says, with status 200, where a log is gone."""
 
+Json = dict[str, Any]
 
-@dataclass
-class Cluster:
-    """What of the Kubernetes API is needed: custom objects, and pods with their logs."""
-
-    custom: Any
-    core: Any
-
-    @classmethod
-    def of_this_pod(cls) -> "Cluster":
-        """With the rights of the pod's own service account."""
-        from kubernetes import client, config
-
-        config.load_incluster_config()
-        return cls(client.CustomObjectsApi(), client.CoreV1Api())
-
-
-def call(function: Callable[..., Any], *arguments: Any, **named: Any) -> Any:
-    """What a function of the Kubernetes client returns; called again where there is no answer.
-
-    Raises:
-        ApiException: the API refuses.
-        DeploymentError: it does not answer.
-    """
-    from kubernetes.client.exceptions import ApiException
-    from urllib3.exceptions import HTTPError
-
-    for calls_left in reversed(range(CALLS)):
-        try:
-            return function(*arguments, _request_timeout=CALL_SECONDS, **named)
-        except HTTPError as error:
-            if not calls_left:
-                raise DeploymentError(f"The Kubernetes API does not answer: {error}") from error
-        except ApiException as error:
-            if error.status not in RETRIED_STATUSES or not calls_left:
-                raise
-        time.sleep(PAUSE)
+LogReader = Callable[["Pod", str, bool], str]
+"""Returns the end of the log of a pod's container by its name; where the last argument is true,
+of the one that ended before it. Empty where there is none."""
 
 
 @dataclass(frozen=True)
@@ -90,95 +50,132 @@ class PodProblem:
         return self.kind in PERMANENT or self.restarts >= MOST_RESTARTS
 
 
-def problems(pod: Any, cluster: Cluster) -> Iterator[PodProblem]:
-    """What the kubelet and the scheduler say against a pod."""
-    name = pod.metadata.name
-    for condition in pod.status.conditions or []:
-        if condition.type == "PodScheduled" and condition.status == "False":
-            yield PodProblem(
-                "Unschedulable", f"no node has room for pod {name}: {condition.message}"
-            )
-    for container in pod.status.container_statuses or []:
-        waiting, ended = container.state.waiting, container.last_state.terminated
-        if container.restart_count and ended:
-            yield PodProblem(
-                "Crash",
-                f"container {container.name} of pod {name} ended with exit code "
-                f"{ended.exit_code} ({ended.reason}): {_log_tail(pod, container.name, cluster)}",
-                container.restart_count,
-            )
-        elif waiting and waiting.reason in PULLING:
-            yield PodProblem(
-                waiting.reason,
-                f"image {container.image!r} cannot be pulled: {waiting.message or waiting.reason}",
-            )
-        elif waiting and waiting.reason in PERMANENT:
-            yield PodProblem(waiting.reason, f"container {container.name}: {waiting.message}")
+@dataclass(frozen=True)
+class Container:
+    """A container of a pod, as the kubelet reports it.
+
+    Attributes:
+        restarts: how often it was started again.
+        waiting: `reason` and `message` of what it waits for, if it does.
+        terminated: `reason` and `exitCode` of its end, if it has ended.
+        ended_before: the same of its end before it was started again, if it was.
+    """
+
+    name: str
+    image: str
+    is_ready: bool
+    restarts: int
+    waiting: Json
+    terminated: Json
+    ended_before: Json
+
+    @classmethod
+    def of(cls, status: Json) -> "Container":
+        """From its part of a pod's status."""
+        state, last_state = status.get("state") or {}, status.get("lastState") or {}
+        return cls(
+            name=status.get("name", ""),
+            image=status.get("image", ""),
+            is_ready=status.get("ready", False),
+            restarts=status.get("restartCount", 0),
+            waiting=state.get("waiting") or {},
+            terminated=state.get("terminated") or {},
+            ended_before=last_state.get("terminated") or {},
+        )
 
 
-def _log_tail(pod: Any, container: str, cluster: Cluster) -> str:
-    """The end of what a container printed before it ended: a bad model is reported there.
+@dataclass(frozen=True)
+class Pod:
+    """A pod.
+
+    Attributes:
+        created: when, in a form that sorts by time.
+        ip: its address in the cluster, once it has one.
+        model_version: the version of the model that it was started with.
+        is_ready: whether it is an endpoint of its Service.
+        is_leaving: whether it is being deleted.
+        unschedulable: why no node takes it; None where one does.
+        containers: those that the kubelet reports.
+    """
+
+    name: str
+    namespace: str
+    created: str
+    ip: str
+    phase: str
+    model_version: str | None
+    is_ready: bool
+    is_leaving: bool
+    unschedulable: str | None
+    containers: tuple[Container, ...]
+
+    @classmethod
+    def of(cls, described: Json) -> "Pod":
+        """From the API's description of it."""
+        metadata, status = described["metadata"], described.get("status") or {}
+        conditions = {one["type"]: one for one in status.get("conditions") or []}
+        scheduled = conditions.get("PodScheduled", {})
+        refused = scheduled.get("status") == "False"
+        return cls(
+            name=metadata["name"],
+            namespace=metadata.get("namespace", ""),
+            created=metadata.get("creationTimestamp", ""),
+            ip=status.get("podIP", ""),
+            phase=status.get("phase", "unknown"),
+            model_version=(metadata.get("annotations") or {}).get(VERSION_ANNOTATION),
+            is_ready=conditions.get("Ready", {}).get("status") == "True",
+            is_leaving="deletionTimestamp" in metadata,
+            unschedulable=scheduled.get("message", "cannot be scheduled") if refused else None,
+            containers=tuple(map(Container.of, status.get("containerStatuses") or [])),
+        )
+
+    @property
+    def restarts(self) -> int:
+        """How often its containers were started again."""
+        return sum(one.restarts for one in self.containers)
+
+    @property
+    def reason(self) -> str:
+        """What it waits for, in Kubernetes' own words."""
+        states = (state for one in self.containers for state in (one.waiting, one.terminated))
+        reasons = (state["reason"] for state in states if state.get("reason"))
+        return next(reasons, self.unschedulable or self.phase)
+
+    def problems(self, read_log: LogReader) -> Iterator[PodProblem]:
+        """What the kubelet and the scheduler say against it.
+
+        Args:
+            read_log: reads why a container ended: a bad model is reported in its log.
+        """
+        if self.unschedulable is not None:
+            text = f"no node has room for pod {self.name}: {self.unschedulable}"
+            yield PodProblem("Unschedulable", text)
+        for container in self.containers:
+            ended, message = container.ended_before, container.waiting.get("message")
+            reason = container.waiting.get("reason", "")
+            if container.restarts and ended:
+                yield PodProblem(
+                    "Crash",
+                    f"container {container.name} of pod {self.name} ended with exit code "
+                    f"{ended.get('exitCode')} ({ended.get('reason')}): "
+                    f"{last_log_line(self, container.name, read_log)}",
+                    container.restarts,
+                )
+            elif reason in PULLING:
+                text = f"image {container.image!r} cannot be pulled: {message or reason}"
+                yield PodProblem(reason, text)
+            elif reason in PERMANENT:
+                yield PodProblem(reason, f"container {container.name}: {message}")
+
+
+def last_log_line(pod: Pod, container: str, read_log: LogReader) -> str:
+    """The end of what a container printed before it ended.
 
     Where the log of the one that ended is gone already, that of the next one says the same.
     """
     for previous in (True, False):
-        lines = _log(pod, container, cluster, previous)
+        lines = [line.strip() for line in read_log(pod, container, previous).splitlines()]
+        lines = [line for line in lines if line and not line.startswith(NO_LOG)]
         if lines:
             return lines[-1]
     return "it left no log"
-
-
-def _log(pod: Any, container: str, cluster: Cluster, previous: bool) -> list[str]:
-    from kubernetes.client.exceptions import ApiException
-
-    with contextlib.suppress(ApiException):
-        printed = call(
-            cluster.core.read_namespaced_pod_log,
-            pod.metadata.name,
-            pod.metadata.namespace,
-            container=container,
-            previous=previous,
-            tail_lines=LOG_LINES,
-        )
-        lines = [line.strip() for line in printed.splitlines()]
-        return [line for line in lines if line and not line.startswith(NO_LOG)]
-    return []
-
-
-def pods_of(name: str, namespace: str, cluster: Cluster) -> list[Any]:
-    """The pods of a SeldonDeployment, without those that are about to end.
-
-    Raises:
-        DeploymentError: the account of this pod may not list them.
-    """
-    from kubernetes.client.exceptions import ApiException
-
-    try:
-        found = cluster.core.list_namespaced_pod(namespace, label_selector=f"{POD_LABEL}={name}")
-    except ApiException as error:
-        raise DeploymentError(
-            f"Expected the right to list pods in namespace {namespace!r}, "
-            f"received: {error.status} {error.reason}."
-        ) from error
-    return [
-        pod
-        for pod in found.items
-        # What was evicted stays as an object, and as nothing else.
-        if pod.metadata.deletion_timestamp is None and pod.status.phase not in ENDED
-    ]
-
-
-def is_ready(pod: Any) -> bool:
-    """Whether a pod answers."""
-    conditions = pod.status.conditions or []
-    return any(condition.type == "Ready" and condition.status == "True" for condition in conditions)
-
-
-def restarts(pod: Any) -> int:
-    """How often its containers have been started again."""
-    return sum(one.restart_count for one in pod.status.container_statuses or [])
-
-
-def version_of(pod: Any) -> str | None:
-    """The version of the model that a pod was started with."""
-    return (pod.metadata.annotations or {}).get(VERSION_ANNOTATION)

@@ -20,6 +20,7 @@ from typing import Any
 import yaml
 
 from kalecast.cluster import manifests
+from kalecast.cluster.seldon_deployment import SeldonDeployment
 from kalecast.cluster.standalone import stand_alone
 from kalecast.project import PROJECT
 
@@ -92,7 +93,7 @@ def expanded(objects: Iterable[Object]) -> list[Object]:
 
 def _made_of(one: Object) -> Iterator[Object]:
     if one["kind"] == "SeldonDeployment":
-        yield from stand_alone(one)
+        yield from stand_alone(SeldonDeployment(one))
     if one["kind"] == "Notebook":
         labels = {"statefulset": one["metadata"]["name"]}
         template = {"metadata": {"labels": labels}, **one["spec"]["template"]}

@@ -11,10 +11,9 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from kalecast.cluster import pods, seldon_objects
-from kalecast.cluster.deployment import DeploymentError
-from kalecast.cluster.pods import Cluster, PodProblem
-from kalecast.cluster.seldon_objects import Manifest, name_of, namespace_of, state_of, version_of
+from kalecast.cluster.kubernetes_api import Cluster
+from kalecast.cluster.pods import PodProblem
+from kalecast.cluster.seldon_deployment import DeploymentError, SeldonDeployment
 
 Report = Callable[[str], None]
 
@@ -40,9 +39,9 @@ class Awaited:
     """Whether those of other versions must be gone, too."""
 
     @classmethod
-    def of(cls, manifest: Manifest) -> "Awaited":
+    def of(cls, deployment: SeldonDeployment) -> "Awaited":
         """Those of the only predictor of a SeldonDeployment."""
-        return cls(version_of(manifest), int(manifest["spec"]["predictors"][0].get("replicas", 1)))
+        return cls(deployment.model_version, deployment.replicas)
 
 
 @dataclass
@@ -53,77 +52,68 @@ class Rollout:
     report: Report
     timeouts: Timeouts
 
-    def serving(self, manifest: Manifest) -> Manifest | None:
+    def serving(self, deployment: SeldonDeployment) -> SeldonDeployment | None:
         """What serves under the object's name now, if something does that can be put back."""
-        found = seldon_objects.current(manifest, self.cluster)
+        found = self.cluster.find(deployment)
         if found is None:
             return None
-        stable = seldon_objects.with_one_predictor(found)
-        if state_of(found) == "Available" or self._ready(stable):
+        stable = found.without_canary()
+        if found.state == "Available" or self._ready(stable):
             return stable
         return None
 
-    def _ready(self, manifest: Manifest) -> bool:
+    def _ready(self, deployment: SeldonDeployment) -> bool:
         """Whether a pod of the object's version is ready, whatever becomes of others."""
         return any(
-            pods.is_ready(pod) and pods.version_of(pod) == version_of(manifest)
-            for pod in pods.pods_of(name_of(manifest), namespace_of(manifest), self.cluster)
+            pod.is_ready and pod.model_version == deployment.model_version
+            for pod in self.cluster.pods_of(deployment)
         )
 
-    def apply(self, manifest: Manifest, awaited: Awaited) -> None:
+    def apply(self, deployment: SeldonDeployment, awaited: Awaited) -> None:
         """Put an object in place of what is there, and wait for its pods.
 
         Raises:
             DeploymentError: the cluster refuses it, or the pods do not become ready.
         """
-        self.put(manifest)
-        self._wait(manifest, awaited)
+        self.cluster.put(deployment)
+        self._wait(deployment, awaited)
 
-    def put(self, manifest: Manifest) -> None:
-        """Put an object in place of what is there, and wait for nothing.
-
-        Raises:
-            DeploymentError: the cluster refuses it.
-        """
-        before = seldon_objects.current(manifest, self.cluster)
-        seldon_objects.put(manifest, before, self.cluster)
-
-    def back(self, serving: Manifest, failure: DeploymentError) -> DeploymentError:
+    def back(self, serving: SeldonDeployment, failure: DeploymentError) -> DeploymentError:
         """Put back what served before; the error that names both."""
-        self.report(f"rolling back to version {version_of(serving)}")
+        self.report(f"rolling back to version {serving.model_version}")
         try:
             self.apply(serving, Awaited.of(serving))
         except DeploymentError as second:
             return DeploymentError(f"{failure} Going back failed, too: {second}")
-        return DeploymentError(f"{failure} Version {version_of(serving)} serves again.")
+        return DeploymentError(f"{failure} Version {serving.model_version} serves again.")
 
-    def _wait(self, manifest: Manifest, awaited: Awaited) -> None:
+    def _wait(self, deployment: SeldonDeployment, awaited: Awaited) -> None:
         start, lines = time.monotonic(), _NewLines(self.report)
         while True:
-            found = seldon_objects.current(manifest, self.cluster)
-            state = state_of(found)
-            lines.add(f"SeldonDeployment {name_of(manifest)!r}: {state}")
-            there = pods.pods_of(name_of(manifest), namespace_of(manifest), self.cluster)
-            ours = [pod for pod in there if pods.version_of(pod) == awaited.version]
+            # What is applied has no status: it counts as not taken up yet.
+            found = self.cluster.find(deployment) or deployment
+            lines.add(f"SeldonDeployment {deployment.name!r}: {found.state}")
+            pods = self.cluster.pods_of(deployment)
+            ours = [pod for pod in pods if pod.model_version == awaited.version]
             # More pods than requested come with load. Whether there is room for them is not ours,
             # so it does not count that the operator calls the whole not available without them.
-            ready = sum(map(pods.is_ready, ours))
-            others_may_stay = not awaited.alone or len(ours) == len(there)
+            ready = sum(pod.is_ready for pod in ours)
+            others_may_stay = not awaited.alone or len(ours) == len(pods)
             if ready >= awaited.replicas and others_may_stay:
                 self.report(f"version {awaited.version} serves with {ready} pods")
                 return
             waited = time.monotonic() - start
-            problems = [problem for pod in ours for problem in pods.problems(pod, self.cluster)]
+            problems = [one for pod in ours for one in pod.problems(self.cluster.read_log)]
             for problem in problems:
                 lines.add(f"  {problem}")
             permanent = any(one.is_permanent(waited, self.timeouts.pulling) for one in problems)
-            if state == "Failed" or permanent or waited > self.timeouts.total:
-                raise _failure(manifest, awaited, found, problems, waited)
+            if found.state == "Failed" or permanent or waited > self.timeouts.total:
+                raise _failure(found, awaited, problems, waited)
             time.sleep(self.timeouts.interval)
 
 
 def roll_out(
-    manifest: Manifest,
+    deployment: SeldonDeployment,
     cluster: Cluster | None = None,
     report: Report = print,
     timeouts: Timeouts | None = None,
@@ -133,7 +123,7 @@ def roll_out(
     Where they do not become so, the object that served before, if one did, is put back.
 
     Args:
-        manifest: as `kalecast.cluster.deployment.render` makes it.
+        deployment: as `kalecast.cluster.deployment.render` makes it.
         cluster: the one of this pod where left out.
         report: called with what happens, a line each.
         timeouts: how long it may take.
@@ -143,10 +133,10 @@ def roll_out(
             what serves now.
     """
     rollout = Rollout(cluster or Cluster.of_this_pod(), report, timeouts or Timeouts())
-    serving = rollout.serving(manifest)
-    report(f"SeldonDeployment {name_of(manifest)!r}: applying version {version_of(manifest)}")
+    serving = rollout.serving(deployment)
+    report(f"SeldonDeployment {deployment.name!r}: applying version {deployment.model_version}")
     try:
-        rollout.apply(manifest, Awaited.of(manifest))
+        rollout.apply(deployment, Awaited.of(deployment))
     except DeploymentError as failure:
         if serving is None:
             raise
@@ -167,15 +157,10 @@ class _NewLines:
 
 
 def _failure(
-    manifest: Manifest,
-    awaited: Awaited,
-    found: Manifest | None,
-    problems: list[PodProblem],
-    waited: float,
+    found: SeldonDeployment, awaited: Awaited, problems: list[PodProblem], waited: float
 ) -> DeploymentError:
     reasons = "; ".join(dict.fromkeys(str(problem) for problem in problems))
-    said = ((found or {}).get("status") or {}).get("description")
     return DeploymentError(
-        f"Version {awaited.version} of {name_of(manifest)!r} is {state_of(found)} after "
-        f"{waited:.0f} s: {reasons or said or 'the operator gives no reason'}."
+        f"Version {awaited.version} of {found.name!r} is {found.state} after {waited:.0f} s: "
+        f"{reasons or found.description or 'the operator gives no reason'}."
     )

@@ -7,54 +7,43 @@ how they were made.
 
 import argparse
 import copy
-from typing import Any
 
 import yaml
 
-from kalecast.cluster.deployment import DeploymentSettings, render, service, service_ports
+from kalecast.cluster.deployment import DeploymentSettings, render, service, service_of
+from kalecast.cluster.seldon_deployment import Manifest, SeldonDeployment
 
 
-def stand_alone(manifest: dict[str, Any]) -> list[dict[str, Any]]:
+def stand_alone(deployment: SeldonDeployment) -> list[Manifest]:
     """Deployment, Service, PodDisruptionBudget and, where it scales, HorizontalPodAutoscaler.
 
     Args:
-        manifest: as `kalecast.cluster.deployment.render` makes it.
+        deployment: as `kalecast.cluster.deployment.render` makes it.
     """
-    predictor = manifest["spec"]["predictors"][0]
-    component = predictor["componentSpecs"][0]
-    service = f"{manifest['metadata']['name']}-{predictor['name']}"
-    name = f"{service}-0-{predictor['graph']['name']}"
-    selector = {"seldon-app": service, "seldon-deployment-id": manifest["metadata"]["name"]}
     metadata = {
-        "name": name,
-        "namespace": manifest["metadata"]["namespace"],
-        "labels": {**manifest["metadata"]["labels"], **selector},
+        "name": deployment.workload,
+        "namespace": deployment.namespace,
+        "labels": {**deployment.manifest["metadata"]["labels"], **deployment.selector},
     }
     objects = [
-        _deployment(metadata, selector, predictor),
-        _service({**metadata, "name": service}, selector),
-        _budget(metadata, selector, component["pdbSpec"]),
+        _deployment(metadata, deployment),
+        service_of({**metadata, "name": deployment.service}, {"seldon-app": deployment.service}),
+        _budget(metadata, deployment),
     ]
-    if "hpaSpec" in component:
-        objects.append(_autoscaler(metadata, component["hpaSpec"]))
+    if "hpaSpec" in deployment.component:
+        objects.append(_autoscaler(metadata, deployment.component["hpaSpec"]))
     return copy.deepcopy(objects)
 
 
-def _deployment(
-    metadata: dict[str, Any], selector: dict[str, str], predictor: dict[str, Any]
-) -> dict[str, Any]:
-    component = predictor["componentSpecs"][0]
-    (container,) = component["spec"]["containers"]
-    (uri,) = (one["value"] for one in predictor["graph"]["parameters"])
+def _deployment(metadata: Manifest, deployment: SeldonDeployment) -> Manifest:
+    component, container = deployment.component, deployment.container
+    environment = [{"name": "MODEL_URI", "value": deployment.model_uri}]
     template = {
         "metadata": {
-            "labels": {**component["metadata"]["labels"], **selector},
+            "labels": {**component["metadata"]["labels"], **deployment.selector},
             "annotations": component["metadata"]["annotations"],
         },
-        "spec": {
-            **component["spec"],
-            "containers": [{**container, "env": [{"name": "MODEL_URI", "value": uri}]}],
-        },
+        "spec": {**component["spec"], "containers": [{**container, "env": environment}]},
     }
     return {
         "apiVersion": "apps/v1",
@@ -62,7 +51,7 @@ def _deployment(
         "metadata": metadata,
         # How many pods there are is the autoscaler's to say.
         "spec": {
-            "selector": {"matchLabels": selector},
+            "selector": {"matchLabels": deployment.selector},
             "strategy": {
                 "type": "RollingUpdate",
                 "rollingUpdate": {"maxUnavailable": 0, "maxSurge": "25%"},
@@ -72,30 +61,17 @@ def _deployment(
     }
 
 
-def _service(metadata: dict[str, Any], selector: dict[str, str]) -> dict[str, Any]:
-    return {
-        "apiVersion": "v1",
-        "kind": "Service",
-        "metadata": metadata,
-        "spec": {
-            "selector": {"seldon-app": selector["seldon-app"]},
-            "ports": service_ports(),
-        },
-    }
-
-
-def _budget(
-    metadata: dict[str, Any], selector: dict[str, str], spec: dict[str, Any]
-) -> dict[str, Any]:
+def _budget(metadata: Manifest, deployment: SeldonDeployment) -> Manifest:
+    budget = deployment.component["pdbSpec"]
     return {
         "apiVersion": "policy/v1",
         "kind": "PodDisruptionBudget",
         "metadata": metadata,
-        "spec": {**spec, "selector": {"matchLabels": selector}},
+        "spec": {**budget, "selector": {"matchLabels": deployment.selector}},
     }
 
 
-def _autoscaler(metadata: dict[str, Any], spec: dict[str, Any]) -> dict[str, Any]:
+def _autoscaler(metadata: Manifest, spec: Manifest) -> Manifest:
     target = {"apiVersion": "apps/v1", "kind": "Deployment", "name": metadata["name"]}
     return {
         "apiVersion": "autoscaling/v2",
@@ -122,6 +98,6 @@ def main() -> None:
     )
     given = parser.parse_args()
     settings = DeploymentSettings()
-    manifest = render(given.model_uri, given.model_version, settings)
-    server = stand_alone(manifest) if given.standalone else [manifest]
+    deployment = render(given.model_uri, given.model_version, settings)
+    server = stand_alone(deployment) if given.standalone else [deployment.manifest]
     print(yaml.safe_dump_all([*server, service(settings)], sort_keys=False), end="")
