@@ -25,6 +25,7 @@ from benchmarks.cluster_test import checks, helpers, rendering, scaling
 from benchmarks.cluster_test import network_policies as network
 from kalecast.artifact.runtime import Forecaster
 from kalecast.artifact.store import StoreError, fetch, state
+from kalecast.cluster.pods import Pod
 
 from benchmarks.cluster_test import context  # isort: skip
 from benchmarks.cluster_test.__main__ import main  # isort: skip
@@ -394,8 +395,8 @@ def test_a_deployment_is_done_when_all_of_it_is(status: dict[str, int], least: i
 
 
 def test_why_a_pod_is_not_ready_is_reported_in_the_clusters_words():
-    def pod(**status: Any) -> Object:
-        return {"metadata": {"name": "p"}, "status": status}
+    def pod(**status: Any) -> Pod:
+        return Pod.of({"metadata": {"name": "p"}, "status": status})
 
     def container(**changes: Any) -> list[Object]:
         return [{"restartCount": 0, "ready": False, "state": {}, **changes}]

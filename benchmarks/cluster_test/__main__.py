@@ -12,7 +12,7 @@ import yaml
 from benchmarks.cluster_test import helpers, rendering
 from benchmarks.cluster_test import options as parameters
 from benchmarks.cluster_test.checks import NAMES, Check, chosen, make
-from benchmarks.cluster_test.context import Context, is_ready, trouble
+from benchmarks.cluster_test.context import Context, trouble
 from benchmarks.cluster_test.kube import Kube, KubeError, call
 from benchmarks.cluster_test.options import OptionError, Parameters
 from benchmarks.cluster_test.outcomes import CheckFailed, Result, as_json, counts, table
@@ -27,6 +27,7 @@ from benchmarks.cluster_test.rendering import Rendered
 from kalecast.artifact.contract import ContractError
 from kalecast.artifact.runtime import Forecaster
 from kalecast.cluster import manifests
+from kalecast.cluster.pods import Pod
 
 PERMANENT = (helpers.STORE, helpers.CLIENT, helpers.STRANGER)
 """The test's own pods."""
@@ -154,8 +155,8 @@ def _set_up(context: Context, model: bytes) -> None:
         context.kube.apply([one])
 
     def missing() -> str:
-        pods = {pod["metadata"]["name"]: pod for pod in context.kube.items("pods")}
-        waiting = [name for name in PERMANENT if name not in pods or not is_ready(pods[name])]
+        pods = {pod.name: pod for pod in map(Pod.of, context.kube.items("pods"))}
+        waiting = [name for name in PERMANENT if name not in pods or not pods[name].is_ready]
         why = next(filter(None, (trouble(pods[name]) for name in waiting if name in pods)), "")
         return f"{', '.join(waiting)} {why}".strip() if waiting else ""
 

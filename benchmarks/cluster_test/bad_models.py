@@ -2,12 +2,12 @@
 
 import json
 
-from benchmarks.cluster_test.context import MODEL_SERVER, Context, ends, is_ready
-from benchmarks.cluster_test.kube import Object
+from benchmarks.cluster_test.context import MODEL_SERVER, Context
 from benchmarks.cluster_test.loads import light, under_load
 from benchmarks.cluster_test.outcomes import CheckFailed
 from kalecast.cluster.deployment import DeploymentSettings, render
 from kalecast.cluster.kubernetes_api import Cluster
+from kalecast.cluster.pods import Pod, last_log_line
 from kalecast.cluster.rollout import Timeouts, roll_out
 from kalecast.cluster.seldon_deployment import (
     VERSION_ANNOTATION,
@@ -51,9 +51,9 @@ def _without_operator(context: Context, version: str, uri: str) -> str:
     context.kube.do("patch", deployment, "--type=strategic", f"--patch={patch}")
     try:
         context.wait("a pod with it to end", lambda: _still_runs(context, version))
-        bad = _of_version(context, version)[0]["metadata"]["name"]
-        log_line = context.last_log_line(bad, MODEL_SERVER.container)
-        serving = [one for one in context.ready_pods(MODEL_SERVER) if _version(one) != version]
+        bad = _of_version(context, version)[0]
+        log_line = last_log_line(bad, MODEL_SERVER.container, context.read_log)
+        serving = [pod for pod in context.ready_pods(MODEL_SERVER) if pod.model_version != version]
         if len(serving) < context.least[MODEL_SERVER.deployment]:
             raise CheckFailed(f"only {len(serving)} pods with the model before are left")
     finally:
@@ -83,16 +83,12 @@ def _cluster() -> Cluster:
 
 def _still_runs(context: Context, version: str) -> str:
     pods = _of_version(context, version)
-    if any(map(is_ready, pods)):
+    if any(pod.is_ready for pod in pods):
         raise CheckFailed(f"a pod with the bad model ({version}) takes requests")
-    if any(map(ends, pods)):
+    if any(one.restarts or one.terminated for pod in pods for one in pod.containers):
         return ""
     return "no pod with the bad model yet" if not pods else "it has not ended yet"
 
 
-def _of_version(context: Context, version: str) -> list[Object]:
-    return [pod for pod in context.pods(MODEL_SERVER) if _version(pod) == version]
-
-
-def _version(pod: Object) -> str:
-    return str(pod["metadata"].get("annotations", {}).get(VERSION_ANNOTATION))
+def _of_version(context: Context, version: str) -> list[Pod]:
+    return [pod for pod in context.pods(MODEL_SERVER) if pod.model_version == version]

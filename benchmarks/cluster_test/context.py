@@ -17,6 +17,7 @@ from benchmarks.cluster_test.options import Parameters
 from benchmarks.cluster_test.outcomes import CheckFailed
 from benchmarks.cluster_test.rendering import PAGE, SERVER, Rendered
 from kalecast.cluster.deployment import PORTS
+from kalecast.cluster.pods import LOG_LINES, Pod, last_log_line
 
 LOOK_SECONDS = 1.0
 
@@ -93,13 +94,13 @@ class Context:
             time.sleep(LOOK_SECONDS)
         return time.monotonic() - began
 
-    def pods(self, workload: Workload) -> list[Object]:
+    def pods(self, workload: Workload) -> list[Pod]:
         """All of a workload's pods, those being deleted too."""
-        return self.kube.items("pods", "--selector", workload.labels)
+        return [Pod.of(one) for one in self.kube.items("pods", "--selector", workload.labels)]
 
-    def ready_pods(self, workload: Workload) -> list[Object]:
+    def ready_pods(self, workload: Workload) -> list[Pod]:
         """Those that answer and are to stay."""
-        return [pod for pod in self.pods(workload) if is_ready(pod) and not is_leaving(pod)]
+        return [pod for pod in self.pods(workload) if pod.is_ready and not pod.is_leaving]
 
     def settle(self) -> float:
         """Wait until both workloads are as they are to be, and no change is in progress."""
@@ -114,7 +115,7 @@ class Context:
                 raise
             return f"{workload.name}: there is no Deployment {workload.deployment} yet"
         lacking = lacks(deployment, self.least.get(workload.deployment, 1))
-        if not lacking and any(map(is_leaving, self.pods(workload))):
+        if not lacking and any(pod.is_leaving for pod in self.pods(workload)):
             lacking = "pods are being deleted"
         if not lacking:
             return ""
@@ -124,10 +125,10 @@ class Context:
         """What keeps its pods from being ready, or from being there, each kind once."""
         found = []
         for pod in self.pods(workload):
-            problem = "" if is_leaving(pod) else trouble(pod)
+            problem = "" if pod.is_leaving else trouble(pod)
             if "CrashLoopBackOff" in problem:
-                name = pod["metadata"]["name"]
-                problem = f"ends with '{self.last_log_line(name, workload.container)}'"
+                log_line = last_log_line(pod, workload.container, self.read_log)
+                problem = f"ends with '{log_line}'"
             found.append(problem)
         return list(dict.fromkeys(filter(None, found or self._not_created())))[:3]
 
@@ -136,19 +137,14 @@ class Context:
         selected = "--field-selector=type=Warning,involvedObject.kind=ReplicaSet"
         return [event.get("message", "") for event in self.kube.items("events", selected)]
 
-    def last_log_line(self, pod: str, container: str) -> str:
-        """The end of what a container printed before it ended, or now."""
-        for previous in (["--previous"], []):
-            try:
-                log = self.kube.do("logs", pod, f"--container={container}", "--tail=5", *previous)
-            except KubeError:
-                continue
-            lines = [line.strip() for line in log.splitlines() if line.strip()]
-            # The kubelet's own message, where the container's log is gone already.
-            lines = [line for line in lines if not line.startswith("unable to retrieve container")]
-            if lines:
-                return lines[-1]
-        return "it left no log"
+    def read_log(self, pod: Pod, container: str, previous: bool) -> str:
+        """The end of a container's log, as a `kalecast.cluster.pods.LogReader` returns it."""
+        options = [f"--container={container}", f"--tail={LOG_LINES}"]
+        options += ["--previous"] if previous else []
+        try:
+            return self.kube.do("logs", pod.name, *options)
+        except KubeError:
+            return ""
 
 
 def lacks(deployment: Object, least: int) -> str:
@@ -166,35 +162,15 @@ def lacks(deployment: Object, least: int) -> str:
     return ""
 
 
-def is_ready(pod: Object) -> bool:
-    """Whether it is an endpoint of its Service."""
-    conditions = pod.get("status", {}).get("conditions", [])
-    return any(one["type"] == "Ready" and one["status"] == "True" for one in conditions)
-
-
-def is_leaving(pod: Object) -> bool:
-    """Whether it is being deleted."""
-    return "deletionTimestamp" in pod["metadata"]
-
-
-def ends(pod: Object) -> int:
-    """How often its container has ended so far."""
-    statuses = pod.get("status", {}).get("containerStatuses", [])
-    return sum(one["restartCount"] + ("terminated" in one["state"]) for one in statuses)
-
-
-def trouble(pod: Object) -> str:
+def trouble(pod: Pod) -> str:
     """What keeps a pod from being ready, as the cluster reports it; nothing where it is."""
-    status = pod.get("status", {})
-    for one in status.get("conditions", []):
-        if one["type"] == "PodScheduled" and one["status"] == "False":
-            return f"no node has room: {one.get('message', '')}"
-    for one in status.get("containerStatuses", []):
-        waiting = one["state"].get("waiting", {})
-        if waiting.get("reason") not in (None, "ContainerCreating", "PodInitializing"):
-            return f"{waiting['reason']}: {waiting.get('message', '')}"
-        if one["restartCount"] and not one.get("ready"):
-            return f"its container has ended {one['restartCount']} times"
+    if pod.unschedulable is not None:
+        return f"no node has room: {pod.unschedulable}"
+    for one in pod.containers:
+        if one.waiting.get("reason") not in (None, "ContainerCreating", "PodInitializing"):
+            return f"{one.waiting['reason']}: {one.waiting.get('message', '')}"
+        if one.restarts and not one.is_ready:
+            return f"its container has ended {one.restarts} times"
     return ""
 
 

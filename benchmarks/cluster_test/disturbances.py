@@ -59,17 +59,14 @@ def evict(context: Context) -> str:
 
 def _kill_one(context: Context, workload: Workload) -> float:
     """Kill the oldest pod; returns the seconds until all is as before."""
-    pods = sorted(
-        context.ready_pods(workload), key=lambda pod: pod["metadata"]["creationTimestamp"]
-    )
-    name = pods[0]["metadata"]["name"]
+    name = min(context.ready_pods(workload), key=lambda pod: pod.created).name
     context.kube.do("delete", "pod", name, "--force", "--grace-period=0", "--wait=false")
     return context.settle()
 
 
 def _evict_all(context: Context, workload: Workload) -> str:
     """Evict the pods that are there now; the second at once must be refused."""
-    names = [pod["metadata"]["name"] for pod in context.ready_pods(workload)]
+    names = [pod.name for pod in context.ready_pods(workload)]
     refusals, end = 0, time.monotonic() + context.parameters.timeout
     for at, name in enumerate(names):
         while not _evicted(context, name):

@@ -3,7 +3,7 @@
 import json
 from dataclasses import dataclass
 
-from benchmarks.cluster_test.context import FORECAST_PAGE, MODEL_SERVER, Context, is_ready
+from benchmarks.cluster_test.context import FORECAST_PAGE, MODEL_SERVER, Context
 from benchmarks.cluster_test.helpers import (
     CLIENT,
     CLOSED,
@@ -20,6 +20,7 @@ from benchmarks.cluster_test.helpers import (
 )
 from benchmarks.cluster_test.outcomes import CheckFailed, NotChecked
 from benchmarks.cluster_test.rendering import SERVER, images
+from kalecast.cluster.pods import Pod
 
 API = "kubernetes.default.svc:443"
 """The cluster's own API: outside both policies, and always there."""
@@ -90,9 +91,9 @@ def judge(paths: list[NetworkPath], reached: dict[NetworkPath, bool | str]) -> V
 def _paths(context: Context) -> list[NetworkPath]:
     """Each denied path leads to what another pod reaches, so that it is the policy that denies."""
     page, server = (context.ready_pods(workload)[0] for workload in (FORECAST_PAGE, MODEL_SERVER))
-    from_page, from_server = (pod["metadata"]["name"] for pod in (page, server))
+    from_page, from_server = (pod.name for pod in (page, server))
     page_metrics, server_metrics = (
-        f"{_host(pod['status']['podIP'])}:{workload.metrics_port}"
+        f"{_host(pod.ip)}:{workload.metrics_port}"
         for pod, workload in ((page, FORECAST_PAGE), (server, MODEL_SERVER))
     )
     to_page, to_server = f"{PAGE_SERVICE}:{PAGE_PORT}", f"{SERVER_SERVICE}:{SERVER_PORT}"
@@ -131,14 +132,15 @@ def _try(context: Context, paths: list[NetworkPath]) -> dict[NetworkPath, bool |
 def _is_enforced(context: Context) -> bool:
     """Whether a pod that a policy closes for all is closed."""
     context.kube.apply(closed(images(context.rendered.objects)[SERVER], context.parameters))
-    pod = {}
+
+    def pod() -> Pod:
+        return Pod.of(context.kube.get("pod", CLOSED))
 
     def missing() -> str:
-        pod.update(context.kube.get("pod", CLOSED))
-        return "" if is_ready(pod) else "the pod that is closed for all is not ready"
+        return "" if pod().is_ready else "the pod that is closed for all is not ready"
 
     context.wait(CLOSED, missing)
-    address = f"{_host(pod['status']['podIP'])}:{STORE_PORT}"
+    address = f"{_host(pod().ip)}:{STORE_PORT}"
 
     def still_open() -> str:
         found = json.loads(context.kube.run(STRANGER, script("reach.py"), address))

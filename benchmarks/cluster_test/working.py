@@ -107,7 +107,7 @@ def pods(context: Context) -> str:
         arguments = (
             "exec",
             "--stdin",
-            pod["metadata"]["name"],
+            pod.name,
             f"--container={workload.container}",
         )
         output = context.kube.again(*arguments, "--", "python", "-", content=script("inside.py"))

@@ -3,10 +3,10 @@
 import json
 import shutil
 import subprocess
-from collections.abc import Iterator
 from typing import Any
 
 from kalecast.cluster.deployment import DeploymentSettings
+from kalecast.cluster.pods import Pod
 
 SERVICE = DeploymentSettings.service
 PORT_NAMES = ("http", "grpc")
@@ -71,8 +71,8 @@ def require_ready(namespace: str, service: str = SERVICE) -> None:
         return
     wanted = _get("service", service, "--namespace", namespace)["spec"].get("selector") or {}
     labels = ",".join(f"{name}={value}" for name, value in wanted.items())
-    pods = _get("pods", "--namespace", namespace, "--selector", labels)["items"]
-    states = [f"{pod['metadata']['name']} ({_state(pod)})" for pod in pods[:3]]
+    pods = map(Pod.of, _get("pods", "--namespace", namespace, "--selector", labels)["items"][:3])
+    states = [f"{pod.name} ({pod.reason})" for pod in pods]
     raise ClusterError(
         f"No pod of Service '{service}' in namespace '{namespace}' is ready: "
         f"{', '.join(states) or 'there is none'}."
@@ -104,21 +104,6 @@ def _namespaces_with(service: str) -> list[str]:
     named = f"metadata.name={service}"
     found = _get("services", "--all-namespaces", "--field-selector", named)["items"]
     return sorted(one["metadata"]["namespace"] for one in found)
-
-
-def _state(pod: dict[str, Any]) -> str:
-    """What a pod waits for, in Kubernetes' own words."""
-    return next(_reasons(pod["status"]), pod["status"].get("phase", "unknown"))
-
-
-def _reasons(status: dict[str, Any]) -> Iterator[str]:
-    for container in status.get("containerStatuses", []):
-        for phase in ("waiting", "terminated"):
-            if reason := container["state"].get(phase, {}).get("reason"):
-                yield reason
-    for condition in status.get("conditions", []):
-        if condition["type"] == "PodScheduled" and condition["status"] == "False":
-            yield condition.get("message", "cannot be scheduled")
 
 
 def _get(*what: str) -> Any:
