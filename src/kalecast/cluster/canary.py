@@ -10,10 +10,10 @@ the point. What the pods have counted is compared, and the new version takes all
 
 import math
 import signal
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import NoReturn
 
 from kalecast.cluster.canary_watch import Canary, Watch, WithdrawnError
 from kalecast.cluster.kubernetes_api import Cluster
@@ -92,15 +92,11 @@ def _sigterm_raises() -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = signal.signal(signal.SIGTERM, _raise_exit)
+    before = signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     try:
         yield
     finally:
         signal.signal(signal.SIGTERM, before)
-
-
-def _raise_exit(number: int, _: object) -> NoReturn:
-    raise SystemExit(128 + number)
 
 
 def _side_by_side(
