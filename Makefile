@@ -120,8 +120,8 @@ report: .venv/report/.installed $(if $(SCREENSHOTS),$(testing))  ## Render the r
 
 ##### On Kubernetes #####
 
-manifests: $(workbench)  ## Render every overlay into build/manifests/, write rules and dashboard anew
-	@$(kalecast) manifests && $(kalecast) alert-rules && $(kalecast) dashboard
+manifests: $(workbench)  ## Render every overlay into build/manifests/
+	@$(kalecast) manifests
 
 policies: $(workbench) .venv/policies/.installed  ## Hold every manifest against checkov's policies, and list the exceptions
 	@$(kalecast) policies

@@ -1,5 +1,6 @@
 """How a new model comes into service, drawn; alerts, objectives and licences as tables."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,9 @@ from report.facts import facts
 from report.results import ResultFile
 from report.shown import COLOURS, GREY, INK, TEXT_WIDTH
 
+BURN = re.compile(r'ratio_rate(\w+)\{objective="([\w-]+)"\} > ([\d.]+)')
+"""Window, objective and threshold of an alert on a budget."""
 OBSERVABILITY = Path(__file__).resolve().parent.parent / "cluster-setup" / "5-observability"
-from kalecast.cluster.observability.objectives import BURNS, DAYS, OBJECTIVES  # noqa: E402  # its folder is no package
 
 Box = tuple[float, float, str]
 
@@ -75,34 +77,66 @@ def _arrow(ax: Axes, start: Box, end: Box, when: str) -> None:
 
 def objectives_table() -> pd.DataFrame:
     """What is promised, and what may miss."""
+    within = {
+        rule["labels"]["objective"]: f"{float(found[1]):g} s"
+        for rule in rules()
+        if (found := re.search(r'le="([\d.]+)"', rule["expr"]))
+    }
     return pd.DataFrame(
         [
             {
-                "objective": one.name.replace("-", " "),
-                "may miss": f"{one.budget:.1%}",
-                "answered within": f"{one.within:g} s" if one.within else "at all",
-                "alert": f"`{one.alert}`",
+                "objective": name.replace("-", " "),
+                "may miss": f"{budget:.1%}",
+                "answered within": within.get(name, "at all"),
+                "alert": f"`{alert}`",
             }
-            for one in OBJECTIVES
+            for name, (alert, budget) in budgets().items()
         ]
     )
 
 
+def budgets() -> dict[str, tuple[str, float]]:
+    """The alert and the budget of each objective: a budget is used up in time at speed 1, which is
+    the least threshold."""
+    return {
+        BURN.findall(rule["expr"])[0][1]: (
+            rule["alert"],
+            min(float(threshold) for *_, threshold in BURN.findall(rule["expr"])),
+        )
+        for rule in alerts()
+        if BURN.search(rule["expr"]) and rule["labels"]["severity"] == "warning"
+    }
+
+
 def days() -> int:
-    """Over which an objective holds."""
-    return int(DAYS)
+    """Over which an objective holds: as long as Prometheus keeps its data."""
+    settings = yaml.safe_load((OBSERVABILITY / "base" / "prometheus.yaml").read_text())
+    return int(settings["spec"]["retention"].removesuffix("d"))
 
 
 def burns() -> str:
-    """Speeds at which a budget may go before somebody is woken or told."""
-    return "; ".join(f"{one.speed:g}× over {one.long} ({one.severity})" for one in BURNS)
+    """Speeds at which a budget may go before somebody is notified."""
+    alert, budget = next(iter(budgets().values()))
+    found = {
+        window: (float(threshold) / budget, rule["labels"]["severity"])
+        for rule in alerts()
+        if rule["alert"] == alert
+        for window, _, threshold in BURN.findall(rule["expr"])[::2]
+    }
+    return "; ".join(
+        f"{speed:g}× over {window} ({severity})" for window, (speed, severity) in found.items()
+    )
 
 
 def alerts() -> list[dict[str, Any]]:
     """Every alert of the service, as its rule has it."""
+    return [rule for rule in rules() if "alert" in rule]
+
+
+def rules() -> list[dict[str, Any]]:
+    """All that Prometheus records and alerts."""
     document = yaml.safe_load((OBSERVABILITY / "kalecast" / "rules.yaml").read_text())
-    rules = [rule for group in document["spec"]["groups"] for rule in group["rules"]]
-    return [rule for rule in rules if "alert" in rule]
+    return [rule for group in document["spec"]["groups"] for rule in group["rules"]]
 
 
 def alerts_table() -> pd.DataFrame:

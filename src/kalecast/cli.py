@@ -25,8 +25,6 @@ COMMANDS = {
     "images": ("kalecast.cluster.images.build", "Build the images, write their bills."),
     "manifest": ("kalecast.cluster.standalone", "Write the SeldonDeployment of a model file."),
     "manifests": ("kalecast.cluster.manifests", "Render every overlay of the manifests."),
-    "alert-rules": ("kalecast.cluster.observability.alert_rules", "Write rules and alerts."),
-    "dashboard": ("kalecast.cluster.observability.dashboard", "Write the Grafana dashboard."),
     "policies": ("kalecast.cluster.policies", "Hold every manifest against checkov's policies."),
 }
 """The module of each command, whose `main` reads `sys.argv`, and its line of help."""

@@ -1,1 +1,0 @@
-"""Objectives, and the alert rules and dashboard made from them."""
