@@ -343,7 +343,7 @@ def test_half_a_protection_is_warned_of() -> None:
     script = (
         "from kalecast.page.callers import Callers; from kalecast.page.settings import Settings\n"
         "Callers(Settings()); print('open', flush=True)\n"
-        "Callers(Settings(signed_in_header='x-auth-request-user'))"
+        "Callers(Settings(KALECAST_SIGNED_IN_HEADER='X-Auth-Request-User'))"
     )
     done = subprocess.run([PYTHON, "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout == "open\n"

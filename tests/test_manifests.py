@@ -275,7 +275,9 @@ def test_the_namespaces_other_pods_reach_what_they_need_and_no_more(overlay: str
 
 
 @service_overlays
-def test_the_page_knows_each_variable_and_finds_the_model_server(overlay: str, tmp_path: Path):
+def test_the_page_knows_each_variable_and_finds_the_model_server(
+    overlay: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
     (configured,) = of_kind(rendered()[overlay], "ConfigMap")
     (container,) = pods(overlay, PAGE).spec["containers"]
     assert container["envFrom"] == [{"configMapRef": {"name": configured["metadata"]["name"]}}]
@@ -285,8 +287,9 @@ def test_the_page_knows_each_variable_and_finds_the_model_server(overlay: str, t
     assert {name for name in names if f'"{name}"' not in source} <= read_by_uvicorn
     key = tmp_path / "key"
     key.write_text("k" * 44)
-    given = {**configured["data"], "KALECAST_TOKEN_KEY_FILE": str(key)}
-    page = settings.Settings.from_environment(given)
+    for name, value in {**configured["data"], "KALECAST_TOKEN_KEY_FILE": str(key)}.items():
+        monkeypatch.setenv(name, value)
+    page = settings.Settings()
     assert page.token_keys == (b"k" * 44,)
     (address,) = (urlsplit(one) for one in page.model_servers)
     (service,) = (
@@ -301,7 +304,7 @@ def test_the_page_knows_each_variable_and_finds_the_model_server(overlay: str, t
 
 @service_overlays
 def test_pods_have_the_time_to_end_well(overlay: str):
-    server, page = configuration.Configuration, settings.Settings
+    server, page = configuration.Configuration, settings.Settings()
     needed = {
         MODEL_SERVER: server.drain_seconds + server.grace_seconds,
         PAGE: page.drain + page.deadline,

@@ -21,7 +21,9 @@ import sys
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING
 
-from kalecast.page.settings import Settings, SettingsError
+from kalecast.page.customers import CustomersError
+from kalecast.page.settings import Settings
+from kalecast.settings import SettingsError
 
 if TYPE_CHECKING:
     import gradio as gr
@@ -133,8 +135,8 @@ def main() -> int:
         signal.signal(number, lambda *_: sys.exit(0))
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(message)s")
     try:
-        _serve(Settings.from_environment())
-    except SettingsError as error:
+        _serve(Settings())
+    except (SettingsError, CustomersError) as error:
         print(error, file=sys.stderr)
         return 2
     return 0

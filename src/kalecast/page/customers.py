@@ -17,7 +17,6 @@ from datetime import date
 from typing import Any
 
 from kalecast.page.quotas import MOST_PER_MINUTE, Quota
-from kalecast.page.settings import SettingsError
 
 KEY_PREFIX = "kalecast"
 
@@ -26,7 +25,7 @@ KEY_ID = re.compile(r"[a-z0-9]{1,32}")
 SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
-class CustomersError(SettingsError):
+class CustomersError(ValueError):
     """The customers file is none; the text says where, and quotes nothing secret."""
 
 
