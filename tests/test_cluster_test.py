@@ -26,6 +26,7 @@ from benchmarks.cluster_test import network_policies as network
 from kalecast.artifact.runtime import Forecaster
 from kalecast.artifact.store import StoreError, fetch, state
 from kalecast.cluster.pods import Pod
+from kalecast.settings import SettingsError
 
 from benchmarks.cluster_test import context  # isort: skip
 from benchmarks.cluster_test.__main__ import main  # isort: skip
@@ -41,11 +42,11 @@ from benchmarks.cluster_test.outcomes import (  # isort: skip
     counts,
     table,
 )
-from benchmarks.cluster_test.options import ALWAYS_REQUIRED, OptionError, Parameters, read  # isort: skip
+from benchmarks.cluster_test.options import ALWAYS_REQUIRED, Parameters, read  # isort: skip
 from benchmarks.cluster_test.working import too_much  # isort: skip
 
 OVERLAYS = ("kind", "production", "production-keda", "standalone")
-HERE = Parameters("standalone", "mine", Path("models/forecaster.onnx"))
+HERE = Parameters(namespace="mine")
 
 
 ##### Parameters #####
@@ -82,7 +83,7 @@ def test_options_are_what_is_done():
     ],
 )
 def test_what_cannot_be_done_is_said_first(arguments: tuple[str, ...], reason: str):
-    with pytest.raises(OptionError, match=reason):
+    with pytest.raises(SettingsError, match=reason):
         parameters(*arguments)
 
 
@@ -96,7 +97,9 @@ def test_a_check_brings_what_it_needs():
 
 
 def for_test(overlay: str, **changes: Any) -> rendering.Rendered:
-    return rendering.render(rendered()[overlay], replace(HERE, overlay=overlay, **changes))
+    return rendering.render(
+        rendered()[overlay], HERE.model_copy(update={"overlay": overlay, **changes})
+    )
 
 
 @pytest.mark.parametrize("overlay", OVERLAYS)
@@ -169,7 +172,7 @@ def work() -> helpers.Loads:
 
 
 def own_objects(work: helpers.Loads, model: bytes = b"m" * 1_500_000) -> list[Object]:
-    options = replace(HERE, pull_secret='{"auths": {}}')
+    options = HERE.model_copy(update={"pull_secret": '{"auths": {}}'})
     return [*helpers.objects("s:1", model, work, options), *helpers.closed("s:1", options)]
 
 

@@ -5,7 +5,7 @@ import json
 import secrets
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import yaml
 
@@ -14,7 +14,7 @@ from benchmarks.cluster_test import options as parameters
 from benchmarks.cluster_test.checks import NAMES, Check, chosen, make
 from benchmarks.cluster_test.context import Context, trouble
 from benchmarks.cluster_test.kube import Kube, KubeError, call
-from benchmarks.cluster_test.options import OptionError, Parameters
+from benchmarks.cluster_test.options import Parameters
 from benchmarks.cluster_test.outcomes import CheckFailed, Result, as_json, counts, table
 from benchmarks.cluster_test.own_namespace import (
     Ends,
@@ -28,6 +28,7 @@ from kalecast.artifact.contract import ContractError
 from kalecast.artifact.runtime import Forecaster
 from kalecast.cluster import manifests
 from kalecast.cluster.pods import Pod
+from kalecast.settings import SettingsError
 
 PERMANENT = (helpers.STORE, helpers.CLIENT, helpers.STRANGER)
 """The test's own pods."""
@@ -37,7 +38,7 @@ class CannotStartError(RuntimeError):
     """There is nothing to test, or nothing to test it on."""
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+def main(arguments: list[str] | None = None) -> int:
     """Test; 0: all as it should be, 1: not, 2: it could not begin, more: stopped by a signal."""
     began = time.monotonic()
 
@@ -50,7 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         options, kube, rendered = _prepared(arguments)
         work, model = _model(options)
         print(plan(options, rendered, _cluster(kube, options)), flush=True)
-    except (OptionError, CannotStartError, helpers.ModelTooLargeError) as error:
+    except (SettingsError, CannotStartError, helpers.ModelTooLargeError) as error:
         print(f"cluster_test: {error}", file=sys.stderr)
         return 2
     if options.dry_run or work is None:
@@ -78,7 +79,7 @@ def plan(options: Parameters, rendered: Rendered, cluster: str) -> str:
     )
 
 
-def _prepared(arguments: Sequence[str] | None) -> tuple[Parameters, Kube, Rendered]:
+def _prepared(arguments: list[str] | None) -> tuple[Parameters, Kube, Rendered]:
     overlays = {
         name: folder
         for name, folder in manifests.overlays().items()
