@@ -10,6 +10,6 @@ if [ ! -e "$model" ] || [ -z "$run" ]; then
     exit 1
 fi
 KALECAST_SCREENSHOTS=report/figures KALECAST_MODEL=$model KALECAST_RUN=$(dirname "$run") \
-    exec .venv/workbench/bin/pytest -q tests/test_tour_browser.py \
-    tests/test_lab_browser.py::test_the_notebook_opens_annotated_and_compiles_with_one_click \
-    tests/test_lab_browser.py::test_a_run_of_an_earlier_lab_is_still_there
+    exec .venv/workbench/bin/pytest -q tests/browser/test_tour_browser.py \
+    tests/browser/test_lab_browser.py::test_the_notebook_opens_annotated_and_compiles_with_one_click \
+    tests/browser/test_lab_browser.py::test_a_run_of_an_earlier_lab_is_still_there

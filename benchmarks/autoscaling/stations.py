@@ -1,8 +1,8 @@
 """A station: a bounded queue before workers that serve what waits together, in simulated time.
 
 The model server's micro-batcher and the page's event loop are stations; with batches of one they
-are the queues of the textbooks, which `tests/test_autoscaling.py` holds them against. All times
-are seconds of simulated time.
+are the queues of the textbooks, which `tests/benchmarks/test_autoscaling.py` holds them against.
+All times are seconds of simulated time.
 """
 
 from collections import deque

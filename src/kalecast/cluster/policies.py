@@ -29,7 +29,7 @@ EXCEPTIONS = PROJECT / "cluster-setup" / "policy-exceptions.yaml"
 
 ELSEWHERE = "CKV2_K8S_6"
 """Whether each pod has a network policy. It takes one overlay's for another's, and is content with
-any; tests/test_manifests.py looks for one in each that denies both directions."""
+any; tests/cluster/test_manifests.py looks for one in each that denies both directions."""
 
 PARTS = ("base", "components", "overlays")
 """Folders of step 6 whose objects are looked at as kustomize renders them."""

@@ -1,8 +1,8 @@
 """What decides how the server runs: options, else the environment, else defaults that are right.
 
-Each setting is a field of `Configuration`, an option of `serve.py` (`--max-batch`) and a variable
-of the environment (`KALECAST_MAX_BATCH`, or the name that Seldon Core's operator gives it), and is
-checked before anything starts.
+Each setting is a field of `Configuration`, an option of `kalecast serve` (`--max-batch`) and a
+variable of the environment (`KALECAST_MAX_BATCH`, or the name that Seldon Core's operator gives
+it), and is checked before anything starts.
 
 A dataclass and argparse, where other settings are pydantic's: that would take the CPU time of a
 cold start from 0.75 to 1.02 s and the memory from 91 to 100 MB (medians of ten, on a busy machine).

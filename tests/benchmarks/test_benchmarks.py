@@ -1,0 +1,107 @@
+"""Benchmarks end with one JSON object; what they measure is not asserted."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from model_files import seasonal_naive_bytes
+from sample_series import hourly_series
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def run(*command: str) -> dict:
+    done = subprocess.run(
+        [sys.executable, *command], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def test_forward_pass(tmp_path: Path):
+    model = tmp_path / "forecaster.onnx"
+    model.write_bytes(seasonal_naive_bytes())
+    outcome = run("-m", "benchmarks.accuracy.forward_pass", str(model), "--seconds", "0.01")
+    assert set(outcome["windows_per_second"]) == {"1", "8", "64", "256"}
+
+
+def wide(frame: pd.DataFrame, path: Path) -> Path:
+    """As the M4 competition writes its series."""
+    rows = frame.groupby("unique_id")["y"].apply(lambda y: pd.Series(y.to_numpy())).unstack()
+    rows.columns = [f"V{at + 2}" for at in range(rows.shape[1])]
+    rows.rename_axis("V1").to_csv(path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def series() -> pd.DataFrame:
+    frame = hourly_series(count=3, hours=400)
+    return frame[(frame["unique_id"] != "series_2") | (frame.index % 400 < 300)]
+
+
+SMALL = ("--horizon", "24", "--input-length", "168", "--epochs", "2", "--steps", "5")
+
+
+@pytest.mark.slow
+def test_accuracy_of_a_wide_table_and_its_test_part_is_that_of_one_long_table(
+    series: pd.DataFrame, tmp_path: Path
+):
+    from_end = series.groupby("unique_id").cumcount(ascending=False)
+    train = wide(series[from_end >= 24], tmp_path / "train.csv")
+    test = wide(series[from_end < 24], tmp_path / "test.csv")
+    series.to_csv(tmp_path / "long.csv", index=False)
+    apart = run("-m", "benchmarks.accuracy.score", str(train), "--test", str(test), *SMALL)
+    assert set(apart) >= {
+        "owa", "smape", "mase", "msis95", "coverage80", "coverage95", "train_seconds", "parameters"
+    }  # fmt: skip
+    together = run("-m", "benchmarks.accuracy.score", str(tmp_path / "long.csv"), *SMALL)
+    for score in ("owa", "smape", "mase", "msis95", "coverage80", "coverage95"):
+        assert apart[score] == pytest.approx(together[score], rel=1e-3), score
+    assert set(apart["baselines"]) == {"SeasonalNaiveDay", "SeasonalNaiveWeek"}
+
+
+@pytest.mark.slow
+def test_accuracy_from_several_origins_is_left_for_the_report(series: pd.DataFrame, tmp_path: Path):
+    series.to_csv(tmp_path / "long.csv", index=False)
+    left = tmp_path / "accuracy.json"
+    asked = ("--origins", "2", "--results", str(left), "--command", "make benchmark-accuracy")
+    message = run("-m", "benchmarks.accuracy.score", str(tmp_path / "long.csv"), *asked, *SMALL)
+    results = json.loads(left.read_text())
+    assert results["command"] == "make benchmark-accuracy"
+    assert (results["data"], results["series"], results["origins"]) == ("long.csv", 3, 2)
+    assert results["values_forecast"] == 3 * 2 * 24
+    ours = results["contenders"]["Kalecast"]
+    assert ours["mase"] == message["mase"]
+    assert ours["beaten"] == 0
+    assert set(results["contenders"]) == {"Kalecast", "SeasonalNaiveDay", "SeasonalNaiveWeek"}
+
+
+def test_accuracy_with_a_test_part_has_one_origin(series: pd.DataFrame, tmp_path: Path):
+    table = tmp_path / "long.csv"
+    series.to_csv(table, index=False)
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "benchmarks.accuracy.score",
+            str(table),
+            "--test",
+            str(table),
+            "--origins=2",
+        ],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert "Expected one origin" in done.stderr
+
+
+@pytest.mark.slow
+def test_training_memory():
+    small = ("--series", "60", "--hours", "700", "--epochs", "1", "--steps", "5")
+    assert run("-m", "benchmarks.accuracy.training_memory", *small)["series"] == 60
