@@ -38,14 +38,13 @@ if TYPE_CHECKING:
 
 def build_app(settings: Settings, callers: "Callers") -> "tuple[Application, Admission]":
     """The application: plain routes and the page's own, Gradio's behind them."""
-    from kalecast.page import page_route, uploads
+    from kalecast.page import gradio_protocol, page_event, uploads
     from kalecast.page.admission import Admission
     from kalecast.page.api import PlainRoutes
     from kalecast.page.application import Application, Gradio, Route
     from kalecast.page.forecast_client import ModelServer
-    from kalecast.page.gradio_queue import GradioQueue
+    from kalecast.page.gradio_internals import GradioQueue, guard_files
     from kalecast.page.layout import build_page
-    from kalecast.page.page_event import PageEvent
     from kalecast.page.reading import Reader
     from kalecast.page.samples import Samples
     from kalecast.page.theme import share_as
@@ -57,8 +56,8 @@ def build_app(settings: Settings, callers: "Callers") -> "tuple[Application, Adm
     page, function = build_page(settings, server, reader, samples.names)
     plain = PlainRoutes(server, admission, reader)
     files = uploads.Uploads(server, admission, reader, keys)
-    event = PageEvent(server, samples, reader, keys, function)
-    shown = page_route.PageRoute(event, admission)
+    event = page_event.PageEvent(server, samples, reader, keys, function)
+    shown = page_event.PageRoute(event, admission)
     routes = {
         "/api/forecast": Route("POST", plain.forecast, check=callers.check_program),
         "/api/model": Route("GET", plain.model, check=callers.program),
@@ -66,19 +65,19 @@ def build_app(settings: Settings, callers: "Callers") -> "tuple[Application, Adm
         "/preview.png": Route("GET", plain.preview),
         "/health": Route("GET", plain.alive, is_probe=True),
         "/ready": Route("GET", plain.ready, is_probe=True),
-        page_route.PATH: Route(
+        gradio_protocol.EVENT_PATH: Route(
             "POST",
             shown,
-            page_route.busy,
+            page_event.busy,
             check=callers.check_person,
-            refused=page_route.refused,
+            refused=page_event.refused,
         ),
-        uploads.PATH: Route(
+        gradio_protocol.UPLOAD_PATH: Route(
             "POST", files.upload, uploads.busy, check=callers.check_person, refused=uploads.refused
         ),
-        uploads.PROGRESS_PATH: Route("GET", files.progress, check=callers.person),
+        gradio_protocol.PROGRESS_PATH: Route("GET", files.progress, check=callers.person),
     }
-    uploads.guard_files(page)
+    guard_files(page)
     share_as(settings.public_url)
     queue = GradioQueue(page) if settings.offers_client else None
     mounted = _mounted(page, settings, server, callers, reader)

@@ -16,15 +16,10 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from kalecast.data.series import SeriesError
 from kalecast.page import api, metrics
 from kalecast.page.admission import Admission
-from kalecast.page.gradio_queue import GradioQueue
+from kalecast.page.gradio_internals import GradioQueue
+from kalecast.page.gradio_protocol import CLIENT_PATHS, PAGE_PATHS, QUEUED_PATHS
 from kalecast.page.outcomes import Overloaded, Problem, TurnedAway, Unacceptable, problem_of
 from kalecast.page.request_bodies import LARGEST_REQUEST, check_brackets
-
-# Of Gradio's addresses, which are many and more with each release, those that are needed: by the
-# page in a browser, and by Gradio's client for programs.
-PAGE = r"/(?:config|theme\.css|favicon\.ico|(?:assets|static)/.+)?"
-CLIENT = r"/gradio_api/(?:info|queue/(?:join|data)|(?:run|call)/[\w/-]+)"
-QUEUED = re.compile(r"/gradio_api/(?:queue/join|call/[\w/-]+)")
 
 CLOSE = (b"connection", b"close")
 
@@ -82,7 +77,7 @@ class Application:
         self._root = root
         self._routes = routes
         self._gradio = gradio
-        self._gradios = re.compile(f"{PAGE}|{CLIENT}" if gradio.queue else PAGE)
+        self._gradios = re.compile(f"{PAGE_PATHS}|{CLIENT_PATHS}" if gradio.queue else PAGE_PATHS)
         self._admission = admission
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -144,7 +139,7 @@ class Application:
             async with self._admission.body(Request(scope, receive), LARGEST_REQUEST) as body:
                 check_brackets(body)
                 queue = self._gradio.queue
-                if queue and QUEUED.match(scope["path"]) and queue.is_full():
+                if queue and QUEUED_PATHS.match(scope["path"]) and queue.is_full():
                     metrics.REFUSALS.labels("Gradio's queue").inc()
                     raise Overloaded("too many events in Gradio's queue")
                 await self._gradio.answer(scope, _replayed(body, receive), send)

@@ -17,6 +17,7 @@ from pathlib import Path
 from starlette.types import Scope
 
 from kalecast.page import background, customers, metrics, replicas, watched_file
+from kalecast.page.gradio_protocol import PUBLIC_FILES
 from kalecast.page.keyring import Keyring
 from kalecast.page.outcomes import Problem, TurnedAway
 from kalecast.page.quotas import Buckets, Quota
@@ -32,9 +33,6 @@ SPENT = "You have {} a minute and have asked for more; please ask again in {}."
 
 LONGEST_NAME = 256
 """Characters of the name that a signed-in person has with the proxy."""
-
-OPEN_PATHS = ("/assets/", "/static/", "/theme.css", "/favicon.ico")
-"""Gradio's own files, the same in every Gradio: a page of 90 of them is authenticated once."""
 
 
 class Callers:
@@ -112,7 +110,8 @@ class Callers:
         Raises:
             TurnedAway: neither.
         """
-        if self._header and not scope["path"].startswith(OPEN_PATHS):
+        # A page of 90 files is authenticated once.
+        if self._header and not scope["path"].startswith(PUBLIC_FILES):
             self.person(scope)
 
     def _customer(self, scope: Scope) -> customers.Customer | None:

@@ -14,6 +14,7 @@ from kalecast.page.api import answer
 from kalecast.page.coalescing import Caller
 from kalecast.page.forecast_client import ModelServer
 from kalecast.page.forecasting import forecast
+from kalecast.page.gradio_protocol import function_number
 from kalecast.page.outcomes import problem_of
 from kalecast.page.reading import Reader
 from kalecast.page.request_bodies import FILE, PASTE, SAMPLE
@@ -61,7 +62,7 @@ def build_page(
         )
         if settings.offers_client:
             gr.api(_for_clients(settings, server, reader), api_name="forecast", queue=False)
-    return page, event["id"]
+    return page, function_number(event)
 
 
 def _controls(samples: list[str]) -> tuple[list[Any], gr.Markdown]:

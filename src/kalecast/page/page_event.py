@@ -2,23 +2,42 @@
 
 Everything that a customer does ends here. The event takes all inputs and returns all outputs and
 no state is kept between two of them, so any replica may answer the next one.
+
+Gradio's frontend sends it to an address of Gradio's and takes the answer in Gradio's form, but
+Gradio itself needs several milliseconds of processor time and a session for it. So it is answered
+here; Gradio goes on to serve the page itself.
 """
 
 import asyncio
 import contextlib
 import logging
 
+from starlette.requests import Request
+from starlette.responses import Response
+
 from kalecast.artifact.contract import Contract
 from kalecast.data.series import SeriesError
 from kalecast.data.steps import step_name
-from kalecast.page import markup, request_bodies
+from kalecast.page import gradio_protocol, markup, metrics, request_bodies
+from kalecast.page.admission import Admission
+from kalecast.page.api import json_response
 from kalecast.page.coalescing import Caller
 from kalecast.page.figure import figure_json
 from kalecast.page.forecast_client import ModelServer
 from kalecast.page.forecasting import Forecast, forecast
-from kalecast.page.outcomes import FAULT, Problem, Unacceptable, problem_of
+from kalecast.page.gradio_protocol import Update, update
+from kalecast.page.outcomes import (
+    BUSY,
+    BUSY_SECONDS,
+    FAULT,
+    Overloaded,
+    Problem,
+    Unacceptable,
+    problem_of,
+)
 from kalecast.page.reading import SHORT, Reader
 from kalecast.page.request_bodies import (
+    LARGEST_EVENT,
     PASTE,
     SAMPLE,
     SMALL,
@@ -26,8 +45,6 @@ from kalecast.page.request_bodies import (
     Body,
     Controls,
     Found,
-    Update,
-    update,
 )
 from kalecast.page.samples import Samples
 from kalecast.page.tables import is_table
@@ -124,6 +141,32 @@ class PageEvent:
         return [*self._about[1], choices, range_]
 
 
+class PageRoute:
+    """The event's route: plain HTTP, without Gradio's machinery."""
+
+    def __init__(self, event: PageEvent, admission: Admission) -> None:
+        self._event = event
+        self._admission = admission
+
+    async def __call__(self, request: Request) -> Response:
+        """Answer one event."""
+        try:
+            caller = self._admission.caller(request)
+            async with self._admission.body(request, LARGEST_EVENT) as body:
+                updates, problem = await self._event(body, caller)
+        except Overloaded:
+            request.scope[metrics.STATUS] = 503
+            return busy()
+        except Unacceptable as error:
+            # What is called an error, page.js shows.
+            return json_response(gradio_protocol.failure(str(error)), error.status)
+        if problem:
+            request.scope[metrics.STATUS] = problem.status
+        # The frontend shows the updates of good answers alone: a banner is one too.
+        headers = problem.headers if problem else None
+        return json_response(gradio_protocol.answer(updates), headers=headers)
+
+
 def _about(contract: Contract) -> list[Update]:
     """Card, form of a file, and what one's own numbers are called, in steps of the model."""
     frequency = contract.frequency
@@ -150,12 +193,23 @@ def banner(text: str, source: str = "") -> list[Update]:
     return [update(value=markup.message(text, source), visible=True), hidden, hidden, hidden]
 
 
+def busy() -> Response:
+    """The page's banner where there is too much to do, without a look at the request."""
+    return refused(Problem(503, BUSY, BUSY_SECONDS))
+
+
+def refused(problem: Problem) -> Response:
+    """The page's banner for a refused caller: of a 401 the frontend would show "Error"."""
+    updates: list[Update] = [*banner(problem.text), *UNKNOWN, update(), update()]
+    return json_response(gradio_protocol.answer(updates), headers=problem.headers)
+
+
 def _shown(result: Forecast, source: str) -> list[Update]:
     formatted = Formatted.of(result)
     return [
         update(visible=False),
         update(value=markup.reading(result, formatted, source), visible=True),
-        update(value={"type": "plotly", "plot": figure_json(result, formatted)}, visible=True),
+        update(value=gradio_protocol.plotly(figure_json(result, formatted)), visible=True),
         update(value=markup.table(result, formatted), visible=True),
     ]
 

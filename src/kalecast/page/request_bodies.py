@@ -17,7 +17,8 @@ from starlette.datastructures import Headers, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 
 from kalecast.data.series import SeriesError
-from kalecast.page import tables, upload_token
+from kalecast.page import gradio_protocol, tables, upload_token
+from kalecast.page.gradio_protocol import Update, update
 from kalecast.page.history import History, parse_history, shown
 from kalecast.page.outcomes import Unacceptable
 from kalecast.page.upload_token import LARGEST_TOKEN, MOST_CHOICES, Keys
@@ -49,9 +50,6 @@ SAMPLE, FILE, PASTE = "Sample", "Your file", "Your numbers"
 
 CHANGED = "This page has changed since you opened it. Please load it again."
 
-Update = dict[str, Any]
-"""Changes to one part of the page, as Gradio's frontend takes them."""
-
 Body = bytes | bytearray
 
 
@@ -78,7 +76,7 @@ class Controls:
         if not isinstance(data, list) or len(data) != 7:
             raise Unacceptable(400, f"Expected the page's seven controls, received: {shown(data)}.")
         source, sample, upload, series, text, start, horizon = data
-        token = upload.get("path") if isinstance(upload, dict) else upload
+        token = gradio_protocol.path_of(upload)
         for value in (sample, token, series, text, start):
             if not _is_text(value):
                 raise Unacceptable(400, f"Expected a text, received: {shown(value)}.")
@@ -138,16 +136,17 @@ def controls(body: Body, function: int) -> Controls:
         Unacceptable: no page sends such a body.
     """
     try:
-        event = _parsed(body)
+        fields = _parsed(body)
     except SeriesError as error:
         raise Unacceptable(400, str(error)) from None
     except ValueError:
         raise Unacceptable(400, "Expected JSON as the page sends it.") from None
-    if not isinstance(event, dict):
+    if not isinstance(fields, dict):
         raise Unacceptable(400, "Expected a JSON object as the page sends it.")
-    if event.get("fn_index") != function:
+    sent = gradio_protocol.Event.read(fields)
+    if sent.function != function:
         raise Unacceptable(400, CHANGED)
-    return Controls.read(event.get("data"))
+    return Controls.read(sent.data)
 
 
 def customer_history(
@@ -196,11 +195,6 @@ def form_token(body: bytearray, headers: list[tuple[bytes, bytes]], most: int, k
     """
     file, content = asyncio.run(_file(body, Headers(raw=headers)))
     return upload_token.token_of(content, file, most, keys)
-
-
-def update(**changes: Any) -> Update:
-    """Changes to one part of the page; none at all leave it as it is."""
-    return {"__type__": "update", **changes}
 
 
 def check_brackets(body: Body) -> None:
@@ -278,7 +272,7 @@ def _choices(upload: upload_token.Upload) -> Update:
     label = "Series"
     if upload.count > MOST_CHOICES:
         label = f"Series (the first {MOST_CHOICES} of {upload.count:,}; type another's name)"
-    offered = [[name, name] for name in upload.names]
+    offered = gradio_protocol.choices(upload.names)
     chosen = upload.chosen.name
     return update(choices=offered, value=chosen, label=label, visible=upload.count > 1)
 
@@ -299,9 +293,10 @@ async def _file(body: bytearray, headers: Headers) -> tuple[str, bytes]:
         form = await _InMemory(headers, stream(), max_files=1, max_fields=1).parse()
     except (MultiPartException, KeyError) as error:
         raise Unacceptable(400, f"Expected a form with one file: {error}.") from None
-    file = form.get("files")
+    file = form.get(gradio_protocol.UPLOAD_FIELD)
     if not isinstance(file, UploadFile):
-        raise Unacceptable(400, "Expected a form with one file in its field 'files'.")
+        field = gradio_protocol.UPLOAD_FIELD
+        raise Unacceptable(400, f"Expected a form with one file in its field '{field}'.")
     content = await file.read()
     await form.close()
     return PurePath(file.filename or "your file").name, content

@@ -1,24 +1,16 @@
 """The theme: system fonts, one accent, slate around it; nothing fetched from elsewhere."""
 
-import re
 from html import escape
 from pathlib import Path
 
 import gradio as gr
-from gradio.routes import templates
-from jinja2 import ChoiceLoader, DictLoader
 
+from kalecast.page.gradio_internals import replace_head_tags
 from kalecast.page.markup import TAGLINE
 
 HERE = Path(__file__).resolve().parent
 CSS = HERE / "page.css"
 ICON = HERE / "favicon.png"
-
-DOCUMENT = "frontend/index.html"
-# Tags for shared links, which speak of Gradio, and a manifest that the page does not have.
-GRADIOS = re.compile(
-    r"""<meta\s+(?:property="og:|name="twitter:)[^>]*>|<link rel="manifest"[^>]*>"""
-)
 
 # The gateway knows it by its hash (cluster-setup/6-protection/gateway/headers.conf). In a
 # function, so that its names are its own.
@@ -34,12 +26,7 @@ def share_as(address: str) -> None:
     Args:
         address: of the page, as customers type it.
     """
-    loader = templates.env.loader
-    if loader is None:
-        raise RuntimeError("Expected Gradio to have templates.")
-    source, _, _ = loader.get_source(templates.env, DOCUMENT)
-    ours = GRADIOS.sub("", source).replace("<head>", f"<head>{_shared(escape(address))}", 1)
-    templates.env.loader = ChoiceLoader([DictLoader({DOCUMENT: ours}), loader])
+    replace_head_tags(_shared(escape(address)))
 
 
 def _shared(address: str) -> str:

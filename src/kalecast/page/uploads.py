@@ -3,22 +3,13 @@
 Gradio (6.31) would write an upload to its disk, where the next event finds it only if it comes
 to the same replica. Here its file becomes a token (`upload_token.py`), which the browser takes
 for the file's path and sends back with each event.
-
-Two of Gradio's habits have to be taken away as well, for the events that it still answers. It
-checks the paths in a request only after its own `launch()`, which a mounted page never calls: a
-request naming `/etc/passwd` as its upload would have it copied to where Gradio serves files
-from, and read. And it fetches addresses that a request names as files.
 """
 
-from pathlib import Path
-
-import gradio as gr
-from gradio.blocks import Block
 from starlette.requests import Request
 from starlette.responses import Response
 
 from kalecast.data.series import SeriesError
-from kalecast.page import request_bodies
+from kalecast.page import gradio_protocol, request_bodies
 from kalecast.page.admission import Admission
 from kalecast.page.api import json_response
 from kalecast.page.forecast_client import ModelServer
@@ -33,10 +24,7 @@ from kalecast.page.outcomes import (
 from kalecast.page.reading import LONG, SHORT, SHORT_FILE, Reader
 from kalecast.page.request_bodies import LARGEST_FORM
 from kalecast.page.rows import KEPT
-from kalecast.page.upload_token import CHOOSE_AGAIN, Keys, problem_token
-
-PATH = "/gradio_api/upload"
-PROGRESS_PATH = "/gradio_api/upload_progress"
+from kalecast.page.upload_token import Keys, problem_token
 
 
 class Uploads:
@@ -66,11 +54,11 @@ class Uploads:
             return busy()
         except Unacceptable as error:
             return Response(str(error), error.status, media_type="text/plain")
-        return json_response([token])
+        return json_response(gradio_protocol.upload_answer(token))
 
     async def progress(self, _: Request) -> Response:
         """How far an upload is: another replica may be taking it, so it is always done."""
-        return Response('data: {"msg": "done"}\n\n', media_type="text/event-stream")
+        return Response(gradio_protocol.PROGRESS_DONE, media_type=gradio_protocol.PROGRESS_TYPE)
 
     async def _kept(self) -> int:
         try:
@@ -86,20 +74,5 @@ def busy() -> Response:
 
 def refused(problem: Problem) -> Response:
     """Such a token for a caller who may not."""
-    return json_response([problem_token(problem.text)], headers=problem.headers)
-
-
-def guard_files(page: gr.Blocks) -> None:
-    """Let requests that Gradio answers name no files at all."""
-    page.has_launched = True  # Gradio's own check needs this
-    Block.async_move_resource_to_block_cache = _refused
-
-
-async def _refused(_: Block, named: str | Path | None) -> None:
-    """Refuse the path that a request names.
-
-    Raises:
-        gr.Error: there is one; Gradio answers with this text alone.
-    """
-    if named is not None:
-        raise gr.Error(CHOOSE_AGAIN, print_exception=False)
+    token = problem_token(problem.text)
+    return json_response(gradio_protocol.upload_answer(token), headers=problem.headers)
