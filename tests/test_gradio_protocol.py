@@ -23,7 +23,7 @@ from pathlib import Path
 from fastapi import FastAPI
 from starlette.testclient import TestClient
 
-from kalecast.page import app, gradio_internals as internals, gradio_protocol as protocol
+from kalecast.page import building, gradio_internals as internals, gradio_protocol as protocol
 import gradio as gr
 from gradio.components.plot import PlotData
 

@@ -325,7 +325,9 @@ def test_probes_ask_for_addresses_that_are_served(overlay: str):
             json.loads((ROOT / "src/kalecast/serving/openapi.json").read_text())["paths"]
         ),
         PAGE: set(
-            re.findall(r'"(/\w+)": Route\("GET"', (ROOT / "src/kalecast/page/app.py").read_text())
+            re.findall(
+                r'"(/\w+)": Route\("GET"', (ROOT / "src/kalecast/page/building.py").read_text()
+            )
         ),
     }
     for name, served in routes.items():

@@ -9,6 +9,7 @@ import orjson
 from starlette.requests import Request
 from starlette.responses import Response
 
+from kalecast.data.series import SeriesError
 from kalecast.page import background, markup, words
 from kalecast.page.admission import Admission
 from kalecast.page.forecast_client import ModelServer
@@ -17,12 +18,13 @@ from kalecast.page.history import shown
 from kalecast.page.outcomes import (
     BUSY,
     BUSY_SECONDS,
+    DOWN,
     FAULT,
     Overloaded,
     Problem,
+    Refused,
     ServiceDown,
     Unacceptable,
-    problem_of,
 )
 from kalecast.page.reading import Reader
 from kalecast.page.request_bodies import LARGEST_REQUEST
@@ -121,6 +123,19 @@ def json_response(
 ) -> Response:
     """Anything as JSON."""
     return Response(orjson.dumps(content), status, headers, media_type="application/json")
+
+
+def problem_of(error: Exception) -> Problem:
+    """An error as a customer sees it."""
+    if isinstance(error, SeriesError | Refused):
+        return Problem(400, str(error))
+    if isinstance(error, Unacceptable):
+        return Problem(error.status, str(error))
+    if isinstance(error, Overloaded):
+        return Problem(503, BUSY, BUSY_SECONDS)
+    if isinstance(error, ServiceDown):
+        return Problem(503, DOWN, 5)
+    return Problem(500, FAULT)
 
 
 def _guarded(handler: Handler) -> Handler:

@@ -18,7 +18,7 @@ from kalecast.page import api, metrics
 from kalecast.page.admission import Admission
 from kalecast.page.gradio_internals import GradioQueue
 from kalecast.page.gradio_protocol import CLIENT_PATHS, PAGE_PATHS, QUEUED_PATHS
-from kalecast.page.outcomes import Overloaded, Problem, TurnedAway, Unacceptable, problem_of
+from kalecast.page.outcomes import Overloaded, Problem, TurnedAway, Unacceptable
 from kalecast.page.request_bodies import LARGEST_REQUEST, check_brackets
 
 CLOSE = (b"connection", b"close")
@@ -144,7 +144,7 @@ class Application:
                     raise Overloaded("too many events in Gradio's queue")
                 await self._gradio.answer(scope, _replayed(body, receive), send)
         except (SeriesError, Unacceptable, Overloaded) as error:
-            await api.problem_response(problem_of(error))(scope, receive, send)
+            await api.problem_response(api.problem_of(error))(scope, receive, send)
 
 
 def _replayed(body: bytes, receive: Receive) -> Receive:

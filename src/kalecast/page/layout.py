@@ -10,12 +10,11 @@ import gradio as gr
 import orjson
 
 from kalecast.page import markup, words
-from kalecast.page.api import answer
+from kalecast.page.api import answer, problem_of
 from kalecast.page.coalescing import Caller
 from kalecast.page.forecast_client import ModelServer
 from kalecast.page.forecasting import forecast
 from kalecast.page.gradio_protocol import function_number
-from kalecast.page.outcomes import problem_of
 from kalecast.page.reading import Reader
 from kalecast.page.request_bodies import FILE, PASTE, SAMPLE
 from kalecast.page.settings import Settings

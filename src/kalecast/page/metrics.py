@@ -1,6 +1,6 @@
 """Live counters for operators, in Prometheus' format.
 
-They stand on a port of their own (`serving.py`): what customers reach must not reveal how busy
+They stand on a port of their own (`listeners.py`): what customers reach must not reveal how busy
 the page is.
 """
 

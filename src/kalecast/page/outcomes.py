@@ -2,8 +2,6 @@
 
 from dataclasses import dataclass
 
-from kalecast.data.series import SeriesError
-
 DOWN = "The forecasting service is not answering just now; please try again in a minute."
 BUSY = "Very many people are asking just now; please try again in a few seconds."
 FAULT = "Something went wrong on our side. Please try again; your data were not the reason."
@@ -59,16 +57,3 @@ class TurnedAway(Exception):
     def __init__(self, problem: Problem) -> None:
         super().__init__(problem.text)
         self.problem = problem
-
-
-def problem_of(error: Exception) -> Problem:
-    """An error as a customer sees it."""
-    if isinstance(error, SeriesError | Refused):
-        return Problem(400, str(error))
-    if isinstance(error, Unacceptable):
-        return Problem(error.status, str(error))
-    if isinstance(error, Overloaded):
-        return Problem(503, BUSY, BUSY_SECONDS)
-    if isinstance(error, ServiceDown):
-        return Problem(503, DOWN, 5)
-    return Problem(500, FAULT)

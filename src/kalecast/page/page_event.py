@@ -20,21 +20,13 @@ from kalecast.data.series import SeriesError
 from kalecast.data.steps import step_name
 from kalecast.page import gradio_protocol, markup, metrics, request_bodies
 from kalecast.page.admission import Admission
-from kalecast.page.api import json_response
+from kalecast.page.api import json_response, problem_of
 from kalecast.page.coalescing import Caller
 from kalecast.page.figure import figure_json
 from kalecast.page.forecast_client import ModelServer
 from kalecast.page.forecasting import Forecast, forecast
 from kalecast.page.gradio_protocol import Update, update
-from kalecast.page.outcomes import (
-    BUSY,
-    BUSY_SECONDS,
-    FAULT,
-    Overloaded,
-    Problem,
-    Unacceptable,
-    problem_of,
-)
+from kalecast.page.outcomes import BUSY, BUSY_SECONDS, FAULT, Overloaded, Problem, Unacceptable
 from kalecast.page.reading import SHORT, Reader
 from kalecast.page.request_bodies import (
     LARGEST_EVENT,
