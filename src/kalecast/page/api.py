@@ -17,7 +17,6 @@ from kalecast.page.forecasting import Forecast, forecast
 from kalecast.page.history import shown
 from kalecast.page.outcomes import (
     BUSY,
-    BUSY_SECONDS,
     DOWN,
     FAULT,
     Overloaded,
@@ -108,11 +107,6 @@ class PlainRoutes:
         return Response(PREVIEW, media_type="image/png", headers=headers)
 
 
-def busy() -> Response:
-    """The answer where there is too much to do, without a look at the request."""
-    return problem_response(Problem(503, BUSY, BUSY_SECONDS))
-
-
 def problem_response(problem: Problem) -> Response:
     """A problem as JSON."""
     return json_response({"detail": problem.text}, problem.status, problem.headers)
@@ -132,7 +126,7 @@ def problem_of(error: Exception) -> Problem:
     if isinstance(error, Unacceptable):
         return Problem(error.status, str(error))
     if isinstance(error, Overloaded):
-        return Problem(503, BUSY, BUSY_SECONDS)
+        return BUSY
     if isinstance(error, ServiceDown):
         return Problem(503, DOWN, 5)
     return Problem(500, FAULT)

@@ -18,7 +18,7 @@ from kalecast.page import api, metrics
 from kalecast.page.admission import Admission
 from kalecast.page.gradio_internals import GradioQueue
 from kalecast.page.gradio_protocol import CLIENT_PATHS, PAGE_PATHS, QUEUED_PATHS
-from kalecast.page.outcomes import Overloaded, Problem, TurnedAway, Unacceptable
+from kalecast.page.outcomes import BUSY, Overloaded, Problem, TurnedAway, Unacceptable
 from kalecast.page.request_bodies import LARGEST_REQUEST, check_brackets
 
 CLOSE = (b"connection", b"close")
@@ -37,13 +37,11 @@ class Route:
 
     method: str
     handler: Callable[[Request], Awaitable[Response]]
-    busy: Callable[[], Response] = api.busy
-    """The answer where there is too much to do."""
     check: Check = allow_all
     refused: Callable[[Problem], Response] = api.problem_response
-    """The answer to a caller who may not."""
+    """The answer to a caller who may not, and where there is too much to do."""
     is_probe: bool = False
-    """Whether it is answered even then."""
+    """Whether it is answered even there."""
 
 
 @dataclass(frozen=True)
@@ -102,7 +100,8 @@ class Application:
             if self._admission.is_full and not (route and route.is_probe):
                 metrics.REFUSALS.labels("in flight").inc()
                 scope[metrics.STATUS] = 503
-                await (route.busy if route else api.busy)()(scope, receive, noting)
+                refused = route.refused if route else api.problem_response
+                await refused(BUSY)(scope, receive, noting)
                 return
             self._admission.in_flight += 1
             try:

@@ -77,14 +77,10 @@ def build_app(settings: Settings, callers: Callers) -> tuple[Application, Admiss
         "/health": Route("GET", plain.alive, is_probe=True),
         "/ready": Route("GET", plain.ready, is_probe=True),
         gradio_protocol.EVENT_PATH: Route(
-            "POST",
-            shown,
-            page_event.busy,
-            check=callers.check_person,
-            refused=page_event.refused,
+            "POST", shown, check=callers.check_person, refused=page_event.refused
         ),
         gradio_protocol.UPLOAD_PATH: Route(
-            "POST", files.upload, uploads.busy, check=callers.check_person, refused=uploads.refused
+            "POST", files.upload, check=callers.check_person, refused=uploads.refused
         ),
         gradio_protocol.PROGRESS_PATH: Route("GET", files.progress, check=callers.person),
     }

@@ -3,10 +3,7 @@
 from dataclasses import dataclass
 
 DOWN = "The forecasting service is not answering just now; please try again in a minute."
-BUSY = "Very many people are asking just now; please try again in a few seconds."
 FAULT = "Something went wrong on our side. Please try again; your data were not the reason."
-
-BUSY_SECONDS = 3
 
 
 class ServiceDown(Exception):
@@ -49,6 +46,9 @@ class Problem:
         if self.challenge:
             headers["WWW-Authenticate"] = self.challenge
         return headers
+
+
+BUSY = Problem(503, "Very many people are asking just now; please try again in a few seconds.", 3)
 
 
 class TurnedAway(Exception):

@@ -26,7 +26,7 @@ from kalecast.page.figure import figure_json
 from kalecast.page.forecast_client import ModelServer
 from kalecast.page.forecasting import Forecast, forecast
 from kalecast.page.gradio_protocol import Update, update
-from kalecast.page.outcomes import BUSY, BUSY_SECONDS, FAULT, Overloaded, Problem, Unacceptable
+from kalecast.page.outcomes import BUSY, FAULT, Overloaded, Problem, Unacceptable
 from kalecast.page.reading import SHORT, Reader
 from kalecast.page.request_bodies import (
     LARGEST_EVENT,
@@ -113,10 +113,8 @@ class PageEvent:
         if held is not None:
             with contextlib.suppress(TooLarge):
                 bounds = held, frequency, self._keys, SMALL_CONTENT
-                if held.source == PASTE and not is_table(held.text):
-                    return held, request_bodies.customer_history(
-                        *bounds
-                    )  # quicker than a thread's turn
+                if held.source == PASTE and not is_table(held.text):  # quicker than a thread's turn
+                    return held, request_bodies.customer_history(*bounds)
                 return held, await asyncio.to_thread(request_bodies.customer_history, *bounds)
         arguments = self._function, frequency, self._keys
         return await self._reader.read(SHORT, caller, request_bodies.event, body, *arguments)
@@ -148,7 +146,7 @@ class PageRoute:
                 updates, problem = await self._event(body, caller)
         except Overloaded:
             request.scope[metrics.STATUS] = 503
-            return busy()
+            return refused(BUSY)
         except Unacceptable as error:
             # What is called an error, page.js shows.
             return json_response(gradio_protocol.failure(str(error)), error.status)
@@ -185,13 +183,8 @@ def banner(text: str, source: str = "") -> list[Update]:
     return [update(value=markup.message(text, source), visible=True), hidden, hidden, hidden]
 
 
-def busy() -> Response:
-    """The page's banner where there is too much to do, without a look at the request."""
-    return refused(Problem(503, BUSY, BUSY_SECONDS))
-
-
 def refused(problem: Problem) -> Response:
-    """The page's banner for a refused caller: of a 401 the frontend would show "Error"."""
+    """The page's banner for a request that is refused: of a 401 the frontend would show "Error"."""
     updates: list[Update] = [*banner(problem.text), *UNKNOWN, update(), update()]
     return json_response(gradio_protocol.answer(updates), headers=problem.headers)
 

@@ -13,14 +13,7 @@ from kalecast.page import gradio_protocol, request_bodies
 from kalecast.page.admission import Admission
 from kalecast.page.api import json_response
 from kalecast.page.forecast_client import ModelServer
-from kalecast.page.outcomes import (
-    BUSY,
-    BUSY_SECONDS,
-    Overloaded,
-    Problem,
-    ServiceDown,
-    Unacceptable,
-)
+from kalecast.page.outcomes import BUSY, Overloaded, Problem, ServiceDown, Unacceptable
 from kalecast.page.reading import LONG, SHORT, SHORT_FILE, Reader
 from kalecast.page.request_bodies import LARGEST_FORM
 from kalecast.page.rows import KEPT
@@ -51,7 +44,7 @@ class Uploads:
         except SeriesError as error:
             token = problem_token(str(error))
         except Overloaded:
-            return busy()
+            return refused(BUSY)
         except Unacceptable as error:
             return Response(str(error), error.status, media_type="text/plain")
         return json_response(gradio_protocol.upload_answer(token))
@@ -67,12 +60,7 @@ class Uploads:
             return KEPT
 
 
-def busy() -> Response:
-    """The answer where there is too much to do: a token that says so, as a page shows no other."""
-    return refused(Problem(503, BUSY, BUSY_SECONDS))
-
-
 def refused(problem: Problem) -> Response:
-    """Such a token for a caller who may not."""
+    """A token that says why an upload is refused, as a page shows no other answer."""
     token = problem_token(problem.text)
     return json_response(gradio_protocol.upload_answer(token), headers=problem.headers)
