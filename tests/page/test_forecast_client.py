@@ -316,7 +316,7 @@ assert SHARE * 64_000 * 0.9 < again <= SHARE * 64_000
 def test_a_circuit_opens_tries_once_and_closes() -> None:
     inside("""
 import time
-from kalecast.page.circuit import MOMENT, MOST_FAILURES, Circuit
+from kalecast.page.retrying import MOMENT, MOST_FAILURES, Circuit
 circuit = Circuit()
 for _ in range(MOST_FAILURES):
     assert not circuit.is_open

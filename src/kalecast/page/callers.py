@@ -1,6 +1,6 @@
 """Callers: authentication and rate limits.
 
-Programs carry a key (`keyring.py`). People are signed in by a proxy before the page, which names
+Programs carry a key (`customers.py`). People are signed in by a proxy before the page, which names
 them in a header; that no other sets this header is the proxy's business. Where neither is set
 up, every caller may: on one's own machine there are no accounts.
 """
@@ -16,12 +16,11 @@ from pathlib import Path
 
 from starlette.types import Scope
 
-from kalecast.page import background, customers, metrics, replicas, watched_file
+from kalecast.page import background, customers, metrics, quotas, watched_file
+from kalecast.page.customers import Keyring
 from kalecast.page.gradio_protocol import PUBLIC_FILES
-from kalecast.page.keyring import Keyring
 from kalecast.page.outcomes import Problem, TurnedAway
-from kalecast.page.quotas import Buckets, Quota
-from kalecast.page.replicas import Replicas
+from kalecast.page.quotas import Buckets, Quota, Replicas
 from kalecast.page.settings import Settings
 from kalecast.page.watched_file import WatchedFile
 
@@ -57,7 +56,7 @@ class Callers:
         """Know of new keys and replicas while the block runs."""
         tasks = []
         if self._replicas.is_followed:
-            seconds = replicas.LOOK_SECONDS
+            seconds = quotas.LOOK_SECONDS
             tasks.append(background.repeated(self._replicas.look, seconds, "replicas"))
         if self._file:
             look, seconds = partial(asyncio.to_thread, self._file.look), watched_file.LOOK_SECONDS

@@ -1,4 +1,6 @@
-"""Customers: who may request forecasts, with which keys, and how many; the file that says so.
+"""Customers: who may request forecasts, with which keys, and how many.
+
+A file says so:
 
     {"customers": [{"name": "acme", "per_minute": 600, "burst": 100, "keys": [
         {"id": "5f0c1e9a7b", "sha256": "…", "since": "2026-01-31", "until": "2027-01-31"}]}]}
@@ -10,12 +12,19 @@ slow because passwords can be guessed, would add nothing but 50 ms to each reque
 Needs the standard library alone, as `keys.py` does.
 """
 
+import hashlib
+import hmac
 import json
+import math
 import re
+import secrets
+import time
 from dataclasses import dataclass
-from datetime import date
+from datetime import UTC, date, datetime, timedelta
+from datetime import time as midnight
 from typing import Any
 
+from kalecast.page.outcomes import Problem, TurnedAway
 from kalecast.page.quotas import MOST_PER_MINUTE, Quota
 
 KEY_PREFIX = "kalecast"
@@ -23,6 +32,13 @@ KEY_PREFIX = "kalecast"
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 KEY_ID = re.compile(r"[a-z0-9]{1,32}")
 SHA256 = re.compile(r"[0-9a-f]{64}")
+CREDENTIALS = re.compile(
+    rb"(?i:bearer) +%s_([a-z0-9]{1,32})_([A-Za-z0-9_-]{43})" % KEY_PREFIX.encode("ascii")
+)
+
+NO_KEY = "Expected your key in the header 'Authorization: Bearer kalecast_…'."
+WRONG_KEY = "This key is not known, or not any more."
+OLD_KEY = "This key has ended. Please use your newer one."
 
 
 class CustomersError(ValueError):
@@ -81,6 +97,50 @@ def write(customers: tuple[Customer, ...]) -> str:
         for customer in customers
     ]
     return json.dumps({"customers": listed}, indent=2) + "\n"
+
+
+@dataclass(frozen=True)
+class _Held:
+    digest: bytes
+    customer: Customer | None
+    ends: float = math.inf
+    """Seconds since 1970 from which on it does not hold any more."""
+
+
+class Keyring:
+    """All keys of all customers."""
+
+    def __init__(self, customers: tuple[Customer, ...]) -> None:
+        self._held = {
+            key.id.encode(): _Held(bytes.fromhex(key.sha256), customer, _end(key))
+            for customer in customers
+            for key in customer.keys
+        }
+        # Compared with where an id is unknown, so that the time to refuse reveals no ids.
+        self._unknown = _Held(secrets.token_bytes(32), None)
+
+    def customer(self, authorization: bytes | None) -> Customer:
+        """Whose key it is.
+
+        Args:
+            authorization: the header's value; None where there is none.
+
+        Raises:
+            TurnedAway: it is unknown, or has expired.
+        """
+        if authorization is None:
+            raise TurnedAway(Problem(401, NO_KEY, challenge="Bearer"))
+        found = CREDENTIALS.fullmatch(authorization)
+        if found is None:
+            raise _invalid(NO_KEY)
+        identity, secret = found.groups()
+        held = self._held.get(identity, self._unknown)
+        is_right = hmac.compare_digest(hashlib.sha256(secret).digest(), held.digest)
+        if not is_right or held.customer is None:
+            raise _invalid(WRONG_KEY)
+        if time.time() >= held.ends:  # said only to a caller who has the secret
+            raise _invalid(OLD_KEY)
+        return held.customer
 
 
 def _written(key: Key) -> dict[str, str]:
@@ -169,3 +229,13 @@ def _check_unique(what: str, names: list[str]) -> None:
 def _kind(value: Any) -> str:
     kinds = {dict: "an object", list: "a list", str: "a text", bool: "true or false"}
     return "none" if value is None else kinds.get(type(value), "a number")
+
+
+def _invalid(text: str) -> TurnedAway:
+    return TurnedAway(Problem(401, text, challenge='Bearer error="invalid_token"'))
+
+
+def _end(key: Key) -> float:
+    if key.until is None:
+        return math.inf
+    return (datetime.combine(key.until, midnight(), UTC) + timedelta(days=1)).timestamp()

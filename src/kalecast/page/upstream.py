@@ -16,9 +16,8 @@ from functools import partial
 import aiohttp
 
 from kalecast.page import metrics
-from kalecast.page.circuit import Circuit
 from kalecast.page.outcomes import Overloaded, ServiceDown
-from kalecast.page.retrying import MOST_ATTEMPTS, RetryBudget, pause
+from kalecast.page.retrying import MOST_ATTEMPTS, Circuit, RetryBudget, pause
 
 logger = logging.getLogger(__name__)
 

@@ -14,8 +14,7 @@ import pytest
 from page_process import ROOT
 
 from kalecast.page import customers
-from kalecast.page.customers import CustomersError
-from kalecast.page.keyring import Keyring
+from kalecast.page.customers import CustomersError, Keyring
 from kalecast.page.outcomes import TurnedAway
 
 COMMAND = ("-m", "kalecast.page.keys")

@@ -4,8 +4,7 @@ import asyncio
 
 import pytest
 
-from kalecast.page.quotas import KEPT, Buckets, Quota
-from kalecast.page.replicas import Replicas
+from kalecast.page.quotas import KEPT, Buckets, Quota, Replicas
 
 SIX = Quota(per_minute=6, burst=2)
 
