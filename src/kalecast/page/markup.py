@@ -21,7 +21,6 @@ from kalecast.page.words import Formatted
 
 DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
-
 SATURDAY = 5
 EXAMPLE_START = datetime(2026, 1, 5)
 EXAMPLE_LEAST, EXAMPLE_MOST = 56, 2016
@@ -31,7 +30,6 @@ FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n")
 
 TAGLINE = "What comes next in your numbers, and how sure that is."
 HEADER = f'<header class="kc-header"><h1>Kalecast</h1><p>{TAGLINE}</p></header>'
-
 
 HINTS = (
     '<p class="kc-hint" data-for="Sample">Press <i>Forecast</i> to see the sample.</p>'
@@ -242,9 +240,8 @@ def example_csv(frequency: str, needed: int) -> str:
             quiet = 0.25 if timestamp.weekday() >= SATURDAY else 1.0
             value = base + (swing * quiet if open_now or by_day else 0.0) + (at * 7 % 11) / 10
             text = "" if (name, at) == ("bakery", count * 2 // 3) else f"{value:.1f}"
-            rows.append(
-                f"{name},{timestamp.isoformat(' ', 'minutes')[: 10 if by_day else 16]},{text}"
-            )
+            ds = timestamp.isoformat(" ", "minutes")[: 10 if by_day else 16]
+            rows.append(f"{name},{ds},{text}")
     return "\n".join(rows) + "\n"
 
 

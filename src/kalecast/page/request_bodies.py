@@ -17,8 +17,8 @@ from starlette.datastructures import Headers, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 
 from kalecast.data.series import SeriesError
-from kalecast.page import gradio_protocol, tables, upload_token
-from kalecast.page.gradio_protocol import Update, update
+from kalecast.page import tables, upload_token
+from kalecast.page.gradio_protocol import UPLOAD_FIELD, Event, Update, choices, path_of, update
 from kalecast.page.history import History, parse_history, shown
 from kalecast.page.outcomes import Unacceptable
 from kalecast.page.upload_token import LARGEST_TOKEN, MOST_CHOICES, Keys
@@ -43,7 +43,6 @@ SLICE = 1024 * 1024
 MOST_BRACKETS = 64
 """Lists and objects in a large body, those in its texts counted too: a page sends five."""
 LONGEST_START = 64
-
 FIELDS = {"history", "start", "horizon"}
 
 SAMPLE, FILE, PASTE = "Sample", "Your file", "Your numbers"
@@ -76,7 +75,7 @@ class Controls:
         if not isinstance(data, list) or len(data) != 7:
             raise Unacceptable(400, f"Expected the page's seven controls, received: {shown(data)}.")
         source, sample, upload, series, text, start, horizon = data
-        token = gradio_protocol.path_of(upload)
+        token = path_of(upload)
         for value in (sample, token, series, text, start):
             if not _is_text(value):
                 raise Unacceptable(400, f"Expected a text, received: {shown(value)}.")
@@ -143,7 +142,7 @@ def controls(body: Body, function: int) -> Controls:
         raise Unacceptable(400, "Expected JSON as the page sends it.") from None
     if not isinstance(fields, dict):
         raise Unacceptable(400, "Expected a JSON object as the page sends it.")
-    sent = gradio_protocol.Event.read(fields)
+    sent = Event.read(fields)
     if sent.function != function:
         raise Unacceptable(400, CHANGED)
     return Controls.read(sent.data)
@@ -272,8 +271,7 @@ def _choices(upload: upload_token.Upload) -> Update:
     label = "Series"
     if upload.count > MOST_CHOICES:
         label = f"Series (the first {MOST_CHOICES} of {upload.count:,}; type another's name)"
-    offered = gradio_protocol.choices(upload.names)
-    chosen = upload.chosen.name
+    offered, chosen = choices(upload.names), upload.chosen.name
     return update(choices=offered, value=chosen, label=label, visible=upload.count > 1)
 
 
@@ -293,10 +291,9 @@ async def _file(body: bytearray, headers: Headers) -> tuple[str, bytes]:
         form = await _InMemory(headers, stream(), max_files=1, max_fields=1).parse()
     except (MultiPartException, KeyError) as error:
         raise Unacceptable(400, f"Expected a form with one file: {error}.") from None
-    file = form.get(gradio_protocol.UPLOAD_FIELD)
+    file = form.get(UPLOAD_FIELD)
     if not isinstance(file, UploadFile):
-        field = gradio_protocol.UPLOAD_FIELD
-        raise Unacceptable(400, f"Expected a form with one file in its field '{field}'.")
+        raise Unacceptable(400, f"Expected a form with one file in its field '{UPLOAD_FIELD}'.")
     content = await file.read()
     await form.close()
     return PurePath(file.filename or "your file").name, content
