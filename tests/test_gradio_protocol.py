@@ -16,7 +16,7 @@ from kalecast.page import gradio_protocol as protocol
 
 pytestmark = pytest.mark.slow
 
-ASK_GRADIO = r"""
+SCRIPT = r"""
 import json
 from pathlib import Path
 
@@ -49,7 +49,7 @@ internals.MOST_EVENTS = 3
 internals.replace_head_tags('<meta name="ours" />')
 
 with TestClient(gr.mount_gradio_app(FastAPI(), page, path="/"), root_path="") as client:
-    def ask(name, method, path, **more):
+    def request(name, method, path, **more):
         reply = client.request(method, path, **more)
         found[name] = {"status": reply.status_code, "text": reply.text, **reply.headers}
         found["paths"].append(path.partition("?")[0])
@@ -58,27 +58,27 @@ with TestClient(gr.mount_gradio_app(FastAPI(), page, path="/"), root_path="") as
     def sent(name, *data):
         body = {"fn_index": number, "session_hash": "x", "data": data}
         found[name + " body"] = body
-        return ask(name, "POST", protocol.EVENT_PATH, json=body)
+        return request(name, "POST", protocol.EVENT_PATH, json=body)
 
     for path in ("/", "/config", "/theme.css", "/favicon.ico", protocol.API + "/info"):
-        ask(path, "GET", path)
+        request(path, "GET", path)
     form = {protocol.UPLOAD_FIELD: ("a.csv", b" was read")}
-    upload = ask("upload", "POST", protocol.UPLOAD_PATH + "?upload_id=u", files=form).json()
-    ask("progress", "GET", protocol.PROGRESS_PATH + "?upload_id=u")
+    upload = request("upload", "POST", protocol.UPLOAD_PATH + "?upload_id=u", files=form).json()
+    request("progress", "GET", protocol.PROGRESS_PATH + "?upload_id=u")
     value = {"path": upload[0], "orig_name": "a.csv", "meta": {"_type": "gradio.FileData"}}
     sent("event", "This file", value)
     sent("failure", "wrong", None)
 
     full = [queue.is_full()]
     for _ in range(3):
-        call = ask("call", "POST", protocol.API + "/call/echo", json={"data": ["1"]}).json()
+        call = request("call", "POST", protocol.API + "/call/echo", json={"data": ["1"]}).json()
     full.append(queue.is_full())
-    ask("called", "GET", protocol.API + "/call/echo/" + call["event_id"])
+    request("called", "GET", protocol.API + "/call/echo/" + call["event_id"])
     full.append(queue.is_full())
     body = {"fn_index": 0, "data": ["2"], "session_hash": "y"}
-    ask("join", "POST", protocol.API + "/queue/join", json=body)
+    request("join", "POST", protocol.API + "/queue/join", json=body)
     full.append(queue.is_full())
-    ask("data", "GET", protocol.API + "/queue/data?session_hash=y")
+    request("data", "GET", protocol.API + "/queue/data?session_hash=y")
     internals.KEPT_SECONDS = 0
     queue.is_full()
     found |= {"full": full, "kept": len(page._queue.pending_event_ids_session)}
@@ -100,7 +100,7 @@ def gradio(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """What Gradio itself answers."""
     folder = tmp_path_factory.mktemp("gradio")
     done = subprocess.run(
-        [PYTHON, "-c", ASK_GRADIO],
+        [PYTHON, "-c", SCRIPT],
         cwd=folder,
         env={**os.environ, "GRADIO_TEMP_DIR": str(folder / "files")},
         capture_output=True,

@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import requests
-from page_process import Page, show, timestamp
+from page_process import Page, file_of, show, timestamp, upload
 from stand_in_server import standing_in
 
 from kalecast.artifact.store import check_name
@@ -202,12 +202,8 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
 
 def uploaded(page: Page, name: str, content: bytes) -> list[dict[str, Any]]:
     """What the page shows of an uploaded file."""
-    url = page.url + "/gradio_api/upload"
-    (token,) = requests.post(url, files={"files": (name, content)}, timeout=60).json()
-    file = {"path": token, "meta": {"_type": "gradio.FileData"}}
-    parts: list[dict[str, Any]] = show(page, "Your file", None, file, None, None, None, 24).json()[
-        "data"
-    ]
+    reply = show(page, "Your file", None, upload(page, name, content), None, None, None, 24)
+    parts: list[dict[str, Any]] = reply.json()["data"]
     return parts
 
 
@@ -266,7 +262,7 @@ def test_a_file_of_too_many_series_is_reported_as_such(page: Page) -> None:
 def test_of_a_token_that_was_not_signed_here_nothing_is_unpacked(page: Page) -> None:
     made_up = b'{"series":[],"x":[' + b",".join([b'{"":0}'] * 2_000_000) + b"]}"
     letters = base64.urlsafe_b64encode(bytes(32) + gzip.compress(made_up)).decode().rstrip("=")
-    file = {"path": f"kalecast-table-1.{letters}", "meta": {"_type": "gradio.FileData"}}
+    file = file_of(f"kalecast-table-1.{letters}")
     reply = show(page, "Your file", None, file, "z", None, None, 24)
     assert "Please choose your file again" in reply.text
 

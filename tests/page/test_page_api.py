@@ -15,7 +15,7 @@ import psutil
 import pytest
 import requests
 from model_files import contract
-from page_process import PYTHON, Page, show, timestamp
+from page_process import PYTHON, Page, file_of, show, timestamp, upload
 from ports import free_ports
 from stand_in_server import StandInServer, standing_in
 
@@ -268,14 +268,6 @@ def test_gradio_route_shows_no_traceback(page: Page) -> None:
     assert ".py" not in nonsense.text
 
 
-def upload(page: Page, name: str, content: bytes) -> dict[str, Any]:
-    """Upload a file as the browser does; what it then sends with each event."""
-    url = page.url + "/gradio_api/upload?upload_id=x"
-    (path,) = requests.post(url, files={"files": (name, content)}, timeout=60).json()
-    link = f"{page.url}/gradio_api/file={path}"
-    return {"path": path, "url": link, "orig_name": name, "meta": {"_type": "gradio.FileData"}}
-
-
 def shown(reply: requests.Response) -> str:
     """What the page shows: the banner, or the text above the figure."""
     banner, reading, *_ = reply.json()["data"]
@@ -396,8 +388,7 @@ def test_a_file_with_too_much_in_it(page: Page) -> None:
     ids=lambda made_up: made_up[:40] if made_up.isprintable() else "unprintable",
 )
 def test_made_up_tokens_are_input_like_any_other(page: Page, made_up: str) -> None:
-    file = {"path": made_up, "meta": {"_type": "gradio.FileData"}}
-    reply = show(page, "Your file", None, file, None, None, None, 24)
+    reply = show(page, "Your file", None, file_of(made_up), None, None, None, 24)
     assert reply.status_code == 200
     assert "kc-banner" in shown(reply)
     assert "on our side" not in shown(reply)
@@ -437,17 +428,14 @@ def reading(page: Page) -> list[psutil.Process]:
 
 
 def test_the_page_outlives_the_process_that_reads_files(page: Page) -> None:
-    def upload() -> str:
-        file = {"files": ("a.csv", "ds,y\n2026-01-01 00:00,1\n")}
-        return requests.post(page.url + "/gradio_api/upload", files=file, timeout=60).json()[0]
-
-    token = upload()
+    content = b"ds,y\n2026-01-01 00:00,1\n"
+    file = upload(page, "a.csv", content)
     (process,) = reading(page)
     process.kill()
     process.wait(30)
     # Who comes first may get the error that it could not be read; then another process reads.
     for _ in range(50):
-        if upload() == token:
+        if upload(page, "a.csv", content) == file:
             break
         time.sleep(0.2)
     else:
@@ -458,12 +446,12 @@ def test_the_page_outlives_the_process_that_reads_files(page: Page) -> None:
 def test_files_are_read_however_many_there_were(page: Page) -> None:
     """More than one process reads in its life, and several at a time."""
 
-    def upload(_: int) -> bool:
+    def is_taken(_: int) -> bool:
         file = {"files": ("a.csv", "ds,y\n2026-01-01 00:00,1\n")}
         return requests.post(page.url + "/gradio_api/upload", files=file, timeout=60).ok
 
     with ThreadPoolExecutor(8) as pool:
-        assert all(pool.map(upload, range(130)))
+        assert all(pool.map(is_taken, range(130)))
     assert len(reading(page)) == 1
 
 
@@ -497,7 +485,7 @@ def test_requests_cannot_name_files_of_the_server(
         "link": str(link),
         "up and out": f"{page.files}/../../{tmp_path.name}/secret.csv",
     }
-    file = {"path": paths.get(named, named), "meta": {"_type": "gradio.FileData"}}
+    file = file_of(paths.get(named, named))
     controls: list[Any] = ["Your file", None, None, None, None, None, 24]
     controls[position] = file
     replies = [show(page, *controls), *_through_gradio(page, controls, file)]

@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 import requests
 from memory_limit import MemoryLimit, memory_limit
-from page_process import Page, timestamp
+from page_process import Page, file_of, timestamp
 from stand_in_server import standing_in
 
 pytestmark = pytest.mark.slow
@@ -49,8 +49,7 @@ def event(*controls: Any, **more: Any) -> bytes:
 
 
 def file(token: str) -> bytes:
-    named = {"path": token, "meta": {"_type": "gradio.FileData"}}
-    return event("Your file", None, named, None, None, None, 6)
+    return event("Your file", None, file_of(token), None, None, None, 6)
 
 
 def numbers(text: str) -> bytes:

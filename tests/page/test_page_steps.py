@@ -17,7 +17,7 @@ import page_process
 import pytest
 import requests
 from model_files import contract
-from page_process import Page, show
+from page_process import Page, show, upload
 from playwright.sync_api import Browser, expect
 from stand_in_server import StandInServer, standing_in
 from visits import Visit
@@ -194,10 +194,7 @@ def pasted(page: Page, text: str, start: str = "", horizon: int = 0) -> list[dic
 
 
 def uploaded(page: Page, name: str, content: bytes) -> list[dict[str, Any]]:
-    url = page.url + "/gradio_api/upload"
-    (token,) = requests.post(url, files={"files": (name, content)}, timeout=60).json()
-    file = {"path": token, "meta": {"_type": "gradio.FileData"}}
-    event = show(page, "Your file", None, file, None, None, None, 0)
+    event = show(page, "Your file", None, upload(page, name, content), None, None, None, 0)
     parts: list[dict[str, Any]] = event.json()["data"]
     return parts
 

@@ -8,7 +8,7 @@ import page_process
 import pytest
 import requests
 from elsewhere import Elsewhere, listening
-from page_process import Page
+from page_process import Page, file_of
 from stand_in_server import standing_in
 
 pytestmark = pytest.mark.slow
@@ -181,10 +181,8 @@ def test_components_have_no_functions_to_call(page: Page) -> None:
 def test_a_file_named_by_its_address_is_not_fetched(
     page: Page, elsewhere: Elsewhere, key: str
 ) -> None:
-    file = {
-        **{"path": f"{elsewhere.url}/x.csv", "url": None, "meta": {"_type": "gradio.FileData"}},
-        **{key: f"{elsewhere.url}/x.csv", "orig_name": "x.csv"},
-    }
+    address = f"{elsewhere.url}/x.csv"
+    file = {**file_of(address), "url": None, key: address, "orig_name": "x.csv"}
     event = ["Your file", None, file, None, None, None, 24]
     for path, body in (
         ("/gradio_api/run/predict", {"fn_index": 0, "data": event, "session_hash": "x"}),

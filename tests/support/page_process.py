@@ -97,11 +97,23 @@ def running(
 
 
 def show(page: Page, *controls: Any) -> requests.Response:
-    """Ask the page's own event, as a browser does or as an attacker would."""
+    """Send the page's own event, as a browser does or as an attacker would."""
     config = requests.get(page.url + "/config", timeout=30).json()
     (number,) = [d["id"] for d in config["dependencies"] if d["api_name"] == "show"]
     body = {"fn_index": number, "session_hash": "x", "data": list(controls)}
     return requests.post(page.url + "/gradio_api/run/predict", json=body, timeout=60)
+
+
+def upload(page: Page, name: str, content: bytes) -> dict[str, Any]:
+    """Upload a file as a browser does; what it then sends with each event."""
+    url = page.url + "/gradio_api/upload?upload_id=x"
+    (token,) = requests.post(url, files={"files": (name, content)}, timeout=60).json()
+    return {**file_of(token), "url": f"{page.url}/gradio_api/file={token}", "orig_name": name}
+
+
+def file_of(token: str) -> dict[str, Any]:
+    """An uploaded file as an event names it."""
+    return {"path": token, "meta": {"_type": "gradio.FileData"}}
 
 
 def end(process: subprocess.Popen[str], number: int = signal.SIGTERM) -> int:
