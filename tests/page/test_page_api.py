@@ -642,3 +642,10 @@ def test_wrong_settings_are_said_in_one_line(tmp_path: Path, name: str, value: s
     logged = (tmp_path / page_process.LOG).read_text()
     assert logged.count("\n") == 1
     assert name in logged
+
+
+def test_what_takes_seconds_is_imported_after_the_checks() -> None:
+    slow = {"gradio", "fastapi", "pandas", "numpy"}
+    script = f"import sys, kalecast.page.app; print({slow} & set(sys.modules))"
+    done = subprocess.run([PYTHON, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout == "set()\n"
