@@ -46,7 +46,7 @@ def threats() -> list[Threat]:
             r"^\| ([STRIDE]\d+) \| (.+?) \| (.+?) \| (.+?) \|$", part, re.MULTILINE
         ):
             number, text, control, proof = row
-            tests = re.findall(r"`tests/\w+\.py::test_\w+`", proof)
+            tests = re.findall(r"`tests/[\w/]+\.py::test_\w+`", proof)
             if not control or not tests:
                 raise ValueError(f"Expected a control and a test for threat {number}.")
             found.append(Threat(number, kind, text, control, tests))

@@ -180,9 +180,7 @@ def test_a_name_of_another_kind_is_refused(left, name: str):
 # What is missing
 
 
-def test_all_missing_files_are_reported_before_anything_is_run(
-    report, measured: Path, tmp_path: Path
-):
+def test_all_missing_files_are_reported_before_anything_is_run(measured: Path, tmp_path: Path):
     chapters = tmp_path / "chapters"
     chapters.mkdir()
     (chapters / "1-one.md").write_text('result("serving"), result("protection")')
