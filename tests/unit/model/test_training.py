@@ -2,6 +2,7 @@
 
 import resource
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,7 +21,10 @@ from kalecast.model.network import NetworkSettings, build_network, predict
 from kalecast.model.training import TrainingSettings, train, validation_error
 
 SHAPE = NetworkSettings(input_length=168, horizon=24, width=32, hour_width=8, blocks=1)
-SHORT = TrainingSettings(epochs=3, steps_per_epoch=15, batch_size=64, validation_steps=96)
+# Of a time that a busy machine does not spend: what ends a training decides its network.
+SHORT = TrainingSettings(
+    epochs=3, steps_per_epoch=15, batch_size=64, validation_steps=96, minutes=60.0
+)
 
 
 @pytest.fixture(scope="module")
@@ -33,24 +37,34 @@ def same_weights(one, other) -> bool:
     return all(np.array_equal(mine, its) for mine, its in pairs)
 
 
+@contextmanager
+def interrupted_after(epochs: int, monkeypatch) -> Iterator[pytest.MonkeyPatch]:
+    """An interruption of the training in the block, once the state of so many epochs is saved."""
+
+    def save(self, arrays, notes) -> None:
+        whole_save(self, arrays, notes)
+        saved.append(notes)
+        if len(saved) == epochs:
+            raise KeyboardInterrupt
+
+    whole_save, saved = Checkpoint.save, []
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(Checkpoint, "save", save)
+        yield patched
+
+
 @pytest.mark.parametrize("stopped_after", [1, 2, 3])
 def test_an_interrupted_training_goes_on_to_the_same_network(
     whole, stopped_after: int, tmp_path: Path, monkeypatch, capsys
 ):
-    def stop(self, checkpoint, rows) -> None:
-        leave(self, checkpoint, rows)
-        if len(rows) == stopped_after:
-            raise KeyboardInterrupt
-
-    leave = training._Trainer._leave
-    with monkeypatch.context() as patched:
-        patched.setattr(training._Trainer, "_leave", stop)
-        with pytest.raises(KeyboardInterrupt):
-            train(hourly_series(), SHAPE, SHORT, tmp_path)
+    with interrupted_after(stopped_after, monkeypatch):
+        train(hourly_series(), SHAPE, SHORT, tmp_path)
     network, losses = train(hourly_series(), SHAPE, SHORT, tmp_path)
     assert f"going on after epoch {stopped_after}" in capsys.readouterr().out
     assert same_weights(whole[0], network)
-    np.testing.assert_array_equal(whole[1]["val_loss"], losses["val_loss"])
+    columns = ["epoch", "loss", "val_loss", "val_error"]
+    pd.testing.assert_frame_equal(whole[1][columns], losses[columns], check_exact=True)
+    assert losses["seconds"].is_monotonic_increasing
     assert list(tmp_path.iterdir()) == []
 
 
@@ -67,18 +81,11 @@ def test_other_data_or_settings_do_not_take_up_a_checkpoint(tmp_path: Path):
 def test_a_checkpoint_of_another_network_of_the_same_settings_is_left_alone(
     whole, tmp_path: Path, monkeypatch, capsys
 ):
-    def stop(self, checkpoint, rows) -> None:
-        leave(self, checkpoint, rows)
-        raise KeyboardInterrupt
-
-    leave = training._Trainer._leave
-    with monkeypatch.context() as patched:
-        patched.setattr(training._Trainer, "_leave", stop)
+    with interrupted_after(1, monkeypatch) as patched:
         patched.setattr(
             training, "build_network", lambda shape: build_network(replace(shape, width=16))
         )
-        with pytest.raises(KeyboardInterrupt):
-            train(hourly_series(), SHAPE, SHORT, tmp_path)
+        train(hourly_series(), SHAPE, SHORT, tmp_path)
     network, _ = train(hourly_series(), SHAPE, SHORT, tmp_path)
     assert "going on" not in capsys.readouterr().out
     assert same_weights(whole[0], network)
