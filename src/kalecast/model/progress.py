@@ -1,48 +1,33 @@
 """What a person sees of a training while it runs: a bar on a screen, a line an epoch in a log."""
 
 import sys
-import time
-from types import TracebackType
 from typing import Any
 
+from kalecast.model.backend import keras
+from kalecast.model.callbacks import Logs
 
-class Progress:
-    """A bar with loss and time left in a terminal, and a line an epoch everywhere.
+
+class Progress(keras.callbacks.Callback):
+    """A bar with loss and time left in a terminal, and a widget in a notebook.
+
+    Keras' `ProgbarLogger` fills a log, which is no terminal, with control characters.
 
     Args:
         steps: steps of the whole training.
         done: steps done before this process.
-        seconds: time spent before this process.
     """
 
-    def __init__(self, steps: int, done: int = 0, seconds: float = 0.0) -> None:
+    def __init__(self, steps: int, done: int = 0) -> None:
         from tqdm.auto import tqdm
 
-        self._began = time.monotonic() - seconds
-        # A notebook shows the bar as a widget; a log, which is no terminal, gets lines alone.
+        super().__init__()
         self._bar: Any = tqdm(
             total=steps, initial=done, desc="training", unit="step", disable=_unless_watched()
         )
 
-    def __enter__(self) -> "Progress":
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._bar.close()
-
-    @property
-    def seconds(self) -> float:
-        """Time spent so far."""
-        return time.monotonic() - self._began
-
-    def step(self, loss: float) -> None:
+    def on_train_batch_end(self, batch: int, logs: Logs) -> None:
         """Move on by a step."""
-        self._bar.set_postfix(loss=f"{loss:.4f}", refresh=False)
+        self._bar.set_postfix(loss=f"{logs['loss']:.4f}", refresh=False)
         self._bar.update()
 
     def say(self, line: str) -> None:
@@ -53,6 +38,10 @@ class Progress:
     def plan(self, steps: int) -> None:
         """Set another number of steps for the whole."""
         self._bar.total = steps
+
+    def close(self) -> None:
+        """Leave the bar as it is, after an interruption too."""
+        self._bar.close()
 
 
 def _unless_watched() -> bool | None:

@@ -68,6 +68,24 @@ def test_an_interrupted_training_goes_on_to_the_same_network(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_search_that_had_ended_is_not_gone_on_with(tmp_path: Path, monkeypatch, capsys):
+    """Neither where an error that no longer falls had ended it nor where time had."""
+    noise = hourly_series(count=2)
+    noise["y"] = np.random.default_rng(0).normal(size=len(noise))
+    for settings in (
+        replace(SHORT, epochs=60, patience=1, learning_rate=0.05),
+        replace(SHORT, epochs=60, minutes=0.001),
+    ):
+        whole, losses = train(noise, SHAPE, settings)
+        ended = capsys.readouterr().out.splitlines()[-2]
+        with interrupted_after(len(losses), monkeypatch):
+            train(noise, SHAPE, settings, tmp_path)
+        network, again = train(noise, SHAPE, settings, tmp_path)
+        assert capsys.readouterr().out.splitlines()[-2] == ended
+        assert len(again) == len(losses)
+        assert same_weights(whole, network)
+
+
 def test_other_data_or_settings_do_not_take_up_a_checkpoint(tmp_path: Path):
     values = np.arange(3.0)
     names = {
