@@ -142,7 +142,7 @@ def fault_lines(seen: list[Summary]) -> Figure:
         at = [row["at"] for row in rows]
         panel.step(at, [row["ok"] for row in rows], where="post", color=COLOURS[0])
         panel.step(at, [row["errors"] for row in rows], where="post", color=PROMISE)
-        title = f"{one['fault']}; clients use {one['clients_ask']}"
+        title = f"{one['fault']}; clients use {one['clients_reach']}"
         panel.set_title(_in_words(title), fontsize=7.5)
         panel.set(ylim=(0, 1.25 * most), xlim=(0, None))
         panel.xaxis.set_major_locator(MaxNLocator(4, integer=True))
