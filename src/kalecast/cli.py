@@ -28,6 +28,8 @@ COMMANDS = {
     "policies": ("kalecast.cluster.policies", "Hold every manifest against checkov's policies."),
 }
 """The module of each command, whose `main` reads `sys.argv`, and its line of help."""
+EXTRAS = {"serve": "server", "page": "page", "keys": "page"}
+"""What the packages of other commands than the workbench's are installed with."""
 
 
 class Commands(click.Group):
@@ -53,7 +55,15 @@ class Commands(click.Group):
 
 def _call(command: str, arguments: tuple[str, ...]) -> int | None:
     sys.argv = [f"kalecast {command}", *arguments]
-    module = import_module(COMMANDS[command][0])
+    try:
+        module = import_module(COMMANDS[command][0])
+    except ModuleNotFoundError as error:
+        if (error.name or "kalecast").startswith("kalecast"):
+            raise
+        raise click.ClickException(
+            f"This environment lacks the package {error.name}. The command needs "
+            f"kalecast[{EXTRAS.get(command, 'workbench')}]."
+        ) from error
     status: int | None = module.main()
     return status
 

@@ -75,15 +75,15 @@ def stack(model_file: Path) -> Iterator[ProtectedStack]:
     with TemporaryDirectory(prefix="kalecast-attacks-") as name:
         folder = Path(name)
         folder.chmod(0o755)  # nginx's workers may be another user
-        with standing(model_file, folder) as scene:
-            yield scene
+        with standing(model_file, folder) as stack:
+            yield stack
 
 
-def test_cases_of_both_generations_are_judged(scene: ProtectedStack, tmp_path: Path) -> None:
+def test_cases_of_both_generations_are_judged(stack: ProtectedStack, tmp_path: Path) -> None:
     (tmp_path / "first.yaml").write_text(FIRST)
     (tmp_path / "second.yaml").write_text(SECOND)
     found = crs_cases.cases(tmp_path)
-    outcomes = crs_replay.replayed(scene, found, crs_replay.Installed.found())
+    outcomes = crs_replay.replayed(stack, found, crs_replay.Installed.found())
     judged = {outcome.case.title: (outcome.signatures_right, outcome.right) for outcome in outcomes}
     assert judged == {
         "942100-1": (True, True),
@@ -101,11 +101,11 @@ def test_cases_of_both_generations_are_judged(scene: ProtectedStack, tmp_path: P
     assert part.figures["crs_exploits"] == 0
 
 
-def test_payloads_of_security_tools_reach_nothing(scene: ProtectedStack) -> None:
+def test_payloads_of_security_tools_reach_nothing(stack: ProtectedStack) -> None:
     if absent := payload_lists.missing():
         missing(", ".join(absent), payload_lists.REMEDY)
     chosen = _some(payload_lists.payloads())
-    part = attack_lists.replayed(scene, chosen)
+    part = attack_lists.replayed(stack, chosen)
     assert not part.notes
     figures = part.figures
     assert len(figures["payload_classes"]) >= 6

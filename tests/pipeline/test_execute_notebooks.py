@@ -105,12 +105,8 @@ def test_an_interruption_ends_everything(tmp_path):
     write(tmp_path / "hangs.ipynb", "n = 1", source)
     process = subprocess.Popen(
         [
-            *(
-                sys.executable,
-                "src/kalecast/pipelines/notebooks/execute.py",
-                str(tmp_path / "hangs.ipynb"),
-            ),
-            *("--output-dir", str(tmp_path / "out")),
+            *(sys.executable, "-m", "kalecast.pipelines.execute_notebooks"),
+            *(str(tmp_path / "hangs.ipynb"), "--output-dir", str(tmp_path / "out")),
         ],
         cwd=PROJECT,
         stderr=subprocess.PIPE,

@@ -24,7 +24,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 START_SECONDS = 120
-LAUNCH = "src/kalecast/launch.py"
+LAUNCH = ("-m", "kalecast.launch")
 
 pytestmark = pytest.mark.slow
 
@@ -37,7 +37,7 @@ def port_options(ports: list[int]) -> list[str]:
 
 def launch(*options: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        ["bash", "-c", "trap '' INT; exec \"$@\"", "bash", sys.executable, LAUNCH, *options],
+        ["bash", "-c", "trap '' INT; exec \"$@\"", "bash", sys.executable, *LAUNCH, *options],
         cwd=ROOT,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

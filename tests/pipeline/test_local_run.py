@@ -53,7 +53,7 @@ def compiled(tmp_path: Path, cells: list[Cell]) -> Path:
 def start(pipeline: Path, *arguments: str, runs: str = "runs") -> subprocess.Popen[str]:
     command = [
         sys.executable,
-        "src/kalecast/pipelines/local/run_pipeline.py",
+        *("-m", "kalecast.pipelines.local.run_pipeline"),
         str(pipeline),
         *arguments,
     ]
@@ -67,7 +67,7 @@ def test_a_notebook_that_was_not_compiled_is_reported_with_the_remedy(tmp_path):
     notebook = write_notebook(tmp_path / "toy.ipynb", SUM_CELLS)
     command = [
         sys.executable,
-        "src/kalecast/pipelines/local/run_pipeline.py",
+        *("-m", "kalecast.pipelines.local.run_pipeline"),
         "--notebook",
         str(notebook),
     ]
@@ -244,7 +244,7 @@ def test_a_full_disk_ends_in_a_sentence(tmp_path):
     cells = [("blob = b'x' * 10_000_000\nprint(len(blob))", ["step:one"])]
     cells.append(("print(len(blob))", ["step:two", "prev:one"]))
     pipeline = compiled(tmp_path, cells)
-    command = [sys.executable, "src/kalecast/pipelines/local/run_pipeline.py", str(pipeline)]
+    command = [sys.executable, "-m", "kalecast.pipelines.local.run_pipeline", str(pipeline)]
     command += ["--runs-dir", str(tmp_path / "runs")]
     done = subprocess.run(
         ["bash", "-c", f"ulimit -f 2000; exec {shlex.join(command)}"],

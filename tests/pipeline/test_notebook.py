@@ -137,7 +137,7 @@ def test_the_compiled_pipeline_runs_on_a_small_slice(small: dict, tmp_path: Path
     done = run(
         *(
             sys.executable,
-            "src/kalecast/pipelines/local/run_pipeline.py",
+            *("-m", "kalecast.pipelines.local.run_pipeline"),
             "--runs-dir",
             str(tmp_path / "runs"),
         ),
@@ -169,7 +169,7 @@ def test_bad_data_stop_the_pipeline_in_their_own_words(
     done = run(
         *(
             sys.executable,
-            "src/kalecast/pipelines/local/run_pipeline.py",
+            *("-m", "kalecast.pipelines.local.run_pipeline"),
             "--runs-dir",
             str(tmp_path / "runs"),
         ),
