@@ -24,7 +24,7 @@ from typing import Any
 from kalecast.artifact.graph_check import GraphError, check_graph
 from kalecast.artifact.signing import SignatureError, keys_from, verify, with_checksum
 
-METADATA_KEY = "kalecast.artifact.contract"
+METADATA_KEY = "kalecast.contract"
 INPUT_NAME = "history"
 OUTPUT_NAME = "forecast"
 

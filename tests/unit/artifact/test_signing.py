@@ -113,7 +113,7 @@ def test_a_file_that_is_signed_again_has_one_signature(model: bytes) -> None:
     renewed = write_contract(twice, contract(version="next"))
     assert read_contract(open_session(renewed)).version == "next"
     keys = [entry.key for entry in onnx.load_from_string(renewed).metadata_props]
-    assert keys == ["kalecast.artifact.contract", "kalecast.checksum"]
+    assert keys == ["kalecast.contract", "kalecast.checksum"]
 
 
 def test_keys_come_from_the_environment_or_a_file(tmp_path: Path) -> None:
