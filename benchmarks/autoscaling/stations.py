@@ -43,7 +43,7 @@ class Station:
         max_batch: windows served together; a job with more is a batch of its own.
         max_waiting: windows that may wait; what comes beyond is refused.
         workers: batches at the same time.
-        patience: seconds after its request when a job that still waits is given up.
+        timeout: seconds after its request when a job that still waits is given up.
     """
 
     def __init__(  # noqa: PLR0913 - a station's parameters, by name

@@ -122,10 +122,10 @@ class AttackOutcome:
 def measure(
     stack: ProtectedStack, names: Sequence[str] = (), seconds: float = SECONDS
 ) -> ProofPart:
-    """Run attacks one after another against the scene's gateway.
+    """Run attacks one after another against the stack's gateway.
 
     Args:
-        scene: the running stack.
+        stack: what runs.
         names: of attacks; without any all, or one of each kind where not all are wanted.
         seconds: of each attack.
     """

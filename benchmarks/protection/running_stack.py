@@ -1,6 +1,6 @@
 """What every part of the protection's proof works on: model server, app and gateway, running.
 
-A part is a module with `measure(scene: Scene) -> Part`.
+A part is a module with `measure(stack: ProtectedStack) -> ProofPart`.
 """
 
 import http.client
