@@ -153,7 +153,7 @@ class Client:
             addresses: the one to try first, and those to try when it fails.
             timeout: seconds within which an answer counts, other tries included.
             retries: whether it tries again where that can help.
-            way: how it reaches them.
+            options: how it reaches them.
         """
         self._request = request
         self._addresses = addresses
