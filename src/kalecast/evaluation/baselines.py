@@ -1,8 +1,10 @@
 """Baselines: the classical forecasts that the network is held against, by statsforecast."""
 
 import math
+import multiprocessing
 import os
 from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,7 @@ import pandas as pd
 from kalecast.artifact.contract import Contract
 from kalecast.data.steps import UNITS, step_seconds
 from kalecast.data.windows import SEASONS_A_CYCLE, fill_by_season
+from kalecast.lifetime import die_with_parent
 
 NAIVE = "SeasonalNaive"
 """How the names of the two begin that are in every evaluation: the last season again, and the last
@@ -42,32 +45,65 @@ def baseline_forecasts(
     Returns:
         `unique_id, ds, cutoff`, a column a baseline and its bounds, `<baseline>-lo-80` and so on.
     """
-    from statsforecast import StatsForecast
-    from statsforecast.models import SeasonalNaive
-
     season, cycle = naive_names(contract.season, contract.frequency)
     names = names or (season, cycle)
-    made = {season: _season, cycle: _cycle, **_CLASSICAL}
-    models = [made[name](name, contract.season) for name in names]
-    forecasts: pd.DataFrame = StatsForecast(
-        models,
-        freq=contract.frequency,
-        n_jobs=1 if set(names) <= {season, cycle} else available_cores(),
-        fallback_model=SeasonalNaive(contract.season),
-    ).cross_validation(
-        h=contract.horizon,
-        df=fill_by_season(frame, contract.season),
-        n_windows=test_windows,
-        step_size=contract.horizon,
-        input_size=cycles and cycles * SEASONS_A_CYCLE * contract.season,
-        level=list(INTERVALS),
-    )
+    filled = fill_by_season(frame, contract.season)
+    arguments = (contract, test_windows, tuple(names), cycles)
+    workers = 1 if set(names) <= {season, cycle} else available_cores()
+    shares = _shares(filled, workers)
+    if len(shares) == 1:
+        forecasts = _cross_validate(filled, *arguments)
+    else:
+        # Spawned, not forked, as statsforecast's own `n_jobs` does it: beside Keras this process
+        # has threads, and a fork of it may wait for ever for a lock that one of them held.
+        with ProcessPoolExecutor(
+            len(shares), multiprocessing.get_context("spawn"), initializer=die_with_parent
+        ) as pool:
+            parts = [pool.submit(_cross_validate, share, *arguments) for share in shares]
+            forecasts = pd.concat([part.result() for part in parts], ignore_index=True)
     if season in names and cycle in names:
         # A series shorter than a cycle has no forecast by it: the season's stands in.
         for column in [str(name) for name in forecasts if str(name).startswith(cycle)]:
             other = season + column.removeprefix(cycle)
             forecasts[column] = forecasts[column].fillna(forecasts[other])
     return forecasts.drop(columns="y")
+
+
+def _shares(frame: pd.DataFrame, count: int) -> list[pd.DataFrame]:
+    """The series in so many shares of whole series, or fewer where there are fewer series."""
+    series = frame["unique_id"].unique()
+    share = frame["unique_id"].map(
+        {name: i * count // len(series) for i, name in enumerate(series)}
+    )
+    return [part for _, part in frame.groupby(share)]
+
+
+def _cross_validate(
+    frame: pd.DataFrame,
+    contract: Contract,
+    test_windows: int,
+    names: Sequence[str],
+    cycles: int | None,
+) -> pd.DataFrame:
+    """Forecast series without missing values, in this process."""
+    from statsforecast import StatsForecast
+    from statsforecast.models import SeasonalNaive
+
+    season, cycle = naive_names(contract.season, contract.frequency)
+    made = {season: _season, cycle: _cycle, **_CLASSICAL}
+    forecasts: pd.DataFrame = StatsForecast(
+        [made[name](name, contract.season) for name in names],
+        freq=contract.frequency,
+        fallback_model=SeasonalNaive(contract.season),
+    ).cross_validation(
+        h=contract.horizon,
+        df=frame,
+        n_windows=test_windows,
+        step_size=contract.horizon,
+        input_size=cycles and cycles * SEASONS_A_CYCLE * contract.season,
+        level=list(INTERVALS),
+    )
+    return forecasts
 
 
 def naive_names(season: int, frequency: str) -> tuple[str, str]:
