@@ -1,6 +1,7 @@
 """What several test files start from."""
 
 import os
+import signal
 from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -35,6 +36,16 @@ def pytest_runtest_makereport(
     if skipped and os.environ.get("CI") == "true":
         report.outcome, report.longrepr = "failed", f"Skipped in CI: {call.excinfo.value}"
     return report
+
+
+@pytest.fixture(autouse=True)
+def signal_handlers() -> Iterator[None]:
+    """A command that a test calls sets handlers of its own: the next test finds the usual ones."""
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    before = [signal.getsignal(number) for number in numbers]
+    yield
+    for number, handler in zip(numbers, before, strict=True):
+        signal.signal(number, handler)
 
 
 @pytest.fixture(scope="module")
