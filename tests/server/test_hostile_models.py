@@ -27,8 +27,8 @@ from kalecast.artifact.contract import ContractError, open_session, read_contrac
 from kalecast.artifact.graph_check import MOST_FIELDS, GraphError, check_graph
 from kalecast.artifact.signing import unsigned, with_checksum
 from kalecast.artifact.store import publish
+from kalecast.serving.model import open_content
 from kalecast.serving.reloading import Serving
-from kalecast.serving.served_model import open_content
 from kalecast.serving.trial import try_out
 
 ROOT = Path(__file__).resolve().parents[2]

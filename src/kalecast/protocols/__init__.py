@@ -1,1 +1,1 @@
-"""What model server, page and clients share on the wire: HTTP/1.1 within limits, gRPC messages."""
+"""What servers, page and clients share on the wire: sockets, HTTP/1.1 within limits, gRPC."""

@@ -8,14 +8,19 @@ declines upgrades as RFC 9110, section 7.8, has it: the request is answered over
 Needs uvicorn and httptools, which the model server and the page have, and no other environment.
 """
 
+import asyncio
 import resource
+import socket
 from asyncio import BaseTransport
 from asyncio.events import TimerHandle
-from functools import cache
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache, partial
 from http import HTTPStatus
 from typing import Any, override
 
 import httptools
+import uvicorn
 from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT, FlowControl
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
@@ -38,6 +43,10 @@ LEAST_READ = 16 * 1024
 MOST_CONNECTIONS = 16384
 SPARE_FILES = 48
 """File descriptors that are left for everything but connections."""
+BACKLOG = 16384
+"""Connections that may wait to be accepted, as thousands come at once; the kernel caps it."""
+KEEP_ALIVE = 75
+"""Seconds for which an idle connection is kept: longer than a balancer keeps it."""
 HOP_BY_HOP = frozenset((b"upgrade", b"http2-settings"))
 """Headers of an offer to upgrade, which end with it."""
 
@@ -430,3 +439,59 @@ class LimitedProtocol(HttpToolsProtocol):
 def _without_offer(connection: bytes) -> bytes:
     tokens = (token.strip() for token in connection.split(b","))
     return b", ".join(token for token in tokens if token.lower() not in HOP_BY_HOP)
+
+
+def limited_config(app: Any, seconds: float, **options: Any) -> uvicorn.Config:
+    """uvicorn's settings for a server that strangers reach.
+
+    Args:
+        app: the ASGI application.
+        seconds: as for `LimitedProtocol`.
+        options: uvicorn's, in place of these.
+    """
+    settings = {
+        "http": partial(LimitedProtocol, seconds=seconds),
+        "ws": "none",
+        "access_log": False,
+        "server_header": False,
+        "backlog": BACKLOG,
+        "timeout_keep_alive": KEEP_ALIVE,
+    }
+    return uvicorn.Config(app, **{**settings, **options})
+
+
+class LoopServer(uvicorn.Server):
+    """A server in the running event loop, which its caller starts and stops: no signal does.
+
+    Args:
+        config: as `limited_config` makes it.
+        listener: bound, not listening yet.
+    """
+
+    def __init__(self, config: uvicorn.Config, listener: socket.socket) -> None:
+        super().__init__(config)
+        self._listener = listener
+        self._task: asyncio.Task[None] | None = None
+
+    @override
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Capture none."""
+        yield
+
+    async def start(self) -> None:
+        """Listen; returns when connections are taken."""
+        self._task = asyncio.create_task(self.serve(sockets=[self._listener]))
+        while not self.started and not self._task.done():
+            await asyncio.sleep(0.002)
+
+    async def ended(self) -> None:
+        """Returns when nothing is answered any more, raises what was the cause."""
+        assert self._task is not None
+        await asyncio.shield(self._task)
+
+    async def stop(self) -> None:
+        """Listen no more, and answer what is in flight."""
+        self.should_exit = True
+        if self._task is not None:
+            await self._task

@@ -5,7 +5,6 @@ The model has one input, `history` `[n, input_length]` (or shorter), and one out
 value, since JSON has no NaN.
 """
 
-from dataclasses import dataclass
 from typing import Any
 
 import orjson
@@ -14,37 +13,30 @@ from kalecast import __version__
 from kalecast.artifact.contract import INPUT_NAME, OUTPUT_NAME, Contract
 from kalecast.artifact.runtime import Windows
 from kalecast.serving.messages import rows_of, shown
+from kalecast.serving.model import ServedModel
 from kalecast.serving.refusals import Refusal
-from kalecast.serving.served_model import ServedModel
 
 ABOUT = {"name": "kalecast", "version": __version__, "extensions": []}
 """The server, as the protocol describes one."""
 
 DATATYPES = {
-    "FP64",
-    "FP32",
-    "FP16",
-    "INT8",
-    "INT16",
-    "INT32",
-    "INT64",
-    "UINT8",
-    "UINT16",
-    "UINT32",
-    "UINT64",
+    "FP64": "<f8",
+    "FP32": "<f4",
+    "FP16": "<f2",
+    "INT64": "<i8",
+    "INT32": "<i4",
+    "INT16": "<i2",
+    "INT8": "<i1",
+    "UINT64": "<u8",
+    "UINT32": "<u4",
+    "UINT16": "<u2",
+    "UINT8": "<u1",
 }
+"""Those that are taken, and how NumPy names them where a tensor comes as bytes."""
 
 
-@dataclass(frozen=True)
-class InferenceRequest:
-    """Histories to forecast from, and the identifier that the answer repeats."""
-
-    histories: Any
-    id: str | None
-
-
-def read(content: Any, most_histories: int) -> InferenceRequest:
-    """The histories in an inference request's JSON.
+def read(content: Any, most_histories: int) -> tuple[Any, str | None]:
+    """The histories in an inference request's JSON, and the identifier that the answer repeats.
 
     Raises:
         Refusal, HistoryError: it is none, or requests what the model has not.
@@ -69,8 +61,8 @@ def read(content: Any, most_histories: int) -> InferenceRequest:
     # Data may come flat, or nested as its shape is.
     if data and isinstance(data[0], list):
         _check_nested(shape, data)
-        return InferenceRequest(rows_of(None, data, most_histories), identifier)
-    return InferenceRequest(rows_of(shape, data, most_histories), identifier)
+        return rows_of(None, data, most_histories), identifier
+    return rows_of(shape, data, most_histories), identifier
 
 
 def check_model(contract: Contract, name: str, version: str) -> None:

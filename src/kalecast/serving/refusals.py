@@ -1,5 +1,7 @@
 """Refusals: the answer where there is no forecast, whichever protocol the request came in."""
 
+from collections.abc import Mapping
+
 PREDICTIONS = "/api/v1.0/predictions"
 
 
@@ -9,21 +11,15 @@ class Refusal(Exception):
     Args:
         message: what was expected and what was received.
         status: HTTP status; gRPC has a code for each.
-        retry_after: seconds after which the sender may try again, where that helps.
-        allowed: HTTP methods that would do.
+        headers: of the answer over HTTP, such as when to try again.
     """
 
     def __init__(
-        self,
-        message: str,
-        status: int = 400,
-        retry_after: int | None = None,
-        allowed: tuple[str, ...] = (),
+        self, message: str, status: int = 400, headers: Mapping[str, str] | None = None
     ) -> None:
         super().__init__(message)
         self.status = status
-        self.retry_after = retry_after
-        self.allowed = allowed
+        self.headers = headers or {}
 
 
 class ServerOverloaded(Refusal):
@@ -31,16 +27,9 @@ class ServerOverloaded(Refusal):
 
     def __init__(self) -> None:
         super().__init__(
-            "The server has more to answer than it can just now; please try again.", 503, 1
-        )
-
-
-class NotDecoded(Refusal):
-    """The request's body is compressed, or encoded otherwise."""
-
-    def __init__(self, coding: str) -> None:
-        super().__init__(
-            f"Expected a body as it is, without Content-Encoding, received: {coding}.", 415
+            "The server has more to answer than it can just now; please try again.",
+            503,
+            {"retry-after": "1"},
         )
 
 

@@ -7,7 +7,7 @@ from time import monotonic
 
 from kalecast.artifact.contract import ContractError, verify_content
 from kalecast.artifact.store import StoreError, fetch, state
-from kalecast.serving.served_model import ServedModel, open_content, open_model
+from kalecast.serving.model import ServedModel, open_content, open_model
 from kalecast.serving.trial import try_out
 
 logger = logging.getLogger(__name__)

@@ -7,10 +7,9 @@ from urllib.parse import parse_qs
 import orjson
 
 from kalecast.artifact.runtime import Windows
-from kalecast.serving.bodies import json_of
 from kalecast.serving.messages import shown
+from kalecast.serving.model import ServedModel
 from kalecast.serving.refusals import Refusal
-from kalecast.serving.served_model import ServedModel
 
 FORM = "application/x-www-form-urlencoded"
 PARTS = "multipart/form-data"
@@ -19,6 +18,26 @@ PART_NAME = re.compile(rb'[;\s]name="([^"]{1,40})"')
 MOST_PARTS = 16
 LONGEST_HEAD = 1024
 """Bytes of a part's head that are looked at."""
+
+
+def json_of(body: bytes | str) -> Any:
+    """What a text of JSON holds.
+
+    Raises:
+        Refusal: it is none; strictly, so that no NaN comes in which other readers would refuse.
+    """
+    try:
+        return orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        if "depth limit" in error.msg:
+            raise Refusal("Expected rows of numbers, received lists nested too deeply.") from None
+        text = body.encode(errors="replace") if isinstance(body, str) else body
+        hint = ""
+        if b"NaN" in text or b"Infinity" in text:
+            hint = " JSON has no NaN or Infinity: write null for a missing value."
+        raise Refusal(
+            f"Expected JSON, received text that cannot be read as such: {error}.{hint}"
+        ) from None
 
 
 def message_of(body: bytes, content_type: str, query: bytes = b"") -> Any:

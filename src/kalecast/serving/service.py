@@ -1,6 +1,13 @@
-"""What every protocol shares: admission, the forecast, readiness."""
+"""What every protocol shares: admission, the forecast, readiness.
+
+When thousands of requests arrive at the same moment, a server that reads them all first, and only
+then begins to work, can refuse in time what there is no room for. So a request that was read
+waits for its turn here, and only a few get theirs each time the loop has been through its sockets.
+"""
 
 import asyncio
+import logging
+from collections import deque
 from time import monotonic
 from typing import Any
 
@@ -8,13 +15,72 @@ from kalecast.artifact.runtime import HistoryError, Windows, as_windows
 from kalecast.serving.batching import Batcher
 from kalecast.serving.configuration import Configuration
 from kalecast.serving.metrics import Metrics
-from kalecast.serving.refusals import Refusal, ServerOverloaded
+from kalecast.serving.model import ServedModel
+from kalecast.serving.refusals import Failed, Refusal, ServerOverloaded
 from kalecast.serving.reloading import Serving
-from kalecast.serving.served_model import ServedModel
-from kalecast.serving.turns import Turns
 
 LARGE = 256 * 1024
 """Bytes of a request which takes so long to look into that others come in between two."""
+
+logger = logging.getLogger(__name__)
+
+
+def refusal_of(error: Exception, described: str) -> Refusal:
+    """What the sender of a request gets to know of an error; the log has what none should see.
+
+    Args:
+        error: whatever was raised.
+        described: what failed, for the log.
+    """
+    if isinstance(error, Refusal):
+        return error
+    if isinstance(error, HistoryError | RecursionError):
+        return Refusal(str(error))
+    logger.error(described, exc_info=error)
+    return Failed()
+
+
+class Turns:
+    """The event loop's time, shared between reading requests and looking into them.
+
+    Args:
+        each: turns that there are at a time.
+        rounds: rounds of the event loop until there are as many again.
+    """
+
+    def __init__(self, each: int = 32, rounds: int = 1) -> None:
+        self._each, self._rounds = each, rounds
+        self._left, self._rounds_left = each, rounds
+        self._waiting: deque[asyncio.Future[None]] = deque()
+        self._is_due = False
+
+    def take(self) -> asyncio.Future[None] | None:
+        """A turn to wait for, first come, first served; None where there is one at once."""
+        loop = asyncio.get_running_loop()
+        if not self._is_due:
+            self._is_due = True
+            loop.call_soon(self._next_round)
+        if self._left and not self._waiting:
+            self._left -= 1
+            return None
+        turn = loop.create_future()
+        self._waiting.append(turn)
+        return turn
+
+    def _next_round(self) -> None:
+        self._rounds_left -= 1
+        if self._rounds_left:
+            asyncio.get_running_loop().call_soon(self._next_round)
+            return
+        self._left, self._rounds_left = self._each, self._rounds
+        while self._waiting and self._left:
+            turn = self._waiting.popleft()
+            if not turn.done():
+                turn.set_result(None)
+                self._left -= 1
+        self._is_due = bool(self._waiting)
+        if self._is_due:
+            asyncio.get_running_loop().call_soon(self._next_round)
 
 
 class Room:
@@ -111,13 +177,11 @@ class Service:
             Cancel the future where its client has gone.
 
         Raises:
-            Refusal: they cannot be forecast from, or there is no room.
+            HistoryError: they cannot be forecast from.
+            ServerOverloaded: there is no room.
         """
         model = self.model
-        try:
-            windows = as_windows(histories, model.contract)
-        except HistoryError as error:
-            raise Refusal(str(error)) from None
+        windows = as_windows(histories, model.contract)
         most = self.configuration.request_seconds
         deadline = monotonic() + (most if seconds is None else min(seconds, most))
         future = self._batcher.submit(model, windows, deadline)

@@ -69,7 +69,7 @@ def main() -> int:
     resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     os.nice(10)  # customers of the model in use come first
-    from kalecast.serving.served_model import open_content
+    from kalecast.serving.model import open_content
 
     try:
         open_content(sys.stdin.buffer.read(), WINDOWS)

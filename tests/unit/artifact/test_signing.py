@@ -55,7 +55,7 @@ def test_the_servers_environments_read_a_signed_file(
 ) -> None:
     path = tmp_path / "model.onnx"
     path.write_bytes(signed(model, [KEY]))
-    opened = "kalecast.serving.served_model import open_model; open_model"
+    opened = "kalecast.serving.model import open_model; open_model"
     if python == REFERENCE:
         opened = "kalecast.serving.stock_wrapper import ForecastModel; ForecastModel"
     subprocess.run(

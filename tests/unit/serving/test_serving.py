@@ -9,9 +9,9 @@ from model_files import contract, replace_file, seasonal_naive_bytes
 
 from kalecast.artifact.contract import ContractError
 from kalecast.artifact.store import StoreError
-from kalecast.serving.background import Background
+from kalecast.serving.model import open_model
 from kalecast.serving.reloading import Serving
-from kalecast.serving.served_model import open_model
+from kalecast.serving.server import Background
 
 
 @pytest.fixture
@@ -144,7 +144,7 @@ def test_a_task_in_the_background_does_not_end_unseen(
             raise ValueError("out of order")
 
     async def wait_for(background: Background, failed: asyncio.Event) -> None:
-        background.keep("The watch", work())
+        background.start("The watch", work(), is_kept=True)
         await asyncio.wait_for(failed.wait(), 10)
 
     async def steps() -> None:
@@ -161,7 +161,7 @@ def test_a_task_that_was_to_end_ends_quietly(caplog: pytest.LogCaptureFixture) -
         failed = asyncio.Event()
         background = Background(failed.set)
         background.start("A reload", asyncio.sleep(0))
-        background.keep("The watch", asyncio.sleep(3600))
+        background.start("The watch", asyncio.sleep(3600), is_kept=True)
         await asyncio.sleep(0.01)
         background.close()
         await asyncio.sleep(0.01)

@@ -2,7 +2,7 @@
 
 import asyncio
 
-from kalecast.serving.turns import Turns
+from kalecast.serving.service import Turns
 
 
 def test_where_few_wait_there_is_a_turn_at_once() -> None:

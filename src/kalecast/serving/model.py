@@ -1,53 +1,72 @@
 """A model file, opened to be served and tried with made-up histories."""
 
-import logging
-from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 
-from kalecast.artifact.contract import Contract, ContractError, bound_graphs
+from kalecast.artifact.contract import (
+    INPUT_NAME,
+    OUTPUT_NAME,
+    Contract,
+    ContractError,
+    bound_graphs,
+)
 from kalecast.artifact.runtime import Forecaster, Windows
 from kalecast.artifact.store import fetch
-from kalecast.serving import description
-
-logger = logging.getLogger(__name__)
 
 GRAPH_MEMORY = 256 * 2**20
 """Bytes of memory for all graphs, weights included. The server's pod has 512 MiB, of which the
 rest of the server uses 100."""
 
+PLATFORM = "onnx_onnxv1"
+"""ONNX, as the Open Inference Protocol names it."""
 
-@dataclass(frozen=True, eq=False)
-class ServedModel:
-    """A model file, opened and tried."""
 
-    forecaster: Forecaster
+def columns(contract: Contract) -> list[str]:
+    """Names of a forecast's last axis, such as `q0.5` for the median."""
+    return [f"q{quantile:g}" for quantile in contract.quantiles]
 
-    @property
-    def contract(self) -> Contract:
-        """The model's contract."""
-        return self.forecaster.contract
+
+def tags(contract: Contract) -> dict[str, str]:
+    """Which model answered."""
+    return {"model_name": contract.name, "model_version": contract.version}
+
+
+def metadata(contract: Contract) -> dict[str, Any]:
+    """Name, version, tensors; the contract itself under `custom`.
+
+    Seldon's schema allows texts alone there, so it is one, as JSON.
+    """
+    shape_in = [-1, contract.input_length]
+    shape_out = [-1, contract.horizon, len(contract.quantiles)]
+    return {
+        "name": contract.name,
+        "versions": [contract.version],
+        "platform": PLATFORM,
+        "inputs": [{"name": INPUT_NAME, "datatype": "FP64", "shape": shape_in}],
+        "outputs": [{"name": OUTPUT_NAME, "datatype": "FP64", "shape": shape_out}],
+        "custom": {"contract": contract.to_json()},
+    }
+
+
+class ServedModel(Forecaster):
+    """A model file, opened to be served, with what answers say of it."""
 
     @cached_property
     def columns(self) -> list[str]:
         """Names of a forecast's last axis."""
-        return description.columns(self.contract)
+        return columns(self.contract)
 
     @cached_property
     def tags(self) -> dict[str, str]:
         """Which model answered."""
-        return description.tags(self.contract)
+        return tags(self.contract)
 
     @cached_property
     def metadata(self) -> dict[str, Any]:
         """The model as the protocols describe one."""
-        return description.metadata(self.contract)
-
-    def forecast_windows(self, windows: Windows) -> Windows:
-        """As `Forecaster.forecast_windows`."""
-        return self.forecaster.forecast_windows(windows)
+        return metadata(self.contract)
 
 
 def open_model(uri: str) -> ServedModel:
@@ -67,7 +86,7 @@ def open_content(model_file: bytes, windows: int = 16) -> ServedModel:
         ContractError: they are no model file, or it does not forecast.
     """
     bound_graphs(GRAPH_MEMORY)
-    model = ServedModel(Forecaster(model_file))
+    model = ServedModel(model_file)
     length = model.contract.input_length
     _try(model, np.zeros((2, length)), "histories of zeros")
     _try(model, _made_up(windows, length), "made-up histories")
@@ -87,7 +106,6 @@ def _made_up(count: int, length: int) -> Windows:
     """Windows of other values each time, like customers': of any size, with missing values."""
     rng = np.random.default_rng()
     size = 10.0 ** rng.integers(-3, 7, (count, 1))
-    windows = size * (rng.normal(size=(count, length)) + rng.normal(0, 5, (count, 1)))
+    windows: Windows = size * (rng.normal(size=(count, length)) + rng.normal(0, 5, (count, 1)))
     windows[:, :-1][rng.random((count, length - 1)) < rng.uniform(0, 0.5, (count, 1))] = np.nan
-    result: Windows = windows
-    return result
+    return windows
