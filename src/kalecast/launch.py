@@ -9,18 +9,17 @@ import argparse
 import contextlib
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
-import urllib.error
-import urllib.request
+from functools import partial
 from pathlib import Path
 from types import FrameType
 
 from kalecast import lifetime
 from kalecast.artifact.store import SAMPLE, SERVED, StoreError, default_store, state
 from kalecast.project import PROJECT, project_path
+from kalecast.protocols.sockets import is_free
 
 READY_SECONDS = 120
 
@@ -47,6 +46,9 @@ def main() -> int:
     except LaunchError as error:
         print(f"\n{error}", file=sys.stderr)
         return 1
+    except lifetime.ChildError as error:
+        print(f"\n{error}: see above.", file=sys.stderr)
+        return 1
     except LaunchStopped:
         with contextlib.suppress(OSError):  # nothing reads it where the terminal was closed
             print("\nstopping", flush=True)
@@ -58,7 +60,7 @@ def main() -> int:
 
 def check_ports(ports: dict[str, int]) -> None:
     """Raise `LaunchError` naming each port that is taken, before anything starts."""
-    taken = [f"{port} ({use})" for use, port in ports.items() if _is_taken(port)]
+    taken = [f"{port} ({use})" for use, port in ports.items() if not is_free(port)]
     if taken:
         raise LaunchError(
             f"Expected free ports, in use already: {', '.join(taken)}. Stop what holds them, or "
@@ -163,11 +165,14 @@ def serve(
         KALECAST_DRAIN_SECONDS="0",
         KALECAST_METRICS_PORT=str(arguments.page_metrics_port),
     )
+    both = {"model server": server, "page": page}
+    lifetime.await_ready(
+        both, partial(lifetime.answers, arguments.page_port, "/ready"), READY_SECONDS
+    )
     address = f"http://127.0.0.1:{arguments.page_port}"
-    _await_answer(f"{address}/ready", {"model server": server, "page": page})
     print(f"\n  The forecast page is at {address}\n  Ctrl-C ends it.\n", flush=True)
     while True:
-        _raise_if_ended({"model server": server, "page": page})
+        lifetime.require_running(both)
         time.sleep(0.5)
 
 
@@ -190,36 +195,6 @@ def _start(
     child = lifetime.start(command, env={**os.environ, **environment}, cwd=PROJECT)
     children.append(child)
     return child
-
-
-def _await_answer(url: str, children: dict[str, subprocess.Popen[bytes]]) -> None:
-    deadline = time.monotonic() + READY_SECONDS
-    while time.monotonic() < deadline:
-        _raise_if_ended(children)
-        try:
-            with urllib.request.urlopen(url, timeout=5) as answer:
-                if answer.status == 200:
-                    return
-        except (urllib.error.URLError, OSError):
-            pass
-        time.sleep(0.2)
-    raise LaunchError(f"Expected the page to answer within {READY_SECONDS} s; it did not.")
-
-
-def _raise_if_ended(children: dict[str, subprocess.Popen[bytes]]) -> None:
-    for name, child in children.items():
-        if child.poll() is not None:
-            raise LaunchError(f"The {name} ended with status {child.returncode}: see above.")
-
-
-def _is_taken(port: int) -> bool:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("127.0.0.1", port))
-        except OSError:
-            return True
-    return False
 
 
 def _ports(arguments: argparse.Namespace) -> dict[str, int]:

@@ -12,6 +12,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import FrameType
@@ -30,6 +31,10 @@ try:
 except OSError as error:
     sys.exit(f"{{sys.argv[3]}}: {{error.strerror}}")
 """
+
+
+class ChildError(RuntimeError):
+    """A child has ended, or is not ready in time; the text says which, without a full stop."""
 
 
 ##### Children #####
@@ -85,6 +90,59 @@ def kill_group(group: int) -> None:
     """Kill every process of a group, if there is any."""
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(group, signal.SIGKILL)
+
+
+def require_running(children: Mapping[str, subprocess.Popen[Any]]) -> None:
+    """Make sure that children, by name, still run.
+
+    Raises:
+        ChildError: one has ended.
+    """
+    for name, child in children.items():
+        if child.poll() is not None:
+            raise ChildError(f"The {name} ended with status {child.returncode}")
+
+
+def await_ready(
+    children: Mapping[str, subprocess.Popen[Any]],
+    is_ready: Callable[[], bool],
+    seconds: float,
+    pause: float = 0.1,
+) -> float:
+    """Wait until children that serve answer.
+
+    Args:
+        children: by name, as errors name them.
+        is_ready: tries once, such as `answers`.
+        seconds: that it may take.
+        pause: seconds between two tries.
+
+    Returns:
+        Seconds that it took.
+
+    Raises:
+        ChildError: one of them has ended, or they do not answer in time.
+    """
+    began = time.monotonic()
+    while (waited := time.monotonic() - began) < seconds:
+        require_running(children)
+        if is_ready():
+            return waited
+        time.sleep(pause)
+    raise ChildError(f"The {' and the '.join(children)} did not answer within {seconds:g} s")
+
+
+def answers(port: int, path: str) -> bool:
+    """Whether a server of this machine answers a GET with 200."""
+    import http.client  # here, as it would be a tenth of the model server's start
+
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
+    with contextlib.closing(connection):
+        try:
+            connection.request("GET", path)
+            return connection.getresponse().status == 200
+        except (OSError, http.client.HTTPException):
+            return False
 
 
 async def start_child(

@@ -1,18 +1,16 @@
 """The model server on this machine, for as long as it is needed."""
 
 import contextlib
-import socket
 import subprocess
 import tempfile
-import time
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import IO
 
-from kalecast.lifetime import end, start
+from kalecast.lifetime import ChildError, answers, await_ready, end, start
 from kalecast.project import PROJECT
+from kalecast.protocols.sockets import free_ports
 
 PYTHON = PROJECT / ".venv" / "server" / "bin" / "python"
 READY_SECONDS = 60
@@ -28,7 +26,7 @@ def serving(model: Path) -> Iterator[dict[str, str]]:
     """Serve a model file; gives the addresses by name: `server` and `grpc_server`."""
     if not model.is_file():
         raise ServerError(f"Expected a published model at {model}: none there.")
-    http, grpc, metrics = _free_ports(3)
+    http, grpc, metrics = free_ports(3)
     ports = {"--port": http, "--grpc-port": grpc, "--metrics-port": metrics}
     command = [str(PYTHON), "-m", "kalecast.serving.server", "--model-uri", str(model)]
     for option, port in ports.items():
@@ -36,31 +34,17 @@ def serving(model: Path) -> Iterator[dict[str, str]]:
     with tempfile.TemporaryFile() as log:
         process = start(command, stdout=log, stderr=subprocess.STDOUT)
         try:
-            _wait(process, log, f"http://127.0.0.1:{http}/health/status")
+            _await(process, http, log)
             yield {"server": f"127.0.0.1:{http}", "grpc_server": f"127.0.0.1:{grpc}"}
         finally:
             end(process, END_SECONDS)
 
 
-def _free_ports(count: int) -> list[int]:
-    with contextlib.ExitStack() as stack:
-        probes = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for probe in probes:
-            probe.bind(("127.0.0.1", 0))
-        return [probe.getsockname()[1] for probe in probes]
-
-
-def _wait(process: subprocess.Popen[bytes], log: IO[bytes], url: str) -> None:
-    deadline = time.monotonic() + READY_SECONDS
-    while time.monotonic() < deadline:
-        if process.poll() is not None:
-            log.seek(0)
-            lines = log.read().decode(errors="replace").strip().splitlines()
-            raise ServerError(
-                f"The model server ended at once: {lines[-1] if lines else 'no word'}"
-            )
-        with contextlib.suppress(urllib.error.URLError, ConnectionError, TimeoutError):
-            urllib.request.urlopen(url, timeout=5).close()
-            return
-        time.sleep(0.1)
-    raise ServerError(f"The model server is not ready after {READY_SECONDS} s.")
+def _await(process: subprocess.Popen[bytes], port: int, log: IO[bytes]) -> None:
+    is_ready = partial(answers, port, "/health/status")
+    try:
+        await_ready({"model server": process}, is_ready, READY_SECONDS)
+    except ChildError as error:
+        log.seek(0)
+        last = log.read().decode(errors="replace").strip().rpartition("\n")[2]
+        raise ServerError(f"{error}: {last or 'it logged nothing'}") from None
