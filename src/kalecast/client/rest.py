@@ -16,13 +16,11 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
 
-import numpy as np
-import numpy.typing as npt
-
-from kalecast.artifact.contract import Contract, ContractError
+from kalecast.artifact.contract import Contract
+from kalecast.client import messages
 from kalecast.client.http import opener
-
-Floats = npt.NDArray[np.float64]
+from kalecast.client.messages import AnswerError
+from kalecast.client.messages import Floats as Floats  # noqa: PLC0414
 
 SECONDS = 30.0
 REFUSED = 400
@@ -69,10 +67,10 @@ def read_contract(address: ServerAddress) -> Contract:
     Raises:
         RequestError: none is.
     """
-    answer = request_json(address, "/metadata")
+    answer = request_json(address, messages.METADATA)
     try:
-        return Contract.from_json(answer["custom"]["contract"])
-    except (KeyError, TypeError, ContractError) as error:
+        return messages.contract_of(answer)
+    except AnswerError as error:
         raise RequestError(
             f"Expected a Kalecast model server at {address.url}, another program answers there."
         ) from error
@@ -91,13 +89,15 @@ def forecast_over_http(address: ServerAddress, window: Floats) -> tuple[Floats, 
     Raises:
         RequestError: the server refuses the history, or does not answer.
     """
-    values = [None if np.isnan(value) else float(value) for value in window]
-    answer = request_json(address, "/api/v1.0/predictions", {"data": {"ndarray": [values]}})
+    request = messages.seldon_request([messages.listed(window)])
+    answer = request_json(address, messages.PREDICTIONS, request)
     try:
-        forecast = np.asarray(answer["data"]["ndarray"], dtype=np.float64)[0]
-        return forecast, str(answer["meta"]["tags"]["model_version"])
-    except (KeyError, TypeError, ValueError, IndexError) as error:
+        forecasts, version = messages.seldon_forecasts(answer)
+    except AnswerError as error:
         raise RequestError(f"{address.url} answers, but not with a forecast.") from error
+    if version is None or not len(forecasts):
+        raise RequestError(f"{address.url} answers, but not with a forecast.")
+    return forecasts[0], version
 
 
 def grpc_error(server: str, detail: str) -> RequestError:
@@ -156,8 +156,9 @@ def _tls(address: ServerAddress) -> ssl.SSLContext | None:
 
 def _refusal(url: str, error: urllib.error.HTTPError) -> str:
     detail = ""
-    with contextlib.suppress(OSError, http.client.HTTPException):  # the status says enough
-        detail = _words(error.read())
+    # Where no words can be read, the status says enough.
+    with contextlib.suppress(OSError, http.client.HTTPException, ValueError):
+        detail = messages.reason_of(json.loads(error.read()))
     if error.code in (401, 403):
         return f"{url} does not let you in (HTTP {error.code}): is KALECAST_TOKEN set, and valid?"
     if error.code == 404 and not detail:
@@ -165,15 +166,6 @@ def _refusal(url: str, error: urllib.error.HTTPError) -> str:
     if error.code == REFUSED:
         return f"The model server refuses this history: {detail}"
     return f"{url} answers with HTTP {error.code}: {detail or error.reason}"
-
-
-def _words(body: bytes) -> str:
-    """The server's or the page's own words."""
-    try:
-        answer = json.loads(body)
-        return str(answer.get("detail") or answer.get("error") or answer["status"]["info"])
-    except (ValueError, KeyError, TypeError, AttributeError):
-        return ""
 
 
 def _no_answer(url: str, error: Exception) -> RequestError:
