@@ -123,36 +123,58 @@ def make_current(model_file: bytes, store: str, name: str) -> str:
     return uri
 
 
+def _is_s3(uri: str) -> bool:
+    return urlsplit(uri).scheme == "s3"
+
+
 def _uri_in(store: str, file_name: str) -> str:
-    if urlsplit(store).scheme == "s3":
+    if _is_s3(store):
         return f"{store.rstrip('/')}/{file_name}"
     return str(_local_path(store) / file_name)
 
 
 def _write(uri: str, content: bytes) -> None:
-    if urlsplit(uri).scheme == "s3":
-        _s3_put(*_s3_parts(uri), content)
+    if _is_s3(uri):
+        with _s3(uri, "Could not write") as (client, place):
+            client.put_object(**place, Body=content)
     else:
         _write_atomically(Path(uri), content)
 
 
 def _create(uri: str, content: bytes) -> bool:
     """Write a file where there is none; whether this was so, to one alone of those who try."""
-    if urlsplit(uri).scheme == "s3":
-        return _s3_create(*_s3_parts(uri), content)
-    return _write_atomically(Path(uri), content, where_none=True)
+    if not _is_s3(uri):
+        return _write_atomically(Path(uri), content, where_none=True)
+    with _s3(uri, "Could not write") as (client, place):
+        try:
+            client.put_object(**place, Body=content, IfNoneMatch="*")
+        except client.exceptions.ClientError as error:
+            if _s3_code(error) in TAKEN:
+                return False
+            if _s3_code(error) != "NotImplemented":
+                raise
+            client.put_object(**place, Body=content)  # a server that knows no conditions
+    return True
 
 
 def _found(uri: str) -> bytes | None:
     """The content of a file, where there is one."""
-    if urlsplit(uri).scheme == "s3":
-        return _s3_found(*_s3_parts(uri))
-    try:
-        return Path(uri).read_bytes()
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-    except OSError as error:
-        raise StoreError(f"Could not look for the model file '{uri}': {error}") from error
+    if not _is_s3(uri):
+        try:
+            return Path(uri).read_bytes()
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except OSError as error:
+            raise StoreError(f"Could not look for the model file '{uri}': {error}") from error
+    with _s3(uri, "Could not look for") as (client, place):
+        try:
+            client.head_object(**place)
+        except client.exceptions.ClientError as error:
+            # An account that may not list hears 403 of a key that is not there.
+            if error.response.get("ResponseMetadata", {}).get("HTTPStatusCode") in (403, 404):
+                return None
+            raise
+    return fetch(uri)
 
 
 def check_name(name: str) -> None:
@@ -175,19 +197,17 @@ def fetch(uri: str) -> bytes:
     Raises:
         StoreError: there is none, it cannot be read, is too large, or the scheme is not known.
     """
-    if urlsplit(uri).scheme == "s3":
-        return _s3_get(*_s3_parts(uri))
-    path = _local_path(uri)
-    try:
-        with path.open("rb") as file:
-            # A byte more than it may have: enough to know, and no more is held.
-            content = file.read(LARGEST_MODEL + 1)
-    except OSError as error:
-        raise StoreError(f"Expected a model file at '{uri}', received: {error}") from error
-    return _not_too_large(content, uri)
-
-
-def _not_too_large(content: bytes, uri: str) -> bytes:
+    # A byte more than it may have: enough to know, and no more is held.
+    most = LARGEST_MODEL + 1
+    if _is_s3(uri):
+        with _s3(uri, "Expected a model file at") as (client, place):
+            content: bytes = client.get_object(**place)["Body"].read(most)
+    else:
+        try:
+            with _local_path(uri).open("rb") as file:
+                content = file.read(most)
+        except OSError as error:
+            raise StoreError(f"Expected a model file at '{uri}', received: {error}") from error
     if len(content) > LARGEST_MODEL:
         raise StoreError(
             f"Expected a model file of at most {LARGEST_MODEL >> 20} MiB at '{uri}', received "
@@ -202,14 +222,10 @@ def fetch_data(uri: str) -> bytes:
     Raises:
         StoreError: there is none, it may not be read, or it is too large.
     """
-    bucket, key = _s3_parts(uri)
-    client = _s3_client()
-    try:
-        answer = client.get_object(Bucket=bucket, Key=key)
+    with _s3(uri, "Expected a data file at") as (client, place):
+        answer = client.get_object(**place)
         size = int(answer["ContentLength"])
         content: bytes = answer["Body"].read() if size <= LARGEST_DATA else b""
-    except Exception as error:  # botocore builds its error classes at run time
-        raise StoreError(f"Expected a data file at '{uri}': {_s3_reason(error)}.") from error
     if size > LARGEST_DATA:
         raise StoreError(
             f"Expected a data file of at most {LARGEST_DATA >> 20} MiB, '{uri}' has "
@@ -224,8 +240,9 @@ def state(uri: str) -> str:
     Raises:
         StoreError: as for `fetch`.
     """
-    if urlsplit(uri).scheme == "s3":
-        return _s3_state(*_s3_parts(uri))
+    if _is_s3(uri):
+        with _s3(uri, "Expected a model file at") as (client, place):
+            return str(client.head_object(**place)["ETag"])
     try:
         found = _local_path(uri).stat()
     except OSError as error:
@@ -316,83 +333,39 @@ def sync_folder(folder: Path) -> None:
                 os.close(number)
 
 
-def _s3_parts(uri: str) -> tuple[str, str]:
+@contextlib.contextmanager
+def _s3(uri: str, failed: str) -> Iterator[tuple[Any, dict[str, str]]]:
+    """A client as the usual variables set it up (`AWS_ENDPOINT_URL` names another server), and
+    bucket and key of a URI as its methods take them.
+
+    Raises:
+        StoreError: what the block does fails; begins with `failed`.
+    """
     parts = urlsplit(uri)
     if not parts.netloc:
         raise StoreError(f"Expected an S3 URI such as 's3://bucket/models', received: '{uri}'")
-    return parts.netloc, parts.path.strip("/")
-
-
-def _s3_reason(error: Exception) -> str:
-    """What S3 or its client says, in a few words."""
-    code = getattr(error, "response", {}).get("Error", {}).get("Code", "")
-    if code in MISSING:
-        return f"there is none ({code})"
-    if code in DENIED:
-        return f"it may not be read with these keys ({code})"
-    if type(error).__name__ in ("NoCredentialsError", "PartialCredentialsError"):
-        return "no keys are set: AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
-    return str(error).rstrip(".")
-
-
-def _s3_client() -> Any:
-    """A client as the usual variables set it up (`AWS_ENDPOINT_URL` names another server)."""
     try:
         import boto3
     except ImportError as error:
         raise StoreError("An s3: URI needs the package 'boto3', which is not installed") from error
-    return boto3.client("s3")
-
-
-def _s3_put(bucket: str, key: str, content: bytes) -> None:
-    client = _s3_client()
     try:
-        client.put_object(Bucket=bucket, Key=key, Body=content)
+        yield boto3.client("s3"), {"Bucket": parts.netloc, "Key": parts.path.strip("/")}
     except Exception as error:  # botocore builds its error classes at run time
-        raise StoreError(f"Could not write 's3://{bucket}/{key}': {error}") from error
+        raise StoreError(f"{failed} '{uri}': {_s3_reason(error)}.") from error
 
 
-def _s3_create(bucket: str, key: str, content: bytes) -> bool:
-    client = _s3_client()
-    try:
-        client.put_object(Bucket=bucket, Key=key, Body=content, IfNoneMatch="*")
-    except Exception as error:  # botocore builds its error classes at run time
-        code = getattr(error, "response", {}).get("Error", {}).get("Code", "")
-        if code in TAKEN:
-            return False
-        if code != "NotImplemented":
-            raise StoreError(f"Could not write 's3://{bucket}/{key}': {error}") from error
-        _s3_put(bucket, key, content)  # a server that knows no conditions
-    return True
+def _s3_code(error: Exception) -> str:
+    code: str = getattr(error, "response", {}).get("Error", {}).get("Code", "")
+    return code
 
 
-def _s3_found(bucket: str, key: str) -> bytes | None:
-    """The content of a key, where there is one."""
-    client = _s3_client()
-    try:
-        client.head_object(Bucket=bucket, Key=key)
-    except Exception as error:  # botocore builds its error classes at run time
-        status = getattr(error, "response", {}).get("ResponseMetadata", {}).get("HTTPStatusCode")
-        # An account that may not list hears 403 of a key that is not there.
-        if status in (403, 404):
-            return None
-        raise StoreError(f"Could not look for 's3://{bucket}/{key}': {error}") from error
-    return _s3_get(bucket, key)
-
-
-def _s3_get(bucket: str, key: str) -> bytes:
-    client = _s3_client()
-    try:
-        body = client.get_object(Bucket=bucket, Key=key)["Body"]
-        content: bytes = body.read(LARGEST_MODEL + 1)
-    except Exception as error:  # botocore builds its error classes at run time
-        raise StoreError(f"Expected a model file at 's3://{bucket}/{key}': {error}") from error
-    return _not_too_large(content, f"s3://{bucket}/{key}")
-
-
-def _s3_state(bucket: str, key: str) -> str:
-    client = _s3_client()
-    try:
-        return str(client.head_object(Bucket=bucket, Key=key)["ETag"])
-    except Exception as error:  # botocore builds its error classes at run time
-        raise StoreError(f"Expected a model file at 's3://{bucket}/{key}': {error}") from error
+def _s3_reason(error: Exception) -> str:
+    """What S3 or its client says, in a few words."""
+    code = _s3_code(error)
+    if code in MISSING:
+        return f"there is none ({code})"
+    if code in DENIED:
+        return f"these keys do not open it ({code})"
+    if type(error).__name__ in ("NoCredentialsError", "PartialCredentialsError"):
+        return "no keys are set: AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
+    return str(error).rstrip(".")

@@ -15,35 +15,40 @@ from kalecast.artifact.store import StoreError, fetch, keep, make_current, publi
 from kalecast.project import project_path
 
 
-def test_publish_keeps_the_version_and_moves_the_current_file(tmp_path: Path):
-    store = f"file://{tmp_path}/with%20space"
+@pytest.fixture(params=["folder", "bucket"])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """Where models are published to, of either kind."""
+    if request.param == "folder":
+        return f"file://{tmp_path}/with%20space"
+    return f"s3://{request.getfixturevalue('bucket')}/team/kalecast"
+
+
+def fetched(store: str, name: str) -> bytes:
+    return fetch(f"{store}/{name}.onnx")
+
+
+def test_publish_keeps_the_version_and_moves_the_current_file(store: str):
     first = publish(b"one", store, "forecaster", "v1")
     assert fetch(first) == b"one"
-    assert publish(b"two", store, "forecaster", "v2") == first
-    assert fetch(first) == b"two"
-    folder = tmp_path / "with space"
-    assert (folder / "forecaster-v1.onnx").read_bytes() == b"one"
-    assert sorted(path.name for path in folder.iterdir()) == [
-        "forecaster-v1.onnx",
-        "forecaster-v2.onnx",
-        "forecaster.onnx",
-    ]
+    assert publish(b"two", store + "/", "forecaster", "v2") == first
+    assert fetch(first) == fetched(store, "forecaster") == b"two"
+    assert fetched(store, "forecaster-v1") == b"one"
 
 
-def test_a_version_can_be_kept_before_it_becomes_the_current_one(tmp_path: Path):
-    current = publish(b"one", str(tmp_path), "forecaster", "v1")
-    assert fetch(keep(b"two", str(tmp_path), "forecaster", "v2")) == b"two"
+def test_a_version_can_be_kept_before_it_becomes_the_current_one(store: str):
+    current = publish(b"one", store, "forecaster", "v1")
+    assert fetch(keep(b"two", store, "forecaster", "v2")) == b"two"
     assert fetch(current) == b"one"
-    assert make_current(b"two", str(tmp_path), "forecaster") == current
+    assert make_current(b"two", store, "forecaster") == current
     assert fetch(current) == b"two"
 
 
-def test_a_version_is_never_overwritten(tmp_path: Path):
-    publish(b"one", str(tmp_path), "forecaster", "v1")
-    publish(b"one", str(tmp_path), "forecaster", "v1")  # a repeated step
-    with pytest.raises(StoreError, match="is there, with other content"):
-        publish(b"two", str(tmp_path), "forecaster", "v1")
-    assert (tmp_path / "forecaster.onnx").read_bytes() == b"one"
+def test_a_version_is_never_overwritten(store: str):
+    publish(b"one", store, "forecaster", "v1")
+    publish(b"one", store, "forecaster", "v1")  # a repeated step
+    with pytest.raises(StoreError, match=r"forecaster-v1\.onnx' is there, with other content"):
+        publish(b"two", store, "forecaster", "v1")
+    assert fetched(store, "forecaster-v1") == fetched(store, "forecaster") == b"one"
 
 
 def outcomes_of_two(store: str, version: str) -> dict[bytes, bool]:
@@ -151,27 +156,21 @@ def test_a_store_that_cannot_be_written_leaves_the_old_file(tmp_path: Path):
     assert (tmp_path / "taken").read_text() == "a file"
 
 
-@pytest.mark.parametrize("uri", ["none.onnx", "file:///no/such/file.onnx", "."])
-def test_a_missing_file_is_named(uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+@pytest.mark.parametrize(
+    ("uri", "message"),
+    [
+        *((uri, "Expected a model file at") for uri in ("none.onnx", "file:///no/such.onnx", ".")),
+        *((f"{scheme}://a/b.onnx", "a file: or an s3: URI") for scheme in ("ftp", "gs")),
+        ("file://host/models/forecaster.onnx", "of this machine"),
+        ("s3:///model.onnx", "s3://bucket/models"),
+    ],
+)
+def test_a_uri_that_leads_to_no_file_is_named(
+    uri: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
     monkeypatch.setenv("KALECAST_HOME", str(tmp_path))
-    with pytest.raises(StoreError, match="Expected a model file at"):
+    with pytest.raises(StoreError, match=message):
         fetch(uri)
-
-
-@pytest.mark.parametrize("uri", ["ftp://host/model.onnx", "gs://bucket/model.onnx"])
-def test_an_unknown_scheme_is_refused(uri: str):
-    with pytest.raises(StoreError, match="Expected a path, a file: or an s3: URI"):
-        fetch(uri)
-
-
-def test_a_file_uri_of_another_machine_is_refused():
-    with pytest.raises(StoreError, match="of this machine"):
-        fetch("file://host/models/forecaster.onnx")
-
-
-def test_an_s3_uri_needs_a_bucket():
-    with pytest.raises(StoreError, match="s3://bucket/models"):
-        fetch("s3:///model.onnx")
 
 
 def test_relative_paths_are_relative_to_the_project(tmp_path: Path, monkeypatch):
