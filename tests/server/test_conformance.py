@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import requests
 from model_files import contract
-from seldon_server import REFERENCE, SUPPORT, Server, serving, stock_serving
+from seldon_server import REFERENCE, SUPPORT, Server, stock_serving
 
 pytestmark = pytest.mark.slow
 
@@ -22,12 +22,6 @@ ROWS = {"data": {"ndarray": [HISTORY, GAPPY]}, "meta": {"puid": "p-1", "tags": {
 TENSOR = {"data": {"tensor": {"shape": [2, 60], "values": [*HISTORY[:60], "NaN", *HISTORY[:59]]}}}
 JSON = {"Content-Type": "application/json"}
 WITHOUT_LINE = "received text that cannot be read"
-
-
-@pytest.fixture(scope="module")
-def ours(model_file: Path) -> Iterator[Server]:
-    with serving(model_file) as server:
-        yield server
 
 
 @pytest.fixture(scope="module")
@@ -90,9 +84,14 @@ REQUESTS: dict[str, dict[str, Any]] = {
 
 
 @pytest.mark.parametrize("case", REQUESTS)
-def test_both_servers_say_the_same(ours: Server, stock: Server, case: str) -> None:
-    mine, reference = (output(server, REQUESTS[case]) for server in (ours, stock))
+def test_both_servers_say_the_same(server: Server, stock: Server, case: str) -> None:
+    mine, reference = (output(one, REQUESTS[case]) for one in (server, stock))
     assert mine == reference
+    status, content = mine
+    if status >= 400:
+        info = content["status"]["info"]
+        assert content["status"]["reason"].startswith("MICROSERVICE_")
+        assert "\n" not in info and "Traceback" not in info and len(info) < 300
 
 
 def output(server: Server, case: dict[str, Any]) -> tuple[int, Any]:
@@ -109,15 +108,15 @@ def output(server: Server, case: dict[str, Any]) -> tuple[int, Any]:
     return reply.status_code, content
 
 
-def test_where_they_differ(ours: Server, stock: Server) -> None:
+def test_where_they_differ(server: Server, stock: Server) -> None:
     """NaN is no JSON, though the wrapper's reader takes it; a wrong method is reported as such."""
     message = json.dumps({"data": {"ndarray": [[float("nan"), *HISTORY]]}})
-    assert (output(ours, post(message))[0], output(stock, post(message))[0]) == (400, 200)
+    assert (output(server, post(message))[0], output(stock, post(message))[0]) == (400, 200)
     wrong = {"method": "GET", "url": "/api/v1.0/predictions"}
-    assert (output(ours, wrong)[0], output(stock, wrong)[0]) == (405, 404)
+    assert (output(server, wrong)[0], output(stock, wrong)[0]) == (405, 404)
 
 
-def test_grpc_says_the_same(ours: Server, stock: Server) -> None:
+def test_grpc_says_the_same(server: Server, stock: Server) -> None:
     jobs = [
         {"method": "Predict", "message": {"data": {"ndarray": [HISTORY, GAPPY]}}},
         {"method": "Predict", "message": {"data": {"ndarray": [HISTORY, HISTORY[:50]]}}},
@@ -126,7 +125,7 @@ def test_grpc_says_the_same(ours: Server, stock: Server) -> None:
         {"method": "SeldonClient", "histories": [HISTORY], "form": "tensor"},
         {"method": "ModelMetadata"},
     ]
-    mine, reference = ours.call_grpc(*jobs), stock.call_grpc(*jobs)
+    mine, reference = server.call_grpc(*jobs), stock.call_grpc(*jobs)
     for answer in (*reference, *(answer.get("response", {}) for answer in reference)):
         answer.get("meta", {}).pop("metrics", None)
     assert mine == reference
@@ -134,7 +133,7 @@ def test_grpc_says_the_same(ours: Server, stock: Server) -> None:
         {"method": "Predict", "message": message}
         for message in ({}, {"strData": "a"}, {"data": {"ndarray": [[1]]}})
     ]
-    for bad, known in zip(ours.call_grpc(*refused), stock.call_grpc(*refused), strict=True):
+    for bad, known in zip(server.call_grpc(*refused), stock.call_grpc(*refused), strict=True):
         assert bad["code"] == "INVALID_ARGUMENT"  # the wrapper has one code for all
         assert bad["details"] in known["details"]
 
@@ -143,23 +142,23 @@ def test_grpc_says_the_same(ours: Server, stock: Server) -> None:
 @pytest.mark.parametrize("transport", [[], ["--grpc"]])
 @pytest.mark.parametrize("tester", ["seldon-core-api-tester", "seldon-core-microservice-tester"])
 def test_seldons_own_testers(
-    ours: Server, tmp_path: Path, tester: str, transport: list[str], form: list[str]
+    server: Server, tmp_path: Path, tester: str, transport: list[str], form: list[str]
 ) -> None:
     feature = {
         "name": "hour", "dtype": "FLOAT", "ftype": "continuous", "range": [1, 9], "repeat": 60,
     }  # fmt: skip
     path = tmp_path / "contract.json"
     path.write_text(json.dumps({"features": [feature], "targets": []}))
-    port = ours.ports.grpc if transport else ours.ports.http
+    port = server.ports.grpc if transport else server.ports.http
     command = [REFERENCE.with_name(tester), path, "127.0.0.1", str(port), "-p", "-b", "3"]
     done = subprocess.run([*command, *transport, *form], capture_output=True, text=True, check=True)
     assert "q0.975" in done.stdout, done.stdout
     assert "FAILURE" not in done.stdout
 
 
-def test_a_client_of_the_open_inference_protocol(ours: Server) -> None:
+def test_a_client_of_the_open_inference_protocol(server: Server) -> None:
     done = subprocess.run(
-        [REFERENCE, SUPPORT / "triton_client.py", f"127.0.0.1:{ours.ports.grpc}"],
+        [REFERENCE, SUPPORT / "triton_client.py", f"127.0.0.1:{server.ports.grpc}"],
         input=json.dumps({"model": "forecaster", "histories": [HISTORY, HISTORY]}),
         capture_output=True,
         text=True,
@@ -169,7 +168,7 @@ def test_a_client_of_the_open_inference_protocol(ours: Server) -> None:
     answer = json.loads(done.stdout)
     assert answer["live"] and answer["ready"] and answer["model_ready"]
     assert answer["metadata"]["inputs"][0]["shape"] == ["-1", "168"]
-    expected = output(ours, post({"data": {"ndarray": [HISTORY, HISTORY]}}))[1]["data"]["ndarray"]
+    expected = output(server, post({"data": {"ndarray": [HISTORY, HISTORY]}}))[1]["data"]["ndarray"]
     assert answer["raw"] == answer["typed"] == expected
     assert answer["id"] == "request-1"
     assert answer["model_version"] == contract().version

@@ -1,15 +1,13 @@
 """The Open Inference Protocol v2 over HTTP, against the forecast of the same file."""
 
 import json
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import requests
-from model_files import contract, seasonal_naive_bytes
-from seldon_server import Server, serving
+from model_files import contract
+from seldon_server import Server
 
 from kalecast.artifact.contract import Contract
 from kalecast.artifact.runtime import Forecaster
@@ -19,17 +17,6 @@ pytestmark = pytest.mark.slow
 HISTORY = [300.5 + hour % 24 for hour in range(60)]
 GAPPY = [None, *HISTORY[1:]]
 INFER = "/v2/models/forecaster/infer"
-
-
-@pytest.fixture(scope="module")
-def forecaster() -> Forecaster:
-    return Forecaster(seasonal_naive_bytes())
-
-
-@pytest.fixture(scope="module")
-def server(model_file: Path) -> Iterator[Server]:
-    with serving(model_file) as running:
-        yield running
 
 
 def tensor(data: Any, shape: Any = (1, 60), **changes: Any) -> dict[str, Any]:

@@ -3,7 +3,6 @@
 import json
 import os
 import pty
-import shutil
 import signal
 import socket
 import subprocess
@@ -22,12 +21,6 @@ pytestmark = pytest.mark.slow
 
 HISTORY = [float(hour % 24) for hour in range(60)]
 MESSAGE = {"data": {"ndarray": [HISTORY]}}
-
-
-@pytest.fixture
-def model_file(model_file: Path, tmp_path: Path) -> Path:
-    """A copy that a test may replace."""
-    return Path(shutil.copy(model_file, tmp_path))
 
 
 @contextmanager
@@ -107,12 +100,12 @@ def test_a_request_that_is_still_being_sent_is_answered(model_file: Path) -> Non
 
 
 @pytest.mark.parametrize("by_signal", [True, False])
-def test_a_new_model_comes_without_losing_a_request(model_file: Path, by_signal: bool) -> None:
+def test_a_new_model_comes_without_losing_a_request(own_model: Path, by_signal: bool) -> None:
     watch = "0" if by_signal else "0.1"
-    with serving(model_file, KALECAST_WATCH_SECONDS=watch) as server:
+    with serving(own_model, KALECAST_WATCH_SECONDS=watch) as server:
         with clients_querying(server) as replies:
             until(lambda: len(replies) > 20)
-            replace_file(model_file, seasonal_naive_bytes(contract(version="next", horizon=48)))
+            replace_file(own_model, seasonal_naive_bytes(contract(version="next", horizon=48)))
             if by_signal:
                 server.process.send_signal(signal.SIGHUP)
             until(lambda: replies[-1][1] == "next")
@@ -126,16 +119,16 @@ def test_a_new_model_comes_without_losing_a_request(model_file: Path, by_signal:
         assert server.counted('kalecast_model_info{name="forecaster",version="next"}') == 1
 
 
-def test_a_bad_model_changes_nothing(model_file: Path) -> None:
-    with serving(model_file, KALECAST_WATCH_SECONDS="0") as server:
+def test_a_bad_model_changes_nothing(own_model: Path) -> None:
+    with serving(own_model, KALECAST_WATCH_SECONDS="0") as server:
         with clients_querying(server) as replies:
-            replace_file(model_file, b"no model")
+            replace_file(own_model, b"no model")
             server.process.send_signal(signal.SIGHUP)
             failed = 'kalecast_model_reloads_total{result="bad"}'
             until(lambda: server.counted(failed) == 1)
         assert {code for code, _ in replies} == {200}
         assert version(server) == contract().version
-        replace_file(model_file, seasonal_naive_bytes(contract(version="next")))
+        replace_file(own_model, seasonal_naive_bytes(contract(version="next")))
         server.process.send_signal(signal.SIGHUP)
         until(lambda: version(server) == "next")
         _, logged = end(server.process)

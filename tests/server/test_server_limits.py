@@ -28,12 +28,6 @@ def slow_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-@pytest.fixture(scope="module")
-def server(model_file: Path) -> Iterator[Server]:
-    with serving(model_file, KALECAST_ACCESS_LOG="off") as running:
-        yield running
-
-
 def connect(server: Server, body: bytes = BODY, length: int | None = None, *headers: str) -> Any:
     """A connection that has sent a request, or the beginning of one."""
     connection = socket.create_connection(("127.0.0.1", server.ports.http), timeout=20)

@@ -2,14 +2,12 @@
 
 import asyncio
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from model_files import contract, replace_file, seasonal_naive_bytes
 
-from kalecast.artifact.contract import ContractError
-from kalecast.artifact.store import StoreError
-from kalecast.serving.model import open_model
 from kalecast.serving.reloading import Serving
 from kalecast.serving.server import Background
 
@@ -20,22 +18,38 @@ def path(model_file: Path, tmp_path: Path) -> Path:
     return Path(shutil.copy(model_file, tmp_path))
 
 
-def test_a_new_model_is_served_after_a_reload(path: Path) -> None:
-    serving, reloads = Serving.open(str(path)), []
-    serving.on_reload = reloads.append
-    before = serving.model
-    replace_file(path, seasonal_naive_bytes(contract(version="next", horizon=48)))
-    assert asyncio.run(serving.reload())
-    assert serving.model is not before
-    assert serving.model.contract.version == "next"
-    assert serving.model.metadata["outputs"][0]["shape"] == [-1, 48, 5]
-    assert reloads == [True]
+@pytest.fixture
+def serving(path: Path) -> Serving:
+    """The model in use, whose reloads are noted."""
+    opened = Serving.open(str(path))
+    opened.reloads = []  # type: ignore[attr-defined]
+    opened.on_reload = opened.reloads.append  # type: ignore[attr-defined]
+    return opened
+
+
+def watched(serving: Serving, **looks: Callable[[], object]) -> list[bool]:
+    """Watch, with something done before some of the looks (`look_2`); the outcomes of reloads."""
+    count = 0
+
+    async def look(_: float) -> None:
+        nonlocal count
+        count += 1
+        looks.pop(f"look_{count}", lambda: None)()
+        if count > 9:
+            raise asyncio.CancelledError
+
+    with pytest.raises(asyncio.CancelledError):
+        asyncio.run(serving.watch(1, look))
+    assert not looks
+    return serving.reloads  # type: ignore[attr-defined,no-any-return]
+
+
+def publish(path: Path, version: str) -> None:
+    replace_file(path, seasonal_naive_bytes(contract(version=version)))
 
 
 @pytest.mark.parametrize("content", [b"", b"no model", None])
-def test_a_bad_model_is_left_alone(path: Path, content: bytes | None) -> None:
-    serving, reloads = Serving.open(str(path)), []
-    serving.on_reload = reloads.append
+def test_a_bad_model_is_left_alone(path: Path, serving: Serving, content: bytes | None) -> None:
     before = serving.model
     if content is None:
         path.unlink()
@@ -43,94 +57,72 @@ def test_a_bad_model_is_left_alone(path: Path, content: bytes | None) -> None:
         replace_file(path, content)
     assert not asyncio.run(serving.reload())
     assert serving.model is before
-    assert reloads == [False]
+    assert serving.reloads == [False]  # type: ignore[attr-defined]
 
 
-@pytest.mark.filterwarnings("ignore:invalid value")
-def test_a_model_that_forecasts_no_finite_numbers_is_bad(path: Path) -> None:
-    path.write_bytes(seasonal_naive_bytes(offset=float("inf")))
-    with pytest.raises(ContractError, match="Expected finite forecasts"):
-        open_model(str(path))
+def test_watching_takes_up_what_changes_and_tries_a_bad_file_once(
+    path: Path, serving: Serving
+) -> None:
+    reloads = watched(
+        serving,
+        look_2=lambda: replace_file(path, b"no model"),
+        look_5=lambda: publish(path, "next"),
+        look_8=path.unlink,
+    )
+    assert serving.model.contract.version == "next"
+    assert reloads == [False, True]
 
 
 @pytest.mark.parametrize("error", [OSError(24, "Too many open files"), RuntimeError("no thread")])
 def test_what_goes_wrong_once_does_not_end_the_watch(
     path: Path,
+    serving: Serving,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
     error: Exception,
 ) -> None:
-    async def steps() -> list[bool]:
-        serving, reloads = Serving.open(str(path)), []
-        serving.on_reload = reloads.append
-        looks, version = 0, contract().version
+    def fail(_: object) -> None:
+        raise error
 
-        def fail(_: object) -> None:
-            raise error
+    def no_process() -> None:
+        monkeypatch.setattr("kalecast.serving.reloading.try_out", fail)
+        publish(path, "next")
 
-        async def look(_: float) -> None:
-            nonlocal looks
-            looks += 1
-            if looks == 2:  # neither a process for the trial, nor a look at the file
-                monkeypatch.setattr("kalecast.serving.reloading.try_out", fail)
-                replace_file(path, seasonal_naive_bytes(contract(version="next")))
-            if looks == 3:
-                monkeypatch.setattr("kalecast.serving.reloading.state", fail)
-            if looks == 5:
-                assert serving.model.contract.version == version
-                monkeypatch.undo()
-                replace_file(path, seasonal_naive_bytes(contract(version="last")))
-            if looks == 7:
-                raise asyncio.CancelledError
+    def all_is_well() -> None:
+        assert serving.model.contract.version == contract().version
+        monkeypatch.undo()
+        publish(path, "last")
 
-        with pytest.raises(asyncio.CancelledError):
-            await serving.watch(1, look)
-        assert serving.model.contract.version == "last"
-        assert serving.look_age < 60
-        return reloads
-
-    assert asyncio.run(steps()) == [False, False, False, True]
+    reloads = watched(
+        serving,
+        look_2=no_process,
+        look_3=lambda: monkeypatch.setattr("kalecast.serving.reloading.state", fail),
+        look_5=all_is_well,
+    )
+    assert serving.model.contract.version == "last"
+    assert serving.look_age < 60
+    assert reloads == [False, False, False, True]
     assert str(error) in caplog.text
 
 
 def test_a_file_that_could_not_be_tried_is_tried_again(
-    path: Path, monkeypatch: pytest.MonkeyPatch
+    path: Path, serving: Serving, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    serving = Serving.open(str(path))
-    replace_file(path, seasonal_naive_bytes(contract(version="next")))
+    def no_process(_: bytes) -> None:
+        raise BlockingIOError(11, "Resource temporarily unavailable")
 
-    async def steps() -> None:
-        looks = 0
-
-        async def look(_: float) -> None:
-            nonlocal looks
-            looks += 1
-            if looks == 1:
-                monkeypatch.setattr("kalecast.serving.reloading.try_out", _no_process)
-            if looks == 2:
-                monkeypatch.undo()
-            if looks == 3:
-                raise asyncio.CancelledError
-
-        with pytest.raises(asyncio.CancelledError):
-            await serving.watch(1, look)
-
-    asyncio.run(steps())
+    monkeypatch.setattr("kalecast.serving.reloading.try_out", no_process)
+    publish(path, "next")
+    assert watched(serving, look_2=monkeypatch.undo) == [False, True]
     assert serving.model.contract.version == "next"
 
 
-def _no_process(_: bytes) -> None:
-    raise BlockingIOError(11, "Resource temporarily unavailable")
-
-
-def test_a_failure_to_count_a_model_does_not_end_the_watch(path: Path) -> None:
-    serving = Serving.open(str(path))
-
+def test_a_failure_to_count_a_model_does_not_end_the_watch(path: Path, serving: Serving) -> None:
     def fail(_: bool) -> None:
         raise TypeError
 
     serving.on_reload = fail
-    replace_file(path, seasonal_naive_bytes(contract(version="next")))
+    publish(path, "next")
     assert asyncio.run(serving.reload())
     assert serving.model.contract.version == "next"
 
@@ -143,13 +135,11 @@ def test_a_task_in_the_background_does_not_end_unseen(
         if fails:
             raise ValueError("out of order")
 
-    async def wait_for(background: Background, failed: asyncio.Event) -> None:
-        background.start("The watch", work(), is_kept=True)
-        await asyncio.wait_for(failed.wait(), 10)
-
     async def steps() -> None:
         failed = asyncio.Event()
-        await wait_for(Background(failed.set), failed)
+        background = Background(failed.set)
+        background.start("The watch", work(), is_kept=True)
+        await asyncio.wait_for(failed.wait(), 10)
 
     asyncio.run(steps())
     assert "The watch ended" in caplog.text
@@ -169,35 +159,3 @@ def test_a_task_that_was_to_end_ends_quietly(caplog: pytest.LogCaptureFixture) -
 
     assert not asyncio.run(steps())
     assert not caplog.text
-
-
-def test_watching_takes_up_what_changes_and_tries_a_bad_file_once(path: Path) -> None:
-    looks = 0
-
-    async def steps() -> list[bool]:
-        serving, reloads = Serving.open(str(path)), []
-        serving.on_reload = reloads.append
-
-        async def look(_: float) -> None:
-            nonlocal looks
-            looks += 1
-            if looks == 2:
-                replace_file(path, b"no model")
-            if looks == 5:
-                replace_file(path, seasonal_naive_bytes(contract(version="next")))
-            if looks == 8:
-                path.unlink()
-            if looks == 10:
-                raise asyncio.CancelledError
-
-        with pytest.raises(asyncio.CancelledError):
-            await serving.watch(1, look)
-        assert serving.model.contract.version == "next"
-        return reloads
-
-    assert asyncio.run(steps()) == [False, True]
-
-
-def test_nothing_to_serve_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(StoreError):
-        Serving.open(str(tmp_path / "none.onnx"))
