@@ -17,13 +17,11 @@ from time import perf_counter
 from typing import Any
 
 import orjson
-from prometheus_client import CONTENT_TYPE_LATEST
 
 from kalecast.artifact.runtime import Windows
 from kalecast.serving import open_inference, seldon_json
 from kalecast.serving.configuration import Configuration
 from kalecast.serving.messages import read_json, shown
-from kalecast.serving.metrics import Metrics
 from kalecast.serving.model import ServedModel
 from kalecast.serving.refusals import PREDICTIONS, Refusal, ServerOverloaded, only_forecasts
 from kalecast.serving.service import Service, refusal_of
@@ -43,8 +41,6 @@ NOT_OFFERED = (
     "/route",
     "/aggregate",
 )
-METRICS = ("/metrics", "/prometheus")
-"""The second is the path that Seldon Core's operator sets for Prometheus by default."""
 
 GATEWAY = re.compile(r"^/seldon(/[^/]+){1,2}(?=/(api|v2)(/|$))")
 """What Seldon's gateways put before a path (namespace and deployment), where they leave it."""
@@ -379,23 +375,6 @@ class Bodies:
     def _too_large(self) -> Refusal:
         most = self._limits.max_body
         return Refusal(f"Expected a request of at most {most} bytes, received a larger one.", 413)
-
-
-class MetricsApp:
-    """The application for Prometheus, on a port that customers do not reach."""
-
-    def __init__(self, metrics: Metrics) -> None:
-        self._metrics = metrics
-
-    async def __call__(self, scope: dict[str, Any], _: Any, send: Send) -> None:
-        """Answer a request."""
-        found = scope["path"] in METRICS
-        body = self._metrics.page() if found else b"There is nothing at this path: see /metrics.\n"
-        kind = CONTENT_TYPE_LATEST.encode() if found else b"text/plain; charset=utf-8"
-        headers = [(b"content-type", kind), (b"content-length", str(len(body)).encode())]
-        status = 200 if found else 404
-        await send({"type": "http.response.start", "status": status, "headers": headers})
-        await send({"type": "http.response.body", "body": body})
 
 
 def _json(content: Any) -> Answer:

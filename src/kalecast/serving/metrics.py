@@ -66,9 +66,10 @@ class Metrics(Collector):
         self.drift = Drift()
         """Observes each batch, in whichever thread."""
         self._watched: dict[str, tuple[str, Callable[[], float]]] = {}
-        self._registry = CollectorRegistry()
-        ProcessCollector(registry=self._registry)
-        self._registry.register(self)
+        self.registry = CollectorRegistry()
+        """What Prometheus reads."""
+        ProcessCollector(registry=self.registry)
+        self.registry.register(self)
 
     def answered(self, protocol: str, code: int | str, seconds: float) -> None:
         """Count a request that got an answer or a refusal."""
@@ -98,7 +99,7 @@ class Metrics(Collector):
 
     def page(self) -> bytes:
         """The page, in Prometheus's text format."""
-        return generate_latest(self._registry)
+        return generate_latest(self.registry)
 
     def collect(self) -> Iterator[Metric]:
         """The counters as Prometheus's client wants them."""

@@ -1,6 +1,5 @@
 """A model file, opened to be served and tried with made-up histories."""
 
-from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -51,22 +50,13 @@ def metadata(contract: Contract) -> dict[str, Any]:
 
 
 class ServedModel(Forecaster):
-    """A model file, opened to be served, with what answers say of it."""
+    """A model file, opened to be served, with what each answer says of it."""
 
-    @cached_property
-    def columns(self) -> list[str]:
-        """Names of a forecast's last axis."""
-        return columns(self.contract)
-
-    @cached_property
-    def tags(self) -> dict[str, str]:
-        """Which model answered."""
-        return tags(self.contract)
-
-    @cached_property
-    def metadata(self) -> dict[str, Any]:
-        """The model as the protocols describe one."""
-        return metadata(self.contract)
+    def __init__(self, model_file: bytes) -> None:
+        super().__init__(model_file)
+        self.columns = columns(self.contract)
+        self.tags = tags(self.contract)
+        self.metadata = metadata(self.contract)
 
 
 def open_model(uri: str) -> ServedModel:

@@ -1,15 +1,11 @@
 """Settings that fit the data: frequency, season, lengths, and what is said where none fit."""
 
-from itertools import pairwise
-
 import numpy as np
 import pandas as pd
 import pytest
 from model_files import contract
 
 from kalecast.data.fitting import (
-    PLANS,
-    WEEKLY_PLANS,
     answerable,
     fit_to_data,
     infer_frequency,
@@ -134,11 +130,6 @@ def test_each_parameter_has_its_reason():
     fit = fit_to_data(table(2000), "h")
     assert fit.parameters.keys() == fit.reasons.keys()
     assert "horizon               48  2 days ahead" in str(fit).splitlines()
-
-
-@pytest.mark.parametrize("plans", [PLANS, WEEKLY_PLANS])
-def test_each_plan_needs_less_than_the_one_before(plans: tuple):
-    assert all(before.needed > after.needed for before, after in pairwise(plans))
 
 
 def test_series_that_no_model_takes_are_left_out_of_the_answer():

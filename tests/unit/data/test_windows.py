@@ -40,6 +40,9 @@ def test_no_training_target_reaches_into_the_validation_hours():
     _, validation_cutoffs = validation.spread(50)
     assert validation_cutoffs.min() >= 160
     assert validation_cutoffs.max() + 24 == 200
+    everything = train.extended(validation)
+    assert (everything.last == store.lengths - 24).all()
+    assert (everything.first == train.first).all()
 
 
 def test_series_too_short_to_learn_from_are_said_so():

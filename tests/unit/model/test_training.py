@@ -68,22 +68,29 @@ def test_an_interrupted_training_goes_on_to_the_same_network(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_search_that_had_ended_is_not_gone_on_with(tmp_path: Path, monkeypatch, capsys):
-    """Neither where an error that no longer falls had ended it nor where time had."""
+@pytest.mark.parametrize(
+    ("changes", "why"),
+    [
+        ({"patience": 1, "learning_rate": 0.05}, "no smaller validation error for 1 epochs"),
+        ({"minutes": 0.001}, "the time budget of 0.001 minutes ends training"),
+    ],
+)
+def test_a_search_ends_early_says_why_and_is_not_gone_on_with(
+    changes: dict, why: str, tmp_path: Path, monkeypatch, capsys
+):
     noise = hourly_series(count=2)
     noise["y"] = np.random.default_rng(0).normal(size=len(noise))
-    for settings in (
-        replace(SHORT, epochs=60, patience=1, learning_rate=0.05),
-        replace(SHORT, epochs=60, minutes=0.001),
-    ):
-        whole, losses = train(noise, SHAPE, settings)
-        ended = capsys.readouterr().out.splitlines()[-2]
-        with interrupted_after(len(losses), monkeypatch):
-            train(noise, SHAPE, settings, tmp_path)
-        network, again = train(noise, SHAPE, settings, tmp_path)
-        assert capsys.readouterr().out.splitlines()[-2] == ended
-        assert len(again) == len(losses)
-        assert same_weights(whole, network)
+    settings = replace(SHORT, epochs=60, **changes)
+    whole, losses = train(noise, SHAPE, settings)
+    assert len(losses) < 60
+    ended = capsys.readouterr().out.splitlines()[-2]
+    assert why in ended
+    with interrupted_after(len(losses), monkeypatch):
+        train(noise, SHAPE, settings, tmp_path)
+    network, again = train(noise, SHAPE, settings, tmp_path)
+    assert capsys.readouterr().out.splitlines()[-2] == ended
+    assert len(again) == len(losses)
+    assert same_weights(whole, network)
 
 
 def test_other_data_or_settings_do_not_take_up_a_checkpoint(tmp_path: Path):
@@ -169,25 +176,6 @@ def test_every_epoch_is_reported_with_its_losses_and_the_time_left(capsys):
     lines = capsys.readouterr().out.splitlines()
     assert sum("validation" in line and "s left" in line for line in lines) == SHORT.epochs
     assert any(line.startswith("all 3 epochs done: epoch") for line in lines)
-
-
-def test_patience_ends_training_and_says_so(capsys):
-    noise = hourly_series(count=2)
-    noise["y"] = np.random.default_rng(0).normal(size=len(noise))
-    settings = replace(SHORT, epochs=60, patience=1, learning_rate=0.05)
-    _, losses = train(noise, SHAPE, settings)
-    assert len(losses) < 60
-    assert "no smaller validation error for 1 epochs" in capsys.readouterr().out
-
-
-def test_validation_hours_are_no_training_targets():
-    store = SeriesStore.from_frame(hourly_series(), 168)
-    first, validation = split_cutoffs(store, 24, 96, 48)
-    assert (first.last + 24 <= store.lengths - 96).all()
-    assert (validation.first >= store.lengths - 96).all()
-    everything = first.extended(validation)
-    assert (everything.last == store.lengths - 24).all()
-    assert (everything.first == first.first).all()
 
 
 def test_what_is_searched_for_is_what_training_minimises(whole):

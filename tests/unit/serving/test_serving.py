@@ -48,18 +48,6 @@ def publish(path: Path, version: str) -> None:
     replace_file(path, seasonal_naive_bytes(contract(version=version)))
 
 
-@pytest.mark.parametrize("content", [b"", b"no model", None])
-def test_a_bad_model_is_left_alone(path: Path, serving: Serving, content: bytes | None) -> None:
-    before = serving.model
-    if content is None:
-        path.unlink()
-    else:
-        replace_file(path, content)
-    assert not asyncio.run(serving.reload())
-    assert serving.model is before
-    assert serving.reloads == [False]  # type: ignore[attr-defined]
-
-
 def test_watching_takes_up_what_changes_and_tries_a_bad_file_once(
     path: Path, serving: Serving
 ) -> None:
