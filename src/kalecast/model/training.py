@@ -16,11 +16,16 @@ import kalecast
 from kalecast.data.examples import Example, Examples
 from kalecast.data.windows import Cutoffs, SeriesStore, split_cutoffs
 from kalecast.model.backend import keras
-from kalecast.model.callbacks import AverageWeights, LearningRate, TimeBudget, Validation
+from kalecast.model.callbacks import (
+    AverageWeights,
+    LearningRate,
+    Progress,
+    TimeBudget,
+    Validation,
+)
 from kalecast.model.checkpoints import Backup, Checkpoint
 from kalecast.model.network import NetworkSettings, build_network, predict
 from kalecast.model.parameters import check_parameters
-from kalecast.model.progress import Progress
 from kalecast.model.quantiles import Pinball, calibration_factors
 
 VALIDATION_WINDOWS = 2048
