@@ -5,7 +5,6 @@ The page sends one request at a time to each replica, of at most eight forecasts
 
 import json
 import socket
-import subprocess
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -15,8 +14,10 @@ import page_process
 import pytest
 import requests
 from model_files import contract
-from page_process import PYTHON, Page
+from page_process import Page
 from stand_in_server import Behaviour, StandInServer, standing_in
+
+from kalecast.page.upstream import MOMENT, MOST_FAILURES, RESERVE, SHARE, Replica, RetryBudget
 
 pytestmark = pytest.mark.slow
 
@@ -128,13 +129,9 @@ def test_a_refused_history_does_not_spoil_the_others(page: Page, replicas: Repli
     assert [reply.status_code for reply in replies] == [400 if at == 5 else 200 for at in range(12)]
     assert replies[5].json()["detail"] == "Expected another history."
     assert peaks(replies)[6:] == expected(levels)[6:]
-
-
-def test_a_refusal_is_not_repeated(page: Page, replicas: Replicas) -> None:
-    for replica in replicas:
-        replica.behaviour = Behaviour(refuses=lambda _: True)
-    assert query(page).status_code == 400
-    assert windows(replicas) == 1
+    asked = windows(replicas)
+    assert query(page, 500.0).status_code == 400
+    assert windows(replicas) == asked + 1, "a refusal is repeated"
 
 
 def test_another_replica_answers_for_one_that_is_down(page: Page, replicas: Replicas) -> None:
@@ -223,19 +220,6 @@ def test_beyond_the_queue_the_refusal_comes_at_once(page: Page, replicas: Replic
     assert time.monotonic() - start < DEADLINE
 
 
-def test_beyond_the_queue_the_page_shows_a_banner(page: Page, replicas: Replicas) -> None:
-    for replica in replicas:
-        replica.behaviour = Behaviour(pause=1.5)
-    with ThreadPoolExecutor() as pool:
-        pending = pool.submit(query_all, page, [float(at) for at in range(MOST_WAITING + 40)])
-        time.sleep(0.7)
-        reply = page_process.show(page, "Sample", "town_hall", None, None, None, None, 24)
-        assert reply.status_code == 200
-        assert BUSY in reply.json()["data"][0]["value"]
-        assert int(reply.headers["Retry-After"]) > 0
-        pending.result()
-
-
 def test_the_deadline_holds(page: Page, replicas: Replicas) -> None:
     for replica in replicas:
         replica.behaviour = Behaviour(pause=DEADLINE + 3)
@@ -294,41 +278,30 @@ def test_a_new_model_on_one_replica_first(page: Page, replicas: Replicas) -> Non
     assert seen == {("next", 48), (contract().version, 24)}
 
 
-def inside(script: str) -> None:
-    """Run a script beside the page's modules, in the page's environment."""
-    done = subprocess.run([PYTHON, "-c", script], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-
-
 def test_retries_are_a_share_of_the_requests() -> None:
-    inside("""
-from kalecast.page.retrying import RESERVE, SHARE, RetryBudget
-budget = RetryBudget()
-assert budget.spend(int(RESERVE)) and not budget.spend(1)
-again = 0
-for _ in range(1000):
-    budget.earn(64)
-    again += 64 * budget.spend(64)
-assert SHARE * 64_000 * 0.9 < again <= SHARE * 64_000
-""")
+    budget = RetryBudget()
+    assert budget.spend(int(RESERVE)) and not budget.spend(1)
+    again = 0
+    for _ in range(1000):
+        budget.earn(64)
+        again += 64 * budget.spend(64)
+    assert SHARE * 64_000 * 0.9 < again <= SHARE * 64_000
 
 
 def test_a_circuit_opens_tries_once_and_closes() -> None:
-    inside("""
-import time
-from kalecast.page.retrying import MOMENT, MOST_FAILURES, Circuit
-circuit = Circuit()
-for _ in range(MOST_FAILURES):
-    assert not circuit.is_open
-    circuit.sent(); circuit.failed()
-assert circuit.is_open
-time.sleep(1.3 * MOMENT)
-assert not circuit.is_open
-circuit.sent()
-assert circuit.is_open  # one is trying it
-circuit.failed()
-assert circuit.is_open
-time.sleep(1.3 * MOMENT)
-circuit.sent(); circuit.answered()
-assert not circuit.is_open and circuit.in_flight == 0
-""")
+    replica = Replica("http://127.0.0.1:9")
+    for _ in range(MOST_FAILURES):
+        assert not replica.is_open
+        replica.sent()
+        replica.failed()
+    assert replica.is_open
+    time.sleep(1.3 * MOMENT)
+    assert not replica.is_open
+    replica.sent()
+    assert replica.is_open, "one is trying it"
+    replica.failed()
+    assert replica.is_open
+    time.sleep(1.3 * MOMENT)
+    replica.sent()
+    replica.answered()
+    assert not replica.is_open and replica.in_flight == 0

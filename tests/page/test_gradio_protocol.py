@@ -1,4 +1,4 @@
-"""The Gradio that is installed speaks as `gradio_protocol` and `gradio_internals` say.
+"""The Gradio that is installed speaks as `gradio_protocol` says.
 
 What its frontend sends in a browser is in `test_page_browser.py`.
 """
@@ -23,7 +23,7 @@ from pathlib import Path
 from fastapi import FastAPI
 from starlette.testclient import TestClient
 
-from kalecast.page import building, gradio_internals as internals, gradio_protocol as protocol
+from kalecast.page import building, gradio_protocol as protocol
 import gradio as gr
 from gradio.components.plot import PlotData
 
@@ -44,9 +44,9 @@ with gr.Blocks(analytics_enabled=False) as page:
 
 number = protocol.function_number(event)
 found = {"number": number, "capacity": page.state_session_capacity, "paths": []}
-queue = internals.GradioQueue(page)
-internals.MOST_EVENTS = 3
-internals.replace_head_tags('<meta name="ours" />')
+queue = protocol.GradioQueue(page)
+protocol.MOST_EVENTS = 3
+protocol.replace_head_tags('<meta name="ours" />')
 
 with TestClient(gr.mount_gradio_app(FastAPI(), page, path="/"), root_path="") as client:
     def request(name, method, path, **more):
@@ -79,14 +79,14 @@ with TestClient(gr.mount_gradio_app(FastAPI(), page, path="/"), root_path="") as
     request("join", "POST", protocol.API + "/queue/join", json=body)
     full.append(queue.is_full())
     request("data", "GET", protocol.API + "/queue/data?session_hash=y")
-    internals.KEPT_SECONDS = 0
+    protocol.KEPT_SECONDS = 0
     queue.is_full()
     found |= {"full": full, "kept": len(page._queue.pending_event_ids_session)}
 
     secret = Path("secret.csv").resolve()
     secret.write_text("secret")
     sent("unguarded", "", {**value, "path": str(secret)})
-    internals.guard_files(page)
+    protocol.guard_files(page)
     for at, path in enumerate((str(secret), upload[0], "http://127.0.0.1:9/x.csv")):
         sent(f"guarded-{at}", "", {**value, "path": path})
 

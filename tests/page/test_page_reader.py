@@ -32,7 +32,7 @@ def refusal(body):
 RUN = """
 import asyncio, json, sys, time
 import jobs
-from kalecast.page.coalescing import Caller
+from kalecast.page.model_server import Caller
 from kalecast.page.outcomes import Overloaded, Unacceptable
 from kalecast.page.reading import Reader, SHORT
 from kalecast.data.series import SeriesError

@@ -23,6 +23,10 @@ FOLDER = ROOT / "src" / "kalecast" / "page"
 PYTHON = os.environ.get("KALECAST_PAGE_PYTHON", str(ROOT / ".venv" / "page" / "bin" / "python"))
 
 
+WEEK = ",".join(str(hour % 24) for hour in range(168))
+"""A history of a week that repeats one day."""
+
+
 @dataclass(frozen=True)
 class Page:
     """A page that answers."""

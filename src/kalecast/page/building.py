@@ -1,6 +1,7 @@
 """Building: the application put together out of its parts, and served.
 
-Gradio is imported here, which takes seconds: `app` does it when all that it checks is right.
+Two listeners on one event loop, customers' and operators'. Gradio is imported here, which takes
+seconds: `app` does it when all that it checks is right.
 """
 
 import os
@@ -11,28 +12,49 @@ os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
 os.environ["HF_HUB_OFFLINE"] = "1"
 
 import contextlib
+import ctypes
 import gc
+import math
+import resource
+import signal
 import socket
-from collections.abc import AsyncIterator
+import time
+from collections.abc import AsyncIterator, Iterator
+from functools import partial
+from types import FrameType
 
 import gradio as gr
+import uvicorn
 import uvloop
 from fastapi import FastAPI
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from starlette.responses import PlainTextResponse, Response
+from starlette.types import ASGIApp, Receive, Scope, Send
 
-from kalecast.page import gradio_protocol, page_event, uploads
-from kalecast.page.admission import Admission
-from kalecast.page.api import PlainRoutes
-from kalecast.page.application import Application, Gradio, Route
+from kalecast.page import background, gradio_protocol, metrics
+from kalecast.page.application import Admission, Application, Gradio, Route
 from kalecast.page.callers import Callers
-from kalecast.page.forecast_client import ModelServer
-from kalecast.page.gradio_internals import GradioQueue, guard_files
-from kalecast.page.layout import build_page
-from kalecast.page.listeners import give_back_large_memory, raise_open_files, serve
+from kalecast.page.gradio_protocol import GradioQueue, guard_files
+from kalecast.page.layout import CSS, HEAD, ICON, build_page, share_as, theme
+from kalecast.page.model_server import ModelServer
 from kalecast.page.reading import Reader
+from kalecast.page.routes import Routes, event_refused, upload_refused
 from kalecast.page.samples import Samples
 from kalecast.page.settings import Settings
 from kalecast.page.tables import LARGEST_FILE
-from kalecast.page.theme import CSS, HEAD, ICON, share_as, theme
+from kalecast.protocols.http1 import LimitedProtocol
+
+BACKLOG = 16384
+"""Connections that may wait to be accepted, as thousands come at once; the kernel caps it."""
+
+KEEP_ALIVE = 75
+"""Seconds for which an idle connection is kept: longer than a balancer keeps it."""
+
+M_MMAP_THRESHOLD, LARGE = -3, 256 * 1024
+"""A parameter of glibc's `mallopt`, and bytes from which on memory is the system's ours."""
+
+DRAIN_SECONDS = 5
+"""Seconds that open requests get where the page is to end at once."""
 
 
 def run(
@@ -63,26 +85,24 @@ def build_app(settings: Settings, callers: Callers) -> tuple[Application, Admiss
     server = ModelServer(settings)
     admission = Admission(settings)
     samples = Samples(settings.sample_data)
-    reader, keys = Reader(), settings.token_keys
+    reader = Reader()
     page, function = build_page(settings, server, reader, samples.names)
-    plain = PlainRoutes(server, admission, reader)
-    files = uploads.Uploads(server, admission, reader, keys)
-    event = page_event.PageEvent(server, samples, reader, keys, function)
-    shown = page_event.PageRoute(event, admission)
+    ours = Routes(
+        server, admission, reader, samples=samples, keys=settings.token_keys, function=function
+    )
+    person = callers.check_person
     routes = {
-        "/api/forecast": Route("POST", plain.forecast, check=callers.check_program),
-        "/api/model": Route("GET", plain.model, check=callers.program),
-        "/api/example.csv": Route("GET", plain.example),
-        "/preview.png": Route("GET", plain.preview),
-        "/health": Route("GET", plain.alive, is_probe=True),
-        "/ready": Route("GET", plain.ready, is_probe=True),
-        gradio_protocol.EVENT_PATH: Route(
-            "POST", shown, check=callers.check_person, refused=page_event.refused
-        ),
+        "/api/forecast": Route("POST", ours.forecast, check=callers.check_program),
+        "/api/model": Route("GET", ours.model, check=callers.program),
+        "/api/example.csv": Route("GET", ours.example),
+        "/preview.png": Route("GET", ours.preview),
+        "/health": Route("GET", ours.alive, is_probe=True),
+        "/ready": Route("GET", ours.ready, is_probe=True),
+        gradio_protocol.EVENT_PATH: Route("POST", ours.event, check=person, refused=event_refused),
         gradio_protocol.UPLOAD_PATH: Route(
-            "POST", files.upload, check=callers.check_person, refused=uploads.refused
+            "POST", ours.upload, check=person, refused=upload_refused
         ),
-        gradio_protocol.PROGRESS_PATH: Route("GET", files.progress, check=callers.person),
+        gradio_protocol.PROGRESS_PATH: Route("GET", ours.progress, check=callers.person),
     }
     guard_files(page)
     share_as(settings.public_url)
@@ -126,4 +146,94 @@ def _mounted(
         mcp_server=False,
         enable_monitoring=False,
         pwa=False,
+    )
+
+
+async def serve(
+    application: ASGIApp,
+    admission: Admission,
+    settings: Settings,
+    listener: socket.socket,
+    operators: socket.socket | None,
+) -> None:
+    """Serve until a signal ends it.
+
+    SIGTERM takes readiness away first and listens for `settings.drain` seconds more, so that a
+    balancer turns elsewhere before a connection is refused; SIGINT ends at once. Either way what
+    is in flight is answered.
+    """
+    customers = _Customers(application, admission, settings)
+    counters = _Server(_config(_counters, settings, lifespan="off"))
+    served = background.started(counters.serve([operators]), "counters") if operators else None
+    await customers.serve([listener])
+    if served:
+        served.remove_done_callback(background.note_end)
+        counters.should_exit = True
+        await served
+
+
+def raise_open_files() -> None:
+    """Let this process hold as many connections as the system lets it."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+
+
+def give_back_large_memory() -> None:
+    """Let what a large body took go back to the system with it: glibc would keep it by and by."""
+    with contextlib.suppress(OSError, AttributeError):  # another C library
+        ctypes.CDLL(None).mallopt(M_MMAP_THRESHOLD, LARGE)
+
+
+class _Server(uvicorn.Server):
+    """A server that leaves signals alone."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+class _Customers(uvicorn.Server):
+    """The server that signals end, and with it everything."""
+
+    def __init__(self, application: ASGIApp, admission: Admission, settings: Settings) -> None:
+        super().__init__(_config(application, settings, timeout_graceful_shutdown=DRAIN_SECONDS))
+        self._admission = admission
+        self._settings = settings
+        self._end = math.inf
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Begin to end."""
+        if sig == signal.SIGTERM and self._settings.drain and not self._admission.is_ending:
+            self._admission.is_ending = True
+            self._end = time.monotonic() + self._settings.drain
+            self.config.timeout_graceful_shutdown = math.ceil(self._settings.deadline)
+        else:
+            super().handle_exit(sig, frame)
+
+    async def on_tick(self, counter: int) -> bool:
+        """Look whether it is time to end."""
+        return await super().on_tick(counter) or time.monotonic() >= self._end
+
+
+async def _counters(scope: Scope, receive: Receive, send: Send) -> None:
+    """The operators' application: `/metrics` and nothing else."""
+    response: Response = PlainTextResponse("Expected /metrics.\n", 404)
+    if scope["path"] == "/metrics":
+        counters = generate_latest(metrics.REGISTRY)
+        response = Response(counters, headers={"Content-Type": CONTENT_TYPE_LATEST})
+    await response(scope, receive, send)
+
+
+def _config(application: ASGIApp, settings: Settings, **options: object) -> uvicorn.Config:
+    return uvicorn.Config(
+        application,
+        loop="uvloop",
+        http=partial(LimitedProtocol, seconds=settings.deadline),
+        ws="none",
+        log_level="warning",
+        access_log=False,
+        backlog=BACKLOG,
+        timeout_keep_alive=KEEP_ALIVE,
+        server_header=False,
+        **options,
     )

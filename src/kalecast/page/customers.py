@@ -8,30 +8,28 @@ A file says so:
 A key is `kalecast_<id>_<secret>`, and the file has its secret's SHA-256. A secret is 256 random
 bits, so it cannot be found by trying, even with the file: bcrypt and its like, which make trying
 slow because passwords can be guessed, would add nothing but 50 ms to each request.
-
-Needs the standard library alone, as `keys.py` does.
 """
 
 import hashlib
 import hmac
-import json
 import math
 import re
 import secrets
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from datetime import time as midnight
-from typing import Any
+from functools import cached_property
+from typing import Annotated, Any, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from kalecast.page.outcomes import Problem, TurnedAway
-from kalecast.page.quotas import MOST_PER_MINUTE, Quota
 
 KEY_PREFIX = "kalecast"
+MOST_PER_MINUTE = 1_000_000
 
-NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
-KEY_ID = re.compile(r"[a-z0-9]{1,32}")
-SHA256 = re.compile(r"[0-9a-f]{64}")
 CREDENTIALS = re.compile(
     rb"(?i:bearer) +%s_([a-z0-9]{1,32})_([A-Za-z0-9_-]{43})" % KEY_PREFIX.encode("ascii")
 )
@@ -40,17 +38,38 @@ NO_KEY = "Expected your key in the header 'Authorization: Bearer kalecast_…'."
 WRONG_KEY = "This key is not known, or not any more."
 OLD_KEY = "This key has ended. Please use your newer one."
 
+NAME, KEY_ID, SHA256 = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$", r"^[a-z0-9]{1,32}$", r"^[0-9a-f]{64}$"
+IN_WORDS = {
+    NAME: "1 to 63 letters, digits, '.', '_' or '-'",
+    KEY_ID: "1 to 32 digits and small letters",
+    SHA256: "64 hexadecimal digits, in small letters",
+}
+
+Count = Annotated[int, Field(ge=1, le=MOST_PER_MINUTE)]
+
 
 class CustomersError(ValueError):
     """The customers file is none; the text says where, and quotes nothing secret."""
 
 
 @dataclass(frozen=True)
-class Key:
+class Quota:
+    """Forecasts a minute, and forecasts at once."""
+
+    per_minute: int
+    burst: int
+
+
+class _Part(BaseModel):
+    # An unknown field is a mistyped one, and a mistyped `until` a key that never ends.
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class Key(_Part):
     """One key of a customer; it may have several, which all hold."""
 
-    id: str
-    sha256: str
+    id: Annotated[str, Field(pattern=KEY_ID)]
+    sha256: Annotated[str, Field(pattern=SHA256)]
     """Of the secret's 43 characters, hexadecimal."""
     since: date | None = None
     """The day on which it was made."""
@@ -58,13 +77,29 @@ class Key:
     """The last day on which it holds, in UTC; None for ever."""
 
 
-@dataclass(frozen=True)
-class Customer:
+class Customer(_Part):
     """A customer, under a name that says nothing to others."""
 
-    name: str
-    quota: Quota
+    name: Annotated[str, Field(pattern=NAME)]
+    per_minute: Count
+    burst: Count | None = None
+    """At once as many as a minute brings, where nothing is said."""
     keys: tuple[Key, ...]
+
+    @cached_property
+    def quota(self) -> Quota:
+        """How many forecasts it may request."""
+        return Quota(self.per_minute, self.burst or self.per_minute)
+
+
+class _File(_Part):
+    customers: tuple[Customer, ...]
+
+    @model_validator(mode="after")
+    def _each_once(self) -> Self:
+        _check_unique("name", (customer.name for customer in self.customers))
+        _check_unique("key id", (key.id for customer in self.customers for key in customer.keys))
+        return self
 
 
 def read(text: str) -> tuple[Customer, ...]:
@@ -74,29 +109,49 @@ def read(text: str) -> tuple[Customer, ...]:
         CustomersError: it is no such file.
     """
     try:
-        content = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise CustomersError(f"Expected JSON: {error}.") from None
-    _check_fields(content, "the file", {"customers"})
-    listed = _items(content, "customers", "the file")
-    customers = tuple(_customer(item, f"customers[{at}]") for at, item in enumerate(listed))
-    _check_unique("name", [customer.name for customer in customers])
-    _check_unique("key id", [key.id for customer in customers for key in customer.keys])
-    return customers
+        return _File.model_validate_json(text).customers
+    except ValidationError as error:
+        # Not chained: pydantic's own text repeats what was received, which may be a key.
+        raise CustomersError(sentence(error)) from None
 
 
-def write(customers: tuple[Customer, ...]) -> str:
+def write(customers: Iterable[Customer]) -> str:
     """A file's text, of which `read` makes the same customers."""
-    listed = [
-        {
-            "name": customer.name,
-            "per_minute": customer.quota.per_minute,
-            "burst": customer.quota.burst,
-            "keys": [_written(key) for key in customer.keys],
-        }
-        for customer in customers
-    ]
-    return json.dumps({"customers": listed}, indent=2) + "\n"
+    return _File(customers=tuple(customers)).model_dump_json(indent=2, exclude_none=True) + "\n"
+
+
+def _check_unique(what: str, names: Iterable[str]) -> None:
+    seen: set[str] = set()
+    for name in names:
+        if name in seen:
+            raise ValueError(f"each {what} once, received {name!r} twice")
+        seen.add(name)
+
+
+def sentence(error: ValidationError) -> str:
+    """The first error, with the place of what was received but not itself."""
+    first = error.errors(include_url=False)[0]
+    context: dict[str, Any] = first.get("ctx", {})
+    *parents, last = first["loc"] or ("",)
+    parent = "".join(f"[{at}]" if isinstance(at, int) else f".{at}" for at in parents)[1:]
+    where = f"{parent}[{last}]" if isinstance(last, int) else f"{parent}.{last}".strip(".")
+    if first["type"] == "json_invalid":
+        return f"Expected JSON: {context['error']}."
+    if first["type"] == "value_error":
+        return f"Expected {context['error']}."
+    if first["type"] == "extra_forbidden":
+        return f"Expected no other fields in {parent or 'the file'}, received also {last!r:.40}."
+    if first["type"] == "missing":
+        return f"Expected {where}, received none."
+    if first["type"] == "string_pattern_mismatch":
+        return f"Expected {where} as {IN_WORDS[context['pattern']]}, received another text."
+    expected = first["msg"].removeprefix("Input should be ")
+    return f"Expected {where or 'the file'} to be {expected}, received {_kind(first['input'])}."
+
+
+def _kind(value: Any) -> str:
+    kinds = {dict: "an object", list: "a list", str: "a text", bool: "true or false"}
+    return "none" if value is None else kinds.get(type(value), "a number")
 
 
 @dataclass(frozen=True)
@@ -141,94 +196,6 @@ class Keyring:
         if time.time() >= held.ends:  # said only to a caller who has the secret
             raise _invalid(OLD_KEY)
         return held.customer
-
-
-def _written(key: Key) -> dict[str, str]:
-    dates = {"since": key.since, "until": key.until}
-    return {
-        "id": key.id,
-        "sha256": key.sha256,
-        **{name: day.isoformat() for name, day in dates.items() if day},
-    }
-
-
-def _customer(item: Any, where: str) -> Customer:
-    _check_fields(item, where, {"name", "per_minute", "burst", "keys"})
-    name = _text(item, "name", where, NAME, "1 to 63 letters, digits, '.', '_' or '-'")
-    per_minute = _number(item.get("per_minute"), f"{where}.per_minute")
-    burst = _number(item.get("burst", per_minute), f"{where}.burst")
-    keys = tuple(
-        _key(key, f"{where}.keys[{at}]") for at, key in enumerate(_items(item, "keys", where))
-    )
-    return Customer(name, Quota(per_minute, burst), keys)
-
-
-def _key(item: Any, where: str) -> Key:
-    _check_fields(item, where, {"id", "sha256", "since", "until"})
-    return Key(
-        _text(item, "id", where, KEY_ID, "1 to 32 digits and small letters"),
-        _text(item, "sha256", where, SHA256, "64 hexadecimal digits, in small letters"),
-        _day(item.get("since"), f"{where}.since"),
-        _day(item.get("until"), f"{where}.until"),
-    )
-
-
-def _check_fields(item: Any, where: str, known: set[str]) -> None:
-    # An unknown field is a mistyped one, and a mistyped `until` a key that never ends.
-    if not isinstance(item, dict):
-        raise CustomersError(f"Expected {where} to be a JSON object, received {_kind(item)}.")
-    if unknown := sorted(item.keys() - known):
-        raise CustomersError(
-            f"Expected in {where} the fields {', '.join(sorted(known))}, "
-            f"received also {unknown[0][:40]!r}."
-        )
-
-
-def _items(item: dict[str, Any], name: str, where: str) -> list[Any]:
-    found = item.get(name)
-    if not isinstance(found, list):
-        raise CustomersError(f"Expected a list {name!r} in {where}, received {_kind(found)}.")
-    return found
-
-
-def _text(item: dict[str, Any], name: str, where: str, form: re.Pattern[str], expected: str) -> str:
-    # What was received is not shown: it may be a key entered instead of its hash.
-    text = item.get(name)
-    if not isinstance(text, str):
-        raise CustomersError(f"Expected {where}.{name} as a text, received {_kind(text)}.")
-    if not form.fullmatch(text):
-        raise CustomersError(f"Expected {where}.{name} as {expected}, received another text.")
-    return text
-
-
-def _number(value: Any, where: str) -> int:
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise CustomersError(f"Expected {where} as a whole number, received {_kind(value)}.")
-    if not 1 <= value <= MOST_PER_MINUTE:
-        raise CustomersError(f"Expected {where} from 1 to {MOST_PER_MINUTE:,}, received {value}.")
-    return value
-
-
-def _day(value: Any, where: str) -> date | None:
-    if value is None:
-        return None
-    try:
-        return date.fromisoformat(value)
-    except (TypeError, ValueError):
-        raise CustomersError(f"Expected {where} as a date such as 2027-01-31.") from None
-
-
-def _check_unique(what: str, names: list[str]) -> None:
-    seen: set[str] = set()
-    for name in names:
-        if name in seen:
-            raise CustomersError(f"Expected each {what} once, received {name!r} twice.")
-        seen.add(name)
-
-
-def _kind(value: Any) -> str:
-    kinds = {dict: "an object", list: "a list", str: "a text", bool: "true or false"}
-    return "none" if value is None else kinds.get(type(value), "a number")
 
 
 def _invalid(text: str) -> TurnedAway:

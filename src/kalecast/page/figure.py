@@ -1,12 +1,14 @@
 """The figure: past, forecast and prediction intervals as Plotly draws them.
 
 A figure is plain data (traces, layout, configuration): the browser's Plotly needs no more, and
-the server saves the import of its Python half. Colours are written once here for light pages;
-`page.css` recognises them by their value and replaces them on dark ones.
+the server saves the import of its Python half. What is the same in every figure is in
+`figure.json`, with colours for light pages; `page.css` recognises them by their value and replaces
+them on dark ones.
 """
 
 from collections.abc import Sequence
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,27 +17,14 @@ import orjson
 from kalecast.page.forecasting import Forecast, Interval
 from kalecast.page.words import Formatted, numbers, zone
 
-PAST = "rgb(71, 85, 105)"
-AHEAD = "rgb(37, 99, 235)"
+STATIC = orjson.loads(Path(__file__).with_name("figure.json").read_bytes())
+
 INTERVAL = "rgba(37, 99, 235, {shade})"
-RULE = "rgb(148, 163, 184)"
-GRID = "rgba(148, 163, 184, 0.25)"
-TEXT = "rgb(71, 85, 106)"
-FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, Helvetica, Arial, sans-serif"
 
 SHORTEST_PAST, LONGEST_PAST = 168, 336
 
 MINUTE = timedelta(minutes=1)
 UNITS = {"week": timedelta(days=7), "day": timedelta(days=1), "hour": timedelta(hours=1)}
-
-HOUR_TICKS = [
-    {"dtickrange": [None, 86400000 - 1], "value": "%H:%M<br>%a %-d %b"},
-    {"dtickrange": [86400000, None], "value": "%a<br>%-d %b"},
-]
-DAY_TICKS = [
-    {"dtickrange": [None, "M1"], "value": "%-d %b<br>%Y"},
-    {"dtickrange": ["M1", None], "value": "%b<br>%Y"},
-]
 
 
 def figure_json(forecast: Forecast, formatted: Formatted) -> str:
@@ -47,11 +36,8 @@ def figure_json(forecast: Forecast, formatted: Formatted) -> str:
             _past(forecast, past),
             _median(forecast, axis, formatted),
         ],
-        "layout": _layout(forecast, past),
-        "config": {
-            "displaylogo": False,
-            "modeBarButtonsToRemove": ["select2d", "lasso2d", "autoScale2d", "pan2d"],
-        },
+        "layout": _layout(forecast, past[-1]),
+        "config": STATIC["config"],
     }
     # Columns of the forecast do not lie in one piece, which orjson leaves to its `default`.
     text: bytes = orjson.dumps(figure, default=np.ndarray.tolist, option=orjson.OPT_SERIALIZE_NUMPY)
@@ -93,14 +79,11 @@ def _unit(forecast: Forecast) -> tuple[str, float]:
 def _interval(interval: Interval, axis: Sequence[Any], at: int) -> dict[str, Any]:
     """A prediction interval, shaded, its outline there and back; wider ones are paler."""
     return {
+        **STATIC["interval"],
         "name": f"{interval.percent} % sure",
         "x": [*axis, *reversed(axis)],
         "y": np.concatenate([interval.upper, interval.lower[::-1]]),
-        "fill": "toself",
         "fillcolor": INTERVAL.format(shade=0.14 + 0.12 * at),
-        "line": {"width": 0},
-        "mode": "lines",
-        "hoverinfo": "skip",
         "legendrank": 1003 - at,
     }
 
@@ -108,14 +91,11 @@ def _interval(interval: Interval, axis: Sequence[Any], at: int) -> dict[str, Any
 def _past(forecast: Forecast, axis: Sequence[Any]) -> dict[str, Any]:
     values = forecast.window.values[-len(axis) :]
     return {
-        "name": "Past",
+        **STATIC["past"],
         "x": [*axis],
         "y": values,  # NaN leaves as null: a gap in the line
-        "mode": "lines",
-        "line": {"color": PAST, "width": 1.6},
         "text": ["" if text == "nan" else text for text in numbers(values, forecast.places)],
         "hovertemplate": f"{_hover_head(forecast)}<br>%{{text}}<extra></extra>",
-        "legendrank": 1000,
     }
 
 
@@ -131,14 +111,11 @@ def _median(forecast: Forecast, axis: Sequence[Any], formatted: Formatted) -> di
         for middle, *ranges in zip(formatted.median, *formatted.intervals, strict=True)
     ]
     return {
-        "name": "Forecast",
+        **STATIC["forecast"],
         "x": [*axis],
         "y": forecast.median,
-        "mode": "lines",
-        "line": {"color": AHEAD, "width": 2.4},
         "text": lines,
         "hovertemplate": f"{_hover_head(forecast)}<br>%{{text}}<extra></extra>",
-        "legendrank": 1001,
     }
 
 
@@ -148,86 +125,28 @@ def _hover_head(forecast: Forecast) -> str:
     return "%{x|%a %-d %b %Y}" if forecast.by_day else "%{x|%a %-d %b, %H:%M}"
 
 
-def _layout(forecast: Forecast, past: Sequence[Any]) -> dict[str, Any]:
-    dated = forecast.history.start is not None
+def _layout(forecast: Forecast, now: Any) -> dict[str, Any]:
+    # Plain numbers with thousands separators; powers of ten only where those get too long.
+    largest = max(np.abs(forecast.values).max(), forecast.window.largest)
+    form = "," if 10 <= largest < 1e9 else ""
     return {
-        "autosize": True,
-        "margin": {"l": 8, "r": 12, "t": 34, "b": 8},
-        "paper_bgcolor": "rgba(0, 0, 0, 0)",
-        "plot_bgcolor": "rgba(0, 0, 0, 0)",
-        "font": {"family": FONT, "size": 13, "color": TEXT},
-        "hovermode": "closest",
-        "hoverdistance": 60,
-        "hoverlabel": {
-            "bgcolor": "rgb(255, 255, 255)",
-            "bordercolor": RULE,
-            "align": "left",
-            "font": {"family": FONT, "size": 13, "color": "rgb(15, 23, 42)"},
-        },
+        **STATIC["layout"],
         # Dragging stays with the page: on a phone it is how one scrolls past the figure.
         "dragmode": False,
-        "legend": {"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom"},
-        "xaxis": _dated_axis(forecast) if dated else _counted_axis(forecast),
-        "yaxis": {
-            "automargin": True,
-            "fixedrange": True,
-            "gridcolor": GRID,
-            "zeroline": False,
-            "nticks": 7,
-            "separatethousands": True,
-            "exponentformat": "power",
-            "tickformat": _tick_format(forecast),
-        },
-        "shapes": [_now_line(past[-1])],
-        "annotations": [_now_label(past[-1])],
+        "xaxis": {**STATIC["xaxis"], **_time(forecast)},
+        "yaxis": {**STATIC["yaxis"], "tickformat": form},
+        "shapes": [{**STATIC["now_line"], "x0": now, "x1": now}],
+        "annotations": [{**STATIC["now_label"], "x": now}],
     }
 
 
-def _tick_format(forecast: Forecast) -> str:
-    """Plain numbers with thousands separators; powers of ten only where those get too long."""
-    largest = max(np.abs(forecast.values).max(), forecast.window.largest)
-    return "," if 10 <= largest < 1e9 else ""
-
-
-def _dated_axis(forecast: Forecast) -> dict[str, Any]:
-    offset = forecast.history.utc_offset
-    return {
-        "type": "date",
-        "automargin": True,
-        "showgrid": False,
-        "nticks": 7,
-        "tickformatstops": DAY_TICKS if forecast.by_day else HOUR_TICKS,
-        "showline": True,
-        "linecolor": RULE,
-        **({} if offset is None else {"title": {"text": zone(offset), "standoff": 8}}),
-    }
-
-
-def _counted_axis(forecast: Forecast) -> dict[str, Any]:
-    return {
-        "automargin": True,
-        "showgrid": False,
-        "zeroline": False,
-        "nticks": 7,
-        "title": {"text": f"{_unit(forecast)[0]}s from now", "standoff": 8},
-        "showline": True,
-        "linecolor": RULE,
-    }
-
-
-def _now_line(now: Any) -> dict[str, Any]:
-    line = {"color": RULE, "width": 1.2, "dash": "dot"}
-    return {"type": "line", "x0": now, "x1": now, "yref": "paper", "y0": 0, "y1": 1, "line": line}
-
-
-def _now_label(now: Any) -> dict[str, Any]:
-    return {
-        "x": now,
-        "yref": "paper",
-        "y": 1,
-        "yanchor": "top",
-        "xanchor": "right",
-        "text": "now",
-        "showarrow": False,
-        "font": {"size": 12, "color": TEXT},
-    }
+def _time(forecast: Forecast) -> dict[str, Any]:
+    """What is the axis' own where the history has timestamps, and where it has none."""
+    if forecast.history.start is None:
+        title = f"{_unit(forecast)[0]}s from now"
+        return {"zeroline": False, "title": {"text": title, "standoff": 8}}
+    ticks = STATIC["day_ticks" if forecast.by_day else "hour_ticks"]
+    axis = {"type": "date", "tickformatstops": ticks}
+    if (offset := forecast.history.utc_offset) is not None:
+        axis["title"] = {"text": zone(offset), "standoff": 8}
+    return axis

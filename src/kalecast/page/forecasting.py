@@ -10,10 +10,10 @@ import numpy as np
 import numpy.typing as npt
 
 from kalecast.artifact.contract import Contract
-from kalecast.data.series import SeriesError, frequency_step
-from kalecast.page.coalescing import Caller
-from kalecast.page.forecast_client import ModelServer
+from kalecast.data.series import SeriesError
 from kalecast.page.history import History, Window, shown, window
+from kalecast.page.model_server import Caller, ModelServer
+from kalecast.page.tables import step_of
 
 Floats = npt.NDArray[np.float64]
 
@@ -152,13 +152,6 @@ def _timestamps(begin: datetime, step: timedelta, count: int) -> tuple[datetime,
 @lru_cache(maxsize=256)
 def _timestamp_texts(begin: datetime, step: timedelta, count: int, until: str) -> tuple[str, ...]:
     return tuple(timestamp.isoformat(" ", until) for timestamp in _timestamps(begin, step, count))
-
-
-@lru_cache(maxsize=8)
-def step_of(frequency: str) -> timedelta:
-    """The length of one step."""
-    step: timedelta = frequency_step(frequency).to_pytimedelta()
-    return step
 
 
 async def forecast(

@@ -1,23 +1,36 @@
 """The page: its controls, its results, and which of them request a forecast.
 
-What happens then is in `page_event.py`. The page itself holds no state and its function
-numbers are Gradio's: they are taken from the page that `build_page` returns.
+What happens then is in `routes.py`. The page itself holds no state and its function numbers are
+Gradio's: they are taken from the page that `build_page` returns. The look is Gradio's theme and
+`page.css`: system fonts, one accent, slate around it; nothing fetched from elsewhere.
 """
 
+from pathlib import Path
 from typing import Any
 
 import gradio as gr
 import orjson
 
 from kalecast.page import markup, words
-from kalecast.page.api import answer, problem_of
-from kalecast.page.coalescing import Caller
-from kalecast.page.forecast_client import ModelServer
+from kalecast.page.application import problem_of
 from kalecast.page.forecasting import forecast
-from kalecast.page.gradio_protocol import function_number
+from kalecast.page.gradio_protocol import function_number, replace_head_tags
+from kalecast.page.model_server import Caller, ModelServer
 from kalecast.page.reading import Reader
 from kalecast.page.request_bodies import FILE, PASTE, SAMPLE
+from kalecast.page.routes import answer
 from kalecast.page.settings import Settings
+
+HERE = Path(__file__).resolve().parent
+CSS = HERE / "page.css"
+ICON = HERE / "favicon.png"
+
+# The gateway knows it by its hash (cluster-setup/6-protection/gateway/headers.conf). In a
+# function, so that its names are its own.
+HEAD = f"<script>(() => {{\n{(HERE / 'page.js').read_text()}}})();</script>"
+
+SANS = ("system-ui", "-apple-system", "Segoe UI", "Roboto", "Helvetica", "Arial", "sans-serif")
+MONO = ("ui-monospace", "SFMono-Regular", "Menlo", "Consolas", "monospace")
 
 FIRST_HORIZON = 48
 """The longest horizon until the model has said how far it sees; at first, for all of it."""
@@ -28,20 +41,21 @@ def build_page(
 ) -> tuple[gr.Blocks, int]:
     """The page as Gradio Blocks, to be mounted, and the number of its event."""
     with gr.Blocks(title="Kalecast", analytics_enabled=False, fill_width=True) as page:
-        gr.Markdown(markup.HEADER, sanitize_html=False)
+        gr.Markdown(markup.part("header.html"), sanitize_html=False)
         with gr.Row(elem_id="kc-main"):
             with gr.Column(scale=1, min_width=300, elem_id="kc-controls"):
                 inputs, form = _controls(samples)
                 press = gr.Button("Forecast", variant="primary", elem_id="kc-forecast")
             with gr.Column(scale=3, min_width=300, elem_id="kc-results"):
                 outputs = _results()
-                gr.Markdown(markup.HINTS, sanitize_html=False, elem_id="kc-hints")
+                gr.Markdown(markup.part("hints.html"), sanitize_html=False, elem_id="kc-hints")
         with gr.Accordion("About the model", open=True, elem_id="kc-about"):
             model_card = gr.Markdown(markup.card(None), sanitize_html=False)
         with gr.Accordion("For programs", open=False, elem_id="kc-programs"):
             gr.Markdown(
-                markup.for_programs(
-                    settings.public_url,
+                markup.part(
+                    "programs.md",
+                    address=settings.public_url,
                     need_key=settings.customers is not None,
                     have_gradio=settings.offers_client,
                 )
@@ -67,7 +81,7 @@ def build_page(
 def _controls(samples: list[str]) -> tuple[list[Any], gr.Markdown]:
     """Where the history comes from, and how far to look; and what is said of files.
 
-    The event says how they are called in steps of the model (`page_event.PageEvent`). Which of the
+    The event says how they are called in steps of the model (`routes.Routes`). Which of the
     three sources shows is decided in `page.css` by the chosen label: Gradio would compile a
     function from text in the browser, which a strict Content-Security-Policy forbids.
     """
@@ -93,8 +107,7 @@ def _controls(samples: list[str]) -> tuple[list[Any], gr.Markdown]:
     with gr.Column(min_width=0, elem_id="kc-paste"):
         text = gr.Textbox(
             label="Your numbers, the newest last",
-            info="One a line or separated by commas; leave a place between two commas empty "
-            "where one is missing. Rows such as 2026-01-31 13:00, 310 work too.",
+            info=markup.NUMBERS_INFO.format(when="2026-01-31 13:00"),
             lines=7,
             max_lines=12,
             max_length=1_000_000,
@@ -122,7 +135,7 @@ def _results() -> list[Any]:
 
 
 def _answered_elsewhere(*_: Any) -> None:
-    """What Gradio calls for the event where it comes by another route than `page_route`.
+    """What Gradio calls for the event where it comes by another route than `routes`.
 
     Raises:
         gr.Error: always.
@@ -150,3 +163,24 @@ def _for_clients(settings: Settings, server: ModelServer, reader: Reader) -> Any
             raise gr.Error(problem_of(error).text, print_exception=False) from None
 
     return forecast_series
+
+
+def share_as(address: str) -> None:
+    """Have the document say what a shared link shows: the page's own title, text and picture.
+
+    Args:
+        address: of the page, as customers type it.
+    """
+    replace_head_tags(markup.part("head.html", address=address))
+
+
+def theme() -> gr.themes.Base:
+    """The page's theme."""
+    return gr.themes.Base(
+        primary_hue=gr.themes.colors.blue,
+        secondary_hue=gr.themes.colors.blue,
+        neutral_hue=gr.themes.colors.slate,
+        radius_size=gr.themes.sizes.radius_lg,
+        font=[gr.themes.Font(name) for name in SANS],
+        font_mono=[gr.themes.Font(name) for name in MONO],
+    ).set(**orjson.loads((HERE / "theme.json").read_bytes()))

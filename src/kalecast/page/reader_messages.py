@@ -5,9 +5,9 @@ unpickled; it can only be one of the values here.
 """
 
 from collections.abc import Callable
-from dataclasses import fields
+from dataclasses import fields, replace
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import orjson
@@ -20,30 +20,27 @@ from kalecast.page.request_bodies import Controls
 KIND, VALUE = "kind", "value"
 
 
-class Form(NamedTuple):
-    """How values of a class are written and read."""
-
-    written: Callable[[Any], Any]
-    read: Callable[[Any], Any]
-
-
 def _fields(value: Any) -> list[Any]:
     return [getattr(value, field.name) for field in fields(value)]
 
 
-FORMS: dict[type, Form] = {
-    bytes: Form(lambda value: value.decode("latin-1"), lambda text: text.encode("latin-1")),
-    datetime: Form(datetime.isoformat, datetime.fromisoformat),
-    np.ndarray: Form(np.ndarray.tolist, lambda numbers: np.array(numbers, dtype=np.float64)),
-    History: Form(_fields, lambda parts: _history(*map(_restored, parts))),
-    Controls: Form(_fields, lambda parts: Controls(*parts)),
-    SeriesError: Form(str, SeriesError),
-    RuntimeError: Form(str, RuntimeError),
-    Unacceptable: Form(
-        lambda error: [error.status, str(error)], lambda parts: Unacceptable(*parts)
-    ),
+def _history(parts: list[Any]) -> History:
+    history = History(*map(_restored, parts))
+    return replace(history, notes=tuple(history.notes))
+
+
+FORMS: dict[type, tuple[Callable[[Any], Any], Callable[[Any], Any]]] = {
+    bytes: (lambda value: value.decode("latin-1"), lambda text: text.encode("latin-1")),
+    datetime: (datetime.isoformat, datetime.fromisoformat),
+    np.ndarray: (np.ndarray.tolist, lambda numbers: np.array(numbers, dtype=np.float64)),
+    History: (_fields, _history),
+    Controls: (_fields, lambda parts: Controls(*parts)),
+    SeriesError: (str, SeriesError),
+    RuntimeError: (str, RuntimeError),
+    Unacceptable: (lambda error: [error.status, str(error)], lambda parts: Unacceptable(*parts)),
 }
-NAMED = {kind.__name__: form for kind, form in FORMS.items()}
+"""How values of a class are written, and read."""
+READ = {kind.__name__: read for kind, (_, read) in FORMS.items()}
 PLAIN = orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_PASSTHROUGH_DATETIME
 
 
@@ -70,8 +67,8 @@ def loads(line: bytes | bytearray) -> Any:
 
 
 def _written(value: Any) -> dict[str, Any]:
-    form = FORMS[type(value)]
-    return {KIND: type(value).__name__, VALUE: form.written(value)}
+    written, _ = FORMS[type(value)]
+    return {KIND: type(value).__name__, VALUE: written(value)}
 
 
 def _restored(value: Any) -> Any:
@@ -80,11 +77,5 @@ def _restored(value: Any) -> Any:
     if not isinstance(value, dict):
         return value
     if value.keys() == {KIND, VALUE}:
-        return NAMED[value[KIND]].read(value[VALUE])
+        return READ[value[KIND]](value[VALUE])
     return {key: _restored(part) for key, part in value.items()}
-
-
-def _history(values: Any, *others: Any) -> History:
-    *named, notes, offset = others
-    fields: tuple[Any, ...] = (*named, tuple(notes), offset)
-    return History(values, *fields)

@@ -22,8 +22,8 @@ from typing import Any
 
 from kalecast.data.series import SeriesError
 from kalecast.page import background, metrics, reader_messages
-from kalecast.page.coalescing import Caller
 from kalecast.page.history import History
+from kalecast.page.model_server import Caller
 from kalecast.page.outcomes import Overloaded
 from kalecast.page.reader_process import ReadJob
 from kalecast.page.request_bodies import SMALL, Body, forecast_request

@@ -11,7 +11,7 @@ import pandas as pd
 from kalecast.data.series import SeriesError, read_series
 from kalecast.page import words
 from kalecast.page.history import MOST_VALUES, History
-from kalecast.page.rows import KEPT, Rows, newest_rows
+from kalecast.page.tables import KEPT, Rows, newest_rows
 
 logger = logging.getLogger(__name__)
 

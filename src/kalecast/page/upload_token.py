@@ -22,8 +22,8 @@ import pandas as pd
 
 from kalecast.data import series
 from kalecast.data.series import SeriesError
-from kalecast.page.rows import Rows, newest_rows
-from kalecast.page.tables import read_table
+from kalecast.page.gradio_protocol import CHOOSE_AGAIN
+from kalecast.page.tables import Rows, newest_rows, read_table
 
 PREFIX = "kalecast-table-1."
 PROBLEM = b"problem: "
@@ -42,8 +42,6 @@ LONGEST_PROBLEM = 600
 MOST_NOTES = 20
 
 SIGNATURE_BYTES = 32
-
-CHOOSE_AGAIN = "Please choose your file again."
 
 Keys = Sequence[bytes]
 """The first signs; what any of them has signed is opened."""

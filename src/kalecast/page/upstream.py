@@ -1,8 +1,9 @@
 """Upstream: HTTP to the replicas of the model server, over one shared session.
 
 A forecast is safe to request twice. So where a replica does not answer, the request goes to
-another one, or to the same one over a new connection, as long as there is time and `retrying`
-allows; the circuit breaker of each address says which ones get requests.
+another one, or to the same one over a new connection, as long as there is time and the retry budget
+allows, which limits load alone: one that reached no replica is sent again without it. The circuit
+breaker of each address says which ones get requests.
 """
 
 import asyncio
@@ -17,7 +18,6 @@ import aiohttp
 
 from kalecast.page import metrics
 from kalecast.page.outcomes import Overloaded, ServiceDown
-from kalecast.page.retrying import MOST_ATTEMPTS, Circuit, RetryBudget, pause
 
 logger = logging.getLogger(__name__)
 
@@ -37,6 +37,23 @@ LAST_REQUESTS = 0.04
 connection stays with one pod: without an end, pods that an autoscaler or a canary adds would get
 nothing from a page that has its connections already."""
 
+MOST_ATTEMPTS = 6
+"""Where a balancer stands before the replicas, several may lead to the one that is down."""
+
+FIRST_PAUSE = 0.05
+
+SHARE = 0.2
+"""Forecasts that may be requested again, to all that are requested."""
+
+RESERVE = 1000.0
+"""Forecasts that may be requested again at once: what is under way when a replica dies."""
+
+MOST_FAILURES = 5
+"""Failures in a row after which an address is left alone."""
+
+MOMENT = 1.0
+"""Seconds for which it is left alone, then one request tries it."""
+
 BAD_GATEWAY, TRY_LATER = 502, 503
 """Statuses after which another replica may do: a proxy's that found none, and a replica's that
 has too much to do or is about to end."""
@@ -47,10 +64,68 @@ TOO_LATE = (429, 504)
 
 @dataclass(eq=False)
 class Replica:
-    """An address of the model server."""
+    """An address of the model server, and its circuit breaker; times are `time.monotonic()`.
+
+    Closed while it answers. Open, without requests, for a moment after several failures in a row;
+    then one request goes through, and its outcome closes or opens the circuit again.
+    """
 
     address: str
-    circuit: Circuit = field(default_factory=Circuit)
+    in_flight: int = 0
+    """Requests sent and not answered yet."""
+    busy_until: float = 0.0
+    """The address itself requested a pause until then (Retry-After)."""
+    _failures: int = field(default=0, init=False)
+    _open_until: float = field(default=0.0, init=False)
+    _on_trial: bool = field(default=False, init=False)
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it should get no request now."""
+        if self._failures < MOST_FAILURES:
+            return False
+        return self._on_trial or time.monotonic() < self._open_until
+
+    def sent(self) -> None:
+        """A request is being sent; while the circuit is to be tried, it is the one."""
+        self.in_flight += 1
+        self._on_trial = self._failures >= MOST_FAILURES
+
+    def answered(self) -> None:
+        """The address did what it is there for."""
+        self.in_flight -= 1
+        self._failures = 0
+        self._on_trial = False
+
+    def failed(self) -> None:
+        """The address did not answer, or not as it should."""
+        self.in_flight -= 1
+        self._failures += 1
+        self._on_trial = False
+        self._open_until = time.monotonic() + MOMENT * random.uniform(0.8, 1.2)
+
+    def left(self) -> None:
+        """The request was given up here: it says nothing of the address."""
+        self.in_flight -= 1
+        self._on_trial = False
+
+
+class RetryBudget:
+    """Keeps retries from multiplying an overload: they may be a fixed share of all requests."""
+
+    def __init__(self) -> None:
+        self._left = RESERVE
+
+    def earn(self, forecasts: int) -> None:
+        """So many are requested for the first time."""
+        self._left = min(self._left + SHARE * forecasts, RESERVE)
+
+    def spend(self, forecasts: int) -> bool:
+        """Take as many as are to be requested again; False where that would be too many."""
+        if self._left < forecasts:
+            return False
+        self._left -= forecasts
+        return True
 
 
 @dataclass(frozen=True)
@@ -83,7 +158,7 @@ class Upstream:
         self._session: aiohttp.ClientSession | None = None
         for replica in self._replicas:
             gauge = metrics.CIRCUIT_OPEN.labels(replica.address)
-            gauge.set_function(partial(_openness, replica.circuit))
+            gauge.set_function(partial(_openness, replica))
 
     async def __aenter__(self) -> "Upstream":
         self._session = aiohttp.ClientSession(
@@ -132,7 +207,7 @@ class Upstream:
                 return await self._send(replica, method, path, body, deadline)
             except _Unanswered as error:
                 last, problem = replica, error
-            rest = pause(attempt)
+            rest = _pause(attempt)
             in_time = time.monotonic() + rest < deadline
             if attempt == MOST_ATTEMPTS or not in_time or not self._available(only):
                 break
@@ -143,7 +218,7 @@ class Upstream:
 
     def _available(self, only: Replica | None) -> list[Replica]:
         replicas = self._replicas if only is None else [only]
-        return [replica for replica in replicas if not replica.circuit.is_open]
+        return [replica for replica in replicas if not replica.is_open]
 
     async def _choose(self, only: Replica | None, last: Replica | None, deadline: float) -> Replica:
         """The replica for the next request, once it may get one.
@@ -158,46 +233,45 @@ class Upstream:
         chosen = min(
             worth,
             key=lambda replica: (
-                max(replica.circuit.busy_until, now),
+                max(replica.busy_until, now),
                 replica is last,
-                replica.circuit.in_flight,
+                replica.in_flight,
                 random.random(),
             ),
         )
-        if chosen.circuit.busy_until > deadline:
+        if chosen.busy_until > deadline:
             raise Overloaded("all replicas are busy")
-        if (rest := chosen.circuit.busy_until - now) > 0:
+        if (rest := chosen.busy_until - now) > 0:
             await asyncio.sleep(rest)
         return chosen
 
     async def _send(
         self, replica: Replica, method: str, path: str, body: bytes | None, deadline: float
     ) -> Reply:
-        circuit = replica.circuit
-        circuit.sent()
+        replica.sent()
         status = 0
         try:
             status, content, retry_after = await self._request(
                 replica, method, path, body, deadline
             )
         except _Unanswered as error:
-            circuit.failed()
+            replica.failed()
             logger.warning("No answer: %s", error)
             raise
         except BaseException:
-            circuit.left()
+            replica.left()
             raise
         finally:
             metrics.UPSTREAM_ANSWERS.labels(replica.address, str(status)).inc()
         message = f"{method} {replica.address}{path} was answered with {status}"
         if status == TRY_LATER:
-            circuit.left()
-            circuit.busy_until = time.monotonic() + _rest(retry_after)
+            replica.left()
+            replica.busy_until = time.monotonic() + _rest(retry_after)
             raise _Busy(message)
         if status >= 500 and status not in TOO_LATE:
-            circuit.failed()
+            replica.failed()
             raise _Unanswered(message) if status == BAD_GATEWAY else ServiceDown(message)
-        circuit.answered()
+        replica.answered()
         if status in TOO_LATE:
             raise Overloaded(message)
         return Reply(status, content, replica)
@@ -232,6 +306,11 @@ def _rest(retry_after: str | None) -> float:
         return 1.0
 
 
-def _openness(circuit: Circuit) -> float:
+def _openness(replica: Replica) -> float:
     """A circuit as a gauge: 1 where it is open."""
-    return float(circuit.is_open)
+    return float(replica.is_open)
+
+
+def _pause(attempt: int) -> float:
+    """Seconds after an attempt, longer each time, and never the same for two requests."""
+    return FIRST_PAUSE * 2.0 ** (attempt - 1) * random.uniform(0.5, 1.5)

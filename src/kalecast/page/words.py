@@ -12,14 +12,6 @@ from kalecast.data.steps import UNITS, span_in_words, step_name, steps_in_words
 from kalecast.data.windows import SEASONS_A_CYCLE
 from kalecast.page.forecasting import Floats, Forecast, Interval
 
-LIMITS = (
-    "It sees one series' own past and nothing else: no weather, holidays, prices or plans.",
-    "A break that the past does not show, such as a new machine or a closed site, takes it by "
-    "surprise.",
-    "Ranges (prediction intervals) show what is usual, not what is possible: some values lie "
-    "outside the widest one.",
-)
-
 CALENDAR = {
     **dict.fromkeys(("24 hours", "1 day"), "day"),
     **dict.fromkeys(("168 hours", "7 days", "1 week"), "week"),
