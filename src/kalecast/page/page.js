@@ -46,7 +46,7 @@ window.fetch = async (address, options) => {
   }
 };
 
-// What was told, as JSON or plainly; a proxy's own page is for nobody to read here.
+// The message, as JSON or plainly; a proxy's own page is for nobody to read here.
 async function sentence(received) {
   const text = await received.text();
   if (received.headers.get("content-type")?.startsWith("text/html")) {
@@ -70,11 +70,11 @@ function alert(text) {
   return shown;
 }
 
-// As `page_event.banner` in Python; the parts after the figure and its table stay as they are.
+// As `routes.banner` in Python; the parts after the figure and its table stay as they are.
 function banner(text) {
   const [kept, hidden] = [{__type__: "update"}, {__type__: "update", visible: false}];
-  const told = {__type__: "update", value: alert(text).outerHTML, visible: true};
-  return {data: [told, hidden, hidden, hidden, ...Array(6).fill(kept)]};
+  const shown = {__type__: "update", value: alert(text).outerHTML, visible: true};
+  return {data: [shown, hidden, hidden, hidden, ...Array(6).fill(kept)]};
 }
 
 // As `upload_token.problem_token` in Python: the event that follows shows it.
