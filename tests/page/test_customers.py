@@ -14,16 +14,18 @@ from typing import TYPE_CHECKING, Any
 import page_process
 import pytest
 import requests
-from page_process import PYTHON, Page
+from page_process import WEEK, Page
 from ports import free_ports
 from stand_in_server import standing_in
+
+from kalecast.page.callers import Callers
+from kalecast.page.settings import Settings
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
 pytestmark = pytest.mark.slow
 
-WEEK = ",".join(str(hour % 24) for hour in range(168))
 SIGNED_IN = "X-Auth-Request-User"
 PASTED = ("Your numbers", None, None, None, WEEK, "", 24)
 MANY = "100000"
@@ -319,34 +321,13 @@ def _until(is_so: Any) -> None:
     raise AssertionError("Expected something that did not come.")
 
 
-@pytest.mark.parametrize(
-    ("name", "value", "message"),
-    [
-        ("KALECAST_CUSTOMERS", "nowhere.json", "nowhere.json: No such file"),
-        ("KALECAST_CUSTOMERS", "page.log", "page.log: Expected JSON"),
-        ("KALECAST_SIGNED_IN_HEADER", "X_Auth_Request_User", "X-Auth-Request-User, received"),
-        ("KALECAST_SIGNED_IN_HEADER", "Cookie", "X-Auth-Request-User, received"),
-        ("KALECAST_PAGE_QUOTA", "0", "Expected KALECAST_PAGE_QUOTA from 1"),
-        ("KALECAST_QUOTA_REPLICAS", "0", "Expected KALECAST_QUOTA_REPLICAS as a number"),
-    ],
-)
-def test_wrong_settings_end_the_start(tmp_path: Path, name: str, value: str, message: str) -> None:
-    (port,) = free_ports(1)
-    process = page_process.start(tmp_path, **{name: value, "KALECAST_PAGE_PORT": str(port)})
-    assert process.wait(timeout=60) == 2
-    log = (tmp_path / page_process.LOG).read_text()
-    assert message in log
-    assert "Traceback" not in log
-
-
-def test_half_a_protection_is_warned_of() -> None:
-    script = (
-        "from kalecast.page.callers import Callers; from kalecast.page.settings import Settings\n"
-        "Callers(Settings()); print('open', flush=True)\n"
-        "Callers(Settings(KALECAST_SIGNED_IN_HEADER='X-Auth-Request-User'))"
-    )
-    done = subprocess.run([PYTHON, "-c", script], capture_output=True, text=True, check=True)
-    assert done.stdout == "open\n"
-    assert done.stderr.splitlines() == [
+def test_half_a_protection_is_warned_of(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Callers(Settings())
+    assert not caplog.messages
+    monkeypatch.setenv("KALECAST_SIGNED_IN_HEADER", SIGNED_IN)
+    Callers(Settings())
+    assert caplog.messages == [
         "KALECAST_CUSTOMERS is not set: /api/forecast accepts unauthenticated requests."
     ]

@@ -6,7 +6,7 @@ import gzip
 import io
 import re
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,6 @@ import pyarrow.parquet as pq
 import pytest
 import requests
 from page_process import Page, file_of, show, timestamp, upload
-from stand_in_server import standing_in
 
 from kalecast.artifact.store import check_name
 from kalecast.data.series import SeriesError, load_series, read_series
@@ -191,15 +190,6 @@ def test_no_name_leads_out_of_the_model_store(name: str) -> None:
         check_name(name)
 
 
-@pytest.fixture(scope="module")
-def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
-    with (
-        standing_in() as server,
-        page_process.running(tmp_path_factory.mktemp("page"), server.url) as page,
-    ):
-        yield page
-
-
 def uploaded(page: Page, name: str, content: bytes) -> list[dict[str, Any]]:
     """What the page shows of an uploaded file."""
     reply = show(page, "Your file", None, upload(page, name, content), None, None, None, 24)
@@ -288,14 +278,3 @@ def test_pasted_lines_without_end_are_refused(page: Page) -> None:
 def test_the_page_bounds_the_rows_of_a_file(page: Page) -> None:
     banner, *_ = uploaded(page, "bomb.parquet", many_rows())
     assert "Expected at most 1,000,000 rows, bomb.parquet has 100,000,000" in banner["value"]
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("body", [b"[" * 10**5, b'{"a":' * 10**5, b'{"history": "\\u0000'])
-def test_deep_and_broken_json_is_refused(page: Page, body: bytes) -> None:
-    for route in ("/api/forecast", "/gradio_api/run/predict"):
-        headers = {"Content-Type": "application/json"}
-        reply = requests.post(page.url + route, data=body, headers=headers, timeout=30)
-        assert reply.status_code == 400
-        assert len(reply.content) < 400
-        assert Path(page.folder / "page.log").read_text().count("Traceback") == 0

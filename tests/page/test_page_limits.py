@@ -16,14 +16,13 @@ import pyarrow.parquet as pq
 import pytest
 import requests
 from memory_limit import MemoryLimit, memory_limit
-from page_process import Page, file_of, timestamp
+from page_process import WEEK, Page, file_of, timestamp
 from stand_in_server import standing_in
 
 pytestmark = pytest.mark.slow
 
 MEBIBYTES = 640
 """Of the page's pod."""
-WEEK = ",".join(str(hour % 24) for hour in range(168))
 GOOD = "ds,y\n" + "".join(f"{timestamp(hour)},{hour % 24}\n" for hour in range(200))
 JSON = {"Content-Type": "application/json"}
 

@@ -16,7 +16,7 @@ from page_process import PYTHON, Page
 from playwright.sync_api import Browser, expect
 from ports import free_ports
 from requests.adapters import HTTPAdapter
-from stand_in_server import StandInServer, standing_in
+from stand_in_server import StandInServer
 from urllib3 import Retry
 from visits import Visit, rows_of, table_of
 
@@ -38,18 +38,6 @@ http {{
     }}
 }}
 """
-
-
-@pytest.fixture(scope="module")
-def model_server() -> Iterator[StandInServer]:
-    with standing_in() as server:
-        yield server
-
-
-@pytest.fixture(scope="module")
-def page(model_server: StandInServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
-    with page_process.running(tmp_path_factory.mktemp("page"), model_server.url) as page:
-        yield page
 
 
 @contextmanager
@@ -121,13 +109,6 @@ def _a_failed_upload_is_reported(browser: Browser, address: str) -> None:
     visit.upload("large.csv", table_of(*rows_of("large", 100_000)))
     expect(visit.banner).to_contain_text("This is larger than this service takes.")
     visit.context.close()
-
-
-@pytest.mark.parametrize("path", ["forecast", "/a b", "/../x", "/a//b", "/" + "a" * 99, "/é"])
-def test_a_root_path_that_is_none(tmp_path: Path, path: str) -> None:
-    process = page_process.start(tmp_path, KALECAST_ROOT_PATH=path)
-    assert process.wait(timeout=60) == 2
-    assert "Expected KALECAST_ROOT_PATH as a path" in (tmp_path / page_process.LOG).read_text()
 
 
 class Tags(HTMLParser):

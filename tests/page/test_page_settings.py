@@ -33,12 +33,22 @@ def test_the_page_is_where_it_listens_unless_said_otherwise(
     ("name", "value", "expected"),
     [
         ("KALECAST_PAGE_PORT", "1.0", "from 1 to 65535"),
+        ("KALECAST_PAGE_PORT", "seven", "from 1 to 65535"),
         ("KALECAST_DEADLINE_SECONDS", "nan", "from 1 to 600"),
         ("KALECAST_DRAIN_SECONDS", "soon", "from 0 to 600"),
         ("MODEL_SERVER_URL", "localhost", "to begin with http:// or https://"),
         ("KALECAST_PUBLIC_URL", "http://a:0", "to begin with http:// or https://"),
-        ("KALECAST_ROOT_PATH", "/../a", "as a path such as /forecast"),
-        ("KALECAST_SIGNED_IN_HEADER", "Cookie", "as a header such as X-Auth-Request-User"),
+        *(
+            ("KALECAST_ROOT_PATH", path, "as a path such as /forecast")
+            for path in ("/../a", "forecast", "/a b", "/a//b", "/" + "a" * 99, "/é")
+        ),
+        *(
+            ("KALECAST_SIGNED_IN_HEADER", name, "as a header such as X-Auth-Request-User")
+            for name in ("Cookie", "X_Auth_Request_User")
+        ),
+        ("KALECAST_PAGE_QUOTA", "0", "from 1 to 1000000"),
+        ("KALECAST_METRICS_PORT", "65536", "from 0 to 65535"),
+        ("KALECAST_UPSTREAM_WINDOWS", "2000", "from 1 to 1024"),
         ("KALECAST_GRADIO_CLIENT", "yes", "as on or off"),
         ("KALECAST_QUOTA_REPLICAS", "0", "as a number from 1 to 9999 or a host's name"),
     ],

@@ -19,7 +19,7 @@ import requests
 from model_files import contract
 from page_process import Page, show, upload
 from playwright.sync_api import Browser, expect
-from stand_in_server import StandInServer, standing_in
+from stand_in_server import StandInServer
 from visits import Visit
 
 from kalecast.data.series import read_series, tidy
@@ -67,22 +67,6 @@ STEPS = {
         "repeating the last day or week",
         "one row every 15 minutes",
     ),
-    "2h": Expected(
-        {"season": 12, "input_length": 84, "horizon": 24, "minimum_history": 24},
-        11,
-        (
-            "The next 48 hours after Sunday 8 March 2026, 22:00 ",
-            "around Monday 9 March, 20:00.",
-            "Mon 9 Mar, 00:00",
-            "2026-03-09 00:00:00",
-        ),
-        ("48 hours", "22 hours", "2 hours", "48 hours", "hours", 48),
-        "it has 3 2-hour steps (6 hours), and the forecast needs at least 24 2-hour steps",
-        "2 of the last 84 2-hour steps are missing",
-        ("2-hour numbers", "2026-01-31 13:00", "2-hour steps ahead"),
-        "Made for one value every 2 hours Looks back 168 hours (at least 48 hours needed)",
-        "one row every 2 hours",
-    ),
     "D": Expected(
         {"season": 7, "input_length": 56, "horizon": 14, "minimum_history": 14},
         6,
@@ -120,12 +104,6 @@ STEPS = {
     ),
 }
 VERSIONS = count()
-
-
-@pytest.fixture(scope="module")
-def model_server() -> Iterator[StandInServer]:
-    with standing_in() as server:
-        yield server
 
 
 @pytest.fixture(scope="module")
