@@ -90,9 +90,10 @@ def build_app(settings: Settings, callers: Callers) -> tuple[Application, Admiss
     ours = Routes(
         server, admission, reader, samples=samples, keys=settings.token_keys, function=function
     )
-    person = callers.check_person
+    program = partial(callers.program, spends=True)
+    person = partial(callers.person, spends=True)
     routes = {
-        "/api/forecast": Route("POST", ours.forecast, check=callers.check_program),
+        "/api/forecast": Route("POST", ours.forecast, check=program),
         "/api/model": Route("GET", ours.model, check=callers.program),
         "/api/example.csv": Route("GET", ours.example),
         "/preview.png": Route("GET", ours.preview),

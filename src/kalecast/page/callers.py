@@ -75,40 +75,35 @@ class Callers:
             for task in tasks:
                 task.cancel()
 
-    def program(self, scope: Scope) -> None:
+    def program(self, scope: Scope, *, spends: bool = False) -> None:
         """Let a program in that has a key.
 
-        Raises:
-            TurnedAway: it has none.
-        """
-        self._customer(scope)
-
-    def check_program(self, scope: Scope) -> None:
-        """Let a program in that has a key and may request one more forecast.
+        Args:
+            scope: of its request.
+            spends: whether it requests a forecast, which counts for its customer's quota.
 
         Raises:
-            TurnedAway: it has none, or may not.
+            TurnedAway: it has none, or may not request one more forecast.
         """
-        customer = self._customer(scope)
-        if customer is not None:
+        if self._file is None:
+            return
+        try:
+            customer = self._file.content.customer(_only(scope, b"authorization"))
+        except TurnedAway:
+            metrics.TURNED_AWAY.labels("key").inc()
+            raise
+        if spends:
             _spend(self._programs, customer.name, customer.quota)
 
-    def person(self, scope: Scope) -> None:
-        """Let a person in who is signed in.
-
-        Raises:
-            TurnedAway: it is not signed in.
-        """
-        self._name(scope)
-
-    def check_person(self, scope: Scope) -> None:
-        """Let a person in who is signed in and may request one more forecast.
-
-        Raises:
-            TurnedAway: the person is not, or may not.
-        """
-        name = self._name(scope)
-        if name is not None:
+    def person(self, scope: Scope, *, spends: bool = False) -> None:
+        """Let a person in who is signed in; arguments and errors as for `program`."""
+        if not self._header:
+            return
+        name = (_only(scope, self._header) or b"").strip().decode("latin-1")
+        if not 0 < len(name) <= LONGEST_NAME:
+            metrics.TURNED_AWAY.labels("sign-in").inc()
+            raise TurnedAway(Problem(401, SIGNED_OUT))
+        if spends:
             _spend(self._people, name, self._person)
 
     def visitor(self, scope: Scope) -> None:
@@ -118,26 +113,8 @@ class Callers:
             TurnedAway: neither.
         """
         # A page of 90 files is authenticated once.
-        if self._header and not scope["path"].startswith(PUBLIC_FILES):
+        if not scope["path"].startswith(PUBLIC_FILES):
             self.person(scope)
-
-    def _customer(self, scope: Scope) -> customers.Customer | None:
-        if self._file is None:
-            return None
-        try:
-            return self._file.content.customer(_only(scope, b"authorization"))
-        except TurnedAway:
-            metrics.TURNED_AWAY.labels("key").inc()
-            raise
-
-    def _name(self, scope: Scope) -> str | None:
-        if not self._header:
-            return None
-        name = (_only(scope, self._header) or b"").strip().decode("latin-1")
-        if not 0 < len(name) <= LONGEST_NAME:
-            metrics.TURNED_AWAY.labels("sign-in").inc()
-            raise TurnedAway(Problem(401, SIGNED_OUT))
-        return name
 
 
 def _spend(buckets: "Buckets", name: str, quota: Quota) -> None:
