@@ -26,12 +26,10 @@ from kalecast.page.history import shown
 from kalecast.page.model_server import Caller
 from kalecast.page.outcomes import (
     BUSY,
-    DOWN,
     FAULT,
+    Outcome,
     Overloaded,
     Problem,
-    Refused,
-    ServiceDown,
     TurnedAway,
     Unacceptable,
 )
@@ -51,15 +49,9 @@ Check = Callable[[Scope], None]
 
 def problem_of(error: Exception) -> Problem:
     """An error as a customer sees it."""
-    if isinstance(error, SeriesError | Refused):
-        return Problem(400, str(error))
-    if isinstance(error, Unacceptable):
-        return Problem(error.status, str(error))
-    if isinstance(error, Overloaded):
-        return BUSY
-    if isinstance(error, ServiceDown):
-        return Problem(503, DOWN, 5)
-    return Problem(500, FAULT)
+    if isinstance(error, Outcome):
+        return error.problem
+    return Problem(400, str(error)) if isinstance(error, SeriesError) else Problem(500, FAULT)
 
 
 def json_response(

@@ -53,6 +53,7 @@ _environment = Environment(
     trim_blocks=True,
     lstrip_blocks=True,
     undefined=StrictUndefined,
+    auto_reload=False,  # which would look at the file for each part
 )
 _environment.filters["line"] = _line
 _environment.globals["tagline"] = TAGLINE

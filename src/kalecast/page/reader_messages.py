@@ -37,7 +37,10 @@ FORMS: dict[type, tuple[Callable[[Any], Any], Callable[[Any], Any]]] = {
     Controls: (_fields, lambda parts: Controls(*parts)),
     SeriesError: (str, SeriesError),
     RuntimeError: (str, RuntimeError),
-    Unacceptable: (lambda error: [error.status, str(error)], lambda parts: Unacceptable(*parts)),
+    Unacceptable: (
+        lambda error: [error.problem.status, str(error)],
+        lambda parts: Unacceptable(*parts),
+    ),
 }
 """How values of a class are written, and read."""
 READ = {kind.__name__: read for kind, (_, read) in FORMS.items()}

@@ -185,7 +185,7 @@ class Routes:
             return event_refused(BUSY)
         except Unacceptable as error:
             # What is called an error, page.js shows.
-            return json_response(gradio_protocol.failure(str(error)), error.status)
+            return json_response(gradio_protocol.failure(str(error)), error.problem.status)
         if problem:
             request.scope[metrics.STATUS] = problem.status
         # The frontend shows the updates of good answers alone: a banner is one too.
@@ -207,7 +207,7 @@ class Routes:
         except Overloaded:
             return upload_refused(BUSY)
         except Unacceptable as error:
-            return Response(str(error), error.status, media_type="text/plain")
+            return Response(str(error), error.problem.status, media_type="text/plain")
         return json_response(gradio_protocol.upload_answer(token))
 
     async def progress(self, _: Request) -> Response:
