@@ -276,6 +276,9 @@ def test_a_new_model_on_one_replica_first(page: Page, replicas: Replicas) -> Non
         )
     }
     assert seen == {("next", 48), (contract().version, 24)}
+    replicas[1].serve(contract(version="next", horizon=48))
+    _until(lambda: query(page).json()["model"]["version"] == "next")
+    assert requests.get(page.url + "/api/model", timeout=10).json()["version"] == "next"
 
 
 def test_retries_are_a_share_of_the_requests() -> None:

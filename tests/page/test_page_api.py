@@ -24,16 +24,6 @@ SETTINGS = {"KALECAST_GRADIO_CLIENT": "on"}
 READER = "kalecast.page.reader_process"
 
 
-@pytest.fixture
-def restored(model_server: StandInServer) -> Iterator[StandInServer]:
-    """The stand-in, as it was again afterwards."""
-    yield model_server
-    model_server.stop()
-    model_server.serve(contract())
-    model_server.start()
-    time.sleep(1.5)  # until a server that failed is tried again
-
-
 def query(page: Page, body: Any, **changes: Any) -> requests.Response:
     text = body if isinstance(body, str | bytes | Iterator) else json.dumps(body)
     settings = {"headers": {"Content-Type": "application/json"}, "timeout": 60, **changes}
@@ -168,36 +158,23 @@ def test_contract_and_health(page: Page) -> None:
     assert requests.get(page.url + "/ready", timeout=10).json()["status"] == "ready"
 
 
-def test_model_server_down_and_back(page: Page, restored: StandInServer) -> None:
-    restored.stop()
-    reply = query(page, {"history": WEEK})
-    assert reply.status_code == 503
-    assert reply.json()["detail"].startswith("The forecasting service is not answering")
-    assert requests.get(page.url + "/health", timeout=10).ok
-    restored.start()
-    time.sleep(1.5)  # until a server that failed is tried again
-    assert query(page, {"history": WEEK}).status_code == 200
-
-
 def test_page_started_before_the_model_server(tmp_path: Path) -> None:
+    (metrics_port,) = free_ports(1)
+    operators = {"KALECAST_METRICS_PORT": str(metrics_port)}
     with standing_in() as server:
         server.stop()
-        with page_process.running(tmp_path, server.url) as page:
+        with page_process.running(tmp_path, server.url, **operators) as page:
             assert requests.get(page.url + "/ready", timeout=10).status_code == 503
             assert requests.get(page.url + "/api/model", timeout=10).status_code == 503
+            assert requests.get(page.url + "/health", timeout=10).ok
+            # The page shows trouble with status 200, and counts it as what it is.
+            assert show(page, "Sample", "town_hall", None, None, "", "", 24).status_code == 200
+            counters = requests.get(f"http://127.0.0.1:{metrics_port}/metrics", timeout=10).text
+            assert 'requests_total{code="503",route="/gradio_api/run/predict"} 1.0' in counters
             server.start()
             time.sleep(1.5)  # until a server that failed is tried again
             assert requests.get(page.url + "/ready", timeout=10).ok
             assert query(page, {"history": WEEK}).ok
-
-
-def test_new_model_with_another_horizon(page: Page, restored: StandInServer) -> None:
-    assert len(query(page, {"history": WEEK}).json()["forecast"]["0.5"]) == 24
-    restored.serve(contract(version="next", horizon=48))
-    answer = query(page, {"history": WEEK}).json()
-    assert answer["model"]["version"] == "next"
-    assert len(answer["forecast"]["0.5"]) == 48
-    assert requests.get(page.url + "/api/model", timeout=10).json()["version"] == "next"
 
 
 def test_wrong_answers_of_the_model_server(tmp_path: Path) -> None:
@@ -482,17 +459,6 @@ def test_counters_are_the_operators_alone(tmp_path: Path) -> None:
         ):
             assert line in counters
         assert requests.get(operators + "/", timeout=10).status_code == 404
-
-
-def test_trouble_that_the_page_shows_is_counted_as_such(tmp_path: Path) -> None:
-    closed, metrics_port = free_ports(2)
-    with page_process.running(
-        tmp_path, f"http://127.0.0.1:{closed}", KALECAST_METRICS_PORT=str(metrics_port)
-    ) as page:
-        shown = page_process.show(page, "Sample", "town_hall", None, None, "", "", 24)
-        assert shown.status_code == 200
-        counters = requests.get(f"http://127.0.0.1:{metrics_port}/metrics", timeout=10).text
-        assert 'requests_total{code="503",route="/gradio_api/run/predict"} 1.0' in counters
 
 
 def test_more_requests_than_are_taken_on(tmp_path: Path) -> None:

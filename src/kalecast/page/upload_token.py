@@ -37,7 +37,6 @@ MOST_SERIES = 100_000
 MOST_CHOICES = 500
 """Series that are offered by name; the name of another can be typed."""
 
-LONGEST_NAME = 200
 LONGEST_PROBLEM = 600
 MOST_NOTES = 20
 
