@@ -6,13 +6,14 @@
 import os
 import re
 import shutil
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import kfp_double
 import lab_process
 import pytest
 from chromium import DESKTOP, PHONE, TIMEOUT
+from kfp_double import TOKEN, KfpDouble
 from lab_process import NOTEBOOK, PROJECT, Lab
 from playwright.sync_api import Browser, Locator, Page, expect
 from ports import free_ports
@@ -256,12 +257,8 @@ def runs_page(browser: Browser, lab: Lab) -> Iterator[Page]:
 
 def submit(lab: Lab, name: str) -> str:
     """Run a notebook of the lab's as a click would; the run's address."""
-    import kfp
-
     (_, package) = compile_notebook(lab.folder / "notebooks" / f"{name}.ipynb", lab.folder / "kale")
-    client = kfp.Client(host=lab.host, existing_token=lab.token)
-    run = client.create_run_from_pipeline_package(str(package), experiment_name="toys")
-    return f"{lab.host}/#/runs/details/{run.run_id}"
+    return f"{lab.host}/#/runs/details/{lab_process.submit(lab, package)}"
 
 
 def fits(tab: Page) -> bool:
@@ -319,31 +316,34 @@ def test_a_run_of_an_earlier_lab_is_still_there(browser: Browser, lab: Lab, tmp_
 
 def finished(lab: Lab, name: str) -> Path:
     """The folder of a run of a notebook of the lab's that has come to its end."""
-    folder = lab.runs / submit(lab, name).rpartition("/")[2]
-    deadline = time.monotonic() + TIMEOUT / 1000
-    while not (folder / "summary.json").is_file():
-        assert time.monotonic() < deadline, f"{name} does not end"
-        time.sleep(0.1)
-    return folder
+    run_id = submit(lab, name).rpartition("/")[2]
+    lab_process.until(lab, run_id, lab_process.is_over)
+    return lab.runs / run_id
 
 
 ##### A given KFP #####
 
 
-def test_the_same_click_reaches_a_given_kfp(browser: Browser, lab: Lab, tmp_path: Path) -> None:
+def test_the_same_click_reaches_a_given_kfp(browser: Browser, tmp_path: Path) -> None:
     (tmp_path / "notebooks").mkdir()
     write_notebook(tmp_path / NOTEBOOK, SUM_CELLS)
-    (tmp_path / "token").write_text(lab.token)
-    given = {"KFP_HOST": lab.host, "KF_PIPELINES_TOKEN_FILE": str(tmp_path / "token")}
-    with lab_process.running(tmp_path, *jupyter_arguments(), **given) as other:
-        opened = Visit(browser, other)
-        opened.button("Run").click()
-        link = opened.progress.filter(has_text="Running").get_by_role("link")
-        address = link.get_attribute("href") or ""
-        opened.context.close()
-    assert address.startswith(f"{lab.host}/#/runs/details/")
-    assert (lab.runs / address.rpartition("/")[2]).is_dir()
-    assert f"Run works on KFP at {lab.host}" in other.log
+    (tmp_path / "token").write_text(TOKEN)
+    script = [("RUNNING", {})] * 2 + [("SUCCEEDED", {})]
+    with kfp_double.serving(KfpDouble(multi_user=False, script=script)) as kfp:
+        given = {"KFP_HOST": kfp.host, "KF_PIPELINES_TOKEN_FILE": str(tmp_path / "token")}
+        with lab_process.running(tmp_path, *jupyter_arguments(), **given) as lab:
+            opened = Visit(browser, lab)
+            expect(opened.tab.locator(".kfp-status-text")).to_contain_text("Connected")
+            opened.button("Run").click()
+            link = opened.progress.filter(has_text="Running").get_by_role("link")
+            assert link.get_attribute("href") == f"{kfp.host}/#/runs/details/run0"
+            expect(link).to_contain_text("Done")
+            expect(opened.dialog).to_have_count(0)
+            opened.context.close()
+            assert f"Run works on KFP at {kfp.host}" in lab.log
+    (run,) = kfp.runs.values()
+    assert "add-step" in run["pipeline_spec"]["pipeline_spec"]["root"]["dag"]["tasks"]
+    assert len(kfp.versions) == 1
 
 
 def test_compile_works_though_kfp_does_not_answer(browser: Browser, tmp_path: Path) -> None:

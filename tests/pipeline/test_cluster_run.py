@@ -1,42 +1,25 @@
-"""`make cluster-run`: against a double of KFP's API, and against the stand-in that really runs."""
+"""Kubeflow Pipelines from here, against a double of its API: `make cluster-run`, and Kale."""
 
 import json
-import os
 import re
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import kfp_double
-import lab_process
 import pytest
 from kfp_double import TOKEN, KfpDouble
 from lab_process import PROJECT
-from toy_notebooks import SLEEPY_CELLS, SUM_CELLS, write_notebook
 
-from kalecast.pipelines.compile_notebook import compile_notebook
 from kalecast.pipelines.kubeflow import cluster_run
+from kalecast.pipelines.kubeflow.connection import KfpConnection, connection_of, problem_with
 from kalecast.pipelines.kubeflow.schedules import Schedule, ScheduleError, read_schedule
 
+NOTEBOOK = str(PROJECT / "notebooks" / "forecast_pipeline.ipynb")
 COMPILED = PROJECT / "kale" / "forecast-pipeline.pipeline.yaml"
 COMMAND = ("-m", "kalecast.pipelines.kubeflow.cluster_run")
 SPOKEN = re.compile(r"^run run0: (\w+) after 90 s$")
-
-
-@pytest.fixture
-def kfp(monkeypatch: pytest.MonkeyPatch) -> Iterator[KfpDouble]:
-    with kfp_double.serving(KfpDouble()) as double:
-        for name in list(os.environ):
-            if name.startswith(("KFP_", "KF_")):
-                monkeypatch.delenv(name)
-        monkeypatch.setenv("KFP_HOST", double.host)
-        monkeypatch.setenv("KFP_NAMESPACE", "team")
-        monkeypatch.setenv("KF_PIPELINES_TOKEN", TOKEN)
-        yield double
 
 
 def run(*arguments: str, pipeline: Path = COMPILED) -> int:
@@ -415,62 +398,142 @@ def test_schedules() -> None:
             read_schedule(every, cron)
 
 
-##### A pipeline that really runs #####
+##### Which KFP, and as whom #####
 
 
-def command(lab: lab_process.Lab, *arguments: str) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, *COMMAND, "--poll-seconds", "0.2", *arguments],
-        env={**os.environ, "KFP_HOST": lab.host, "KF_PIPELINES_TOKEN": lab.token},
+@pytest.mark.parametrize(
+    ("environment", "expected"),
+    [
+        ({}, None),
+        ({"KFP_HOST": ""}, None),
+        ({"KFP_HOST": "https://k/pipeline/"}, KfpConnection("https://k/pipeline")),
+        ({"KFP_HOST": "k"}, KfpConnection("https://k")),
+        (
+            {"KFP_HOST": "https://k", "KF_PIPELINES_TOKEN": "t", "KFP_NAMESPACE": "ns"},
+            KfpConnection(
+                "https://k", "existing_bearer_token", {"env_var": "KF_PIPELINES_TOKEN"}, "ns"
+            ),
+        ),
+        (
+            {"KFP_HOST": "https://k", "KF_PIPELINES_TOKEN_FILE": "/t", "KFP_CA": "/ca.pem"},
+            KfpConnection(
+                "https://k", "existing_bearer_token", {"file_path": "/t"}, None, "/ca.pem"
+            ),
+        ),
+        (
+            {"KFP_HOST": "https://k", "KF_PIPELINES_COOKIES": "c"},
+            KfpConnection("https://k", "dex", {"env_var": "KF_PIPELINES_COOKIES"}),
+        ),
+        (
+            {"NB_PREFIX": "/notebook/me/mine", "KF_PIPELINES_SA_TOKEN_PATH": __file__},
+            KfpConnection(
+                "http://ml-pipeline.kubeflow.svc.cluster.local:8888",
+                "kubernetes_service_account_token",
+                {"token_path": __file__},
+            ),
+        ),
+    ],
+)
+def test_the_environment_names_kfp(
+    environment: dict[str, str],
+    expected: KfpConnection | None,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    found = connection_of(environment)
+    assert found == expected
+    if found is None:
+        return
+    from kale.config import kfp_server_config
+
+    found.write(tmp_path / "kfp.json")
+    monkeypatch.setenv("KALE_CONFIG_PATH", str(tmp_path / "kfp.json"))
+    kale = kfp_server_config.load_config()
+    assert (kale.host, kale.auth_type) == (found.host, found.auth_type)
+    assert (kale.auth_config or {}) == found.auth_config
+    assert (kale.namespace, kale.ssl_ca_cert) == (found.namespace or "kubeflow", found.ssl_ca_cert)
+    kfp_server_config._validate_auth_config(kale.auth_type, kale.auth_config)  # names no secret
+
+
+@pytest.mark.parametrize(
+    "secret",
+    [
+        {"KF_PIPELINES_TOKEN": TOKEN},
+        {"KF_PIPELINES_TOKEN_FILE": f"{TOKEN}\n"},
+        {"KF_PIPELINES_COOKIES": f"other=1; session={TOKEN}"},
+        {"KF_PIPELINES_SA_TOKEN_PATH": TOKEN},
+    ],
+    ids=str,
+)
+def test_kale_shows_who_it_is(
+    secret: dict[str, str], kfp: KfpDouble, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from kale.rpc import kfp as rpc
+
+    kfp.multi_user = False
+    ((name, value),) = secret.items()
+    if name.endswith(("FILE", "PATH")):
+        (tmp_path / "token").write_text(value)
+        value = str(tmp_path / "token")
+    monkeypatch.delenv("KF_PIPELINES_TOKEN")
+    monkeypatch.setenv(name, value)
+    connection = connection_of({"KFP_HOST": kfp.host, name: value})
+    assert connection is not None
+    assert problem_with(connection, {name: value}) is None
+    connection.write(tmp_path / "kfp.json")
+    assert TOKEN not in (tmp_path / "kfp.json").read_text()
+    monkeypatch.setenv("KALE_CONFIG_PATH", str(tmp_path / "kfp.json"))
+    assert rpc.ping(None) is True
+    assert rpc.get_ui_host(None) == kfp.host
+    by_kale = {"pipeline_name": "by kale"}
+    uploads = [rpc.upload_pipeline(None, str(COMPILED), by_kale)["pipeline"] for _ in "12"]
+    assert [(one["pipelineid"], one["versionid"]) for one in uploads] == [
+        ("p0", "v0"),
+        ("p0", "v1"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("environment", "part"),
+    [
+        ({}, None),
+        ({"KF_PIPELINES_TOKEN": "wrong"}, "(HTTP 401): is the secret of existing_bearer_token"),
+        ({"KF_PIPELINES_TOKEN": ""}, "set KF_PIPELINES_TOKEN"),
+        ({"KFP_HOST": "http://127.0.0.1:1"}, "does not answer"),
+        ({"KF_PIPELINES_TOKEN": "", "KF_PIPELINES_TOKEN_FILE": "/none"}, "files that can be read"),
+        ({"KF_PIPELINES_TOKEN": "two\nlines"}, "one line"),
+        ({"login": "200", "KF_PIPELINES_TOKEN": "wrong"}, "login page"),
+    ],
+)
+def test_a_kfp_that_does_not_answer_is_reported_in_a_sentence(
+    environment: dict[str, str], part: str | None, kfp: KfpDouble
+) -> None:
+    kfp.login = int(environment.get("login", kfp.login))
+    environment = {"KFP_HOST": kfp.host, "KF_PIPELINES_TOKEN": TOKEN, **environment}
+    connection = connection_of(environment)
+    assert connection is not None
+    problem = problem_with(connection, environment)
+    assert part in problem if part and problem else problem is part
+
+
+##### As a program #####
+
+
+@pytest.mark.slow
+def test_an_interruption_leaves_the_run_alone(kfp: KfpDouble) -> None:
+    kfp.script = [("RUNNING", {"load-data-step": "RUNNING"})]
+    process = subprocess.Popen(
+        [sys.executable, *COMMAND, "--poll-seconds", "0.2", "--notebook", NOTEBOOK],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
     )
-
-
-@pytest.mark.slow
-def test_on_the_stand_in(tmp_path: Path) -> None:
-    packages = {}
-    failing = [("print('so far')\nraise ValueError('no luck')", ["step:one"])]
-    toy = write_notebook(tmp_path / "toy.ipynb", SUM_CELLS)
-    for name, cells in {"sleepy": SLEEPY_CELLS, "failing": failing}.items():
-        compile_notebook(write_notebook(tmp_path / f"{name}.ipynb", cells), tmp_path)
-        packages[name] = str(tmp_path / f"{name}.pipeline.yaml")
-    with lab_process.running(tmp_path, "--no-jupyter") as lab:
-        results = tmp_path / "cluster-run.json"
-        done = command(lab, "--notebook", str(toy), "--param", "rows=5", "--results", str(results))
-        message = done.communicate(timeout=60)[0].splitlines()
-        assert done.returncode == 0, message
-        assert not results.exists()  # no cluster, so no figures of one
-        assert [line for line in message if re.match(r"\[\d/2\] \w+$", line)] == [
-            "[1/2] load",
-            "[2/2] add",
-        ]
-        assert re.fullmatch(r"run \S+: SUCCEEDED after \d+ s", message[-1])
-        failed = command(lab, "--pipeline", packages["failing"])
-        message = failed.communicate(timeout=60)[0].splitlines()
-        assert failed.returncode == 1, message
-        assert "log | so far" in message
-        assert "FAILED   one: ValueError: no luck" in message
-        left = command(lab, "--pipeline", packages["sleepy"])
-        run_id = _run_id_once_asleep(left)
-        left.send_signal(signal.SIGINT)
-        rest = left.communicate(timeout=30)[0]
-        assert left.returncode == 130
-        assert f"The run goes on. Follow it again: make cluster-run RUN={run_id}" in rest
-        stopped = command(lab, "--run", run_id, "--stop")
-        message = stopped.communicate(timeout=60)[0].splitlines()
-        assert stopped.returncode == 1
-        assert message[-1].startswith(f"run {run_id}: CANCELED")
-
-
-def _run_id_once_asleep(process: subprocess.Popen[str]) -> str:
     assert process.stdout
-    run_id, deadline = "", time.monotonic() + 60
     for line in process.stdout:
-        if found := re.match(r"run (\S+): http", line):
-            run_id = found[1]
-        if line.startswith("[1/2]"):
-            return run_id
-        assert time.monotonic() < deadline
-    raise AssertionError("Expected the first step to start.")
+        if line.startswith("[1/7]"):
+            break
+    process.send_signal(signal.SIGINT)
+    rest = process.communicate(timeout=30)[0]
+    assert process.returncode == 130
+    assert "The run goes on. Follow it again: make cluster-run RUN=run0" in rest
+    assert kfp.terminated == []

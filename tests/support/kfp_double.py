@@ -103,7 +103,11 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _is_known(self) -> bool:
         self.kfp.calls.append((self.command, self.path))
-        known = self.headers.get("Authorization") == f"Bearer {self.kfp.token}"
+        cookies = self.headers.get("Cookie", "").split("; ")  # by which a gateway knows people
+        known = (
+            self.headers.get("Authorization") == f"Bearer {self.kfp.token}"
+            or f"session={self.kfp.token}" in cookies
+        )
         if not known and self.kfp.login == 401:
             self._answer({"message": "who are you?", "code": 16}, 401)
         elif not known:
@@ -143,9 +147,11 @@ class _Handler(BaseHTTPRequestHandler):
                 answer = {"experiments": self._named(self._own(self.kfp.experiments))}
             case ["pipelines"]:
                 answer = {"pipelines": self._named(self._own(self.kfp.pipelines))}
+            case ["pipelines", pipeline_id]:
+                (answer,) = [p for p in self.kfp.pipelines if p["pipeline_id"] == pipeline_id]
             case ["pipelines", pipeline_id, "versions"]:
                 found = [v for v in self.kfp.versions if v["pipeline_id"] == pipeline_id]
-                answer = {"pipeline_versions": found}
+                answer = {"pipeline_versions": self._named(found)}
             case ["pipelines", _, "versions", version_id]:
                 found = [v for v in self.kfp.versions if v["pipeline_version_id"] == version_id]
                 (answer,) = found

@@ -1,4 +1,4 @@
-"""`kalecast lab` for tests: JupyterLab, or only the stand-in for KFP behind it."""
+"""`kalecast lab` for tests: JupyterLab, or only the server of its runs."""
 
 import os
 import re
@@ -6,10 +6,13 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+import requests
 
 PROJECT = Path(__file__).resolve().parents[2]
 NOTEBOOK = "notebooks/forecast_pipeline.ipynb"
@@ -39,7 +42,7 @@ class Lab:
 
     @property
     def host(self) -> str:
-        """The address of the stand-in for KFP."""
+        """The address of the server of runs."""
         return self.page.partition("/?token=")[0]
 
     @property
@@ -102,3 +105,41 @@ def running(folder: Path, *arguments: str, **environment: str) -> Iterator[Lab]:
         yield lab
     finally:
         end(lab)
+
+
+##### Its runs #####
+
+
+def send(lab: Lab, path: str, method: str = "GET", **options: Any) -> requests.Response:
+    """Send a request with the lab's secret."""
+    headers = {"Authorization": f"Bearer {lab.token}", **options.pop("headers", {})}
+    return requests.request(
+        method, lab.host + path, headers=headers, timeout=30, allow_redirects=False, **options
+    )
+
+
+def submit(lab: Lab, package: Path) -> str:
+    """Queue a run of a compiled pipeline, as a click does; its id."""
+    content = {"name": package.name.partition(".")[0], "pipeline": package.read_text()}
+    return str(send(lab, "/runs", "POST", json=content).json()["run_id"])
+
+
+def details(lab: Lab, run_id: str, step: str = "") -> dict[str, Any]:
+    """What the page shows of a run."""
+    answer = send(lab, f"/runs/{run_id}", params={"step": step})
+    assert answer.status_code == 200, answer.text
+    return answer.json()
+
+
+def until(lab: Lab, run_id: str, is_so: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
+    """The run as it is once something is so."""
+    deadline = time.monotonic() + 60
+    while not is_so(run := details(lab, run_id)):
+        assert time.monotonic() < deadline, run
+        time.sleep(0.05)
+    return run
+
+
+def is_over(run: dict[str, Any]) -> bool:
+    """Whether it has ended."""
+    return not run["is_open"]

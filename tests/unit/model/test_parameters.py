@@ -10,8 +10,6 @@ import yaml
 
 from kalecast.model.network import NetworkSettings
 from kalecast.model.parameters import CHECKS, ParameterError, check_parameters
-from kalecast.pipelines.lab.local_kfp.api_errors import ApiError
-from kalecast.pipelines.lab.local_kfp.packages import parameter_texts
 from kalecast.pipelines.local.run_pipeline import main
 from kalecast.pipelines.pipeline_parameters import check_values, defaults_of
 
@@ -120,10 +118,3 @@ def test_a_run_refuses_them_before_its_first_step(given: str, tmp_path: Path, ca
     assert said.out == ""
     assert re.fullmatch(rf"error: .*{given.partition('=')[0]}.*\n", said.err)
     assert list(tmp_path.iterdir()) == []
-
-
-def test_the_workbenchs_click_refuses_them_too():
-    spec = next(yaml.safe_load_all(PIPELINE.read_text()))
-    assert parameter_texts(spec, {"season": 12}) == ["season=12"]
-    with pytest.raises(ApiError, match="season to be a whole number"):
-        parameter_texts(spec, {"season": 0})

@@ -1,1 +1,1 @@
-"""JupyterLab with Kale, and a stand-in for Kubeflow Pipelines where Run works on this machine."""
+"""JupyterLab with Kale, and the runs that a click starts on this machine."""

@@ -3,12 +3,13 @@
     kalecast lab [--root FOLDER] [--runs-dir runs] [-- JupyterLab's arguments]
 
 With KFP_HOST, or in a Notebook Server of Kubeflow, a click on *Run* reaches that KFP
-(`kfp_connection` has the variables). Anywhere else a stand-in for it runs the pipeline on this
-machine, and shows it on a page of its own.
+(`kubeflow.connection` has the variables). Anywhere else the pipeline runs on this machine, and a
+page shows the runs.
 """
 
 import argparse
 import asyncio
+import json
 import os
 import sys
 import tempfile
@@ -17,8 +18,8 @@ from pathlib import Path
 
 from kalecast.lifetime import end_child, ends, start_child
 from kalecast.pipelines.kubeflow.connection import KfpConnection, connection_of, problem_with
-from kalecast.pipelines.lab.local_kfp.address import PORT
-from kalecast.pipelines.lab.local_kfp.server import LocalKfp, start_local_kfp
+from kalecast.pipelines.lab.kale_panel import RUNS_SERVER
+from kalecast.pipelines.lab.runs_server import PORT, RunsServer, start_runs_server
 from kalecast.pipelines.local.run_folder import full_disk, is_full_disk
 from kalecast.project import PROJECT
 
@@ -28,7 +29,6 @@ NOTEBOOK = "notebooks/forecast_pipeline.ipynb"
 # Kale writes an index into what it compiles; see compile_notebook.py.
 PACKAGE_INDEX = "file:///no-package-index"
 GRACE_SECONDS = 10.0
-TOKEN_FILE = "token"
 
 
 async def open_lab(options: argparse.Namespace) -> int:
@@ -37,35 +37,24 @@ async def open_lab(options: argparse.Namespace) -> int:
     for number in ends():
         asyncio.get_running_loop().add_signal_handler(number, stopped.set)
     connection = connection_of(os.environ)
-    local = None if connection else start_local_kfp(options.runs_dir, options.kfp_port)
+    local = None if connection else start_runs_server(options.runs_dir, options.kfp_port)
     with tempfile.TemporaryDirectory(prefix="kalecast-lab-") as scratch:
         try:
-            if local:
-                connection = _connection_to(local, Path(scratch))
-            assert connection is not None
-            connection.write(Path(scratch) / "kfp.json")
             await _print_addresses(connection, local)
             if options.no_jupyter:
                 await stopped.wait()
                 return 0
-            environment = _environment(Path(scratch) / "kfp.json", local)
+            environment = _environment(Path(scratch), connection, local)
             return await _run_jupyter(options, environment, stopped)
         finally:
             if local:
                 await local.close()
 
 
-def _connection_to(local: LocalKfp, scratch: Path) -> KfpConnection:
-    token = scratch / TOKEN_FILE  # in a folder that no one else may read
-    token.write_text(local.address.token)
-    return KfpConnection(local.host, "existing_bearer_token", {"file_path": str(token)})
-
-
-async def _print_addresses(connection: KfpConnection, local: LocalKfp | None) -> None:
+async def _print_addresses(connection: KfpConnection | None, local: RunsServer | None) -> None:
     """Say where a click on *Run* leads."""
-    if local:
-        message = f"Run works on this machine; its runs are at {local.page}"
-    else:
+    message = f"Run works on this machine; its runs are at {local.page}" if local else ""
+    if connection:
         problem = await asyncio.to_thread(problem_with, connection, os.environ)
         message = f"Run works on KFP at {connection.host}"
         if problem:
@@ -106,17 +95,29 @@ def _jupyter_arguments(options: argparse.Namespace) -> list[str]:
     return [*arguments, *options.jupyter_arguments]
 
 
-def _environment(kale_config: Path, local: LocalKfp | None) -> dict[str, str]:
-    """The environment of JupyterLab and its kernels."""
+def _environment(
+    scratch: Path, connection: KfpConnection | None, local: RunsServer | None
+) -> dict[str, str]:
+    """The environment of JupyterLab and its kernels.
+
+    Args:
+        scratch: a folder that no one else may read.
+        connection: to KFP, if a run is to reach one.
+        local: where it is to reach none.
+    """
     # As for `make compile`: what the machine has set must not change what a click compiles.
     kept = {k: v for k, v in os.environ.items() if not k.startswith(("KALE_", "KFP_"))}
+    (connection or KfpConnection()).write(scratch / "kfp.json")
     ours = {
-        "KALE_CONFIG_PATH": str(kale_config),
+        "KALE_CONFIG_PATH": str(scratch / "kfp.json"),
         "KALE_PYPI_PROD_URL": PACKAGE_INDEX,
         "JUPYTER_CONFIG_PATH": _before("JUPYTER_CONFIG_PATH"),  # settings, what saving leaves out
         "JUPYTER_PATH": _before("JUPYTER_PATH"),  # the kernel
     }
     if local:
+        address = {"url": local.host, "token": local.token}
+        (scratch / "runs.json").write_text(json.dumps(address))
+        ours[RUNS_SERVER] = str(scratch / "runs.json")
         ours["KALE_RUN_LINK"] = f"{local.page}#/runs/details/{{run_id}}"
         ours["KALE_UPLOAD_LINK"] = f"{local.page}#/runs"
     elif "NB_PREFIX" in os.environ:
@@ -135,9 +136,9 @@ def main() -> int:
     parser.add_argument("--root", type=Path, default=PROJECT, help="the folder to open")
     parser.add_argument("--runs-dir", type=Path, default=PROJECT / "runs")
     parser.add_argument(
-        "--kfp-port", type=int, help=f"of the stand-in for KFP: {PORT} where it is free; 0: any"
+        "--kfp-port", type=int, help=f"of the page of runs: {PORT} where it is free; 0: any"
     )
-    parser.add_argument("--no-jupyter", action="store_true", help="the stand-in and its page only")
+    parser.add_argument("--no-jupyter", action="store_true", help="the page of runs only")
     parser.add_argument("jupyter_arguments", nargs="*", metavar="-- …")
     try:
         return asyncio.run(open_lab(parser.parse_args()))

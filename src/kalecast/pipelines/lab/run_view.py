@@ -1,4 +1,4 @@
-"""What the folder of a run holds, put together for the API and for the page."""
+"""What the folder of a run holds, put together for the page and for Kale's panel."""
 
 import json
 import shlex
@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from kalecast.artifact.store import MODELS, SAMPLE, SERVED
-from kalecast.pipelines.lab.local_kfp.run_queue import TERMINAL
 from kalecast.pipelines.local import run_folder
 from kalecast.project import project_path
 
 REQUEST = "run.json"  # what was requested; runs of `make pipeline` have none
+TERMINAL = "terminal.txt"  # what `make pipeline` would have shown
 STEP_STATES = {"running": "RUNNING", "done": "SUCCEEDED", "failed": "FAILED", "stopped": "CANCELED"}
 STOPPED = ("SIGINT", "SIGTERM", "SIGHUP")
 OPEN_STATES = ("PENDING", "RUNNING", "CANCELING")
@@ -41,18 +41,14 @@ def view_run(folder: Path, queued: str | None) -> dict[str, Any]:
     state = queued or _state(folder, summary)
     is_open = state in OPEN_STATES
     steps = summary.get("steps") or progress.get("steps") or []
-    given = request.get("parameters") or {**progress, **summary}.get("parameters") or {}
+    given = {**progress, **summary}.get("parameters") or {}
     return {
         "run_id": folder.name,
         "state": state,
         "is_open": is_open,
         "can_stop": queued in ("PENDING", "RUNNING"),
-        "name": request.get("name") or folder.name,
-        "pipeline": request.get("pipeline") or _pipeline({**progress, **summary}),
-        "experiment_id": request.get("experiment_id", ""),
-        "version": request.get("version"),
+        "pipeline": request.get("pipeline") or _pipeline({**progress, **summary}) or folder.name,
         "created_at": request.get("created_at") or _created(folder, progress),
-        "finished_at": None if is_open else _finished(folder),
         "seconds": _seconds(summary, progress, is_open),
         "parameters": {**progress.get("defaults", {}), **given},
         "given": sorted(given),
@@ -124,23 +120,11 @@ def _pipeline(run: dict[str, Any]) -> str:
 
 
 def _created(folder: Path, progress: dict[str, Any]) -> str:
-    if "started" in progress:
-        return timestamp(progress["started"])
     try:  # the name that a run gets, see run_folder
-        return timestamp(datetime.strptime(folder.name[:15], "%Y%m%d-%H%M%S").timestamp())
+        named = datetime.strptime(folder.name[:15], "%Y%m%d-%H%M%S").timestamp()
     except ValueError:
-        return timestamp(folder.stat().st_mtime)
-
-
-def _finished(folder: Path) -> str:
-    ends = (folder / run_folder.SUMMARY, folder / TERMINAL, folder)
-    return timestamp(next(end for end in ends if end.exists()).stat().st_mtime)
-
-
-def timestamp(seconds: float) -> str:
-    """A moment as KFP writes it."""
-    moment = datetime.fromtimestamp(seconds, UTC)
-    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        named = folder.stat().st_mtime
+    return datetime.fromtimestamp(progress.get("started", named), UTC).isoformat()
 
 
 def _seconds(summary: dict[str, Any], progress: dict[str, Any], is_open: bool) -> float | None:

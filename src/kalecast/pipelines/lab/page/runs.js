@@ -26,7 +26,7 @@ let chosenStep = ""; // whose log to show; none: the one that runs
 let lastAnnounced = "";
 let timer = 0;
 
-/* The address: #/runs/details/ID is the link that KFP's own page would have. */
+/* The address: #/runs/details/ID is as that of KFP's own page. */
 
 function follow() {
   const found = location.hash.match(/^#\/runs\/details\/([^/?]+)/);
@@ -89,7 +89,7 @@ function fillRunRow(row, run) {
   const [mark, name, time] = row.firstChild.children;
   mark.dataset.state = run.state;
   if (!name.firstChild) name.append("", make("small"));
-  write(name.firstChild, run.pipeline || run.name);
+  write(name.firstChild, run.pipeline);
   const why = run.error && run.state === "FAILED" ? `: ${run.error.message.split("\n")[0]}` : "";
   write(name.lastChild, `${moment(run.created_at)} · ${WORDS[run.state]}${place(run)}${why}`);
   write(time, run.seconds === null ? "" : span(run.seconds));
@@ -114,8 +114,8 @@ async function showRun(id) {
 }
 
 function showHead(run) {
-  document.title = `${WORDS[run.state]} · ${run.pipeline || run.name}`;
-  write(part("title"), run.pipeline || run.name);
+  document.title = `${WORDS[run.state]} · ${run.pipeline}`;
+  write(part("title"), run.pipeline);
   write(part("state"), WORDS[run.state] + place(run));
   part("state").dataset.state = run.state;
   const times = [moment(run.created_at)];
@@ -213,7 +213,7 @@ function announce(run) {
 
 part("stop").addEventListener("click", async () => {
   part("stop").disabled = true;
-  const path = `/apis/v2beta1/runs/${encodeURIComponent(shownRun)}:terminate`;
+  const path = `/runs/${encodeURIComponent(shownRun)}/stop`;
   const { ok, content } = await request(path, { method: "POST" }).catch(() => ({ ok: true }));
   if (!ok) write(part("announcement"), content.message);
   look();
