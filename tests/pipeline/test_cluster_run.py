@@ -14,7 +14,7 @@ from lab_process import PROJECT
 
 from kalecast.pipelines.kubeflow import cluster_run
 from kalecast.pipelines.kubeflow.connection import KfpConnection, connection_of, problem_with
-from kalecast.pipelines.kubeflow.schedules import Schedule, ScheduleError, read_schedule
+from kalecast.pipelines.kubeflow.recurring import Schedule, ScheduleError, read_schedule
 
 NOTEBOOK = str(PROJECT / "notebooks" / "forecast_pipeline.ipynb")
 COMPILED = PROJECT / "kale" / "forecast-pipeline.pipeline.yaml"
@@ -122,10 +122,10 @@ def test_only_success_is_success(
 def test_a_kfp_that_is_away_is_waited_for(
     kfp: KfpDouble, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from kalecast.pipelines.kubeflow import remote_kfp
+    from kalecast.pipelines.kubeflow import client
 
-    monkeypatch.setattr(remote_kfp, "LONGEST_PAUSE", 0.01)
-    monkeypatch.setattr(remote_kfp, "FIRST_PAUSE", 0.01)
+    monkeypatch.setattr(client, "LONGEST_PAUSE", 0.01)
+    monkeypatch.setattr(client, "FIRST_PAUSE", 0.01)
     kfp.script = [("SUCCEEDED", {})]
     kfp.away = [503, 0, 502]
     assert run() == 0
@@ -137,9 +137,9 @@ def test_a_kfp_that_is_away_is_waited_for(
 def test_one_that_stays_away_is_named(
     kfp: KfpDouble, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from kalecast.pipelines.kubeflow import remote_kfp
+    from kalecast.pipelines.kubeflow import client
 
-    monkeypatch.setattr(remote_kfp, "RETRY_TIMEOUT_SECONDS", 0.0)
+    monkeypatch.setattr(client, "RETRY_TIMEOUT_SECONDS", 0.0)
     kfp.script = [("RUNNING", {})]
     kfp.away = [503] * 9
     assert run() == 2
@@ -156,16 +156,16 @@ def test_a_secret_that_was_renewed_is_read_again(
     monkeypatch.delenv("KF_PIPELINES_TOKEN")
     monkeypatch.setenv("KF_PIPELINES_TOKEN_FILE", str(secret))
     kfp.script = [("SUCCEEDED", {})]
-    from kalecast.pipelines.kubeflow import remote_runs
+    from kalecast.pipelines.kubeflow import runs
 
-    follow = remote_runs.follow
+    follow = runs.follow
 
     def renewing(*arguments: Any) -> Any:
         kfp.token = "newer"
         secret.write_text("newer\n")
         return follow(*arguments)
 
-    monkeypatch.setattr(remote_runs, "follow", renewing)
+    monkeypatch.setattr(runs, "follow", renewing)
     assert run() == 0
 
 
@@ -184,15 +184,15 @@ def test_a_session_that_ends_meanwhile_leaves_the_run_alone(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    from kalecast.pipelines.kubeflow import remote_runs
+    from kalecast.pipelines.kubeflow import runs
 
-    follow = remote_runs.follow
+    follow = runs.follow
 
     def forgetting(*arguments: Any) -> Any:
         kfp.token, kfp.login = "another's", login
         return follow(*arguments)
 
-    monkeypatch.setattr(remote_runs, "follow", forgetting)
+    monkeypatch.setattr(runs, "follow", forgetting)
     assert run() == 2
     message = capsys.readouterr()
     assert words in message.err
@@ -371,21 +371,21 @@ def test_an_old_recurring_run_that_stays_is_reported(
 def test_an_old_recurring_run_goes_with_a_renewed_secret(
     kfp: KfpDouble, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from kalecast.pipelines.kubeflow import recurring_runs
+    from kalecast.pipelines.kubeflow import recurring
 
     secret = tmp_path / "token"
     secret.write_text(TOKEN)
     monkeypatch.delenv("KF_PIPELINES_TOKEN")
     monkeypatch.setenv("KF_PIPELINES_TOKEN_FILE", str(secret))
     assert run("--every", "24h") == 0
-    delete = recurring_runs._delete
+    delete = recurring._delete
 
     def renewing(*arguments: Any) -> None:
         kfp.token = "newer"
         secret.write_text("newer\n")
         delete(*arguments)
 
-    monkeypatch.setattr(recurring_runs, "_delete", renewing)
+    monkeypatch.setattr(recurring, "_delete", renewing)
     assert run("--every", "12h") == 0
     assert len(kfp.recurring) == 1
 

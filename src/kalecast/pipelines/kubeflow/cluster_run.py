@@ -5,7 +5,7 @@
     kalecast cluster-run --every 24h | --cron '0 0 3 * * *' [--param …]
     kalecast cluster-run --stop-recurring
 
-`KFP_HOST` and the variables beside it say where (`kfp_connection.py`). The last line says the
+`KFP_HOST` and the variables beside it say where (`connection.py`). The last line says the
 run's state. The exit code is 0 where that is SUCCEEDED, 1 for another, 2 where KFP or an argument
 cannot be used, 130 when interrupted: the run goes on.
 """
@@ -15,15 +15,14 @@ import os
 import signal
 import sys
 import tempfile
-from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 from kalecast.lifetime import on_end
 from kalecast.pipelines.compile_notebook import NOTEBOOK, PANEL_DEFAULTS, compile_notebook
 from kalecast.pipelines.compiled_pipeline import CompiledPipeline, NoPipelineError
 from kalecast.pipelines.kubeflow.connection import KfpConnection, KfpError, usable_connection
-from kalecast.pipelines.kubeflow.schedules import ScheduleError, read_schedule
+from kalecast.pipelines.kubeflow.recurring import ScheduleError, read_schedule
+from kalecast.pipelines.kubeflow.runs import RemoteRuns
 from kalecast.pipelines.notebooks.cells import NotebookError, read_notebook
 from kalecast.pipelines.pipeline_parameters import (
     ParameterError,
@@ -31,9 +30,6 @@ from kalecast.pipelines.pipeline_parameters import (
     defaults_of,
     parse_parameters,
 )
-
-if TYPE_CHECKING:
-    from kalecast.pipelines.kubeflow.remote_runs import Keep, RemoteRuns
 
 NAMESPACE_PARAMETER = "namespace"
 POLL_SECONDS = 3.0
@@ -76,24 +72,12 @@ def _compile(notebook: Path, folder: Path) -> Path:
     return next(file for file in made if file.suffix == ".yaml")
 
 
-def _runs(connection: KfpConnection, options: argparse.Namespace) -> "RemoteRuns":
+def _runs(connection: KfpConnection, options: argparse.Namespace) -> RemoteRuns:
     # KFP's client takes seconds to import, in which a wrong argument would wait for its answer.
-    from kalecast.pipelines.kubeflow.remote_kfp import RemoteKfp
-    from kalecast.pipelines.kubeflow.remote_runs import RemoteRuns
+    from kalecast.pipelines.kubeflow.client import RemoteKfp
 
-    keep = _keeping(options.results) if options.results else None
-    return RemoteRuns(RemoteKfp(connection, os.environ, say), say, options.poll_seconds, keep)
-
-
-def _keeping(results: Path) -> "Keep":
-    # Of benchmarks/, which the image of steps and Notebook Server does not carry.
-    from kalecast.pipelines.kubeflow.run_record import record
-
-    def keep(run: Any, tasks: Sequence[str]) -> None:
-        if record(results, run, tasks):
-            say(f"saved {results}")
-
-    return keep
+    kfp = RemoteKfp(connection, os.environ, say)
+    return RemoteRuns(kfp, say, options.poll_seconds, options.results)
 
 
 def _options(arguments: list[str] | None) -> argparse.Namespace:

@@ -82,6 +82,10 @@ class KfpError(RuntimeError):
     """KFP cannot do what was requested; the message is for the user."""
 
 
+class NotFoundError(KfpError):
+    """KFP has nothing of that name."""
+
+
 def usable_connection(environment: Mapping[str, str]) -> KfpConnection:
     """The connection that the environment sets, if KFP answers.
 
@@ -150,3 +154,9 @@ def _advice(connection: KfpConnection) -> str:
     if connection.auth_type == "none":
         return "set KF_PIPELINES_TOKEN or KF_PIPELINES_COOKIES, or a file for either."
     return f"is the secret of {connection.auth_type} still valid?"
+
+
+def by_name(name: str) -> str:
+    """KFP's filter for one display name."""
+    equal = {"operation": "EQUALS", "key": "display_name", "stringValue": name}
+    return json.dumps({"predicates": [equal]})

@@ -1,4 +1,4 @@
-"""Kubeflow Pipelines for the commands: `kfp.Client` with retries, timeouts and clear messages."""
+"""`kfp.Client` with retries, timeouts and clear messages. Its import takes seconds."""
 
 import contextlib
 import io
@@ -9,7 +9,12 @@ from collections.abc import Callable, Mapping
 from http import HTTPStatus
 from typing import Any, TypeVar
 
-from kalecast.pipelines.kubeflow.connection import KfpConnection, KfpError, credentials
+from kalecast.pipelines.kubeflow.connection import (
+    KfpConnection,
+    KfpError,
+    NotFoundError,
+    credentials,
+)
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
@@ -24,12 +29,12 @@ RETRY_TIMEOUT_SECONDS = 600.0
 """How long a query is retried while KFP is away: restarted, or behind a laptop that sleeps."""
 
 FIRST_PAUSE, LONGEST_PAUSE = 1.0, 15.0
-PAGE = 100
 PASSING = (429, 500, 502, 503, 504)
 """Statuses that another try may heal."""
 
 Response = TypeVar("Response")
 Log = Callable[[str], None]
+"""Is given a line."""
 
 
 class RemoteKfp:
@@ -115,22 +120,6 @@ class RemoteKfp:
         except _UnavailableError as away:
             raise KfpError(f"KFP at {self.host} does not answer ({away}).") from away
 
-    def all_of(self, listed: Callable[[str], Any], name: str) -> list[Any]:
-        """The items of a list that comes in pages.
-
-        Args:
-            listed: requests the page of a token.
-            name: what the pages call their items.
-        """
-        items: list[Any] = []
-        token = ""
-        while True:
-            page = self.query(lambda token=token: listed(token))  # type: ignore[misc]
-            items += getattr(page, name) or []
-            token = page.next_page_token or ""
-            if not token:
-                return items
-
     def _once(self, action: Callable[[], Response]) -> Response:
         try:
             with contextlib.redirect_stdout(io.StringIO()):  # the client's links, said otherwise
@@ -162,10 +151,6 @@ class RemoteKfp:
     def _renew(self) -> None:
         with contextlib.suppress(OSError):
             self.client = self._connect()
-
-
-class NotFoundError(KfpError):
-    """KFP has nothing of that name."""
 
 
 class _UnavailableError(KfpError):
@@ -226,9 +211,3 @@ def _reason(error: Exception) -> str:
     inner = getattr(error, "reason", None)
     text = str(inner if isinstance(inner, Exception) else error)
     return text.rpartition(">: ")[2].rpartition("): ")[2] or type(error).__name__
-
-
-def by_name(name: str) -> str:
-    """KFP's filter for one display name."""
-    equal = {"operation": "EQUALS", "key": "display_name", "stringValue": name}
-    return json.dumps({"predicates": [equal]})
