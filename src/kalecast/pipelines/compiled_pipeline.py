@@ -5,6 +5,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from graphlib import TopologicalSorter
 from pathlib import Path
 from typing import Any
 
@@ -101,15 +102,22 @@ def _is_pipeline(spec: Any) -> bool:
         return False
 
 
-def task_names(spec: dict[str, Any]) -> Iterator[str]:
-    """The names of a pipeline's steps as KFP knows them, with those of pipelines inside it."""
+def task_names(spec: dict[str, Any]) -> list[str]:
+    """The names of a pipeline's steps as KFP knows them, those of pipelines inside it too.
+
+    A step comes after all that it depends on.
+    """
 
     def inside(dag: dict[str, Any]) -> Iterator[str]:
-        for name, task in dag["tasks"].items():
-            component = spec["components"][task["componentRef"]["name"]]
-            if "dag" in component:
-                yield from inside(component["dag"])
-            else:
-                yield name
+        tasks = dag["tasks"]
+        order = TopologicalSorter({t: tasks[t].get("dependentTasks", []) for t in tasks})
+        for name in order.static_order():
+            component = spec["components"][tasks[name]["componentRef"]["name"]]
+            yield from inside(component["dag"]) if "dag" in component else [name]
 
-    return inside(spec["root"]["dag"])
+    return list(inside(spec["root"]["dag"]))
+
+
+def step_name(task: str) -> str:
+    """The name of a step in the notebook, from that of its task or its function."""
+    return task.replace("-", "_").removesuffix("_step")

@@ -17,10 +17,9 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, NamedTuple
 
 from kalecast.client.http import opener
-from kalecast.pipelines.compiled_pipeline import CompiledPipeline, task_names
+from kalecast.pipelines.compiled_pipeline import CompiledPipeline, step_name, task_names
 from kalecast.pipelines.kubeflow.connection import KfpError, by_name
 from kalecast.pipelines.kubeflow.recurring import Schedule, replace_recurring, stop_recurring
-from kalecast.pipelines.local.step_launcher import step_name
 from kalecast.pipelines.local.terminal_text import plain
 from kalecast.results import write_results
 
@@ -133,7 +132,7 @@ class RemoteRuns:
 
     def _follow(self, run_id: str, spec: dict[str, Any]) -> int:
         self._say(f"run {run_id}: {self._kfp.run_link(run_id)}")
-        tasks = list(task_names(spec))
+        tasks = task_names(spec)
         try:
             run = follow(self._kfp, run_id, tasks, self._say, self._poll_seconds)
         except (KeyboardInterrupt, KfpError) as end:
@@ -300,7 +299,8 @@ class _Progress:
         self._log(f"{self._title(task)} ...{took}{state}")
 
     def _title(self, task: Any) -> str:
-        return f"[{self._numbers[task.display_name]}/{len(self._tasks)}] {_step_name(task)}"
+        name = task.display_name
+        return f"[{self._numbers[name]}/{len(self._tasks)}] {step_name(name)}"
 
 
 def _start(task: Any) -> datetime:
@@ -325,7 +325,7 @@ def record(path: Path, run: Any, tasks: list[str]) -> None:
         "workflow_nodes": len(details),
         "steps": [
             {
-                "name": _step_name(task),
+                "name": step_name(task.display_name),
                 "state": task.state,
                 # Seconds from the run's creation to its start, and from there to its end.
                 "began": (task.start_time - run.created_at).total_seconds(),
@@ -338,10 +338,6 @@ def record(path: Path, run: Any, tasks: list[str]) -> None:
         "cores": None,
     }
     write_results(path, "make cluster-run", results)
-
-
-def _step_name(task: Any) -> str:
-    return step_name(task.display_name.replace("-", "_"))
 
 
 def failed_log(kfp: "RemoteKfp", run: Any) -> list[str]:

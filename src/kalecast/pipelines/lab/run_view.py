@@ -159,8 +159,10 @@ def _steps(
     folder: Path, steps: list[dict[str, Any]], names: list[str], is_open: bool
 ) -> list[dict[str, Any]]:
     """The steps that began, then those that are to come or never came."""
-    to_come = [{"name": name, "state": "PENDING" if is_open else "SKIPPED"} for name in names]
-    return [_step(folder, step, is_open) for step in steps] + to_come[len(steps) :]
+    begun = [step["name"] for step in steps]
+    state = "PENDING" if is_open else "SKIPPED"
+    to_come = [{"name": name, "state": state} for name in names if name not in begun]
+    return [_step(folder, step, is_open) for step in steps] + to_come
 
 
 def _step(folder: Path, step: dict[str, Any], is_open: bool) -> dict[str, Any]:

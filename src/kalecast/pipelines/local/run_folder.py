@@ -3,7 +3,7 @@
 progress.json   while it works: its parameters, the names of its steps, how each went so far
 summary.json    in the end: the outcome as well
 running         locked by the run's process as long as that lives
-logs/, reports/, marshal/, results/, ipython/
+logs/, reports/, marshal/, ipython/
 """
 
 import errno
@@ -29,7 +29,7 @@ def new_run_folder(runs_dir: Path) -> Path:
 
 def make_subfolders(folder: Path) -> None:
     """Make the folders that a run writes into."""
-    for part in ("logs", "reports", "marshal", "results", "ipython"):
+    for part in ("logs", "reports", "marshal", "ipython"):
         (folder / part).mkdir(exist_ok=True)
 
 
@@ -53,10 +53,6 @@ def is_running(folder: Path) -> bool:
     except BlockingIOError:
         return True
     return False
-
-
-NO_ROOM_CODE = 28
-"""Exit code of a step that could not even write how it went."""
 
 
 def is_full_disk(error: BaseException) -> bool:

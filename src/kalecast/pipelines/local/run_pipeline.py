@@ -12,7 +12,6 @@ the signal's number when stopped.
 import argparse
 import contextlib
 import io
-import itertools
 import json
 import shutil
 import signal
@@ -26,11 +25,22 @@ from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
 from kalecast import lifetime
-from kalecast.pipelines.compiled_pipeline import NoPipelineError, compiled_from
-from kalecast.pipelines.local import light_kale, run_folder
-from kalecast.pipelines.local.step_launcher import StepLauncher, StepRecord, step_name
+from kalecast.pipelines.compiled_pipeline import (
+    CompiledPipeline,
+    NoPipelineError,
+    compiled_from,
+    step_name,
+    task_names,
+)
+from kalecast.pipelines.local import run_folder
+from kalecast.pipelines.local.step_launcher import StepLauncher, StepRecord
 from kalecast.pipelines.local.terminal_text import plain
-from kalecast.pipelines.pipeline_parameters import ParameterError, check_values, parse_parameters
+from kalecast.pipelines.pipeline_parameters import (
+    ParameterError,
+    check_values,
+    defaults_of,
+    parse_parameters,
+)
 from kalecast.project import PROJECT
 
 # Python's own start and the imports above count too: they took this process's CPU time.
@@ -61,16 +71,15 @@ def run_pipeline(pipeline_file: Path, given: list[str], folder: Path, keep: bool
     launcher.start(["pandas"] if "pandas" in source or "kalecast" in source else [])
     exit_code = 0
     try:
-        pipeline = _load(pipeline_file)
-        declared = _declared_parameters(pipeline)
-        progress.defaults = _defaults(pipeline, declared)
-        progress.parameters = parse_parameters(given, declared)
+        pipeline = CompiledPipeline(pipeline_file)
+        progress.defaults = defaults_of(pipeline.spec)
+        progress.parameters = parse_parameters(given, pipeline.parameters)
         check_values(progress.defaults | progress.parameters)
-        progress.step_names = _step_names(pipeline.pipeline_spec)
+        progress.step_names = [step_name(task) for task in task_names(pipeline.spec)]
         progress.write([])
         launcher.step_count = len(progress.step_names)
-        _run_locally(pipeline, progress.parameters, launcher)
-    except ParameterError:
+        _run_locally(pipeline_file, progress.parameters, launcher)
+    except (ParameterError, NoPipelineError):
         if not keep:
             shutil.rmtree(folder)
         raise
@@ -88,60 +97,13 @@ def run_pipeline(pipeline_file: Path, given: list[str], folder: Path, keep: bool
     return exit_code
 
 
-def _load(pipeline_file: Path) -> Any:
+def _run_locally(pipeline_file: Path, parameters: dict[str, Any], launcher: StepLauncher) -> None:
     # The client, which talks to a server, takes three of KFP's four seconds of import.
     sys.modules["kfp.client"] = types.SimpleNamespace(Client=None)  # type: ignore[assignment]
-    from kfp import components
-
-    return components.load_component_from_file(str(pipeline_file))
-
-
-def _declared_parameters(pipeline: Any) -> dict[str, str]:
-    from kfp.pipeline_spec import pipeline_spec_pb2
-
-    type_name = pipeline_spec_pb2.ParameterType.ParameterTypeEnum.Name
-    declared = pipeline.pipeline_spec.root.input_definitions.parameters
-    return {name: type_name(declared[name].parameter_type) for name in sorted(declared)}
-
-
-def _defaults(pipeline: Any, declared: dict[str, str]) -> dict[str, Any]:
-    """The value of each parameter that is not given."""
-    from google.protobuf.json_format import MessageToDict
-
-    parameters = pipeline.pipeline_spec.root.input_definitions.parameters
-    values = {name: MessageToDict(parameters[name].default_value) for name in declared}
-    # A protobuf value knows no integers.
-    return {
-        name: int(value) if declared[name] == "NUMBER_INTEGER" and value is not None else value
-        for name, value in values.items()
-    }
-
-
-def _step_names(spec: Any) -> list[str]:
-    """The steps in the order in which KFP's local runner takes them."""
-    from google.protobuf.json_format import MessageToDict
-    from kfp.local.graph_utils import topological_sort_tasks
-
-    executors = MessageToDict(spec.deployment_spec)["executors"]
-
-    def names(component: Any) -> list[str]:
-        if not component.HasField("dag"):
-            container = executors[component.executor_label].get("container", {})
-            arguments = dict(itertools.pairwise(container.get("args", [])))
-            return [step_name(arguments.get("--function_to_execute", component.executor_label))]
-        tasks = component.dag.tasks
-        return [
-            name
-            for task in reversed(topological_sort_tasks(tasks))
-            for name in names(spec.components[tasks[task].component_ref.name])
-        ]
-
-    return names(spec.root)
-
-
-def _run_locally(pipeline: Any, parameters: dict[str, Any], launcher: StepLauncher) -> None:
-    from kfp import local
+    from kfp import components, local
     from kfp.local import subprocess_task_handler
+
+    pipeline = components.load_component_from_file(str(pipeline_file))
 
     subprocess_task_handler.run_local_subprocess = launcher.run_command
     local.init(
@@ -163,17 +125,10 @@ def _run_locally(pipeline: Any, parameters: dict[str, Any], launcher: StepLaunch
         kfp_log.write_text(plain(reported_by_kfp.getvalue()), encoding="utf-8")
 
 
-def _model_path(records: list[StepRecord]) -> str | None:
+def _model_of(records: list[StepRecord]) -> str | None:
     """Where the model is: the value of `model_uri`, a path if it is a `file:` URI."""
-    file = next((r.model_uri_file for r in reversed(records) if r.model_uri_file), None)
-    if file is None:
-        return None
-    light_kale.install()
-    from kale import marshal
-
-    marshal.set_data_dir(str(Path(file).parent))
-    uri = str(marshal.load(Path(file).stem))
-    parts = urlsplit(uri)
+    uri = next((r.model_uri for r in reversed(records) if r.model_uri), None)
+    parts = urlsplit(uri or "")
     return url2pathname(parts.path) if parts.scheme == "file" else uri
 
 
@@ -187,7 +142,7 @@ def _summarize(
     outcome: dict[str, Any] = {
         "seconds": round(seconds, 3),
         "overhead_seconds": round(seconds - sum(r.cell_seconds for r in records), 3),
-        "model": _model_path(records),
+        "model": _model_of(records),
         "scores": {name: value for record in records for name, value in record.scores.items()},
     }
     if failed and failed.error:

@@ -9,17 +9,19 @@ import contextlib
 import itertools
 import json
 import os
-import select
 import subprocess
 import sys
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
+from multiprocessing import Pipe
+from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any, TextIO
 
 from kalecast import lifetime
-from kalecast.pipelines.local.run_folder import NO_ROOM_CODE, full_disk, is_full_disk
+from kalecast.pipelines.compiled_pipeline import step_name
+from kalecast.pipelines.local.run_folder import full_disk, is_full_disk
 from kalecast.pipelines.local.terminal_text import LineSplitter
 
 STEP_PROCESS = "kalecast.pipelines.local.step_process"
@@ -37,18 +39,13 @@ class StepRecord:
     status: str = "running"
     error: dict[str, str] | None = None
     scores: dict[str, float] = field(default_factory=dict)
-    model_uri_file: str | None = None
+    model_uri: str | None = None
     is_final: bool = False
 
     def summary(self) -> dict[str, Any]:
         """The record as it stands in summary.json."""
-        inner = ("model_uri_file", "is_final")
+        inner = ("model_uri", "is_final")
         return {key: value for key, value in asdict(self).items() if key not in inner}
-
-
-def step_name(function: str) -> str:
-    """The name of a step in the notebook, from that of its function."""
-    return function.removesuffix("_step")
 
 
 class PermanentStepError(Exception):
@@ -79,7 +76,7 @@ class StepLauncher:
         self._terminal = terminal
         self._report_progress = report_progress
         self._parent: subprocess.Popen[bytes] | None = None
-        self._exit_codes = -1
+        self._channel: Connection[Any, Any]
 
     def start(self, warm_imports: list[str]) -> None:
         """Start the process from which steps are forked; it gets ready by itself.
@@ -87,17 +84,17 @@ class StepLauncher:
         Args:
             warm_imports: modules that it imports, once for all later steps, while the first works.
         """
-        self._exit_codes, write_end = os.pipe()
+        self._channel, theirs = Pipe()
         self._parent = lifetime.start(
-            [sys.executable, "-P", "-m", STEP_PROCESS, str(write_end), *warm_imports],
-            stdin=subprocess.PIPE,
+            [sys.executable, "-P", "-m", STEP_PROCESS, str(theirs.fileno()), *warm_imports],
+            stdin=subprocess.DEVNULL,  # cells have no terminal to read from
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             cwd=self._project,
             env=self._environment(),
-            pass_fds=[write_end],
+            pass_fds=[theirs.fileno()],
         )
-        os.close(write_end)
+        theirs.close()
 
     def run_command(self, full_command: list[str], env_vars: dict[str, str] | None = None) -> int:
         """Run the step of one KFP command and return 0 or 1.
@@ -132,17 +129,16 @@ class StepLauncher:
             "executor_input": executor_input,
             # Kale sets HOME for pods, whose user has none.
             "environment": {k: v for k, v in (env_vars or {}).items() if k != "HOME"},
-            "result_file": str(self.run_folder / "results" / f"{record.name}.json"),
         }
         start = time.perf_counter()
         try:
-            exit_code = self._run(job)
+            result = self._run(job)
         except BaseException:
             record.status = "stopped"
             raise
         finally:
             record.seconds = time.perf_counter() - start
-        self._finish(record, job, exit_code)
+        _finish(record, result)
         self._note_progress()
         self._say(
             f"[{len(self.records)}/{self.step_count}] {record.name} ... "
@@ -157,13 +153,10 @@ class StepLauncher:
         if self._parent is not None:
             lifetime.end(self._parent, GRACE_SECONDS)
 
-    def _run(self, job: dict[str, Any]) -> int:
-        """Hand a job over, pass on what it prints and return its exit code."""
-        process = self._parent
-        assert process is not None and process.stdin is not None
-        with contextlib.suppress(BrokenPipeError):
-            process.stdin.write(json.dumps(job).encode() + b"\n")
-            process.stdin.flush()
+    def _run(self, job: dict[str, Any]) -> dict[str, Any]:
+        """Hand a job over, pass on what it prints and return how it went."""
+        with contextlib.suppress(ConnectionError):
+            self._channel.send(job)
         log = self.run_folder / "logs" / f"{job['step']}.log"
         with log.open("w", encoding="utf-8") as log_file:
 
@@ -172,40 +165,26 @@ class StepLauncher:
                 log_file.flush()
                 self._say(f"{job['step']} | {line}")
 
-            return self._pass_on_output(process, LineSplitter(emit))
+            return self._pass_on_output(LineSplitter(emit))
 
-    def _pass_on_output(self, process: subprocess.Popen[bytes], lines: LineSplitter) -> int:
-        assert process.stdout is not None
-        output = process.stdout.fileno()
-        ended = b""
+    def _pass_on_output(self, lines: LineSplitter) -> dict[str, Any]:
+        assert self._parent is not None and self._parent.stdout is not None
+        output = self._parent.stdout.fileno()
+        result: dict[str, Any] = {}
         while True:
-            # The exit code comes last, but what the step printed may still be in the other pipe.
-            readable, _, _ = select.select([output, self._exit_codes], [], [], 0 if ended else None)
+            # The exit code comes last, but what the step printed may still be in the pipe.
+            has_ended = "exit_code" in result
+            readable = wait([output, self._channel], 0 if has_ended else None)
             if output in readable and (data := os.read(output, 65536)):
                 lines.feed(data)
-            elif self._exit_codes in readable and not ended:
-                ended = os.read(self._exit_codes, 16) or b"-9"  # none: it was killed
+            elif self._channel in readable and not has_ended:
+                try:
+                    result |= self._channel.recv()
+                except (EOFError, ConnectionError):  # it was killed
+                    result["exit_code"] = -9
             else:
                 lines.feed(b"", final=True)
-                return int(ended or b"-9")
-
-    def _finish(self, record: StepRecord, job: dict[str, Any], exit_code: int) -> None:
-        result = _result(Path(job["result_file"]))
-        if result:
-            record.cell_seconds, record.error = result["cell_seconds"], result["error"]
-            record.is_final = result.get("final", False)
-        elif exit_code == NO_ROOM_CODE:
-            record.error = {"type": "OSError", "message": full_disk()}
-        else:
-            ending = f"signal {-exit_code}" if exit_code < 0 else f"exit code {exit_code}"
-            record.error = {
-                "type": "ProcessDied",
-                "message": f"the step's process ended by itself with {ending}",
-            }
-        record.status = "failed" if record.error else "done"
-        output_file = Path(job["executor_input"]["outputs"]["outputFile"])
-        if output_file.is_file():
-            _read_outputs(record, json.loads(output_file.read_text()))
+                return result
 
     def _note_progress(self) -> None:
         self._report_progress([record.summary() for record in self.records])
@@ -228,21 +207,12 @@ class StepLauncher:
         print(line, file=self._terminal, flush=True)
 
 
-def _result(file: Path) -> dict[str, Any]:
-    """The result that a step wrote at its end; empty where it could not."""
-    try:
-        result: dict[str, Any] = json.loads(file.read_text())
-    except (OSError, ValueError):
-        return {}
-    return result
-
-
-def _read_outputs(record: StepRecord, output: dict[str, Any]) -> None:
-    """Take the metrics and the whereabouts of `model_uri` from what KFP's executor wrote."""
-    for name, artifacts in output.get("artifacts", {}).items():
-        metadata = artifacts["artifacts"][0].get("metadata", {})
-        if name == "kale_metrics_artifact":
-            # Kale writes the underscores of a variable's name as hyphens.
-            record.scores = {name.replace("-", "_"): value for name, value in metadata.items()}
-        elif name == "model_uri_output_artifact":
-            record.model_uri_file = metadata.get("marshal_path")
+def _finish(record: StepRecord, result: dict[str, Any]) -> None:
+    """Take into a record how its step went: what it said itself, or that it could not."""
+    exit_code = result.pop("exit_code")
+    if not result:
+        ending = f"signal {-exit_code}" if exit_code < 0 else f"exit code {exit_code}"
+        message = f"the step's process ended by itself with {ending}"
+        result = {"error": {"type": "ProcessDied", "message": message}}
+    vars(record).update(result)
+    record.status = "failed" if record.error else "done"

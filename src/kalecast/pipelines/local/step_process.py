@@ -1,26 +1,27 @@
 """The process from which a local run's steps are forked.
 
-Started by `step_launcher`, it imports once what every step needs. Each line on its standard
-input is a JSON job, one step; the step runs in a fork, and its process number and exit code go
-back through a pipe of their own. A step runs the component's function as KFP's own executor
-does, with two differences: the cells run in the step's process and not in a kernel, and Kale's
-folders in /tmp become folders of the run.
+Started by `step_launcher`, it imports once what every step needs. Each job that comes through its
+connection is one step, which runs in a fork; how it went and its exit code go back. A step runs the
+component's function as KFP's own executor does, with two differences: the cells run in the step's
+process and not in a kernel, and Kale's folders in /tmp become folders of the run.
 """
 
 import atexit
 import contextlib
 import gc
 import importlib
+import importlib.util
 import io
-import json
 import os
 import signal
 import sys
 import time
 import traceback
+import types
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -28,17 +29,17 @@ from typing import Any, NoReturn
 os.environ["_KFP_RUNTIME"] = "true"
 
 from kalecast.lifetime import die_with_parent
-from kalecast.pipelines.local import light_kale
 from kalecast.pipelines.local.cell_shell import (
     CellShell,
     ExecutedCell,
     short_traceback,
     start_shell,
 )
-from kalecast.pipelines.local.run_folder import NO_ROOM_CODE, full_disk, is_full_disk
+from kalecast.pipelines.local.run_folder import full_disk, is_full_disk
 from kalecast.pipelines.local.step_report import render_report
 from kalecast.pipelines.local.terminal_text import plain
 
+MODEL_URI = "model_uri_output_artifact"
 CODE_BEFORE_USER_CELLS = 2  # Kale's blocks for the parameters and for loading
 GRACE_SECONDS = 3.0
 FINAL = (
@@ -73,16 +74,12 @@ class Step:
     shell: CellShell
     cells: list[ExecutedCell] = field(default_factory=list)
     cell_seconds: float = 0.0
+    scores: dict[str, float] = field(default_factory=dict)
 
     @property
     def marshal_folder(self) -> Path:
         """Where the step saves and loads values; another step's may hold the same name."""
         return self.run_folder / "marshal" / self.name
-
-    @property
-    def report(self) -> Path:
-        """The step's HTML report."""
-        return self.run_folder / "reports" / f"{self.name}.html"
 
     def run_code(self, source: Sequence[str], kernel_name: str = "python3") -> str:
         """In place of `kale.common.jputils.run_code`: run the blocks and return the report."""
@@ -105,8 +102,8 @@ class Step:
     def write_report(self, error: str = "") -> str:
         """Render the report of the cells so far, keep it and return it."""
         page = render_report(self.name, self.cells, error)
-        self.report.parent.mkdir(parents=True, exist_ok=True)
-        self.report.write_text(page, encoding="utf-8")
+        report = self.run_folder / "reports" / f"{self.name}.html"
+        report.write_text(page, encoding="utf-8")
         return page
 
 
@@ -124,11 +121,33 @@ def _real_error(error: BaseException) -> BaseException:
     return error
 
 
+def _import_light_kale() -> None:
+    """Let `kale.marshal` be imported without the rest of Kale, which a step does not need.
+
+    `import kale` takes five seconds, because it brings its compiler and the Kubernetes client. A
+    bare package of the same name, at the same place, lets its submodules be imported alone.
+    """
+    spec = importlib.util.find_spec("kale")
+    if spec is None or spec.origin is None:
+        raise ImportError("Expected the library Kale (kubeflow-kale) in this environment.")
+    package = types.ModuleType("kale", "Kale without its compiler.")
+    package.__path__ = list(spec.submodule_search_locations or [])
+    package.__spec__ = spec
+    sys.modules["kale"] = package
+
+
+def _replace_module(name: str, **members: Callable[..., Any]) -> None:
+    """Answer imports of one submodule with a few functions."""
+    module = types.ModuleType(name)
+    vars(module).update(members)
+    sys.modules[name] = module
+    parent, _, child = name.rpartition(".")
+    setattr(importlib.import_module(parent), child, module)
+
+
 def _replace_kale(step: Step) -> None:
     """Point Kale at the run's own folders and at this process's shell."""
     from kale import marshal
-
-    metrics_file = step.marshal_folder / "pipeline-metrics.json"
 
     def set_data_dir(path: str) -> None:
         del path  # always /tmp/marshal, which all runs of a machine would share
@@ -140,19 +159,18 @@ def _replace_kale(step: Step) -> None:
                 raise TypeError(
                     f"Expected a Python number as pipeline metric {name!r}, received: {value!r}."
                 )
-        metrics_file.parent.mkdir(parents=True, exist_ok=True)
-        metrics_file.write_text(json.dumps(metrics))
+        step.scores = metrics
 
     def load_mlpipeline_metrics(output: Any) -> None:
-        for name, value in json.loads(metrics_file.read_text()).items():
+        for name, value in step.scores.items():
             output.log_metric(name, value)
 
     set_marshal_folder = marshal.set_data_dir
     marshal.set_data_dir = set_data_dir
-    light_kale.replace_module(
+    _replace_module(
         "kale.common.jputils", run_code=step.run_code, KaleGracefulExit=KaleGracefulExit
     )
-    light_kale.replace_module(
+    _replace_module(
         "kale.common.kfputils",
         generate_mlpipeline_metrics=generate_mlpipeline_metrics,
         load_mlpipeline_metrics=load_mlpipeline_metrics,
@@ -169,7 +187,7 @@ def _redirect_inputs(executor_input: dict[str, Any], marshal_folder: Path) -> No
 
 
 def _run(job: dict[str, Any], shell: CellShell) -> dict[str, Any]:
-    """Run the step and report how it went."""
+    """Run the step; how it went, in the words of `StepRecord`."""
     from kfp.dsl import executor
 
     step = Step(job["step"], Path(job["run_folder"]), shell)
@@ -187,10 +205,17 @@ def _run(job: dict[str, Any], shell: CellShell) -> dict[str, Any]:
         error = failure.__cause__ or failure
     except Exception as failure:
         error = failure
-    result: dict[str, Any] = {"cell_seconds": step.cell_seconds, "error": None}
+    result: dict[str, Any] = {
+        "cell_seconds": step.cell_seconds,
+        # Kale writes the underscores of a variable's name as hyphens.
+        "scores": {name.replace("-", "_"): float(value) for name, value in step.scores.items()},
+        "error": None,
+    }
+    if MODEL_URI in job["executor_input"]["outputs"].get("artifacts", {}) and error is None:
+        result["model_uri"] = str(shell.user_ns["model_uri"])
     if error is not None:
         result["error"] = {"type": type(error).__name__, "message": plain(_message(error))}
-        result["final"] = isinstance(error, FINAL)
+        result["is_final"] = isinstance(error, FINAL)
         sys.stdout.flush()
         print(short_traceback(error), file=sys.__stderr__, flush=True)
     return result
@@ -201,16 +226,13 @@ def _message(error: BaseException) -> str:
     return full_disk(error) if is_full_disk(error) else str(error)
 
 
-def _be_step(job: dict[str, Any], shell: CellShell) -> int:
+def _be_step(job: dict[str, Any], shell: CellShell, channel: Connection) -> int:
     """Run one step in this fork and return its exit code."""
     os.environ.update(job["environment"])
     if "numpy" in sys.modules:
         sys.modules["numpy"].random.seed()  # or every step would draw the same numbers
     result = _run(job, shell)
-    try:
-        Path(job["result_file"]).write_text(json.dumps(result))
-    except OSError:
-        return NO_ROOM_CODE
+    channel.send(result)
     atexit._run_exitfuncs()
     # A fork must not run the rest of Python's own ending, and TensorFlow's takes a second of it.
     for thing in gc.get_objects():
@@ -224,7 +246,7 @@ def _stop(number: int, frame: object) -> NoReturn:
     raise SystemExit(128 + number)
 
 
-def _fork_step(job: dict[str, Any], shell: CellShell) -> int:
+def _fork_step(job: dict[str, Any], shell: CellShell, channel: Connection) -> int:
     """Start a step in a process group of its own and return its number."""
     # Were this process stopped right after the fork, the step would be left behind.
     signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
@@ -239,7 +261,7 @@ def _fork_step(job: dict[str, Any], shell: CellShell) -> int:
             os.setpgid(0, 0)
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
             signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGTERM])
-            exit_code = _be_step(job, shell)
+            exit_code = _be_step(job, shell, channel)
         except BaseException:
             traceback.print_exc(file=sys.__stderr__)
         finally:
@@ -261,10 +283,14 @@ def _end_step(step: int, grace_seconds: float) -> int:
     return os.waitstatus_to_exitcode(os.waitpid(step, 0)[1])
 
 
-def _serve(jobs: int, reports: int, warm_imports: list[str], shell: CellShell) -> None:
+def _serve(channel: Connection, warm_imports: list[str], shell: CellShell) -> None:
     """Fork a step for each job, one after another."""
-    for line in iter(lambda: _read_line(jobs), b""):
-        step = _fork_step(json.loads(line), shell)
+    while True:
+        try:
+            job = channel.recv()
+        except EOFError:
+            return
+        step = _fork_step(job, shell, channel)
         try:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGTERM])
             while warm_imports:
@@ -274,35 +300,21 @@ def _serve(jobs: int, reports: int, warm_imports: list[str], shell: CellShell) -
             os.killpg(step, signal.SIGTERM)
             _end_step(step, GRACE_SECONDS)
             raise
-        exit_code = _end_step(step, grace_seconds=0)
-        os.write(reports, f"{exit_code}\n".encode())
-
-
-def _read_line(descriptor: int) -> bytes:
-    line = b""
-    while not line.endswith(b"\n"):
-        data = os.read(descriptor, 65536)
-        if not data:
-            return b""
-        line += data
-    return line
+        channel.send({"exit_code": _end_step(step, grace_seconds=0)})
 
 
 def main() -> None:
     """Get ready and serve.
 
-    Arguments: the descriptor for exit codes, then modules to import while the first step works.
+    Arguments: the descriptor of the connection, then modules to import while the first step works.
     """
     signal.signal(signal.SIGTERM, _stop)
-    light_kale.install()
+    _import_light_kale()
     import dill  # noqa: F401  most values between steps need it
     from kale import marshal  # noqa: F401
     from kfp.dsl import executor  # noqa: F401
 
-    shell = start_shell()
-    jobs = os.dup(0)
-    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)  # cells have no terminal to read from
-    _serve(jobs, int(sys.argv[1]), sys.argv[2:], shell)
+    _serve(Connection(int(sys.argv[1])), sys.argv[2:], start_shell())
 
 
 if __name__ == "__main__":
