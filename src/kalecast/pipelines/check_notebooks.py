@@ -19,10 +19,9 @@ from pathlib import Path
 from typing import Any
 
 from kalecast.pipelines.compile_notebook import check_compile, pipeline_notebooks, remedy
-from kalecast.pipelines.notebooks.cells import NotebookError, read_notebook, where
+from kalecast.pipelines.notebooks.cells import Cell, NotebookError, cells_of, read_notebook
 from kalecast.pipelines.notebooks.names import check_names_in_order
-from kalecast.pipelines.notebooks.rules import check_notebook, check_syntax
-from kalecast.pipelines.notebooks.tags import PARAMETER_TAGS
+from kalecast.pipelines.notebooks.rules import PARAMETER_TAGS, check_notebook, check_syntax
 from kalecast.project import PROJECT
 
 CLEAR = "Clear it with: jupyter nbconvert --clear-output --inplace, and the notebook's name"
@@ -95,38 +94,37 @@ def _stale(path: Path, compiled: Path) -> list[str]:
 
 
 def _left_from_a_run(notebook: Any) -> Iterator[str]:
-    for number, cell in enumerate(notebook.cells, start=1):
-        if cell.get("outputs"):
-            yield f"{where(number, cell)}: has an output. {CLEAR}"
-        elif cell.get("execution_count") is not None:
-            yield f"{where(number, cell)}: has a run's number. {CLEAR}"
+    for cell in cells_of(notebook):
+        if cell.node.get("outputs"):
+            yield f"{cell}: has an output. {CLEAR}"
+        elif cell.node.get("execution_count") is not None:
+            yield f"{cell}: has a run's number. {CLEAR}"
 
 
 def _unknown_to_papermill(notebook: Any) -> Iterator[str]:
-    for number, cell in enumerate(notebook.cells, start=1):
-        tags = cell.metadata.get("tags", [])
-        if PARAMETER_TAGS[0] in tags and PARAMETER_TAGS[1] not in tags:
+    for cell in cells_of(notebook):
+        if PARAMETER_TAGS[0] in cell.tags and PARAMETER_TAGS[1] not in cell.tags:
             yield (
-                f"{where(number, cell)}: expected the tags {PARAMETER_TAGS}: without the second "
-                f"papermill cannot set parameters, received: {tags}."
+                f"{cell}: expected the tags {PARAMETER_TAGS}: without the second "
+                f"papermill cannot set parameters, received: {cell.tags}."
             )
 
 
 def _machine_paths(notebook: Any) -> Iterator[str]:
-    for number, cell in enumerate(notebook.cells, start=1):
+    for cell in cells_of(notebook):
         for text in _texts(cell):
-            pattern = MACHINE_PATH if cell.cell_type == "code" else HOME_IN_PROSE
+            pattern = MACHINE_PATH if cell.node.cell_type == "code" else HOME_IN_PROSE
             if found := pattern.search(text):
                 yield (
-                    f"{where(number, cell)}: names a path of one machine, {found[0].strip()!r}. "
+                    f"{cell}: names a path of one machine, {found[0].strip()!r}. "
                     "Paths are relative to the project's folder."
                 )
 
 
-def _texts(cell: Any) -> Iterator[str]:
+def _texts(cell: Cell) -> Iterator[str]:
     """A cell's prose, or the strings of its code; comments and operators are no paths."""
-    if cell.cell_type != "code":
-        yield cell.source if cell.cell_type == "markdown" else ""
+    if cell.node.cell_type != "code":
+        yield cell.source if cell.node.cell_type == "markdown" else ""
         return
     try:
         tree = ast.parse(cell.source)

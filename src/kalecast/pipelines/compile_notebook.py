@@ -22,7 +22,7 @@ from typing import Any
 
 from kalecast.pipelines import kale_additions
 from kalecast.pipelines.local.run_folder import full_disk, is_full_disk
-from kalecast.pipelines.notebooks.cells import NotebookError, read_notebook, where
+from kalecast.pipelines.notebooks.cells import Cell, NotebookError, read_notebook
 from kalecast.pipelines.notebooks.rules import check_notebook
 from kalecast.project import PROJECT
 
@@ -180,7 +180,7 @@ def _blame(processor: Any, notebook: Any, error: Exception) -> str:
             attempt.run()
         except Exception as same:
             if type(same) is type(error):
-                return f"{where(number, cell)}: {message}"
+                return f"{Cell(number, cell)}: {message}"
     return message
 
 

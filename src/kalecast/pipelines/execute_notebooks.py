@@ -9,6 +9,7 @@ failed, and 130 where it was stopped.
 """
 
 import argparse
+import asyncio
 import contextlib
 import json
 import os
@@ -16,9 +17,9 @@ import re
 import shutil
 import signal
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -26,15 +27,15 @@ from xml.etree import ElementTree
 
 import yaml
 
-from kalecast.lifetime import on_end
+from kalecast.lifetime import end_child, on_end, start_child
 from kalecast.pipelines.local.model_server import ServerError, serving
 from kalecast.pipelines.local.run_folder import full_disk, is_full_disk
-from kalecast.pipelines.notebooks.cells import NotebookError, read_notebook, where
-from kalecast.pipelines.notebooks.tool_runs import ToolRuns, ToolsStopped
+from kalecast.pipelines.notebooks.cells import Cell, NotebookError, cells_of, read_notebook
 from kalecast.project import PROJECT
 
 NOTEBOOKS = PROJECT / "notebooks"
 CELL_SECONDS = "600"
+GRACE_SECONDS = 10.0
 # The page must show without a network.
 PAGE_OPTIONS = (
     "--HTMLExporter.mathjax_url=",
@@ -82,54 +83,64 @@ def read_plans(paths: list[Path]) -> list[NotebookPlan]:
     return [NotebookPlan(path.resolve(), **written.get(path.stem, {})) for path in paths]
 
 
-def execute(plans: list[NotebookPlan], output_dir: Path, jobs: int) -> list[NotebookResult]:
+async def execute(plans: list[NotebookPlan], output_dir: Path, jobs: int) -> list[NotebookResult]:
     """Run notebooks side by side, each after the one whose model it needs.
 
     An interruption ends all of them.
     """
-    tools = ToolRuns()
-    models = output_dir / "models"
-    done: dict[str, Future[NotebookResult]] = {}
-    # A notebook that waits for another is behind it in the queue: two workers never both wait.
-    in_order = sorted(plans, key=lambda plan: bool(plan.serves))
-    with ThreadPoolExecutor(jobs) as pool:
+    turns = asyncio.Semaphore(jobs)
+    tasks: dict[str, asyncio.Task[NotebookResult]] = {}
 
-        def run(plan: NotebookPlan) -> NotebookResult:
-            if plan.serves and plan.serves in done:
-                done[plan.serves].result()
-            result = _execute(plan, tools, models, output_dir)
-            print(f"[{plans.index(plan) + 1}/{len(plans)}] {result}", flush=True)
-            for problem in result.problems:
-                print(f"    {plan.name}.ipynb: {problem}", flush=True)
-            return result
+    async def run(plan: NotebookPlan) -> NotebookResult:
+        if plan.serves in tasks:
+            await tasks[plan.serves]
+        async with turns:
+            result = await _execute(plan, output_dir)
+        print(f"[{plans.index(plan) + 1}/{len(plans)}] {result}", flush=True)
+        for problem in result.problems:
+            print(f"    {plan.name}.ipynb: {problem}", flush=True)
+        return result
 
-        try:
-            for plan in in_order:
-                done[plan.name] = pool.submit(run, plan)
-            return [done[plan.name].result() for plan in plans]
-        except BaseException:
-            tools.stop()
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
+    for plan in plans:
+        tasks[plan.name] = asyncio.create_task(run(plan))
+    return await asyncio.gather(*tasks.values())
 
 
-def _execute(plan: NotebookPlan, tools: ToolRuns, models: Path, output_dir: Path) -> NotebookResult:
+async def _execute(plan: NotebookPlan, output_dir: Path) -> NotebookResult:
     result = NotebookResult(plan.name)
-    executed = output_dir / plan.path.name
+    executed, models = output_dir / plan.path.name, output_dir / "models"
     values = {"models": str(models)}
     try:
         with _server(plan, models) as addresses:
             start = time.perf_counter()
-            result.problems += _papermill(plan, tools, values | addresses, executed)
+            result.problems += await _papermill(plan, values | addresses, executed)
             result.seconds = time.perf_counter() - start
             if not result.problems:
-                result.problems += _nbval(tools, executed)
+                result.problems += await _nbval(executed)
                 result.again_seconds = time.perf_counter() - start - result.seconds
     except ServerError as error:
         result.problems.append(str(error))
     if executed.is_file():
-        tools.run("jupyter", "nbconvert", "--to", "html", *PAGE_OPTIONS, str(executed))
+        await _run("jupyter", "nbconvert", "--to", "html", *PAGE_OPTIONS, str(executed))
     return result
+
+
+async def _run(*command: str) -> tuple[int, str]:
+    """Run a tool of this environment to its end; its exit code and what it printed."""
+    tools = str(Path(sys.executable).parent)
+    environment = os.environ | {
+        "PATH": f"{tools}{os.pathsep}{os.environ.get('PATH', '')}",
+        "KALECAST_HOME": str(PROJECT),
+    }
+    with tempfile.TemporaryFile() as printed:
+        tool = await start_child(list(command), printed, printed, PROJECT, environment)
+        try:
+            code = await tool.wait()
+        except asyncio.CancelledError:
+            await end_child(tool, GRACE_SECONDS)
+            raise
+        printed.seek(0)
+        return code, printed.read().decode(errors="replace")
 
 
 def _server(plan: NotebookPlan, models: Path) -> contextlib.AbstractContextManager[dict[str, str]]:
@@ -138,9 +149,7 @@ def _server(plan: NotebookPlan, models: Path) -> contextlib.AbstractContextManag
     return serving(models / "forecaster.onnx")
 
 
-def _papermill(
-    plan: NotebookPlan, tools: ToolRuns, values: dict[str, str], executed: Path
-) -> list[str]:
+async def _papermill(plan: NotebookPlan, values: dict[str, str], executed: Path) -> list[str]:
     """Run a notebook, leave the executed copy, and say which cell failed."""
     given = executed.with_suffix(".parameters.yaml")
     filled = {
@@ -148,29 +157,29 @@ def _papermill(
         for name, value in plan.parameters.items()
     }
     given.write_text(yaml.safe_dump(filled), encoding="utf-8")
-    done = tools.run(
+    code, printed = await _run(
         *("papermill", str(plan.path), str(executed), "--parameters_file", str(given)),
         *("--cwd", str(NOTEBOOKS), "--execution-timeout", CELL_SECONDS, "--no-progress-bar"),
     )
     given.unlink()
-    if done.returncode == 0:
+    if code == 0:
         return []
-    errors = list(_errors(executed, done.stderr)) if executed.is_file() else []
-    return errors or [_last_line(done.stderr) or f"papermill ended with {done.returncode}"]
+    errors = list(_errors(executed, printed)) if executed.is_file() else []
+    return errors or [_last_line(printed) or f"papermill ended with {code}"]
 
 
-def _nbval(tools: ToolRuns, executed: Path) -> list[str]:
+async def _nbval(executed: Path) -> list[str]:
     """Run the executed copy again, and say which cells print something else."""
     report = executed.with_suffix(".nbval.xml")
-    done = tools.run(
+    code, printed = await _run(
         *(sys.executable, "-m", "pytest", "-q", "-p", "nbval.plugin", "--nbval"),
         *("-p", "no:cacheprovider", "--disable-plugin-autoload"),
         *("--nbval-sanitize-with", str(NOTEBOOKS / "nbval.cfg"), f"--junitxml={report}"),
         *("--nbval-cell-timeout", CELL_SECONDS, f"--rootdir={executed.parent}", str(executed)),
     )
-    if done.returncode == 0 or not report.is_file():
+    if code == 0 or not report.is_file():
         report.unlink(missing_ok=True)
-        return [] if done.returncode == 0 else [_last_line(done.stdout + done.stderr)]
+        return [] if code == 0 else [_last_line(printed)]
     errors = []
     for case in ElementTree.parse(report).iter("testcase"):
         failure = case.find("failure")
@@ -181,45 +190,37 @@ def _nbval(tools: ToolRuns, executed: Path) -> list[str]:
     return errors
 
 
-def _errors(executed: Path, stderr: str) -> Iterator[str]:
+def _errors(executed: Path, printed: str) -> Iterator[str]:
     """The cells that raised or did not end, numbered as in the notebook that was run."""
-    for number, cell in _numbered(executed):
-        if "CellTimeoutError" in stderr and _was_interrupted(cell):
-            yield f"{where(number, cell)}: did not end within {CELL_SECONDS} s"
+    for cell in _numbered(executed):
+        errors = [o for o in cell.node.get("outputs", []) if o.output_type == "error"]
+        interrupted = any(output.ename == "KeyboardInterrupt" for output in errors)
+        if "CellTimeoutError" in printed and interrupted:
+            yield f"{cell}: did not end within {CELL_SECONDS} s"
             return
-        if "DeadKernelError" in stderr and _was_running(cell):
-            yield f"{where(number, cell)}: the kernel died while this cell ran"
+        if "DeadKernelError" in printed and _was_running(cell.node):
+            yield f"{cell}: the kernel died while this cell ran"
             return
-        for output in cell.get("outputs", []):
-            if output.output_type == "error":
-                yield f"{where(number, cell)}: {output.ename}: {output.evalue.strip()}"
+        for output in errors:
+            yield f"{cell}: {output.ename}: {output.evalue.strip()}"
 
 
-def _was_running(cell: Any) -> bool:
+def _was_running(node: Any) -> bool:
     """Whether papermill began it and no kernel replied."""
-    replied = "shell.execute_reply" in cell.metadata.get("execution", {})
-    return cell.cell_type == "code" and "papermill" in cell.metadata and not replied
+    replied = "shell.execute_reply" in node.metadata.get("execution", {})
+    return node.cell_type == "code" and "papermill" in node.metadata and not replied
 
 
-def _was_interrupted(cell: Any) -> bool:
-    errors = [o for o in cell.get("outputs", []) if o.output_type == "error"]
-    return any(output.ename == "KeyboardInterrupt" for output in errors)
-
-
-def _numbered(executed: Path) -> Iterator[tuple[int, Any]]:
+def _numbered(executed: Path) -> Iterator[Cell]:
     """An executed copy's cells with their numbers in the original: papermill put some in."""
-    number = 0
-    for cell in read_notebook(executed).cells:
-        if not {"injected-parameters", "papermill-error-cell-tag"} & set(
-            cell.metadata.get("tags", [])
-        ):
-            number += 1
-        yield number, cell
+    added = 0
+    for cell in cells_of(read_notebook(executed)):
+        added += bool({"injected-parameters", "papermill-error-cell-tag"} & set(cell.tags))
+        yield Cell(cell.number - added, cell.node)
 
 
-def _code_cell(executed: Path, index: int) -> str:
-    code = [(number, cell) for number, cell in _numbered(executed) if cell.cell_type == "code"]
-    return where(*code[index])
+def _code_cell(executed: Path, index: int) -> Cell:
+    return [cell for cell in _numbered(executed) if cell.node.cell_type == "code"][index]
 
 
 def _difference(report: str) -> str:
@@ -249,11 +250,11 @@ def main(arguments: list[str] | None = None) -> int:
     start = time.perf_counter()
     try:
         output_dir.mkdir(parents=True)
-        results = execute(read_plans(paths), output_dir, options.jobs)
+        results = asyncio.run(execute(read_plans(paths), output_dir, options.jobs))
     except NotebookError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    except (KeyboardInterrupt, ToolsStopped):
+    except KeyboardInterrupt:
         print("stopped", file=sys.stderr)
         return 130
     except OSError as error:

@@ -1,6 +1,7 @@
-"""A notebook's cells, what each is called in messages, and the role that its tags give it."""
+"""A notebook's cells: what each is called in messages, its tags and the role that they give it."""
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -30,30 +31,52 @@ def read_notebook(path: Path) -> Any:
     return notebook
 
 
-def where(number: int, cell: Any) -> str:
-    """How messages name a cell: its place among all cells and its first line."""
-    lines = cell.source.strip().splitlines()
-    return f"cell {number} ({lines[0][:60] if lines else 'empty'})"
+@dataclass(frozen=True)
+class Cell:
+    """A cell with its place among all cells."""
+
+    number: int
+    node: Any
+
+    def __str__(self) -> str:
+        """How messages name it: its number and its first line."""
+        lines = self.source.strip().splitlines()
+        return f"cell {self.number} ({lines[0][:60] if lines else 'empty'})"
+
+    @property
+    def source(self) -> str:
+        """Its text."""
+        return str(self.node.source)
+
+    @property
+    def tags(self) -> list[str]:
+        """Its tags."""
+        return [str(tag) for tag in self.node.metadata.get("tags", [])]
+
+    @property
+    def has_code(self) -> bool:
+        """Whether there is anything to run: JupyterLab adds an empty cell below the last one."""
+        lines = (line.strip() for line in self.source.splitlines())
+        is_code = self.node.cell_type == "code"
+        return is_code and any(line and not line.startswith("#") for line in lines)
+
+    @property
+    def role(self) -> str:
+        """A step's name, one of `GLOBAL_ROLES`, or `""` without such a tag."""
+        for tag in self.tags:
+            if tag in GLOBAL_ROLES:
+                return tag
+            if tag.startswith(("step:", "notebook:")):
+                return tag.partition(":")[2]
+        return ""
 
 
-def has_code(cell: Any) -> bool:
-    """Whether there is anything to run: JupyterLab adds an empty cell below the last that ran."""
-    lines = (line.strip() for line in cell.source.splitlines())
-    return cell.cell_type == "code" and any(line and not line.startswith("#") for line in lines)
+def cells_of(notebook: Any) -> Iterator[Cell]:
+    """All cells, those with prose too."""
+    for number, node in enumerate(notebook.cells, start=1):
+        yield Cell(number, node)
 
 
-def role_of(cell: Any) -> str:
-    """A code cell's role: a step's name, one of `GLOBAL_ROLES`, or `""` without such a tag."""
-    for tag in cell.metadata.get("tags", []):
-        if tag in GLOBAL_ROLES:
-            return str(tag)
-        if tag.startswith(("step:", "notebook:")):
-            return str(tag).partition(":")[2]
-    return ""
-
-
-def roles(notebook: Any) -> Iterator[tuple[int, Any, str]]:
-    """Each code cell that is not skipped, with its number and its role."""
-    for number, cell in enumerate(notebook.cells, start=1):
-        if has_code(cell) and role_of(cell) != "skip":
-            yield number, cell, role_of(cell)
+def code_of(notebook: Any) -> Iterator[Cell]:
+    """Each cell with code that is not skipped."""
+    return (cell for cell in cells_of(notebook) if cell.has_code and cell.role != "skip")
