@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
 LONGEST = (
-    *("test_execute_notebooks", "test_report", "test_notebook", "test_articles", "test_benchmarks"),
+    *("test_execute_notebooks", "test_report", "test_notebooks", "test_benchmarks"),
     *("test_workbench_image", "test_training", "test_network", "test_check_notebooks"),
 )
 """Files that take longest: they begin, so that none is left alone at the end."""

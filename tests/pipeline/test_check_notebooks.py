@@ -11,7 +11,6 @@ from toy_notebooks import Cell, write_notebook
 
 from kalecast.pipelines.check_notebooks import main, problems
 from kalecast.pipelines.compile_notebook import compile_notebook
-from kalecast.pipelines.lab.saving import before_saving
 
 PROJECT = Path(__file__).resolve().parents[2]
 
@@ -219,23 +218,3 @@ def test_what_is_no_python_is_not_read_as_such(tmp_path):
     notebook.cells = [nbformat.v4.new_code_cell("library(forecast)\nx <- 1")]
     nbformat.write(notebook, tmp_path / "r.ipynb")
     assert problems(tmp_path / "r.ipynb", tmp_path) == []
-
-
-def saved(metadata: dict[str, Any], *tags: list[str]) -> dict[str, Any]:
-    """A notebook with cells of these tags as JupyterLab would write it."""
-    cells = [{"cell_type": "code", "source": "", "metadata": {"tags": given}} for given in tags]
-    model = {"type": "notebook", "content": {"metadata": metadata, "cells": cells}}
-    before_saving(model)
-    return model["content"]
-
-
-def test_saving_makes_a_pipeline_of_annotated_notebooks_only():
-    block = {"kubeflow_notebook": {"pipeline_name": "x", "experiment": {"id": "1"}}}
-    assert saved({**block}, ["parameters"], [])["metadata"] == {}
-    kept = saved({"kubeflow_notebook": {**block["kubeflow_notebook"]}}, ["step:a"])["metadata"]
-    assert kept == {"kubeflow_notebook": {"pipeline_name": "x"}}
-
-
-def test_saving_leaves_no_empty_tags():
-    cells = saved({}, ["step:a"], [])["cells"]
-    assert [cell["metadata"] for cell in cells] == [{"tags": ["step:a"]}, {}]

@@ -257,17 +257,14 @@ def test_check_keeps_the_difference_short(toy, tmp_path):
     assert any("more lines" in line for line in report)
 
 
-def test_what_is_not_a_notebook(tmp_path):
-    assert "no such file" in error_of(tmp_path / "none.ipynb", tmp_path)
+def test_what_is_not_a_notebook_is_said_in_one_line(tmp_path, capsys):
     other = tmp_path / "other.ipynb"
     other.write_text("hello")
     assert "Expected a Jupyter notebook" in error_of(other, tmp_path)
-
-
-def test_command_says_it_in_one_line(tmp_path, capsys):
     assert main([str(tmp_path / "none.ipynb")]) == 2
     output = capsys.readouterr()
     assert output.out == ""
+    assert "no such file" in output.err
     assert output.err.count("\n") == 1
 
 

@@ -1,6 +1,7 @@
 """`make lab` but for the browser: runs of this machine, over HTTP and from Kale's panel."""
 
 import asyncio
+import copy
 import errno
 import json
 import signal
@@ -412,18 +413,24 @@ def test_a_given_kfp_is_used_and_nothing_is_served_here(tmp_path: Path) -> None:
     assert output
 
 
-def test_saving_leaves_out_what_opening_put_in() -> None:
-    written = {"pipeline_name": "p", "experiment_name": "e", "volumes": []}
-    language = {"name": "python", "file_extension": ".py", "mimetype": "text/x-python"}
-    opened = {
-        "kubeflow_notebook": {**written, "experiment": {"id": "1"}, "steps_defaults": []},
-        "language_info": {**language, "version": "3.12.1", "codemirror_mode": {"name": "x"}},
-    }
-    step = {"metadata": {"tags": ["step:a"]}}
-    model = {"type": "notebook", "content": {"metadata": opened, "cells": [step]}}
-    before_saving(model=model, path="x")
-    assert opened == {"kubeflow_notebook": written, "language_info": language}
-    before_saving(model={"type": "notebook", "content": {"metadata": {}, "cells": []}}, path="x")
+LANGUAGE = {"name": "python", "file_extension": ".py", "mimetype": "text/x-python"}
+WRITTEN = {"pipeline_name": "p", "experiment_name": "e", "volumes": []}
+OPENED = {
+    "kubeflow_notebook": {**WRITTEN, "experiment": {"id": "1"}, "steps_defaults": []},
+    "language_info": {**LANGUAGE, "version": "3.12.1", "codemirror_mode": {"name": "x"}},
+}
+
+
+@pytest.mark.parametrize(
+    ("tags", "block"),
+    [("step:a", {"kubeflow_notebook": WRITTEN}), ("parameters", {})],  # the second is no pipeline
+)
+def test_saving_leaves_out_what_opening_put_in(tags: str, block: dict[str, Any]) -> None:
+    cells = [{"metadata": {"tags": [tags]}}, {"metadata": {"tags": []}}]
+    content = {"metadata": copy.deepcopy(OPENED), "cells": cells}
+    before_saving(model={"type": "notebook", "content": content}, path="x")
+    assert content["metadata"] == {**block, "language_info": LANGUAGE}
+    assert [cell["metadata"] for cell in cells] == [{"tags": [tags]}, {}]
     before_saving(model={"type": "file", "content": "text"}, path="x")
 
 

@@ -18,7 +18,7 @@ from ports import free_ports
 from sample_series import hourly_series
 
 from kalecast.artifact.store import state
-from kalecast.launch import _published, _what_is_left
+from kalecast.launch import _published, _what_is_left, default_store
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -139,48 +139,51 @@ def test_the_readmes_examples_run_and_ctrl_c_ends_everything(data: Path, store: 
         assert done.returncode == 0, done.stderr
 
 
+def refused(*options: str, ports: list[int] | None = None) -> str:
+    """What a launch says that serves nothing."""
+    process = launch(*options, *port_options(ports or free_ports(5)))
+    output, _ = process.communicate(timeout=120)
+    assert process.returncode == 1, output
+    return output
+
+
 def test_a_used_port_is_said_before_anything_starts(data: Path, store: Path):
     ports = free_ports(5)
     with closing(socket.socket()) as holder:
         holder.bind(("127.0.0.1", ports[1]))
         holder.listen()
-        process = launch("--data", str(data), "--store", str(store), *port_options(ports))
-        output, _ = process.communicate(timeout=60)
-    assert process.returncode == 1
+        output = refused("--data", str(data), "--store", str(store), ports=ports)
     assert f"{ports[1]} (model server)" in output
     assert "Serving" not in output
 
 
-def test_missing_data_are_named(tmp_path: Path):
-    process = launch("--data", str(tmp_path / "none.csv"), *port_options(free_ports(5)))
-    output, _ = process.communicate(timeout=60)
-    assert process.returncode == 1
-    assert "none.csv: none there" in output
-
-
-def test_bad_data_end_the_run_without_a_page(tmp_path: Path):
+def test_bad_data_and_missing_ones_end_the_run_without_a_page(tmp_path: Path):
     bad = tmp_path / "bad.csv"
+    assert "bad.csv: none there" in refused("--data", str(bad))
     bad.write_text("ds,y\n2026-01-01 00:00,abc\n")
-    ports = free_ports(5)
-    process = launch(
-        *("--data", str(bad), "--store", str(tmp_path / "models")), *port_options(ports)
-    )
-    output, _ = process.communicate(timeout=120)
-    assert process.returncode == 1
+    output = refused("--data", str(bad), "--store", str(tmp_path / "models"))
     assert "'abc' in row 2 of bad.csv" in output
     assert "Nothing is served" in output
 
 
 def test_parameters_request_training_though_there_is_a_model(data: Path, store: Path):
-    process = launch(
-        *("--data", str(data), "--store", str(store), "--param", "nonsense=1"),
-        *port_options(free_ports(5)),
-    )
-    output, _ = process.communicate(timeout=60)
-    assert process.returncode == 1
+    output = refused("--data", str(data), "--store", str(store), "--param", "nonsense=1")
     assert "nonsense" in output
     assert "serving the model" not in output
     assert f"The one before, {store}/forecaster.onnx, is as it was." in output
+
+
+@pytest.mark.parametrize("parameter", ["data=x.csv", "model_store=/x", "model_name=x"])
+def test_what_is_served_must_be_what_was_trained(parameter: str, data: Path, store: Path):
+    output = refused("--data", str(data), "--store", str(store), "--param", parameter)
+    assert f"without {parameter.partition('=')[0]}" in output
+
+
+def test_a_broken_model_file_is_said(data: Path, store: Path):
+    (store / "forecaster.onnx").write_bytes(b"no model")
+    output = refused("--data", str(data), "--store", str(store))
+    assert "Expected an ONNX model file" in output
+    assert "The model server ended" in output
 
 
 def test_a_failed_run_says_which_model_it_leaves(tmp_path: Path):
@@ -192,38 +195,11 @@ def test_a_failed_run_says_which_model_it_leaves(tmp_path: Path):
     assert "is as it was" in _what_is_left(uri, state(uri))
 
 
-@pytest.mark.parametrize("parameter", ["data=x.csv", "model_store=/x", "model_name=x"])
-def test_what_is_served_must_be_what_was_trained(parameter: str, data: Path, store: Path):
-    process = launch(
-        *("--data", str(data), "--store", str(store), "--param", parameter),
-        *port_options(free_ports(5)),
-    )
-    output, _ = process.communicate(timeout=60)
-    assert process.returncode == 1
-    assert f"without {parameter.partition('=')[0]}" in output
-
-
 def test_files_of_one_name_have_stores_of_their_own(tmp_path: Path):
     stores = set()
     for content in ("one", "two"):
         path = tmp_path / content / "data.csv"
         path.parent.mkdir()
         path.write_text(content)
-        script = f"from kalecast.launch import *; print(default_store(Path({str(path)!r})))"
-        done = subprocess.run(
-            [sys.executable, "-c", script],
-            capture_output=True,
-            text=True,
-            check=True,
-        )
-        stores.add(done.stdout)
+        stores.add(default_store(path))
     assert len(stores) == 2
-
-
-def test_a_broken_model_file_is_said(data: Path, store: Path):
-    (store / "forecaster.onnx").write_bytes(b"no model")
-    process = launch("--data", str(data), "--store", str(store), *port_options(free_ports(5)))
-    output, _ = process.communicate(timeout=120)
-    assert process.returncode == 1
-    assert "Expected an ONNX model file" in output
-    assert "The model server ended" in output
