@@ -21,12 +21,12 @@ from ports import free_ports
 from run_processes import assert_no_process_left, processes_of
 from toy_notebooks import SLEEPY_CELLS, SUM_CELLS, Cell
 
+from kalecast.pipelines.compiled_pipeline import ParameterError
 from kalecast.pipelines.lab import kale_panel, runs, runs_server
 from kalecast.pipelines.lab.run_view import show_command, view_run
 from kalecast.pipelines.lab.runs_server import start_runs_server
 from kalecast.pipelines.lab.saving import as_opened, before_saving
 from kalecast.pipelines.local import run_folder
-from kalecast.pipelines.pipeline_parameters import ParameterError
 
 slow = pytest.mark.slow
 NO_JUPYTER = "--no-jupyter"
@@ -353,10 +353,9 @@ def test_a_run_that_cannot_be_started_is_reported_and_the_next_one_runs(
 def test_a_run_of_make_pipeline_is_reported_from_its_folder(tmp_path: Path) -> None:
     step = {"name": "one", "started": time.time(), "seconds": 0, "cell_seconds": 0}
     step |= {"status": "running", "error": None, "scores": {}}
-    progress = run_folder.RunProgress(
-        tmp_path, "p.pipeline.yaml", {"n": 1}, {"n": 2}, ["one", "two"]
-    )
-    progress.write([step])
+    progress = {"pipeline": "p.pipeline.yaml", "parameters": {"n": 1}, "defaults": {"n": 2}}
+    progress |= {"step_names": ["one", "two"], "started": time.time(), "steps": [step]}
+    run_folder.write_json(tmp_path / run_folder.PROGRESS, progress)
     with run_folder.hold(tmp_path):
         run = view_run(tmp_path, None)
         assert (run["state"], run["pipeline"]) == ("RUNNING", "p")

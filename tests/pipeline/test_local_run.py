@@ -19,6 +19,7 @@ from toy_notebooks import SLEEPY_CELLS, SUM_CELLS, Cell, write_notebook
 
 from kalecast.artifact.runtime import Forecaster
 from kalecast.pipelines.compile_notebook import compile_notebook
+from kalecast.pipelines.compiled_pipeline import ParameterError, parse_parameters
 from kalecast.pipelines.local.local_run import (
     Outcome,
     PipelineError,
@@ -28,7 +29,6 @@ from kalecast.pipelines.local.local_run import (
 )
 from kalecast.pipelines.local.step_report import harmless_html
 from kalecast.pipelines.local.terminal_text import LineSplitter, plain
-from kalecast.pipelines.pipeline_parameters import ParameterError, parse_parameters
 
 PROJECT = Path(__file__).resolve().parents[2]
 RUN = (sys.executable, "-m", "kalecast.pipelines.local.run_pipeline")

@@ -6,12 +6,11 @@ from typing import Any
 
 import nbformat
 import pytest
-import yaml
 
 from kalecast.model.network import NetworkSettings
 from kalecast.model.parameters import CHECKS, ParameterError, check_parameters
+from kalecast.pipelines.compiled_pipeline import CompiledPipeline, check_values
 from kalecast.pipelines.local.run_pipeline import main
-from kalecast.pipelines.pipeline_parameters import check_values, defaults_of
 
 PROJECT = Path(__file__).resolve().parents[3]
 
@@ -31,7 +30,7 @@ def defaults() -> dict[str, Any]:
 def test_every_parameter_of_the_notebook_is_checked_and_its_default_holds(defaults):
     assert set(CHECKS) == set(defaults)
     check_parameters(**defaults)
-    assert defaults_of(next(yaml.safe_load_all(PIPELINE.read_text()))) == defaults
+    assert CompiledPipeline(PIPELINE).defaults == defaults
 
 
 IMPOSSIBLE = [

@@ -56,7 +56,7 @@ class RemoteKfp:
         self._environment = environment
         self._log = log
         self.client = self._connect()
-        self.multi_user = bool(self.query(self._health).multi_user)
+        self.multi_user = bool(self.query(_health).multi_user)
         if self.multi_user and not self.connection.namespace:
             raise KfpError(
                 f"KFP at {self.host} has several users: set KFP_NAMESPACE to your profile's."
@@ -80,7 +80,7 @@ class RemoteKfp:
         """The caller's credentials as they are now: a token in a file is renewed during a run."""
         return credentials(self.connection, self._environment)
 
-    def query(self, request: Callable[[], Response]) -> Response:
+    def query(self, request: Callable[[Client], Response]) -> Response:
         """Send a request that may be sent twice; retries while KFP is away.
 
         Raises:
@@ -109,7 +109,7 @@ class RemoteKfp:
                     self._log("KFP answers again")
                 return answer
 
-    def do(self, action: Callable[[], Response]) -> Response:
+    def do(self, action: Callable[[Client], Response]) -> Response:
         """Do once what must not be done twice.
 
         Raises:
@@ -120,19 +120,16 @@ class RemoteKfp:
         except _UnavailableError as away:
             raise KfpError(f"KFP at {self.host} does not answer ({away}).") from away
 
-    def _once(self, action: Callable[[], Response]) -> Response:
+    def _once(self, action: Callable[[Client], Response]) -> Response:
         try:
             with contextlib.redirect_stdout(io.StringIO()):  # the client's links, said otherwise
-                return action()
+                return action(self.client)
         except kfp_server_api.ApiException as error:
             raise _kfp_error(self.host, error) from error
         except (urllib3.exceptions.HTTPError, OSError) as error:
             raise _UnavailableError(_reason(error)) from error
         except ValueError as error:  # an answer that is no JSON: a login page, most often
             raise KfpError(f"KFP at {self.host} returned an invalid response: {error}") from error
-
-    def _health(self) -> Any:
-        return self.client._healthz_api.healthz_service_get_healthz()
 
     def _connect(self) -> Client:
         headers = self.headers()
@@ -159,6 +156,11 @@ class _UnavailableError(KfpError):
 
 class _NotAuthenticatedError(KfpError):
     """KFP does not accept the credentials, or no longer does."""
+
+
+def _health(client: Client) -> Any:
+    """What KFP says of itself; the client's own method for it retries without a word."""
+    return client._healthz_api.healthz_service_get_healthz()
 
 
 def _guard(client: Client, host: str) -> None:

@@ -19,17 +19,16 @@ from pathlib import Path
 
 from kalecast.lifetime import on_end
 from kalecast.pipelines.compile_notebook import NOTEBOOK, PANEL_DEFAULTS, compile_notebook
-from kalecast.pipelines.compiled_pipeline import CompiledPipeline, NoPipelineError
+from kalecast.pipelines.compiled_pipeline import (
+    CompiledPipeline,
+    NoPipelineError,
+    ParameterError,
+    parse_parameters,
+)
 from kalecast.pipelines.kubeflow.connection import KfpConnection, KfpError, usable_connection
 from kalecast.pipelines.kubeflow.recurring import ScheduleError, read_schedule
 from kalecast.pipelines.kubeflow.runs import RemoteRuns
 from kalecast.pipelines.notebooks.cells import NotebookError, read_notebook
-from kalecast.pipelines.pipeline_parameters import (
-    ParameterError,
-    check_values,
-    defaults_of,
-    parse_parameters,
-)
 
 NAMESPACE_PARAMETER = "namespace"
 POLL_SECONDS = 3.0
@@ -47,7 +46,7 @@ def cluster_run(options: argparse.Namespace, connection: KfpConnection) -> int:
         # The model server is to be where the pipeline runs.
         if connection.namespace and NAMESPACE_PARAMETER in pipeline.parameters:
             parameters.setdefault(NAMESPACE_PARAMETER, connection.namespace)
-        check_values(defaults_of(pipeline.spec) | parameters)
+        pipeline.check(parameters)
         experiment = _experiment(options.notebook)
         runs = _runs(connection, options)
         if options.stop_recurring:

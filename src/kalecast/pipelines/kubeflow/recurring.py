@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import dataclass
+from operator import methodcaller
 from typing import TYPE_CHECKING, Any
 
 from kalecast.pipelines.kubeflow.connection import KfpError, NotFoundError, by_name
@@ -75,7 +76,7 @@ def replace_recurring(
     old = _of_name(kfp, name, experiment_id)
     if len(old) == 1 and _is_as_wanted(old[0], wanted):
         return "is there already"
-    kfp.do(lambda: kfp.client.create_recurring_run(experiment_id, name, **wanted))
+    kfp.do(lambda c: c.create_recurring_run(experiment_id, name, **wanted))
     for one in old:
         _delete(kfp, one.recurring_run_id)
     return "replaced" if old else "created"
@@ -85,13 +86,13 @@ def stop_recurring(kfp: "RemoteKfp", name: str, experiment_id: str) -> int:
     """Disable the recurring runs of that name; how many were enabled."""
     enabled = [one for one in _of_name(kfp, name, experiment_id) if one.status == "ENABLED"]
     for one in enabled:
-        kfp.query(lambda one=one: kfp.client.disable_recurring_run(one.recurring_run_id))  # type: ignore[misc]
+        kfp.query(methodcaller("disable_recurring_run", one.recurring_run_id))
     return len(enabled)
 
 
 def _of_name(kfp: "RemoteKfp", name: str, experiment_id: str) -> list[Any]:
     found = kfp.query(
-        lambda: kfp.client.list_recurring_runs(experiment_id=experiment_id, filter=by_name(name))
+        lambda c: c.list_recurring_runs(experiment_id=experiment_id, filter=by_name(name))
     )
     return found.recurring_runs or []
 
@@ -114,10 +115,9 @@ def _is_as_wanted(there: Any, wanted: dict[str, Any]) -> bool:
 
 def _delete(kfp: "RemoteKfp", recurring_run_id: str) -> None:
     try:
-        # Without ORPHAN, Kubernetes would take the runs away that it has started. The client is
-        # another one after a secret was renewed.
+        # Without ORPHAN, Kubernetes would take the runs away that it has started.
         kfp.query(
-            lambda: kfp.client._recurring_run_api.recurring_run_service_delete_recurring_run(
+            lambda c: c._recurring_run_api.recurring_run_service_delete_recurring_run(
                 recurring_run_id, propagation_policy="ORPHAN"
             )
         )

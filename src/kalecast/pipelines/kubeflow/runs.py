@@ -69,7 +69,7 @@ class RemoteRuns:
         version = self._upload(pipeline)
         experiment_id = self._experiment_id(experiment)
         run = self._kfp.do(
-            lambda: self._kfp.client.run_pipeline(
+            lambda c: c.run_pipeline(
                 experiment_id,
                 f"{pipeline.name} {datetime.now():%Y-%m-%d %H:%M:%S}",
                 params=parameters,
@@ -81,9 +81,9 @@ class RemoteRuns:
 
     def follow_again(self, run_id: str, stop: bool) -> int:
         """Follow a run that was started before, and stop it if `stop`; the exit code."""
-        run = self._kfp.query(lambda: self._kfp.client.get_run(run_id))
+        run = self._kfp.query(lambda c: c.get_run(run_id))
         if stop:
-            self._kfp.do(lambda: self._kfp.client.terminate_run(run_id))
+            self._kfp.do(lambda c: c.terminate_run(run_id))
             self._say("stop requested")
         return self._follow(run_id, self._spec_of(run))
 
@@ -125,9 +125,7 @@ class RemoteRuns:
 
     def _experiment_id(self, name: str) -> str:
         """The experiment of that name, made where there is none."""
-        made = self._kfp.query(
-            lambda: self._kfp.client.create_experiment(name, namespace=self._kfp.namespace)
-        )
+        made = self._kfp.query(lambda c: c.create_experiment(name, namespace=self._kfp.namespace))
         return str(made.experiment_id)
 
     def _follow(self, run_id: str, spec: dict[str, Any]) -> int:
@@ -162,7 +160,7 @@ class RemoteRuns:
         spec, reference = run.pipeline_spec, run.pipeline_version_reference
         if spec is None:
             version = self._kfp.query(
-                lambda: self._kfp.client.get_pipeline_version(
+                lambda c: c.get_pipeline_version(
                     reference.pipeline_id, reference.pipeline_version_id
                 )
             )
@@ -185,13 +183,13 @@ def upload(kfp: "RemoteKfp", compiled: CompiledPipeline) -> UploadedVersion:
                 if name in (version.display_name, *(version.description or "").split()):
                     return UploadedVersion(pipeline_id, version.pipeline_version_id, False)
         made = kfp.do(
-            lambda: kfp.client.upload_pipeline_version(
+            lambda c: c.upload_pipeline_version(
                 path, name, pipeline_id=pipeline_id, description=description
             )
         )
         return UploadedVersion(pipeline_id, made.pipeline_version_id, True)
     pipeline = kfp.do(
-        lambda: kfp.client.upload_pipeline(
+        lambda c: c.upload_pipeline(
             path, compiled.name, f"{description} {name}".strip(), namespace=kfp.namespace
         )
     )
@@ -202,13 +200,13 @@ def upload(kfp: "RemoteKfp", compiled: CompiledPipeline) -> UploadedVersion:
 def _pipeline_id(kfp: "RemoteKfp", name: str) -> str | None:
     """The profile's own pipeline of that name."""
     found = kfp.query(
-        lambda: kfp.client.list_pipelines(filter=by_name(name), namespace=kfp.namespace)
+        lambda c: c.list_pipelines(filter=by_name(name), namespace=kfp.namespace)
     ).pipelines
     return str(found[0].pipeline_id) if found else None
 
 
 def _versions(kfp: "RemoteKfp", pipeline_id: str, name: str) -> list[Any]:
-    found = kfp.query(lambda: kfp.client.list_pipeline_versions(pipeline_id, filter=by_name(name)))
+    found = kfp.query(lambda c: c.list_pipeline_versions(pipeline_id, filter=by_name(name)))
     return found.pipeline_versions or []
 
 
@@ -234,7 +232,7 @@ def follow(
     """
     progress = _Progress(tasks, log)
     while True:
-        run = kfp.query(lambda: kfp.client.get_run(run_id))
+        run = kfp.query(lambda c: c.get_run(run_id))
         progress.note(run)
         if run.state in ENDED:
             return run

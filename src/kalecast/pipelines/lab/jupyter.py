@@ -17,6 +17,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from kalecast.lifetime import end_child, ends, start_child
+from kalecast.pipelines.compile_notebook import PACKAGE_INDEX
 from kalecast.pipelines.kubeflow.connection import KfpConnection, connection_of, problem_with
 from kalecast.pipelines.lab.kale_panel import RUNS_SERVER
 from kalecast.pipelines.lab.runs_server import PORT, RunsServer, start_runs_server
@@ -26,8 +27,6 @@ from kalecast.project import PROJECT
 SETTINGS = Path(__file__).resolve().parent / "settings"
 """Of Jupyter: what JUPYTER_CONFIG_PATH and JUPYTER_PATH name."""
 NOTEBOOK = "notebooks/forecast_pipeline.ipynb"
-# Kale writes an index into what it compiles; see compile_notebook.py.
-PACKAGE_INDEX = "file:///no-package-index"
 GRACE_SECONDS = 10.0
 
 

@@ -17,7 +17,6 @@ import wrapt
 
 from kalecast.client.http import opener
 from kalecast.pipelines.compiled_pipeline import CompiledPipeline
-from kalecast.pipelines.pipeline_parameters import check_values, defaults_of
 
 RUNS_SERVER = "KALECAST_RUNS_SERVER"
 """The variable that names a file with the address and the secret of `runs_server`."""
@@ -91,7 +90,7 @@ def _run_pipeline(
 ) -> dict[str, Any]:
     """Queue a run, unless its parameters cannot be."""
     package = Path(pipeline_package_path)
-    check_values(defaults_of(CompiledPipeline(package).spec))
+    CompiledPipeline(package).check({})
     content = {"name": pipeline_id, "pipeline": package.read_text(encoding="utf-8")}
     return _state_of(_call("/runs", content))
 

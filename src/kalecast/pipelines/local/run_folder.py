@@ -10,8 +10,6 @@ import errno
 import fcntl
 import json
 import secrets
-import time
-from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import IO, Any
@@ -76,20 +74,3 @@ def write_json(path: Path, content: dict[str, Any]) -> None:
     draft = path.with_suffix(".draft")
     draft.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
     draft.replace(path)
-
-
-@dataclass
-class RunProgress:
-    """What is known of a run while it works."""
-
-    folder: Path
-    pipeline: str
-    parameters: dict[str, Any] = field(default_factory=dict)
-    defaults: dict[str, Any] = field(default_factory=dict)
-    step_names: list[str] = field(default_factory=list)
-    started: float = field(default_factory=time.time)
-
-    def write(self, steps: list[dict[str, Any]]) -> None:
-        """Keep it in the folder, with how each step went so far."""
-        content = {name: value for name, value in vars(self).items() if name != "folder"}
-        write_json(self.folder / PROGRESS, {**content, "steps": steps})

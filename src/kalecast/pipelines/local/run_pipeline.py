@@ -28,19 +28,15 @@ from kalecast import lifetime
 from kalecast.pipelines.compiled_pipeline import (
     CompiledPipeline,
     NoPipelineError,
+    ParameterError,
     compiled_from,
+    parse_parameters,
     step_name,
     task_names,
 )
 from kalecast.pipelines.local import run_folder
 from kalecast.pipelines.local.step_launcher import StepLauncher, StepRecord
 from kalecast.pipelines.local.terminal_text import plain
-from kalecast.pipelines.pipeline_parameters import (
-    ParameterError,
-    check_values,
-    defaults_of,
-    parse_parameters,
-)
 from kalecast.project import PROJECT
 
 # Python's own start and the imports above count too: they took this process's CPU time.
@@ -64,21 +60,29 @@ def run_pipeline(pipeline_file: Path, given: list[str], folder: Path, keep: bool
     """
     run_folder.make_subfolders(folder)
     held = run_folder.hold(folder)
-    progress = run_folder.RunProgress(folder, pipeline_file.name)
-    launcher = StepLauncher(folder, PROJECT, sys.stdout, progress.write)
+    progress: dict[str, Any] = {
+        "pipeline": pipeline_file.name,
+        "parameters": {},
+        "started": time.time(),
+    }
+
+    def write_progress(steps: list[dict[str, Any]]) -> None:
+        run_folder.write_json(folder / run_folder.PROGRESS, {**progress, "steps": steps})
+
+    launcher = StepLauncher(folder, PROJECT, sys.stdout, write_progress)
     # Data frames between steps make Kale import pandas, which takes seconds, in every step.
     source = pipeline_file.read_text(encoding="utf-8")
     launcher.start(["pandas"] if "pandas" in source or "kalecast" in source else [])
     exit_code = 0
     try:
         pipeline = CompiledPipeline(pipeline_file)
-        progress.defaults = defaults_of(pipeline.spec)
-        progress.parameters = parse_parameters(given, pipeline.parameters)
-        check_values(progress.defaults | progress.parameters)
-        progress.step_names = [step_name(task) for task in task_names(pipeline.spec)]
-        progress.write([])
-        launcher.step_count = len(progress.step_names)
-        _run_locally(pipeline_file, progress.parameters, launcher)
+        parameters = parse_parameters(given, pipeline.parameters)
+        pipeline.check(parameters)
+        names = [step_name(task) for task in task_names(pipeline.spec)]
+        progress |= {"parameters": parameters, "defaults": pipeline.defaults, "step_names": names}
+        write_progress([])
+        launcher.step_count = len(names)
+        _run_locally(pipeline_file, parameters, launcher)
     except (ParameterError, NoPipelineError):
         if not keep:
             shutil.rmtree(folder)
@@ -92,7 +96,7 @@ def run_pipeline(pipeline_file: Path, given: list[str], folder: Path, keep: bool
     finally:
         lifetime.ignore_ends()
         launcher.end()
-    _summarize(launcher, pipeline_file, progress.parameters, exit_code)
+    _summarize(launcher, pipeline_file, progress["parameters"], exit_code)
     held.close()
     return exit_code
 
