@@ -197,21 +197,24 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 2
     work = _check if options.check else _write
-    try:
-        return max((work(notebook, options.output_dir) for notebook in notebooks), default=0)
-    except OSError as error:
-        if not is_full_disk(error):
-            raise
-        print(f"error: {full_disk(error)}", file=sys.stderr)
-        return 1
+    exit_code = 0
+    for notebook in notebooks:
+        try:
+            exit_code = max(exit_code, work(notebook, options.output_dir))
+        except NotebookError as error:
+            print(f"error: {notebook}: {error}", file=sys.stderr)
+            exit_code = 2
+        except OSError as error:
+            if not is_full_disk(error):
+                raise
+            print(f"error: {full_disk(error)}", file=sys.stderr)
+            return 1
+    return exit_code
 
 
 def _check(notebook_path: Path, output_dir: Path) -> int:
     """Check whether a compile would change something; the exit code."""
-    try:
-        report = check_compile(notebook_path, output_dir)
-    except NotebookError as error:
-        return _refuse(notebook_path, error)
+    report = check_compile(notebook_path, output_dir)
     mend = [f"Mend it with: {remedy(notebook_path)}"]
     print("\n".join([*report, *mend] if report else [f"{notebook_path.name}: fresh"]))
     return 1 if report else 0
@@ -219,17 +222,9 @@ def _check(notebook_path: Path, output_dir: Path) -> int:
 
 def _write(notebook_path: Path, output_dir: Path) -> int:
     """Compile, and name the files; the exit code."""
-    try:
-        for file in compile_notebook(notebook_path, output_dir):
-            print(os.path.relpath(file))
-    except NotebookError as error:
-        return _refuse(notebook_path, error)
+    for file in compile_notebook(notebook_path, output_dir):
+        print(os.path.relpath(file))
     return 0
-
-
-def _refuse(notebook_path: Path, error: NotebookError) -> int:
-    print(f"error: {notebook_path}: {error}", file=sys.stderr)
-    return 2
 
 
 if __name__ == "__main__":

@@ -205,15 +205,13 @@ def _run(job: dict[str, Any], shell: CellShell) -> dict[str, Any]:
         error = failure.__cause__ or failure
     except Exception as failure:
         error = failure
-    result: dict[str, Any] = {
-        "cell_seconds": step.cell_seconds,
+    result: dict[str, Any] = {"cell_seconds": step.cell_seconds, "error": None}
+    if error is None:
         # Kale writes the underscores of a variable's name as hyphens.
-        "scores": {name.replace("-", "_"): float(value) for name, value in step.scores.items()},
-        "error": None,
-    }
-    if MODEL_URI in job["executor_input"]["outputs"].get("artifacts", {}) and error is None:
-        result["model_uri"] = str(shell.user_ns["model_uri"])
-    if error is not None:
+        result["scores"] = {n.replace("-", "_"): float(value) for n, value in step.scores.items()}
+        if MODEL_URI in job["executor_input"]["outputs"].get("artifacts", {}):
+            result["model_uri"] = str(shell.user_ns["model_uri"])
+    else:
         result["error"] = {"type": type(error).__name__, "message": plain(_message(error))}
         result["is_final"] = isinstance(error, FINAL)
         sys.stdout.flush()
@@ -314,7 +312,9 @@ def main() -> None:
     from kale import marshal  # noqa: F401
     from kfp.dsl import executor  # noqa: F401
 
-    _serve(Connection(int(sys.argv[1])), sys.argv[2:], start_shell())
+    descriptor = int(sys.argv[1])
+    os.set_inheritable(descriptor, False)  # or what cells start would hold the connection open
+    _serve(Connection(descriptor), sys.argv[2:], start_shell())
 
 
 if __name__ == "__main__":

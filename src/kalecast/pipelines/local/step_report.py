@@ -6,6 +6,8 @@ forbids scripts and anything from elsewhere.
 
 import html
 from html.parser import HTMLParser
+from pathlib import Path
+from string import Template
 from typing import TYPE_CHECKING, Any
 
 from kalecast.pipelines.local.terminal_text import plain
@@ -13,26 +15,7 @@ from kalecast.pipelines.local.terminal_text import plain
 if TYPE_CHECKING:
     from kalecast.pipelines.local.cell_shell import ExecutedCell
 
-PAGE = """<!doctype html>
-<html lang="en"><head><meta charset="utf-8">
-<meta http-equiv="Content-Security-Policy"
- content="default-src 'none'; img-src data:; style-src 'unsafe-inline'; form-action 'none'">
-<title>{title}</title>
-<style>
-body {{ font: 15px/1.5 sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; }}
-pre {{ white-space: pre-wrap; overflow-wrap: anywhere; margin: .3rem 0; }}
-pre.code {{ background: #f5f5f5; padding: .6rem; }}
-pre.stderr {{ background: #fff4e5; padding: .6rem; }}
-pre.error {{ background: #fde8e8; padding: .6rem; }}
-img {{ max-width: 100%; }}
-table {{ border-collapse: collapse; font-size: 14px; }}
-td, th {{ text-align: right; padding: .2rem .6rem; }}
-tbody tr:nth-child(odd) {{ background: #f5f5f5; }}
-</style></head><body>
-<h1>{title}</h1>
-{body}
-</body></html>
-"""
+PAGE = Template(Path(__file__).with_suffix(".html").read_text(encoding="utf-8"))
 KEPT_TAGS = frozenset(
     {
         *("table", "thead", "tbody", "tfoot", "tr", "th", "td", "caption", "colgroup", "col"),
@@ -49,7 +32,7 @@ def render_report(step: str, cells: "list[ExecutedCell]", error: str = "") -> st
     parts = [_cell(cell) for cell in cells]
     if error:
         parts.append(_pre(error, "error"))
-    return PAGE.format(title=html.escape(step), body="\n".join(parts))
+    return PAGE.substitute(title=html.escape(step), body="\n".join(parts))
 
 
 def _cell(cell: "ExecutedCell") -> str:
