@@ -18,6 +18,7 @@ from kalecast.pipelines.kubeflow.recurring import Schedule, ScheduleError, read_
 
 NOTEBOOK = str(PROJECT / "notebooks" / "forecast_pipeline.ipynb")
 COMPILED = PROJECT / "kale" / "forecast-pipeline.pipeline.yaml"
+Captured, Patch = pytest.CaptureFixture[str], pytest.MonkeyPatch
 COMMAND = ("-m", "kalecast.pipelines.kubeflow.cluster_run")
 
 
@@ -25,16 +26,14 @@ def run(*arguments: str, pipeline: Path = COMPILED) -> int:
     return cluster_run.main(["--pipeline", str(pipeline), "--poll-seconds", "0.01", *arguments])
 
 
-def lines(capsys: pytest.CaptureFixture[str]) -> list[str]:
+def lines(capsys: Captured) -> list[str]:
     return capsys.readouterr().out.splitlines()
 
 
 ##### One run #####
 
 
-def test_a_run_is_reported_step_by_step_to_its_state(
-    kfp: KfpDouble, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_run_is_reported_step_by_step_to_its_state(kfp: KfpDouble, capsys: Captured) -> None:
     kfp.script = [
         ("PENDING", {}),
         ("RUNNING", {"load-data-step": "RUNNING"}),
@@ -61,7 +60,7 @@ def test_a_run_is_reported_step_by_step_to_its_state(
 
 
 def test_what_has_not_changed_is_not_uploaded_again(
-    kfp: KfpDouble, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    kfp: KfpDouble, tmp_path: Path, capsys: Captured
 ) -> None:
     kfp.script = [("SUCCEEDED", {})]
     changed = tmp_path / "changed.yaml"
@@ -76,9 +75,7 @@ def test_what_has_not_changed_is_not_uploaded_again(
     assert used == ["v0", "v0", "v1", "v1", "v0"]
 
 
-def test_a_failure_shows_the_log_of_its_step(
-    kfp: KfpDouble, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_failure_shows_the_log_of_its_step(kfp: KfpDouble, capsys: Captured) -> None:
     kfp.script = [("FAILED", {"load-data-step": "SUCCEEDED", "train-step": "FAILED"})]
     kfp.logs = {
         "wf-system-container-impl-0": "nothing of interest",
@@ -95,9 +92,7 @@ def test_a_failure_shows_the_log_of_its_step(
     assert all("podnamespace=team" in path for _, path in kfp.did("GET", "/k8s/pod/logs"))
 
 
-def test_of_a_long_log_the_end_is_reported(
-    kfp: KfpDouble, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_of_a_long_log_the_end_is_reported(kfp: KfpDouble, capsys: Captured) -> None:
     kfp.script = [("FAILED", {"train-step": "FAILED"})]
     log = "epoch\n" * 900_000 + "ValueError: at the very end\n"
     kfp.logs = {"wf-retry-system-container-impl-0": log}
@@ -108,7 +103,7 @@ def test_of_a_long_log_the_end_is_reported(
 
 
 def test_a_kfp_that_is_away_is_waited_for(
-    kfp: KfpDouble, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    kfp: KfpDouble, capsys: Captured, monkeypatch: Patch
 ) -> None:
     monkeypatch.setattr(client, "LONGEST_PAUSE", 0.01)
     monkeypatch.setattr(client, "FIRST_PAUSE", 0.01)
@@ -120,9 +115,7 @@ def test_a_kfp_that_is_away_is_waited_for(
     assert message[3] == "KFP answers again"
 
 
-def test_one_that_stays_away_is_named(
-    kfp: KfpDouble, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_one_that_stays_away_is_named(kfp: KfpDouble, capsys: Captured, monkeypatch: Patch) -> None:
     monkeypatch.setattr(client, "RETRY_TIMEOUT_SECONDS", 0.0)
     kfp.script = [("RUNNING", {})]
     kfp.away = [503] * 9
@@ -136,7 +129,7 @@ def test_one_that_stays_away_is_named(
     "moment", [(runs, "follow"), (recurring, "_delete", "--every", "12h")], ids=str
 )
 def test_a_secret_that_was_renewed_is_read_again(
-    moment: tuple[Any, ...], kfp: KfpDouble, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    moment: tuple[Any, ...], kfp: KfpDouble, tmp_path: Path, monkeypatch: Patch
 ) -> None:
     module, function, *arguments = moment
     secret = tmp_path / "token"
@@ -167,11 +160,7 @@ def test_a_secret_that_was_renewed_is_read_again(
     ],
 )
 def test_a_session_that_ends_meanwhile_leaves_the_run_alone(
-    login: int,
-    words: str,
-    kfp: KfpDouble,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    login: int, words: str, kfp: KfpDouble, monkeypatch: Patch, capsys: Captured
 ) -> None:
     follow = runs.follow
 
@@ -186,9 +175,7 @@ def test_a_session_that_ends_meanwhile_leaves_the_run_alone(
     assert "Follow it again: make cluster-run RUN=run0" in message.out
 
 
-def test_a_run_is_followed_again_and_stopped(
-    kfp: KfpDouble, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_run_is_followed_again_and_stopped(kfp: KfpDouble, capsys: Captured) -> None:
     kfp.script = [("SUCCEEDED", {"train-step": "SUCCEEDED"})]
     assert run() == 0
     lines(capsys)
@@ -211,7 +198,7 @@ def test_a_run_is_followed_again_and_stopped(
 
 
 def test_a_run_that_succeeded_leaves_its_steps_with_states_and_times(
-    kfp: KfpDouble, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    kfp: KfpDouble, tmp_path: Path, capsys: Captured
 ) -> None:
     results = tmp_path / "figures" / "cluster-run.json"
     kfp.script = [("SUCCEEDED", {"load-data-step": "SUCCEEDED", "train-step": "SUCCEEDED"})]
@@ -256,8 +243,8 @@ def test_a_run_that_failed_leaves_the_figures_as_they_were(kfp: KfpDouble, tmp_p
 def test_what_cannot_be_is_said_in_a_sentence(
     refused: tuple[dict[str, str], list[str], str],
     kfp: KfpDouble,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    monkeypatch: Patch,
+    capsys: Captured,
 ) -> None:
     environment, arguments, words = refused
     for name, value in environment.items():
@@ -269,7 +256,7 @@ def test_what_cannot_be_is_said_in_a_sentence(
 
 @pytest.mark.parametrize("content", [None, "", "a: [", "just text", "pipelineInfo: {name: p}"])
 def test_a_file_that_is_no_pipeline_is_named(
-    content: str | None, kfp: KfpDouble, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    content: str | None, kfp: KfpDouble, tmp_path: Path, capsys: Captured
 ) -> None:
     file = tmp_path / "other.yaml"
     if content is not None:
@@ -287,7 +274,7 @@ def test_a_file_that_is_no_pipeline_is_named(
 
 
 def test_a_recurring_run_is_created_left_alone_and_replaced(
-    kfp: KfpDouble, capsys: pytest.CaptureFixture[str]
+    kfp: KfpDouble, capsys: Captured
 ) -> None:
     assert run("--every", "24h", "--param", "data=s3://sales/hours.csv") == 0
     (made,) = kfp.recurring
@@ -315,7 +302,7 @@ def test_a_recurring_run_is_created_left_alone_and_replaced(
 
 
 def test_a_recurring_run_is_disabled_and_enabled_by_a_new_one(
-    kfp: KfpDouble, capsys: pytest.CaptureFixture[str]
+    kfp: KfpDouble, capsys: Captured
 ) -> None:
     assert run("--every", "1d") == 0
     assert run("--stop-recurring") == 0
@@ -334,7 +321,7 @@ def test_a_recurring_run_is_disabled_and_enabled_by_a_new_one(
     ],
 )
 def test_an_old_recurring_run_that_stays_is_reported(
-    status: int, code: int, message: str, kfp: KfpDouble, capsys: pytest.CaptureFixture[str]
+    status: int, code: int, message: str, kfp: KfpDouble, capsys: Captured
 ) -> None:
     assert run("--every", "24h") == 0
     kfp.delete_status = status
@@ -391,7 +378,7 @@ def test_the_environment_names_kfp(
     environment: dict[str, str],
     expected: KfpConnection | None,
     tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    monkeypatch: Patch,
 ) -> None:
     found = connection_of(environment)
     assert found == expected
@@ -419,7 +406,7 @@ def test_the_environment_names_kfp(
     ids=str,
 )
 def test_kale_shows_who_it_is(
-    secret: dict[str, str], kfp: KfpDouble, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    secret: dict[str, str], kfp: KfpDouble, tmp_path: Path, monkeypatch: Patch
 ) -> None:
     from kale.rpc import kfp as rpc
 

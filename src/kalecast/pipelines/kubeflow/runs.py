@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 Log = Callable[[str], None]
 ENDED = ("SUCCEEDED", "FAILED", "CANCELED", "SKIPPED")
-BEGUN = ("RUNNING", "PAUSED", "CANCELING", *ENDED)
+BEGUN = ("RUNNING", "PAUSED", "CANCELING", "SUCCEEDED", "FAILED", "CANCELED")
 LOG_LINES = 40
 LOG_SECONDS = 15.0
 LOG_BYTES = 1024 * 1024
@@ -230,13 +230,39 @@ def follow(
         log: is given each line.
         poll_seconds: between two looks.
     """
-    progress = _Progress(tasks, log)
+    begun: list[str] = []
+    ended: set[str] = set()
+    state = ""
     while True:
         run = kfp.query(lambda c: c.get_run(run_id))
-        progress.note(run)
-        if run.state in ENDED:
+        for task in _steps(run, tasks):
+            name = task.display_name
+            if task.state in BEGUN and name not in begun:
+                begun.append(name)
+                log(_title(name, begun, tasks))
+            if task.state in ENDED and name in begun and name not in ended:
+                ended.add(name)
+                seconds = seconds_of(task, "start_time", "end_time")
+                took = f" {seconds:.1f} s" if seconds is not None else ""
+                how = "" if task.state == "SUCCEEDED" else f" {task.state}"
+                log(f"{_title(name, begun, tasks)} ...{took}{how}")
+        if run.state != state and run.state in ("PENDING", "CANCELING", "PAUSED"):
+            log(f"the run is {run.state.lower()}")
+        state = run.state
+        if state in ENDED:
             return run
         time.sleep(poll_seconds)
+
+
+def _title(name: str, begun: list[str], tasks: list[str]) -> str:
+    return f"[{begun.index(name) + 1}/{len(tasks)}] {step_name(name)}"
+
+
+def _steps(run: Any, tasks: list[str]) -> list[Any]:
+    """The steps among the nodes of a run's workflow, in the order in which they started."""
+    nodes = (run.run_details.task_details if run.run_details else None) or []
+    steps = [node for node in nodes if node.display_name in tasks]
+    return sorted(steps, key=lambda step: step.start_time or datetime.now(UTC))
 
 
 def seconds_of(thing: Any, begin: str, end: str) -> float | None:
@@ -259,52 +285,6 @@ def reason_of(run: Any) -> str:
     return " ".join(str(messages[0]).split()) if messages else ""
 
 
-class _Progress:
-    """What was logged of the steps so far."""
-
-    def __init__(self, tasks: list[str], log: Log) -> None:
-        self._tasks = tasks
-        self._log = log
-        self._state = ""
-        self._numbers: dict[str, int] = {}
-        self._ended: set[str] = set()
-
-    def note(self, run: Any) -> None:
-        """Log what has changed."""
-        details = run.run_details.task_details if run.run_details else []
-        steps = [task for task in details or [] if task.display_name in self._tasks]
-        for task in sorted(steps, key=_start):
-            if task.state in BEGUN:
-                self._note_start(task)
-            if task.state in ENDED:
-                self._note_end(task)
-        if run.state != self._state and run.state in ("PENDING", "CANCELING", "PAUSED"):
-            self._log(f"the run is {run.state.lower()}")
-        self._state = run.state
-
-    def _note_start(self, task: Any) -> None:
-        if task.display_name not in self._numbers and task.state != "SKIPPED":
-            self._numbers[task.display_name] = len(self._numbers) + 1
-            self._log(self._title(task))
-
-    def _note_end(self, task: Any) -> None:
-        if task.display_name not in self._numbers or task.display_name in self._ended:
-            return
-        self._ended.add(task.display_name)
-        seconds = seconds_of(task, "start_time", "end_time")
-        took = f" {seconds:.1f} s" if seconds is not None else ""
-        state = "" if task.state == "SUCCEEDED" else f" {task.state}"
-        self._log(f"{self._title(task)} ...{took}{state}")
-
-    def _title(self, task: Any) -> str:
-        name = task.display_name
-        return f"[{self._numbers[name]}/{len(self._tasks)}] {step_name(name)}"
-
-
-def _start(task: Any) -> datetime:
-    return task.start_time or datetime.now(UTC)
-
-
 def record(path: Path, run: Any, tasks: list[str]) -> None:
     """Write the steps of a run that has ended, with their states and times, which the report draws.
 
@@ -315,12 +295,10 @@ def record(path: Path, run: Any, tasks: list[str]) -> None:
         run: what KFP has on it.
         tasks: the names of the pipeline's steps as KFP knows them.
     """
-    details = run.run_details.task_details
-    steps = [task for task in details if task.display_name in tasks]
     results = {
         "state": run.state,
         "seconds": seconds_of(run, "created_at", "finished_at"),
-        "workflow_nodes": len(details),
+        "workflow_nodes": len(run.run_details.task_details),
         "steps": [
             {
                 "name": step_name(task.display_name),
@@ -329,7 +307,7 @@ def record(path: Path, run: Any, tasks: list[str]) -> None:
                 "began": (task.start_time - run.created_at).total_seconds(),
                 "seconds": seconds_of(task, "start_time", "end_time"),
             }
-            for task in sorted(steps, key=_start)
+            for task in _steps(run, tasks)
         ],
         # Not this machine's, which only sent requests.
         "machine": {"cpu": "a Kubernetes cluster with Kubeflow Pipelines"},
