@@ -59,7 +59,7 @@ class Programs:
         self, script: Path, *arguments: str, **environment: str
     ) -> subprocess.CompletedProcess[str]:
         """Run a script of a step."""
-        return call(script, *arguments, **self.environment, **environment)
+        return call(script, *arguments, **{**self.environment, **environment})
 
     def source(self, library: str, lines: str) -> subprocess.CompletedProcess[str]:
         """Run lines of bash that have sourced a library of cluster-setup."""
