@@ -14,25 +14,6 @@ import prometheus_process
 import pytest
 import requests
 import yaml
-from alert_cases import (
-    CIRCUIT,
-    CREATED,
-    LOOK_AGE,
-    NAMESPACE,
-    REFUSED_MODEL,
-    RESTARTS,
-    AlertCase,
-    bucket,
-    deployment,
-    drifts,
-    flat,
-    grows,
-    request_count,
-    scaler,
-    series,
-    values,
-    version,
-)
 from kubernetes_objects import (
     ROOT,
     Object,
@@ -53,7 +34,9 @@ from kalecast.serving.metrics import SECONDS
 STEP = ROOT / "cluster-setup" / "5-observability"
 
 RULES = yaml.safe_load((STEP / "kalecast" / "rules.yaml").read_text())["spec"]["groups"]
+CASES = yaml.safe_load((Path(__file__).parent / "alert_cases.yaml").read_text())
 DASHBOARD = json.loads((STEP / "base" / "dashboard.json").read_text())
+NAMESPACE = "team"
 JOBS = {"kalecast-page", "kalecast-model-server"}
 DEPLOYMENTS = {"kalecast-page", "kalecast-default-0-forecaster"}
 """As the rules name them."""
@@ -208,201 +191,75 @@ def test_what_is_recorded_and_shown_is_recorded() -> None:
 
 ##### Rules, by Prometheus itself #####
 
-PAGE_ERRORS = "KalecastPageErrors"
-PROMISES = [
-    AlertCase("all is well", {}, ()),
-    AlertCase(
-        "no requests",
-        {
-            name: None
-            for part in ("page", "server")
-            for name in (
-                request_count(part, "200"),
-                request_count(part, "503"),
-                *(bucket(part, b) for b in ("2.0", "1.0", "+Inf", "count")),
-            )
-        },
-        (),
-    ),
-    AlertCase(
-        "pages fail",
-        {request_count("page", "503"): grows(30)},
-        ((PAGE_ERRORS, "critical"), (PAGE_ERRORS, "warning")),
-    ),
-    AlertCase(
-        "pages failed for an hour, and are well again",
-        {request_count("page", "503"): "0x40 0+30x20 600+0x20"},
-        ((PAGE_ERRORS, "warning"),),
-    ),
-    AlertCase("a few errors are within the budget", {request_count("page", "503"): grows(0.3)}, ()),
-    AlertCase(
-        "a slow leak is for working hours",
-        {request_count("page", "500"): grows(2.4)},
-        ((PAGE_ERRORS, "warning"),),
-    ),
-    AlertCase(
-        "one of ten at night pages no person",
-        {request_count("page", "200"): grows(0.9), request_count("page", "500"): grows(0.1)},
-        ((PAGE_ERRORS, "warning"),),
-    ),
-    AlertCase(
-        "pages are slow",
-        {bucket("page", "2.0"): grows(480)},
-        (("KalecastPageSlow", "critical"), ("KalecastPageSlow", "warning")),
-    ),
-    AlertCase(
-        "the model server fails",
-        {request_count("server", "INTERNAL"): grows(30)},
-        (("KalecastModelServerErrors", "critical"), ("KalecastModelServerErrors", "warning")),
-    ),
-    AlertCase(
-        "customers' own mistakes are no errors", {request_count("server", "400"): grows(60)}, ()
-    ),
-    AlertCase(
-        "the model server is slow",
-        {bucket("server", "1.0"): grows(480)},
-        (("KalecastModelServerSlow", "critical"), ("KalecastModelServerSlow", "warning")),
-    ),
-]
 
-CAUSES = [
-    AlertCase("all is well", {}, ()),
-    AlertCase(
-        "no page",
-        {deployment(f"status_replicas_{what}", "page"): flat(0) for what in ("available", "ready")},
-        (("KalecastNoPods", "critical"), ("KalecastTooFewPods", "warning")),
-    ),
-    AlertCase(
-        "a pod finds no node",
-        {deployment("spec_replicas", "server"): flat(3)},
-        (("KalecastTooFewPods", "warning"),),
-    ),
-    AlertCase("a pod crashes", {RESTARTS: grows(1)}, (("KalecastPodsCrash", "warning"),)),
-    AlertCase("a pod has started anew once", {RESTARTS: "1x70 2x20"}, ()),
-    AlertCase(
-        "no more pods may come",
-        {scaler("status_current_replicas", "page"): flat(4)},
-        (("KalecastAtMostReplicas", "warning"),),
-    ),
-    AlertCase(
-        "an autoscaler gets no metrics",
-        {scaler("status_condition", "server", condition="ScalingActive", status="false"): flat(1)},
-        (("KalecastAutoscalerBlind", "warning"),),
-    ),
-    AlertCase(
-        "a pod is not reached",
-        {series("up", job="kalecast-page", pod="1"): None},
-        (("KalecastNotScraped", "warning"),),
-    ),
-    AlertCase(
-        "no pod is reached",
-        {series("up", job="kalecast-model-server", pod=pod): None for pod in ("0", "1")},
-        (("KalecastNotScraped", "warning"),),
-    ),
-    AlertCase(
-        "a pod stays with the old model",
-        {version("s1", "1"): None, version("s1", "2"): flat(1)},
-        (("KalecastModelVersionsDiffer", "warning"),),
-    ),
-    AlertCase(
-        "a canary is tried",
-        {version("s2", "2"): "_x70 1x20"},
-        (),
-    ),
-    AlertCase(
-        "a model file is no good",
-        {REFUSED_MODEL: "0x76 1x20"},
-        (("KalecastModelRefused", "warning"),),
-    ),
-    AlertCase(
-        "no process looks for a new model",
-        {LOOK_AGE: "4x60 60+60x40"},
-        (("KalecastModelNotWatched", "warning"),),
-    ),
-    AlertCase(
-        "no new model for weeks", {CREATED: flat(-15 * 86400)}, (("KalecastModelOld", "warning"),)
-    ),
-    AlertCase("circuits are open", {CIRCUIT: flat(1)}, (("KalecastCircuitOpen", "warning"),)),
-    AlertCase("a circuit was open for a moment", {CIRCUIT: "0x76 1 0x20"}, ()),
-]
-
-DAYS = {"hours": 192, "minutes_a_step": 30}
-"""A week to be held against, and a day more."""
+def in_namespace(series: str) -> str:
+    """The series with the label of a namespace beside its own."""
+    return series.replace("{", f"{{namespace='{NAMESPACE}',", 1)
 
 
-def since_yesterday(usual: float, now: float) -> str:
-    """A counter that grew otherwise in the last 12 of the hours."""
-    before = 180 * 2
-    return f"0+{usual:g}x{before} {usual * before + now:g}+{now:g}x24"
+def as_promtool(case: Object, suite: Object, well: dict[str, str]) -> Object:
+    """A test of `promtool test rules`."""
+    hours, minutes = case.get("hours", suite["hours"]), suite["minutes_a_step"]
+    kept = {
+        name: course
+        for name, course in well.items()
+        if "without" not in case or not re.match(case["without"], name)
+    }
+    courses = {**kept, **case.get("otherwise", {})}
+    firing = 'ALERTS{alertstate="firing",alertname=~"Kalecast.*"}'
+    alerts = (alert.split() for alert in case.get("fires", []))
+    expected = {
+        "expr": f"count by (alertname, severity) ({firing})",
+        "eval_time": f"{hours}h",
+        "exp_samples": [
+            {"labels": f'{{alertname="{name}",severity="{severity}"}}', "value": 1}
+            for name, severity in alerts
+        ],
+    }
+    return {
+        "name": case["name"],
+        "interval": f"{minutes}m",
+        "input_series": [
+            {
+                "series": in_namespace(name),
+                "values": course.replace("xN", f"x{hours * 60 // minutes}"),
+            }
+            for name, course in courses.items()
+        ],
+        "promql_expr_test": [expected],
+    }
 
 
-DRIFTS = [
-    AlertCase("a week like the other", {CREATED: flat(0)}, (), **DAYS),
-    AlertCase(
-        "forecasts are further off",
-        {drifts("departure", "1.0"): since_yesterday(600, 100)},
-        (("KalecastForecastsDrift", "warning"),),
-        **DAYS,
-    ),
-    AlertCase(
-        "forecasts are wider",
-        {drifts("width", "1.0"): since_yesterday(600, 100)},
-        (("KalecastForecastsDrift", "warning"),),
-        **DAYS,
-    ),
-    AlertCase(
-        "histories run high",
-        {drifts("change", "0.2"): since_yesterday(600, 50)},
-        (("KalecastHistoriesDrift", "warning"),),
-        **DAYS,
-    ),
-    AlertCase(
-        "values are missing",
-        {values("no"): since_yesterday(100, 400)},
-        (("KalecastHistoriesDrift", "warning"),),
-        **DAYS,
-    ),
-    AlertCase(
-        "a first day has no week before it",
-        {values("no"): "0+100x24 2400+400x24"},
-        (),
-        hours=24,
-        minutes_a_step=30,
-    ),
-]
+def rules_of(suite: Object) -> list[Object]:
+    """The rules that a suite is about, and those that they need: no time goes into others."""
+    groups = {group["name"]: group["rules"] for group in RULES}
+    alerts = [
+        rule for rule in groups["kalecast-alerts"] if re.search(suite["alerts"], rule["expr"])
+    ]
+    return [*groups.get(suite.get("group", ""), []), *alerts]
 
 
-def some(group: str, expression: str) -> list[Any]:
-    """The rules of a group whose expression has such a part."""
-    (found,) = (one["rules"] for one in RULES if one["name"] == f"kalecast-{group}")
-    return [rule for rule in found if re.search(expression, rule["expr"])]
-
-
-# Rules beside those that they need, so that no time goes into others.
-TRIED = [
-    ([*some("objectives", ""), *some("alerts", "objective_")], PROMISES),
-    (some("alerts", r"^(?!.*(objective_|drift_))"), CAUSES),
-    ([*some("drift", ""), *some("alerts", "drift_")], DRIFTS),
-]
+def test_a_case_fires_each_alert() -> None:
+    cases = [case for suite in CASES["suites"] for case in suite["cases"]]
+    assert {alert.split()[0] for case in cases for alert in case.get("fires", [])} == set(ALERTS)
 
 
 @pytest.mark.slow
-def test_each_alert_fires_when_it_should_and_not_otherwise(tmp_path: Path) -> None:
-    fires = {name for _, cases in TRIED for case in cases for name, _ in case.fires}
-    assert fires == set(ALERTS)
-    everything = tmp_path / "rules.yml"
-    everything.write_text(yaml.safe_dump({"groups": RULES}))
-    assert "SUCCESS" in promtool("check", "rules", everything)
-    for at, (tried, cases) in enumerate(TRIED):
-        some, tests = tmp_path / f"{at}.yml", tmp_path / f"{at}-tests.yml"
-        some.write_text(yaml.safe_dump({"groups": [{"name": "tried", "rules": tried}]}))
-        suite = {
-            "rule_files": [some.name],
-            "evaluation_interval": f"{cases[0].minutes_a_step}m",
-            "tests": [case.as_promtool() for case in cases],
-        }
-        tests.write_text(yaml.safe_dump(suite))
-        promtool("test", "rules", tests)
+@pytest.mark.parametrize("suite", CASES["suites"], ids=lambda suite: suite["alerts"])
+def test_each_alert_fires_when_it_should_and_not_otherwise(suite: Object, tmp_path: Path) -> None:
+    for name, groups in (
+        ("all", RULES),
+        ("tried", [{"name": "tried", "rules": rules_of(suite)}]),
+    ):
+        (tmp_path / f"{name}.yml").write_text(yaml.safe_dump({"groups": groups}))
+    assert "SUCCESS" in promtool("check", "rules", tmp_path / "all.yml")
+    tests = {
+        "rule_files": ["tried.yml"],
+        "evaluation_interval": f"{suite['minutes_a_step']}m",
+        "tests": [as_promtool(case, suite, CASES["well"]) for case in suite["cases"]],
+    }
+    (tmp_path / "tests.yml").write_text(yaml.safe_dump(tests))
+    promtool("test", "rules", tmp_path / "tests.yml")
 
 
 ##### In a Prometheus that runs #####

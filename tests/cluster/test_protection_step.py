@@ -5,7 +5,6 @@ No cluster is here: `kubectl`, `helm` and `git` are stand-ins, kustomize and ngi
 
 import base64
 import hashlib
-import os
 import re
 import shutil
 import subprocess
@@ -23,11 +22,11 @@ from kubernetes_objects import (
     of_kind,
     rendered,
     templates,
-    title,
     validate,
 )
 from missing import missing
 from prometheus_process import promtool
+from setup_scripts import Programs, versions
 
 from kalecast.cluster.gateway import local as protect
 from kalecast.cluster.gateway import nginx as gateway
@@ -61,22 +60,6 @@ client-max-body-size proxy-connect-timeout worker-processes worker-connections w
 worker-shutdown-timeout keepalive-timeout http-snippets log-format log-format-escaping
 """
 """Of the keys that the controller reads (internal/configs/configmaps.go) those that we set."""
-
-STAND_INS = {
-    "git": 'test "$3" = rev-parse && echo "$NGINX_INGRESS_COMMIT"; exit 0',
-    "helm": 'echo "helm $*" >>"$CALLS"; echo "kind: Deployment"',
-    "kubectl": """
-test "$1" = kustomize && exec "$REAL" "$@"
-echo "$*" >>"$CALLS"
-case "$*" in
-  *"get virtualserver/kalecast"*) echo "$NAME" ;;
-  *"get virtualserver/kubeflow"*) echo "$KUBEFLOW" ;;
-  *"get secret kalecast-sign-in"*) test -n "$SECRET" ;;
-  *"create secret"*) cat >>"$MADE" ;;
-  *filename*" -"|*"filename - ") cat >>"$SENT"; echo '---' >>"$SENT" ;;
-esac
-""",
-}
 
 
 @cache
@@ -213,8 +196,7 @@ def test_the_public_name_is_one_everywhere(overlay: str):
     front = only(overlay, "ConfigMap", "kalecast-gateway")["data"]["front.conf"]
     assert f"server_name {name};" in front
     assert f"set_real_ip_from {manifests.POD_NETWORK};" in front
-    versions = (ROOT / "cluster-setup" / "versions.env").read_text()
-    assert f"\nPOD_NETWORK={manifests.POD_NETWORK}\n" in versions
+    assert versions()["POD_NETWORK"] == manifests.POD_NETWORK
     (page,) = of_kind(rendered()["production"], "ConfigMap")
     assert page["data"]["KALECAST_PUBLIC_URL"] == f"https://{name}"
     assert page["data"]["FORWARDED_ALLOW_IPS"] == "*"
@@ -462,44 +444,29 @@ def test_the_alert_on_certificates_fires_in_time(tmp_path: Path):
         {"series": f'{name}{{name="{one}",namespace="team"}}', "values": f"{days * 86400}x200"}
         for one, days in (("kalecast-public", 10), ("kubeflow-public", 40), ("other", 1))
     ]
-
-    def fires(alert: str, after: str, *certificates: str) -> Object:
-        found = [
-            {"exp_labels": {"severity": severity, "name": one, "namespace": "team"}}
-            for severity, one in (certificate.split() for certificate in certificates)
-        ]
-        return {"eval_time": after, "alertname": alert, "exp_alerts": found}
-
+    firing = "count by (alertname, severity, name) (ALERTS{alertstate='firing'})"
+    fires = {
+        "0m": [],
+        "2h": [("KalecastCertificateEnds", "warning")],
+        "170h": [
+            ("KalecastCertificateEnding", "critical"),
+            ("KalecastCertificateEnds", "warning"),
+        ],
+    }
+    labels = '{{alertname="{}",severity="{}",name="kalecast-public"}}'
+    expected = [
+        {
+            "expr": firing,
+            "eval_time": after,
+            "exp_samples": [{"labels": labels.format(*alert), "value": 1} for alert in alerts],
+        }
+        for after, alerts in fires.items()
+    ]
     tests = {
         "rule_files": ["rules.yml"],
         "evaluation_interval": "1h",
-        "tests": [
-            {
-                "interval": "1h",
-                "input_series": series,
-                "alert_rule_test": [
-                    fires("KalecastCertificateEnds", "0m"),
-                    fires("KalecastCertificateEnds", "2h", "warning kalecast-public"),
-                    fires("KalecastCertificateEnding", "2h"),
-                    fires("KalecastCertificateEnding", "170h", "critical kalecast-public"),
-                ],
-            }
-        ],
+        "tests": [{"interval": "1h", "input_series": series, "promql_expr_test": expected}],
     }
-    for test in tests["tests"][0]["alert_rule_test"]:
-        for one in test["exp_alerts"]:
-            (text,) = (
-                found["annotations"]
-                for found in rule["spec"]["groups"][0]["rules"]
-                if found["alert"] == test["alertname"]
-            )
-            labels = one["exp_labels"]
-            one["exp_annotations"] = {
-                key: value.replace("{{ $labels.name }}", labels["name"]).replace(
-                    "{{ $labels.namespace }}", labels["namespace"]
-                )
-                for key, value in text.items()
-            }
     (tmp_path / "tests.yml").write_text(yaml.safe_dump(tests))
     promtool("test", "rules", tmp_path / "tests.yml")
 
@@ -512,139 +479,111 @@ def test_what_needs_nginx_plus_says_so_and_is_not_applied():
 
 ##### The scripts #####
 
+KUBECTL = """
+test "$1" = kustomize && exec "$REAL" "$@"
+echo "$*" >>"$STATE/calls"
+case "$*" in
+  *"get virtualserver/kalecast"*) echo "$NAME" ;;
+  *"get virtualserver/kubeflow"*) ;;
+  *"get secret kalecast-sign-in"*) test -n "$SECRET" ;;
+  *"create secret"*) cat >>"$STATE/made" ;;
+  *filename*" -"|*"filename - ") cat >>"$STATE/sent"; echo '---' >>"$STATE/sent" ;;
+esac
+"""
+HELM = 'echo "helm $*" >>"$STATE/calls"; echo "kind: Deployment"'
+GIT = '[[ $* != *rev-parse* ]] || echo "$NGINX_INGRESS_COMMIT"'
+NAMED = ("production", "--without-controller", "--name", "f.example.org")
+SIGNING_IN = ("production-sign-in", *NAMED[1:])
+KUBEFLOW = ("--kubeflow", "k.example.org")
 
-class Step:
-    """The scripts between stand-ins, and what they send."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        (folder / "bin").mkdir()
-        for name, body in STAND_INS.items():
-            (folder / "bin" / name).write_text(f"#!/bin/sh\n{body}\n")
-            (folder / "bin" / name).chmod(0o755)
+class Step(Programs):
+    """The scripts between stand-ins, and what the last one has sent."""
 
-    def call(
-        self, script: str, *words: str, **environment: str
-    ) -> subprocess.CompletedProcess[str]:
+    def call(self, script: str, *words: str, **environment: str) -> Any:
         for name in ("sent", "calls", "made"):
-            (self.folder / name).write_text("")
-        versions = (ROOT / "cluster-setup" / "versions.env").read_text()
-        (commit,) = re.findall(r"^NGINX_INGRESS_COMMIT=(\w+)$", versions, re.MULTILINE)
-        return subprocess.run(
-            [STEP / f"{script}.sh", *words],
-            env={
-                **os.environ,
-                "PATH": f"{self.folder / 'bin'}:{os.environ['PATH']}",
-                "REAL": manifests.kubectl(),
-                "CALLS": str(self.folder / "calls"),
-                "SENT": str(self.folder / "sent"),
-                "MADE": str(self.folder / "made"),
-                "KALECAST_CACHE": str(self.folder / "cache"),
-                "NGINX_INGRESS_COMMIT": commit,
-                **environment,
-            },
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=60,
-        )
-
-    @property
-    def text(self) -> str:
-        return (self.folder / "sent").read_text()
-
-    @property
-    def calls(self) -> str:
-        return (self.folder / "calls").read_text()
-
-    @property
-    def sent(self) -> dict[str, Object]:
-        found = yaml.safe_load_all(self.text)
-        return {title(one): one for one in found if isinstance(one, dict) and "metadata" in one}
+            (self.state / name).unlink(missing_ok=True)
+        return self.run(STEP / f"{script}.sh", *words, **environment)
 
 
 @pytest.fixture
 def step(tmp_path: Path) -> Step:
-    return Step(tmp_path)
-
-
-WATCHER = "kalecast-prometheus"
-NAMED = ("production", "--without-controller", "--name", "f.example.org")
+    step = Step(tmp_path, kubectl=KUBECTL, helm=HELM, git=GIT)
+    step.environment |= {"REAL": manifests.kubectl(), "NAME": "", "SECRET": ""}
+    step.environment["NGINX_INGRESS_COMMIT"] = versions()["NGINX_INGRESS_COMMIT"]
+    return step
 
 
 def test_what_is_called_for_stands_everywhere(step: Step):
     words = ("--namespace", "team", "--issuer", "ours", "--pod-network", "10.9.0.0/16")
     done = step.call("apply", *NAMED, *words)
     assert done.returncode == 0, done.stderr
-    assert "example.com" not in re.sub(r"registry\.example\.com", "", step.text)
-    assert "10.244" not in step.text
-    for one in step.sent.values():
+    text, sent = step.text("sent"), step.objects()
+    assert "example.com" not in re.sub(r"registry\.example\.com", "", text)
+    assert "10.244" not in text
+    for one in sent.values():
         validate(one)
-        alert = "certificate" in one["metadata"]["name"] or one["metadata"]["name"] == WATCHER
-        assert one["metadata"]["namespace"] in ({"team", "cert-manager"} if alert else {"team"})
-    assert step.sent["VirtualServer/kalecast"]["spec"]["host"] == "f.example.org"
-    assert step.sent["Certificate/kalecast-public"]["spec"]["issuerRef"]["name"] == "ours"
-    front = step.sent["ConfigMap/kalecast-gateway"]["data"]["front.conf"]
+        name = one["metadata"]["name"]
+        watches = "certificate" in name or name == "kalecast-prometheus"
+        namespaces = {"team", "cert-manager"} if watches else {"team"}
+        assert one["metadata"]["namespace"] in namespaces
+    assert sent["VirtualServer/kalecast"]["spec"]["host"] == "f.example.org"
+    assert sent["Certificate/kalecast-public"]["spec"]["issuerRef"]["name"] == "ours"
+    front = sent["ConfigMap/kalecast-gateway"]["data"]["front.conf"]
     assert "server_name f.example.org;" in front
     assert "set_real_ip_from 10.9.0.0/16;" in front
+    assert step.call("remove", *NAMED).returncode == 0
+    assert set(step.objects()) == set(sent), "remove takes what apply brings"
+    assert "delete" in step.text("calls")
 
 
 def test_another_configuration_is_another_rollout_and_the_same_is_none(step: Step):
     def digest(*words: str) -> str:
         assert step.call("apply", *words).returncode == 0
-        template = step.sent["Deployment/kalecast-gateway"]["spec"]["template"]
+        template = step.objects()["Deployment/kalecast-gateway"]["spec"]["template"]
         found: str = template["metadata"]["annotations"]["kalecast/configuration"]
         return found
 
     first = digest(*NAMED)
     assert re.fullmatch("[0-9a-f]{32}", first)
     assert digest(*NAMED) == first
-    assert digest("production", "--without-controller", "--name", "g.example.org") != first
+    assert digest(*NAMED[:-1], "g.example.org") != first
 
 
-def test_the_name_that_is_there_stays(step: Step):
-    done = step.call("apply", "production", "--without-controller", NAME="now.example.org")
+def test_the_name_that_is_there_stays_and_so_does_a_certificate_of_ones_own(step: Step):
+    words = ("production", "--without-controller")
+    done = step.call("apply", *words, "--own-certificate", NAME="now.example.org")
     assert done.returncode == 0, done.stderr
-    assert step.sent["VirtualServer/kalecast"]["spec"]["host"] == "now.example.org"
-    assert step.call("apply", "production", "--without-controller").returncode == 2
-
-
-def test_a_certificate_of_ones_own_is_left_alone(step: Step):
-    assert step.call("apply", *NAMED, "--own-certificate").returncode == 0
-    assert "Certificate/kalecast-public" not in step.sent
-    assert "VirtualServer/kalecast" in step.sent
-
-
-SIGNING_IN = ("production-sign-in", "--without-controller", "--name", "f.example.org")
+    assert step.objects()["VirtualServer/kalecast"]["spec"]["host"] == "now.example.org"
+    assert "Certificate/kalecast-public" not in step.objects()
+    assert step.call("apply", *words).returncode == 2
 
 
 def test_signing_in_needs_kubeflows_name_and_makes_its_secrets_once(step: Step):
     assert "--kubeflow" in step.call("apply", *SIGNING_IN).stderr
-    kubeflow = ("--kubeflow", "k.example.org")
-    done = step.call("apply", *SIGNING_IN, *kubeflow)
+    done = step.call("apply", *SIGNING_IN, *KUBEFLOW)
     assert done.returncode == 0, done.stderr
-    made = (step.folder / "made").read_text()
-    secrets = re.findall(r"^(?:client|cookie)-secret=(\S{32})$", made, re.MULTILINE)
-    assert len(set(secrets)) == 2
-    assert not any(secret in step.calls + done.stdout + done.stderr for secret in secrets)
-    assert 'login_url = "https://k.example.org/dex/auth"' in step.text
-    assert step.sent["VirtualServer/kubeflow"]["spec"]["host"] == "k.example.org"
-    (container,) = step.sent["Deployment/kalecast-sign-in"]["spec"]["template"]["spec"][
-        "containers"
-    ]
-    assert re.search(r":v\d+\.\d+\.\d+$", container["image"])
-    assert step.call("apply", *SIGNING_IN, *kubeflow, SECRET="there").returncode == 0
-    assert "create secret" not in step.calls
+    made = re.findall(r"^(?:client|cookie)-secret=(\S{32})$", step.text("made"), re.MULTILINE)
+    assert len(set(made)) == 2
+    assert not any(secret in step.text("calls") + done.stdout + done.stderr for secret in made)
+    assert 'login_url = "https://k.example.org/dex/auth"' in step.text("sent")
+    sent = step.objects()
+    assert sent["VirtualServer/kubeflow"]["spec"]["host"] == "k.example.org"
+    pod = sent["Deployment/kalecast-sign-in"]["spec"]["template"]["spec"]
+    assert re.search(r":v\d+\.\d+\.\d+$", pod["containers"][0]["image"])
+    assert step.call("apply", *SIGNING_IN, *KUBEFLOW, SECRET="there").returncode == 0
+    assert "create secret" not in step.text("calls")
 
 
-def test_the_controller_watches_the_namespaces_that_it_serves(step: Step):
-    done = step.call("apply", "production", "--name", "f.example.org", "--namespace", "team")
+@pytest.mark.parametrize(("more", "watched"), [((), r"team\n"), (KUBEFLOW, r"team\\,istio-system")])
+def test_the_controller_watches_the_namespaces_that_it_serves(
+    step: Step, more: tuple[str, ...], watched: str
+):
+    named = ("production", "--name", "f.example.org", "--namespace", "team")
+    done = step.call("apply", *named, *more)
     assert done.returncode == 0, done.stderr
-    assert "controller.watchNamespace=team\n" in step.calls
-    assert "Namespace/nginx-ingress" in step.sent
-    words = ("--kubeflow", "k.example.org", "--namespace", "team")
-    assert step.call("apply", "production", "--name", "f.example.org", *words).returncode == 0
-    assert "controller.watchNamespace=team\\,istio-system" in step.calls
+    assert re.search(rf"controller\.watchNamespace={watched}", step.text("calls"))
+    assert "Namespace/nginx-ingress" in step.objects()
 
 
 @pytest.mark.parametrize(
@@ -659,13 +598,5 @@ def test_the_controller_watches_the_namespaces_that_it_serves(step: Step):
 def test_a_wrong_call_is_refused_before_anything_is_done(step: Step, words: tuple[str, ...]):
     done = step.call("apply", *words)
     assert done.returncode == 2
-    assert not step.text
+    assert not step.text("sent")
     assert "received: '" in done.stderr
-
-
-def test_remove_takes_what_apply_brings(step: Step):
-    assert step.call("apply", *NAMED).returncode == 0
-    brought = set(step.sent)
-    assert step.call("remove", *NAMED).returncode == 0
-    assert set(step.sent) == brought
-    assert "delete" in step.calls
