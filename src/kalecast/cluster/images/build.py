@@ -12,23 +12,26 @@ could not be built or pushed; 2: wrong arguments.
 import argparse
 import json
 import os
+import re
 import shlex
 import subprocess
 import sys
 import time
+import tomllib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from kalecast.cluster.images import archive, bill, findings, provenance
-from kalecast.cluster.images.builders import Build, Builder, BuilderError, choose
-from kalecast.cluster.images.provenance import VERSION, Checkout
+from kalecast.cluster.images import bill, contents
+from kalecast.cluster.images.builders import Builder, BuilderError, choose
 from kalecast.lifetime import bound, end_in_order
 from kalecast.project import PROJECT
 
 MADE = PROJECT / "build" / "images"
 NO_REGISTRY = "docker.io"
+VERSION = str(tomllib.loads((PROJECT / "pyproject.toml").read_text())["project"]["version"])
 
 # What installs packages or trains networks; pipelines do both in the workbench.
 LIGHT = frozenset({"pip", "setuptools", "wheel", "tensorflow", "keras", "torch"})
@@ -36,21 +39,25 @@ LIGHT = frozenset({"pip", "setuptools", "wheel", "tensorflow", "keras", "torch"}
 
 @dataclass(frozen=True)
 class Recipe:
-    """An image of ours: from which Dockerfile, and what holds for it."""
+    """An image of ours: from which Dockerfile, and what holds for it.
+
+    Attributes:
+        limit: its size in megabytes; None: as large as it needs to be.
+        without: Python packages that it must not carry.
+        base: the Dockerfile's ARG that names what it is built on.
+    """
 
     dockerfile: str
-    rules: findings.ImageRules
+    limit: int | None = None
+    without: frozenset[str] = frozenset()
     base: str = "PYTHON_IMAGE"
-    """The Dockerfile's ARG that names what it is built on."""
 
 
 RECIPES = {
-    "model-server": Recipe("seldon/Dockerfile", findings.ImageRules(350, LIGHT | {"pandas"})),
-    "page": Recipe("gradio_app/Dockerfile", findings.ImageRules(700, LIGHT | {"onnxruntime"})),
-    "workbench": Recipe("kale/Dockerfile", findings.ImageRules()),
-    "gateway": Recipe(
-        "cluster-setup/6-protection/Dockerfile", findings.ImageRules(200, LIGHT), "DEBIAN_IMAGE"
-    ),
+    "model-server": Recipe("seldon/Dockerfile", 350, LIGHT | {"pandas"}),
+    "page": Recipe("gradio_app/Dockerfile", 700, LIGHT | {"onnxruntime"}),
+    "workbench": Recipe("kale/Dockerfile"),
+    "gateway": Recipe("cluster-setup/6-protection/Dockerfile", 200, LIGHT, "DEBIAN_IMAGE"),
 }
 
 
@@ -59,46 +66,27 @@ class WrongCallError(Exception):
 
 
 @dataclass(frozen=True)
-class Made:
-    """A built image, and where it is."""
+class Checkout:
+    """The project's files.
 
-    name: str
-    reference: str
-    base: str
-    file: Path
-    image: archive.Image
+    Attributes:
+        revision: their commit's hash; None outside of a repository.
+        changed: whether some differ from it.
+        made: when, in seconds since 1970; None: unknown.
+    """
 
-    @property
-    def amiss(self) -> list[str]:
-        """What is not as it must be, a sentence each."""
-        found = findings.findings(self.image, RECIPES[self.name].rules)
-        return [f"{self.name} {one}" for one in found]
-
-    @property
-    def figures(self) -> dict[str, Any]:
-        """What is reported of it."""
-        return {
-            "reference": self.reference,
-            "base": self.base,
-            "archive": os.path.relpath(self.file),
-            "megabytes": round(self.image.size / 1e6, 1),
-            "limit": RECIPES[self.name].rules.limit,
-            "id": self.image.identity,
-            "python_packages": len(bill.python_packages(self.image)),
-            "debian_packages": len(bill.debian_packages(self.image)),
-        }
+    revision: str | None
+    changed: bool
+    made: int | None
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Build, look, report, push; returns the exit code."""
     try:
         report = run(parse(arguments))
-    except WrongCallError as error:
+    except (WrongCallError, BuilderError) as error:
         say(f"error: {error}")
-        return 2
-    except BuilderError as error:
-        say(f"error: {error}")
-        return 1
+        return 2 if isinstance(error, WrongCallError) else 1
     print(json.dumps(report))
     return 0
 
@@ -121,8 +109,8 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         raise WrongCallError(f"Expected images out of {', '.join(RECIPES)}, received: {unknown}")
     options.tag = options.tag or VERSION
     options.bases = {
-        "PYTHON_IMAGE": options.base or provenance.pinned_base("PYTHON_IMAGE"),
-        "DEBIAN_IMAGE": options.debian or provenance.pinned_base("DEBIAN_IMAGE"),
+        "PYTHON_IMAGE": options.base or pinned_base("PYTHON_IMAGE"),
+        "DEBIAN_IMAGE": options.debian or pinned_base("DEBIAN_IMAGE"),
     }
     options.output = options.output.resolve()
     return options
@@ -133,22 +121,29 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
 
     Raises:
         BuilderError: an image cannot be built or pushed, or is not as it must be.
+        WrongCallError: a release's name would be given to what cannot be built again.
     """
-    began = time.monotonic()
-    checkout = provenance.find_checkout()
+    began, checkout = time.monotonic(), find_checkout()
     if options.push:
         check_push(options, checkout)
-    builder = choose(show_and_run, options.builder)
-    made = [make(name, options, checkout, builder) for name in options.images]
-    figures = {one.name: one.figures for one in made}
+    builder = choose(options.builder)
+    figures, amiss = dict[str, dict[str, Any]](), list[str]()
+    for name in options.images:
+        image, figures[name] = make(name, options, checkout, builder)
+        recipe = RECIPES[name]
+        found = contents.findings(image, recipe.limit, recipe.without)
+        amiss += [f"{name} {sentence}" for sentence in found]
     print_table(figures)
-    if amiss := [sentence for one in made for sentence in one.amiss]:
+    if amiss:
         raise BuilderError("\n           ".join(amiss))
-    for one in made:
+    for name, figure in figures.items():
         if options.push:
-            figures[one.name]["digest"] = push(one, builder)
+            figure["digest"] = digest = builder.push(figure["reference"], show_and_run)
+            repository = figure["reference"].rpartition(":")[0]
+            # Its entry in a kustomization's `images:`.
+            print(f"  - name: kalecast/{name}\n    newName: {repository}\n    digest: {digest}")
         else:
-            print(f"kind load image-archive {figures[one.name]['archive']}")
+            print(f"kind load image-archive {figure['archive']}")
     seconds = round(time.monotonic() - began, 1)
     return {"builder": builder.name, "images": figures, "seconds": seconds}
 
@@ -161,36 +156,49 @@ def check_push(options: argparse.Namespace, checkout: Checkout) -> None:
     """
     if not options.registry:
         raise WrongCallError("PUSH=1 needs a registry, such as REGISTRY=registry.example.com")
-    bases = dict.fromkeys(options.bases[RECIPES[name].base] for name in options.images)
-    why = next(filter(None, (provenance.unrepeatable(checkout, base) for base in bases)), "")
+    bases = (options.bases[RECIPES[name].base] for name in options.images)
+    loose = next((base for base in bases if "@sha256:" not in base), None)
+    why = ""
+    if loose:
+        why = f"the base {loose!r} is not named by its digest"
+    elif checkout.revision is None or checkout.changed:
+        why = "the project's files are those of no commit"
     if options.tag == VERSION and why:
         raise WrongCallError(f"{why}: choose another name, such as TAG={VERSION}-trial")
 
 
-def make(name: str, options: argparse.Namespace, checkout: Checkout, builder: Builder) -> Made:
-    """Build an image, read it, and write its bill of materials."""
+def make(
+    name: str, options: argparse.Namespace, checkout: Checkout, builder: Builder
+) -> tuple[contents.Image, dict[str, Any]]:
+    """Build an image, write its bill of materials; returns it and what is reported of it."""
+    recipe = RECIPES[name]
+    base = options.bases[recipe.base]
     reference = f"{options.registry or NO_REGISTRY}/kalecast/{name}:{options.tag}"
-    # Its address may hold a password, and commands are printed: the builder looks it up itself.
-    index = {"PIP_INDEX_URL": None} if os.environ.get("PIP_INDEX_URL") else {}
-    argument = RECIPES[name].base
-    base = options.bases[argument]
-    builder.build(
-        Build(
-            dockerfile=RECIPES[name].dockerfile,
-            reference=reference,
-            arguments={argument: base, **(index if argument == "PYTHON_IMAGE" else {})},
-            labels=provenance.labels(checkout, base, options.tag),
-            made=checkout.made,
-            extra=tuple(shlex.split(options.build_args)),
-        )
-    )
+    words = ["--file", recipe.dockerfile, "--tag", reference]
+    words += ["--build-arg", f"{recipe.base}={base}"]
+    if recipe.base == "PYTHON_IMAGE" and os.environ.get("PIP_INDEX_URL"):
+        # Its address may hold a password, and commands are printed: the builder looks it up itself.
+        words += ["--build-arg", "PIP_INDEX_URL"]
+    for label, value in labels(checkout, base, options.tag).items():
+        words += ["--label", f"{label}={value}"]
+    words += shlex.split(options.build_args)
+    show_and_run(builder.build_command(words, checkout.made))
     options.output.mkdir(parents=True, exist_ok=True)
     file = options.output / f"{name}.tar"
     file.unlink(missing_ok=True)  # podman and buildah would not write over it
-    builder.save(reference, file)
-    image = archive.read(file)
+    show_and_run(builder.save_command(reference, str(file)))
+    image = contents.read(file)
     (options.output / f"{name}.cdx.json").write_text(bill.write(image, reference))
-    return Made(name, reference, base, file, image)
+    return image, {
+        "reference": reference,
+        "base": base,
+        "archive": os.path.relpath(file),
+        "megabytes": round(image.size / 1e6, 1),
+        "limit": recipe.limit,
+        "id": image.identity,
+        "python_packages": len(bill.python_packages(image)),
+        "debian_packages": len(bill.debian_packages(image)),
+    }
 
 
 def print_table(figures: dict[str, dict[str, Any]]) -> None:
@@ -203,12 +211,51 @@ def print_table(figures: dict[str, dict[str, Any]]) -> None:
         )
 
 
-def push(made: Made, builder: Builder) -> str:
-    """Push an image, and print its entry in a kustomization's `images:`; returns its digest."""
-    digest = builder.push(made.reference)
-    repository = made.reference.rpartition(":")[0]
-    print(f"  - name: kalecast/{made.name}\n    newName: {repository}\n    digest: {digest}")
-    return digest
+##### Where an image comes from #####
+
+
+def find_checkout() -> Checkout:
+    """Which commit the project's folder is of, by git."""
+    made = os.environ.get("SOURCE_DATE_EPOCH") or _git("show", "--no-patch", "--format=%ct", "HEAD")
+    return Checkout(
+        revision=_git("rev-parse", "HEAD") or None,
+        changed=bool(_git("status", "--porcelain")),
+        made=int(made) if made else None,
+    )
+
+
+def pinned_base(argument: str) -> str:
+    """The base image that cluster-setup/versions.env fixes, by the name of the Dockerfiles' ARG."""
+    text = (PROJECT / "cluster-setup" / "versions.env").read_text()
+    (base,) = re.findall(rf"^{argument}=(\S+)$", text, re.MULTILINE)
+    return str(base)
+
+
+def labels(checkout: Checkout, base: str, tag: str) -> dict[str, str]:
+    """What is known only when an image is built; title and description are in the Dockerfiles."""
+    name, _, digest = base.partition("@")
+    values = {"version": tag, "base.name": name}
+    if digest:
+        values["base.digest"] = digest
+    if checkout.revision:
+        values["revision"] = checkout.revision + ("-changed" if checkout.changed else "")
+    if checkout.made is not None:
+        values["created"] = f"{datetime.fromtimestamp(checkout.made, UTC):%Y-%m-%dT%H:%M:%SZ}"
+    return {f"org.opencontainers.image.{key}": value for key, value in values.items()}
+
+
+def _git(*words: str) -> str:
+    """What git says; nothing where there is no repository, or no git."""
+    try:
+        done = subprocess.run(
+            ["git", *words], cwd=PROJECT, capture_output=True, text=True, check=False
+        )
+    except FileNotFoundError:
+        return ""
+    return done.stdout.strip() if done.returncode == 0 else ""
+
+
+##### Commands #####
 
 
 def show_and_run(command: list[str]) -> str:

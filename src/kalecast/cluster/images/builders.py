@@ -1,13 +1,13 @@
-"""docker, podman and buildah: the same three jobs in the words of each."""
+"""docker, podman and buildah: what each calls building, saving and pushing an image."""
 
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 Run = Callable[[list[str]], str]
+"""Runs a command; returns its standard output, or raises a `BuilderError`."""
 
 
 class BuilderError(Exception):
@@ -15,120 +15,85 @@ class BuilderError(Exception):
 
 
 @dataclass(frozen=True)
-class Build:
-    """What an image is made of.
+class Builder:
+    """A builder's words for what all of them do.
 
     Attributes:
-        dockerfile: from the project's folder, which is the build's context.
-        reference: the image's name with registry and tag.
-        arguments: values for the Dockerfile's ARGs; None: that of the environment, unseen.
-        labels: what the Dockerfile cannot know.
-        made: seconds since 1970 that every new file and the image are dated with; None: now.
-        extra: options of the builder's own.
+        probe: succeeds where the builder works.
+        build: comes before the options that all of them understand alike.
+        dated: options that date every new file, in seconds since 1970.
+        save: writes an image into a file, as `docker save` does.
     """
 
-    dockerfile: str
-    reference: str
-    arguments: Mapping[str, str | None]
-    labels: Mapping[str, str]
-    made: int | None
-    extra: tuple[str, ...] = ()
+    name: str
+    probe: str
+    build: str
+    dated: str
+    save: str
 
-    @property
-    def common(self) -> list[str]:
-        """The options that all builders understand alike."""
-        return [
-            *("--file", self.dockerfile, "--tag", self.reference),
-            *(w for item in self.arguments.items() for w in ("--build-arg", _argument(*item))),
-            *(w for item in self.labels.items() for w in ("--label", "=".join(item))),
-            *self.extra,
-        ]
+    def save_command(self, reference: str, archive: str) -> list[str]:
+        """The command that writes an image into a file."""
+        return [word.format(reference=reference, archive=archive) for word in self.save.split()]
 
+    def build_command(self, options: list[str], made: int | None) -> list[str]:
+        """The command that builds an image of the working directory.
 
-def _argument(name: str, value: str | None) -> str:
-    return name if value is None else f"{name}={value}"
+        Args:
+            options: as all builders understand them.
+            made: the date of every new file, in seconds since 1970; None: now.
+        """
+        dated = [] if made is None else self.dated.format(made=made).split()
+        return [*self.build.split(), *options, *dated, "."]
 
+    def push(self, reference: str, run: Run) -> str:
+        """Bring an image to its registry; returns the digest that it has there.
 
-@dataclass(frozen=True)
-class Docker:
-    """Docker: its daemon builds, so a client alone is not enough."""
-
-    run: Run
-    name = "docker"
-    probe = ("docker", "version")
-
-    def build(self, build: Build) -> None:
-        """Build an image of the working directory."""
-        dated = [] if build.made is None else ["--build-arg", f"SOURCE_DATE_EPOCH={build.made}"]
-        self.run(["docker", "build", *build.common, *dated, "."])
-
-    def save(self, reference: str, archive: Path) -> None:
-        """Write an image into a file, as `docker save` does."""
-        self.run(["docker", "save", "--output", str(archive), reference])
-
-    def push(self, reference: str) -> str:
-        """Bring an image to its registry; returns the digest that it has there."""
-        self.run(["docker", "push", reference])
-        output = self.run(
-            ["docker", "image", "inspect", "--format", "{{join .RepoDigests `\n`}}", reference]
-        )
+        Raises:
+            BuilderError: the push failed, or docker reports no digest.
+        """
+        if self.name != "docker":
+            with tempfile.NamedTemporaryFile("r", suffix=".digest") as file:
+                run([self.name, "push", "--digestfile", file.name, reference])
+                return file.read().strip()
+        run(["docker", "push", reference])
+        form = "{{join .RepoDigests `\n`}}"
+        output = run(["docker", "image", "inspect", "--format", form, reference])
         repository = reference.rpartition(":")[0].removeprefix("docker.io/")
         for line in output.split():
-            if line.rpartition("@")[0] == repository:
-                return line.rpartition("@")[2]
+            pushed, _, digest = line.rpartition("@")
+            if pushed == repository:
+                return digest
         raise BuilderError(f"docker reports no digest of {reference} after its push: {output!r}")
 
 
-@dataclass(frozen=True)
-class Podman:
-    """Podman."""
-
-    run: Run
-    name = "podman"
-    probe = ("podman", "info")
-
-    def build(self, build: Build) -> None:
-        """Build an image of the working directory."""
-        self.run([self.name, "build", *build.common, *_dated(build), "."])
-
-    def save(self, reference: str, archive: Path) -> None:
-        """Write an image into a file, as `docker save` does."""
-        form = ["--format", "docker-archive"]
-        self.run(["podman", "save", *form, "--output", str(archive), reference])
-
-    def push(self, reference: str) -> str:
-        """Bring an image to its registry; returns the digest that it has there."""
-        with tempfile.NamedTemporaryFile("r", suffix=".digest") as file:
-            self.run([self.name, "push", "--digestfile", file.name, reference])
-            return file.read().strip()
-
-
-@dataclass(frozen=True)
-class Buildah(Podman):
-    """buildah: Podman's builder by itself."""
-
-    name = "buildah"
-    probe = ("buildah", "info")
-
-    def build(self, build: Build) -> None:
-        """Build an image of the working directory."""
+BUILDERS = (
+    # Docker's daemon builds, so a client alone is not enough.
+    Builder(
+        name="docker",
+        probe="docker version",
+        build="docker build",
+        dated="--build-arg SOURCE_DATE_EPOCH={made}",
+        save="docker save --output {archive} {reference}",
+    ),
+    Builder(
+        name="podman",
+        probe="podman info",
+        build="podman build",
+        dated="--timestamp {made}",
+        save="podman save --format docker-archive --output {archive} {reference}",
+    ),
+    Builder(
+        name="buildah",
+        probe="buildah info",
         # A layer for each instruction, as the other two make them: nodes fetch only what changed.
-        self.run(["buildah", "build", "--layers", *build.common, *_dated(build), "."])
-
-    def save(self, reference: str, archive: Path) -> None:
-        """Write an image into a file, as `docker save` does."""
-        self.run(["buildah", "push", reference, f"docker-archive:{archive}:{reference}"])
-
-
-Builder = Docker | Podman
-BUILDERS: tuple[type[Docker | Podman], ...] = (Docker, Podman, Buildah)
+        build="buildah build --layers",
+        dated="--timestamp {made}",
+        save="buildah push {reference} docker-archive:{archive}:{reference}",
+    ),
+)
 
 
-def _dated(build: Build) -> list[str]:
-    return [] if build.made is None else ["--timestamp", str(build.made)]
-
-
-def choose(run: Run, wanted: str = "") -> Builder:
+def choose(wanted: str = "") -> Builder:
     """The builder that was requested, else the first that works here.
 
     Raises:
@@ -136,21 +101,20 @@ def choose(run: Run, wanted: str = "") -> Builder:
     """
     why = []
     for builder in BUILDERS:
-        if wanted and builder.name != wanted:
-            continue
-        reason = _missing(builder)
-        if not reason:
-            return builder(run)
-        why.append(f"{builder.name}: {reason}")
+        if wanted in ("", builder.name):
+            reason = _missing(builder)
+            if not reason:
+                return builder
+            why.append(f"{builder.name}: {reason}")
     if not why:
         names = ", ".join(builder.name for builder in BUILDERS)
         raise BuilderError(f"Expected a builder out of {names}, received: {wanted!r}")
     raise BuilderError(f"nothing here builds images ({'; '.join(why)})")
 
 
-def _missing(builder: type[Docker | Podman]) -> str:
+def _missing(builder: Builder) -> str:
     """Why a builder does not work here; nothing where it does."""
     if shutil.which(builder.name) is None:
         return "not installed"
-    done = subprocess.run(builder.probe, capture_output=True, text=True, check=False)
+    done = subprocess.run(builder.probe.split(), capture_output=True, text=True, check=False)
     return (done.stderr.strip().splitlines() or ["fails"])[-1] if done.returncode else ""
