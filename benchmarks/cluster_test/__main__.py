@@ -11,15 +11,13 @@ import yaml
 
 from benchmarks.cluster_test import helpers, rendering
 from benchmarks.cluster_test import options as parameters
-from benchmarks.cluster_test.checks import NAMES, Check, chosen, make
+from benchmarks.cluster_test.checks import NAMES, chosen, make
 from benchmarks.cluster_test.context import Context, trouble
 from benchmarks.cluster_test.kube import Kube, KubeError, call
 from benchmarks.cluster_test.options import Parameters
 from benchmarks.cluster_test.outcomes import CheckFailed, Result, as_json, counts, table
 from benchmarks.cluster_test.own_namespace import (
-    Ends,
-    NamespaceLeftError,
-    NamespaceNotOursError,
+    NamespaceError,
     StoppedBySignal,
     own_namespace,
 )
@@ -28,7 +26,6 @@ from kalecast.artifact.contract import ContractError
 from kalecast.artifact.runtime import Forecaster
 from kalecast.cluster import manifests
 from kalecast.cluster.pods import Pod
-from kalecast.settings import SettingsError
 
 PERMANENT = (helpers.STORE, helpers.CLIENT, helpers.STRANGER)
 """The test's own pods."""
@@ -51,7 +48,7 @@ def main(arguments: list[str] | None = None) -> int:
         options, kube, rendered = _prepared(arguments)
         work, model = _model(options)
         print(plan(options, rendered, _cluster(kube, options)), flush=True)
-    except (SettingsError, CannotStartError, helpers.ModelTooLargeError) as error:
+    except (CannotStartError, helpers.ModelTooLargeError) as error:
         print(f"cluster_test: {error}", file=sys.stderr)
         return 2
     if options.dry_run or work is None:
@@ -64,7 +61,7 @@ def plan(options: Parameters, rendered: Rendered, cluster: str) -> str:
     """What is going to happen, in words."""
     listed = "\n".join(f"  - {line}" for line in (*rendered.changes, *helpers.CHANGES))
     left_out = "".join(f"\n  - not applied: {one}" for one in rendered.left_out)
-    checks = "\n".join(f"  {check.name:<10} {check.description}" for check in _chosen(options))
+    checks = "\n".join(f"  {one.name:<10} {one.description}" for one in chosen(options.only))
     images = "".join(
         f"\n  {name}: {image}" for name, image in rendering.images(rendered.objects).items()
     )
@@ -136,14 +133,14 @@ def _run(context: Context, model: bytes, log: Callable[[str], None], began: floa
         options.namespace, context.rendered.namespace_labels, secrets.token_hex(8)
     )
     try:
-        with Ends(log) as ends, own_namespace(context.kube, made, ends, options.keep, log):
+        with own_namespace(context.kube, made, options.keep, log):
             _set_up(context, model)
             # One by one: those before a failure or a signal are reported, too.
-            for result in make(_chosen(options), context, log):
+            for result in make(chosen(options.only), context, log):
                 results += [result]
     except StoppedBySignal as stopped:
         problem, code = f"stopped by {stopped}", stopped.exit_code
-    except (NamespaceNotOursError, NamespaceLeftError, CheckFailed, KubeError) as error:
+    except (NamespaceError, CheckFailed, KubeError) as error:
         problem, code = str(error), 1
     _print(results, options, problem, time.monotonic() - began)
     return code or int(bool(counts(results, options.required)))
@@ -180,10 +177,6 @@ def _print(results: list[Result], options: Parameters, problem: str, seconds: fl
     }
     summary["ok"] = summary["ok"] and not problem
     print(json.dumps(summary), flush=True)
-
-
-def _chosen(options: Parameters) -> list[Check]:
-    return chosen(options.only)
 
 
 if __name__ == "__main__":

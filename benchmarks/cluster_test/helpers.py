@@ -1,10 +1,13 @@
-"""The test's own objects: a store with the model, a client, a stranger, and leave for both."""
+"""The test's own objects, out of objects.yaml: a store with the model, a client, a stranger."""
 
 import base64
+import copy
 import tempfile
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+
+import yaml
 
 from benchmarks.cluster_test.kube import Object
 from benchmarks.cluster_test.options import Parameters
@@ -12,19 +15,19 @@ from benchmarks.cluster_test.rendering import PULL_SECRET
 from benchmarks.load import routes
 from benchmarks.load.job import Job
 from kalecast.artifact.runtime import Forecaster
-from kalecast.cluster.deployment import PORTS, USER
+from kalecast.cluster.deployment import PORTS
 
-IN_POD = Path(__file__).parent / "in_pod"
+HERE = Path(__file__).parent
 DRIVER = Path(routes.__file__).parent
 """What of it runs in a pod, where it is a package of the same name."""
 PACKAGE = "benchmarks/load"
 LOAD_CLIENTS = "load_clients.py"
 DRIVER_MODULES = ("answers", "clients", "driver", "job", "limits", "record")
 
-STORE, CLIENT, STRANGER, CLOSED = (
-    f"kalecast-test-{name}" for name in ("store", "client", "stranger", "closed")
-)
 LABEL = "kalecast-test"
+STORE, CLIENT, STRANGER, CLOSED = (
+    f"{LABEL}-{name}" for name in ("store", "client", "stranger", "closed")
+)
 STORE_PORT = 8333
 PAGE_PORT, SERVER_PORT, GRPC_PORT = 7860, PORTS["http"], PORTS["grpc"]
 PAGE_SERVICE, SERVER_SERVICE = "kalecast-page", "kalecast-model-server"
@@ -49,16 +52,13 @@ class ModelTooLargeError(ValueError):
 
 def script(name: str) -> str:
     """A program that runs in a pod."""
-    return (IN_POD / name).read_text()
+    return (HERE / "in_pod" / name).read_text()
 
 
 def namespace(name: str, labels: dict[str, str], run: str) -> Object:
     """The namespace, marked as this run's."""
-    return {
-        "apiVersion": "v1",
-        "kind": "Namespace",
-        "metadata": {"name": name, "labels": {**labels, LABEL: run}},
-    }
+    metadata = {"name": name, "labels": {**labels, LABEL: run}}
+    return {"apiVersion": "v1", "kind": "Namespace", "metadata": metadata}
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,7 @@ def loads(forecaster: Forecaster) -> Loads:
             key: route.loaded("plateau", 1) for key, route in (("page", page), ("server", server))
         }
         objects = [
-            _config(f"{LABEL}-bodies-{key}", {f"{key}.jsonl": Path(job.bodies).read_text()})
+            _config(f"bodies-{key}", data={f"{key}.jsonl": Path(job.bodies).read_text()})
             for key, job in made.items()
         ]
     placed = {key: replace(job, bodies=f"/load/{key}.jsonl") for key, job in made.items()}
@@ -112,193 +112,76 @@ def objects(image: str, model: bytes, work: Loads, parameters: Parameters) -> li
     Raises:
         ModelTooLargeError: more than `MOST_PIECES` ConfigMaps.
     """
-    pieces = _pieces(model)
-    modules = {f"{name}.py": (DRIVER / f"{name}.py").read_text() for name in DRIVER_MODULES}
+    pieces = list(_pieces(model))
+    stored = [{"configMap": {"name": one["metadata"]["name"]}} for one in pieces]
+    described = _described("objects")
+    for one in described:
+        if one["kind"] == "Pod" and one["metadata"]["name"] == STORE:
+            one["spec"]["volumes"][0]["projected"]["sources"] = stored
+    driver = {f"{name}.py": (DRIVER / f"{name}.py").read_text() for name in DRIVER_MODULES}
     made = [
         *_login(parameters),
-        _store_keys(),
-        _config(f"{LABEL}-store", {"s3_store.py": script("s3_store.py")}),
+        _config("store", data={"s3_store.py": script("s3_store.py")}),
         *pieces,
-        _config(f"{LABEL}-clients", {LOAD_CLIENTS: script(LOAD_CLIENTS)}),
-        _config(f"{LABEL}-driver", modules),
+        _config("clients", data={LOAD_CLIENTS: script(LOAD_CLIENTS)}),
+        _config("driver", data=driver),
         *work.objects,
-        _store(image, pieces),
-        _store_service(),
-        _client(image, work),
-        _pod(STRANGER, image, _sleep(), []),
-        *_policies(),
+        *described,
     ]
-    for one in made:
-        one["metadata"] |= {"namespace": parameters.namespace}
-        if one["kind"] == "Pod" and parameters.pull_secret:
-            one["spec"]["imagePullSecrets"] = [{"name": PULL_SECRET}]
-    return made
+    return [_placed(one, image, parameters) for one in made]
 
 
 def closed(image: str, parameters: Parameters) -> list[Object]:
     """A pod that listens, and a policy that denies all ingress: is it enforced?"""
-    serve = ["python", "-m", "http.server", str(STORE_PORT), "--directory", "/tmp"]
-    policy = _policy(CLOSED, {LABEL: CLOSED}, {"policyTypes": ["Ingress"]})
-    pod = _pod(CLOSED, image, serve, [])
-    if parameters.pull_secret:
-        pod["spec"]["imagePullSecrets"] = [{"name": PULL_SECRET}]
-    for one in (policy, pod):
-        one["metadata"]["namespace"] = parameters.namespace
-    return [policy, pod]
+    return [_placed(one, image, parameters) for one in _described("closed")]
 
 
-def _pieces(model: bytes) -> list[Object]:
+def _described(key: str) -> list[Object]:
+    # Copies: what YAML's anchors share is one object.
+    found: list[Object] = yaml.safe_load((HERE / "objects.yaml").read_text())[key]
+    return [copy.deepcopy(one) for one in found]
+
+
+def _placed(one: Object, image: str, parameters: Parameters) -> Object:
+    """An object in the run's namespace, with its label, and a pod with image and login."""
+    name = one["metadata"]["name"]
+    labels = {**one["metadata"].get("labels", {}), LABEL: name}
+    placed = {
+        **one,
+        "metadata": {"name": name, "namespace": parameters.namespace, "labels": labels},
+    }
+    if one["kind"] == "Pod":
+        (container,) = one["spec"]["containers"]
+        placed["spec"] = {**one["spec"], "containers": [{**container, "image": image}]}
+        if parameters.pull_secret:
+            placed["spec"]["imagePullSecrets"] = [{"name": PULL_SECRET}]
+    return placed
+
+
+def _pieces(model: bytes) -> Iterator[Object]:
     cut = [model[at : at + PIECE] for at in range(0, len(model), PIECE)]
     if len(cut) > MOST_PIECES:
         raise ModelTooLargeError(
             f"Expected a model file of at most {MOST_PIECES * PIECE // 10**6} MB, "
             f"received: {len(model) / 1e6:.0f} MB"
         )
-    return [
-        {
-            **_config(f"{LABEL}-model-{at}", {}),
-            "binaryData": {f"piece-{at:03}": base64.b64encode(piece).decode()},
-        }
-        for at, piece in enumerate(cut)
-    ]
+    for at, piece in enumerate(cut):
+        content = base64.b64encode(piece).decode()
+        yield _config(f"model-{at}", binaryData={f"piece-{at:03}": content})
 
 
-def _login(parameters: Parameters) -> list[Object]:
-    if not parameters.pull_secret:
-        return []
-    content = base64.b64encode(parameters.pull_secret.encode()).decode()
-    return [
-        {
-            **_object("v1", "Secret", PULL_SECRET),
+def _login(parameters: Parameters) -> Iterator[Object]:
+    if parameters.pull_secret:
+        content = base64.b64encode(parameters.pull_secret.encode()).decode()
+        yield {
+            "apiVersion": "v1",
+            "kind": "Secret",
+            "metadata": {"name": PULL_SECRET},
             "type": "kubernetes.io/dockerconfigjson",
             "data": {".dockerconfigjson": content},
         }
-    ]
 
 
-def _store_keys() -> Object:
-    """The usual variables; the store does not look at the keys."""
-    return {
-        **_object("v1", "Secret", "kalecast-model-store"),
-        "stringData": {
-            "AWS_ENDPOINT_URL": f"http://{STORE}:{STORE_PORT}",
-            "AWS_DEFAULT_REGION": "us-east-1",
-            "AWS_ACCESS_KEY_ID": "test",
-            "AWS_SECRET_ACCESS_KEY": "test",
-        },
-    }
-
-
-def _store(image: str, pieces: list[Object]) -> Object:
-    sources = [{"configMap": {"name": one["metadata"]["name"]}} for one in pieces]
-    volumes = [
-        {"name": "model", "projected": {"sources": sources}},
-        {"name": "script", "configMap": {"name": f"{LABEL}-store"}},
-    ]
-    pod = _pod(STORE, image, ["python", "/script/s3_store.py", "/model"], volumes)
-    pod["spec"]["containers"][0]["readinessProbe"] = {
-        "httpGet": {"path": "/ready", "port": STORE_PORT},
-        "periodSeconds": 1,
-        "timeoutSeconds": 5,
-    }
-    return pod
-
-
-def _store_service() -> Object:
-    return {
-        **_object("v1", "Service", STORE),
-        "spec": {
-            "selector": {LABEL: STORE},
-            "ports": [{"name": "http", "port": STORE_PORT, "protocol": "TCP"}],
-        },
-    }
-
-
-def _client(image: str, work: Loads) -> Object:
-    names = [f"{LABEL}-clients", *(one["metadata"]["name"] for one in work.objects)]
-    placed = [{"key": f"{one}.py", "path": f"{PACKAGE}/{one}.py"} for one in DRIVER_MODULES]
-    sources: list[Object] = [{"configMap": {"name": name}} for name in names]
-    sources.append({"configMap": {"name": f"{LABEL}-driver", "items": placed}})
-    volumes = [{"name": "load", "projected": {"sources": sources}}, {"name": "tmp", "emptyDir": {}}]
-    pod = _pod(CLIENT, image, _sleep(), volumes)
-    # One of the team's programs, to the model server's policy.
-    pod["metadata"]["labels"]["notebook-name"] = CLIENT
-    return pod
-
-
-def _sleep() -> list[str]:
-    return ["python", "-c", "import time; time.sleep(10**6)"]
-
-
-def _pod(name: str, image: str, command: list[str], volumes: list[Object]) -> Object:
-    """A pod that meets the level `restricted`."""
-    return {
-        **_object("v1", "Pod", name),
-        "spec": {
-            "automountServiceAccountToken": False,
-            "enableServiceLinks": False,
-            "terminationGracePeriodSeconds": 1,
-            "securityContext": {
-                "runAsNonRoot": True,
-                "runAsUser": USER,
-                "seccompProfile": {"type": "RuntimeDefault"},
-            },
-            "containers": [
-                {
-                    "name": "main",
-                    "image": image,
-                    "command": command,
-                    "resources": {
-                        "requests": {"cpu": "20m", "memory": "64Mi"},
-                        "limits": {"memory": "512Mi"},
-                    },
-                    "securityContext": {
-                        "allowPrivilegeEscalation": False,
-                        "capabilities": {"drop": ["ALL"]},
-                        "readOnlyRootFilesystem": True,
-                    },
-                    "volumeMounts": [
-                        {"name": one["name"], "mountPath": f"/{one['name']}"} for one in volumes
-                    ],
-                }
-            ],
-            "volumes": volumes,
-        },
-    }
-
-
-def _policies() -> list[Object]:
-    server, page = ({"app.kubernetes.io/name": one} for one in (SERVER_SERVICE, PAGE_SERVICE))
-    to_store: Object = {
-        "policyTypes": ["Egress"],
-        "egress": [_rule("to", {LABEL: STORE}, STORE_PORT)],
-    }
-    from_client: Object = {
-        "policyTypes": ["Ingress"],
-        "ingress": [_rule("from", {LABEL: CLIENT}, PAGE_PORT)],
-    }
-    return [
-        _policy(f"{LABEL}-store", server, to_store),
-        _policy(f"{LABEL}-client", page, from_client),
-    ]
-
-
-def _rule(direction: str, labels: dict[str, str], port: int) -> Object:
-    return {
-        direction: [{"podSelector": {"matchLabels": labels}}],
-        "ports": [{"protocol": "TCP", "port": port}],
-    }
-
-
-def _policy(name: str, labels: dict[str, str], spec: Object) -> Object:
-    policy = _object("networking.k8s.io/v1", "NetworkPolicy", name)
-    return {**policy, "spec": {"podSelector": {"matchLabels": labels}, **spec}}
-
-
-def _config(name: str, data: dict[str, str]) -> Object:
-    return {**_object("v1", "ConfigMap", name), **({"data": data} if data else {})}
-
-
-def _object(api_version: str, kind: str, name: str) -> dict[str, Any]:
-    metadata = {"name": name, "labels": {LABEL: name}}
-    return {"apiVersion": api_version, "kind": kind, "metadata": metadata}
+def _config(name: str, **content: dict[str, str]) -> Object:
+    metadata = {"name": f"{LABEL}-{name}"}
+    return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, **content}

@@ -42,33 +42,23 @@ class NetworkPath:
     """Whether it only shows that there is something to reach, for the denied paths to it."""
 
 
-@dataclass(frozen=True)
-class Verdict:
-    """What is not as the policies say."""
-
-    refused: list[str]
-    """What should have been allowed."""
-    passed: list[str]
-    """What should have been denied."""
-
-
 def network(context: Context) -> str:
     """Try all paths, from the pods themselves."""
     tried = _paths(context)
     reached = _try(context, tried)
     paths = judged(tried, reached)
-    verdict = judge(paths, reached)
-    if verdict.refused:
-        raise CheckFailed(f"denied, expected allowed: {'; '.join(verdict.refused)}")
-    if verdict.passed and not _is_enforced(context):
+    refused, passed = judge(paths, reached)
+    if refused:
+        raise CheckFailed(f"denied, expected allowed: {'; '.join(refused)}")
+    if passed and not _is_enforced(context):
         raise NotChecked(
             "this network enforces no NetworkPolicies: a pod that a policy closes for all was "
-            f"reached, and so were {len(verdict.passed)} connections that ours deny"
+            f"reached, and so were {len(passed)} connections that ours deny"
         )
-    if verdict.passed:
-        raise CheckFailed(f"allowed, expected denied: {'; '.join(verdict.passed)}")
-    refused = sum(not path.allowed for path in paths)
-    return f"{refused} connections denied, as expected, {len(paths) - refused} allowed"
+    if passed:
+        raise CheckFailed(f"allowed, expected denied: {'; '.join(passed)}")
+    denied = sum(not path.allowed for path in paths)
+    return f"{denied} connections denied, as expected, {len(paths) - denied} allowed"
 
 
 def judged(paths: list[NetworkPath], reached: dict[NetworkPath, bool | str]) -> list[NetworkPath]:
@@ -77,15 +67,17 @@ def judged(paths: list[NetworkPath], reached: dict[NetworkPath, bool | str]) -> 
     return [path for path in paths if not path.control and (path.allowed or path.to not in nowhere)]
 
 
-def judge(paths: list[NetworkPath], reached: dict[NetworkPath, bool | str]) -> Verdict:
-    """Hold what was reached against what should be."""
+def judge(
+    paths: list[NetworkPath], reached: dict[NetworkPath, bool | str]
+) -> tuple[list[str], list[str]]:
+    """What is not as the policies say: paths that should have been allowed, and denied."""
     refused = [
         f"{path.description} ({reached[path]})"
         for path in paths
         if path.allowed and reached[path] is not True
     ]
     passed = [path.description for path in paths if not path.allowed and reached[path] is True]
-    return Verdict(refused, passed)
+    return refused, passed
 
 
 def _paths(context: Context) -> list[NetworkPath]:

@@ -5,13 +5,9 @@ import json
 import re
 import secrets
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
-
-from pydantic import AfterValidator, BeforeValidator, Field
-from pydantic_settings import CliApp, CliSettingsSource, NoDecode, SettingsConfigDict
-
-from kalecast.settings import CheckedSettings, SettingsError
+from typing import Any
 
 OVERLAYS = "overlay"
 """The word for: leave it as the overlay has it."""
@@ -22,146 +18,132 @@ ALWAYS_REQUIRED = ("objects", "ready", "forecast")
 NAME = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 
 
+@dataclass(frozen=True)
+class Parameters:
+    """Everything that differs between one run and another.
+
+    Attributes:
+        pull_secret: a Docker config.json with a login; empty for none.
+        pods: least and most pods of each autoscaler; none for the overlay's own.
+        quiet: seconds that an autoscaler waits before it scales in; none for the overlay's own.
+        timeout: seconds after which a wait has failed.
+        required: checks that must not be left out.
+        only: checks to make beside those that are always required; empty for all.
+        keep: whether the namespace is left.
+        dry_run: whether it is only said what would be done.
+    """
+
+    namespace: str
+    overlay: str = "standalone"
+    server_image: str = ""
+    page_image: str = ""
+    model: Path = Path("models/forecaster.onnx")
+    pull_secret: str = ""
+    pods: tuple[int, int] | None = (2, 4)
+    quiet: int | None = 30
+    timeout: float = 300.0
+    required: tuple[str, ...] = ALWAYS_REQUIRED
+    only: tuple[str, ...] = ()
+    keep: bool = False
+    dry_run: bool = False
+
+
 def _namespace(text: str) -> str:
     name = text or f"kalecast-test-{secrets.token_hex(3)}"
     if not NAME.fullmatch(name):
-        raise SettingsError(f"Expected a namespace such as kalecast-test-1, received: '{name}'")
+        raise argparse.ArgumentTypeError(
+            f"Expected a namespace such as kalecast-test-1, received: '{name}'"
+        )
     return name
 
 
 def _login(file: str) -> str:
-    if not file:
-        return ""
     try:
-        content = Path(file).expanduser().read_text()
-        if "auths" in json.loads(content):
+        content = Path(file).expanduser().read_text() if file else ""
+        if not content or "auths" in json.loads(content):
             return content
     except (OSError, ValueError) as error:
-        raise SettingsError(f"--pull-secret {file} cannot be read: {error}") from error
-    raise SettingsError(f"Expected 'auths' in {file}, as `docker login` writes it")
+        raise argparse.ArgumentTypeError(f"{file} cannot be read: {error}") from error
+    raise argparse.ArgumentTypeError(f"Expected 'auths' in {file}, as `docker login` writes it")
 
 
 def _range(text: str) -> tuple[int, int]:
     found = re.fullmatch(r"(\d{1,3})-(\d{1,3})", text)
     least, most = map(int, found.groups()) if found else (0, 0)
     if not 2 <= least < most:
-        raise SettingsError(
-            "Expected --pods such as 2-4, from 2 upward: where one is killed another must answer. "
+        raise argparse.ArgumentTypeError(
+            "Expected pods such as 2-4, from 2 upward: where one is killed another must answer. "
             f"Received: '{text}'"
         )
     return least, most
 
 
 def _seconds(text: str) -> int:
-    if not re.fullmatch(r"\d{1,4}", text) or not 0 <= int(text) <= 3600:
-        raise ValueError("to be seconds from 0 to 3600")
+    if not re.fullmatch(r"\d{1,4}", text) or int(text) > 3600:
+        raise argparse.ArgumentTypeError(f"Expected seconds from 0 to 3600, received: '{text}'")
     return int(text)
 
 
-def _or_overlay(check: Callable[[str], Any]) -> BeforeValidator:
-    return BeforeValidator(lambda text: None if text == OVERLAYS else check(text))
+def _or_overlay(check: Callable[[str], Any]) -> Callable[[str], Any]:
+    return lambda text: None if text == OVERLAYS else check(text)
 
 
-def _names(text: str) -> tuple[str, ...]:
-    return tuple(filter(None, re.split(r"[,\s]+", text)))
+def _names(known: Sequence[str]) -> Callable[[str], tuple[str, ...]]:
+    def names(text: str) -> tuple[str, ...]:
+        found = tuple(filter(None, re.split(r"[,\s]+", text)))
+        if unknown := [name for name in found if name not in known]:
+            raise argparse.ArgumentTypeError(
+                f"Expected names among {', '.join(known)}, received: '{unknown[0]}'"
+            )
+        return found
 
-
-Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_names)]
-
-
-class Parameters(CheckedSettings):
-    """Everything that differs between one run and another."""
-
-    model_config = SettingsConfigDict(
-        cli_kebab_case=True,
-        cli_implicit_flags="toggle",
-        cli_shortcuts={"timeout": "patience"},
-        cli_parse_none_str="\0",  # which no argument can be
-    )
-
-    overlay: str = Field("standalone", description="{overlays} (default: standalone)")
-    server_image: str = Field("", description="default: the overlay's")
-    page_image: str = Field("", description="default: the overlay's")
-    model: Path = Field(Path("models/forecaster.onnx"), description="a model file of this machine")
-    namespace: Annotated[str, AfterValidator(_namespace)] = Field(
-        "", validate_default=True, description="must not be there yet (default: a random name)"
-    )
-    pull_secret: Annotated[str, AfterValidator(_login)] = Field(
-        "", repr=False, description="file: a Docker config.json with a login"
-    )
-    """The file's content."""
-    pods: Annotated[tuple[int, int] | None, NoDecode, _or_overlay(_range)] = Field(
-        (2, 4), description="MIN-MAX of each autoscaler, or 'overlay' (default: 2-4)"
-    )
-    """Least and most pods of each autoscaler; none for the overlay's own."""
-    quiet: Annotated[int | None, _or_overlay(_seconds)] = Field(
-        30, description="seconds before scaling in, or 'overlay' (default: 30)"
-    )
-    """Seconds that an autoscaler waits before it scales in; none for the overlay's own."""
-    timeout: Annotated[float, BeforeValidator(_seconds)] = Field(
-        300.0, description="seconds for each wait (default: 300)"
-    )
-    """Seconds after which a wait has failed."""
-    required: Names = Field(
-        ALWAYS_REQUIRED,
-        validation_alias="require",
-        description="checks that must not be left out, by commas, or 'all'",
-    )
-    only: Names = Field((), description="of the checks {checks} only these")
-    """Checks to make beside those that are always required; empty for all."""
-    keep: bool = Field(False, description="leave the namespace, to look at it")
-    dry_run: bool = Field(False, description="say what would be done; needs no cluster")
-
-    @classmethod
-    def settings_customise_sources(
-        cls, settings_cls: Any, init_settings: Any, *_: Any, **__: Any
-    ) -> tuple[Any, ...]:
-        """The command line alone counts."""
-        return (init_settings,)
+    return names
 
 
 def read(arguments: list[str] | None, overlays: Sequence[str], checks: Sequence[str]) -> Parameters:
-    """The parameters of a command line.
+    """The parameters of a command line; where they are wrong the process ends with 2.
 
     Args:
         arguments: those of this process where it is none.
         overlays: names of those that there are.
         checks: names of those that there are.
-
-    Raises:
-        SettingsError: says what was expected and what received.
     """
-    known = {"overlays": ", ".join(overlays), "checks": ", ".join(checks)}
-    given = CliApp.run(Parameters, arguments, cli_settings_source=_command_line(known))
-    if given.overlay not in overlays:
-        raise SettingsError(
-            f"Expected one of the overlays {known['overlays']}, received: '{given.overlay}'"
-        )
-    if not given.dry_run and not given.model.is_file():
-        raise SettingsError(
-            f"Expected a model file, received: '{given.model}', which is none. "
-            "`make pipeline` makes models/forecaster.onnx"
-        )
-    required = tuple(checks) if given.required == ("all",) else given.required
-    for option, names in (("--require", required), ("--only", given.only)):
-        for name in (one for one in names if one not in checks):
-            raise SettingsError(f"Expected {option} among {known['checks']}, received: '{name}'")
-    required = tuple(one for one in checks if one in {*ALWAYS_REQUIRED, *required})
-    return given.model_copy(update={"required": required})
-
-
-def _command_line(known: dict[str, str]) -> CliSettingsSource[Parameters]:
     parser = argparse.ArgumentParser(
         prog="cluster_test",
         description="Apply an overlay in a namespace of its own, look whether it works, remove it.",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
-
-    def add(parser: argparse.ArgumentParser, *options: str, **given: Any) -> None:
-        # Each option takes one text, and its description has the default as one types it.
-        rest = {key: given[key] for key in given.keys() - {"metavar", "help"}}
-        if rest.get("action") == "append":
-            rest["action"] = "store"
-        described = given["help"].rpartition(" (default")[0]
-        parser.add_argument(*options, help=described.format_map(known), **rest)
-
-    return CliSettingsSource(Parameters, root_parser=parser, add_argument_method=add)
+    pods, seconds = _or_overlay(_range), _or_overlay(_seconds)
+    options: dict[str, dict[str, Any]] = {
+        "overlay": {"default": "standalone", "choices": overlays, "help": "what is applied"},
+        "server-image": {"help": "in place of the overlay's"},
+        "page-image": {"help": "in place of the overlay's"},
+        "model": {"default": str(Parameters.model), "help": "a model file of this machine"},
+        "namespace": {"type": _namespace, "help": "must not be there yet; else a random name"},
+        "pull-secret": {"type": _login, "help": "file: a Docker config.json with a login"},
+        "pods": {"default": "2-4", "type": pods, "help": "of each autoscaler, or 'overlay'"},
+        "quiet": {"default": "30", "type": seconds, "help": "before scaling in, or 'overlay'"},
+        "only": {"type": _names(checks), "help": f"checks by commas, of {', '.join(checks)}"},
+        "require": {
+            "dest": "required",
+            "type": _names((*checks, "all")),
+            "help": "checks that must not be left out, by commas, or 'all'",
+        },
+    }
+    for name, option in options.items():
+        parser.add_argument(f"--{name}", **{"default": "", **option})
+    # The second name is an earlier version's.
+    names = ("--timeout", "--patience")
+    parser.add_argument(*names, default="300", type=_seconds, help="seconds for each wait")
+    parser.add_argument("--keep", action="store_true", help="leave the namespace, to look at it")
+    parser.add_argument("--dry-run", action="store_true", help="say what would be done, no more")
+    given = vars(parser.parse_args(arguments))
+    given["model"] = Path(given["model"])
+    if not given["dry_run"] and not given["model"].is_file():
+        parser.error(
+            f"Expected a model file, received: '{given['model']}', which is none. "
+            "`make pipeline` makes models/forecaster.onnx"
+        )
+    wanted = {*ALWAYS_REQUIRED, *(checks if "all" in given["required"] else given["required"])}
+    given["required"] = tuple(one for one in checks if one in wanted)
+    return Parameters(**given)

@@ -6,8 +6,6 @@ import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from types import FrameType
-from typing import Any
 
 from benchmarks.cluster_test.helpers import LABEL
 from benchmarks.cluster_test.kube import Kube, KubeError, Object
@@ -27,74 +25,56 @@ class StoppedBySignal(BaseException):
         self.exit_code = 128 + number
 
 
-class NamespaceNotOursError(RuntimeError):
-    """There is one of that name already, or none may be made."""
-
-
-class NamespaceLeftError(RuntimeError):
-    """It could not be removed, or not in time; the text says what is left to do."""
-
-
-class Ends:
-    """Signals that end a program: the first raises `StoppedBySignal`, unless it is cleaning up."""
-
-    def __init__(self, log: Log) -> None:
-        """Not taken over yet."""
-        self._armed, self._log = True, log
-        self._before: dict[int, Any] = {}
-
-    def __enter__(self) -> "Ends":
-        """Take them over."""
-        self._before = {number: signal.signal(number, self._receive) for number in ends()}
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        """Give them back."""
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
-
-    def disarm(self) -> None:
-        """From now on the work goes on."""
-        self._armed = False
-
-    def _receive(self, number: int, _: FrameType | None) -> None:
-        if self._armed:
-            self._armed = False
-            raise StoppedBySignal(number)
-        self._log(f"{signal.Signals(number).name}: still removing what was made")
+class NamespaceError(RuntimeError):
+    """It cannot be made, or could not be removed; the text says what is left to do."""
 
 
 @contextmanager
-def own_namespace(kube: Kube, made: Object, ends: Ends, keep: bool, log: Log) -> Iterator[None]:
+def own_namespace(kube: Kube, made: Object, keep: bool, log: Log) -> Iterator[None]:
     """Have the namespace for as long as the context lasts.
+
+    The first signal that ends a program raises `StoppedBySignal`, unless the namespace is being
+    removed: that goes on.
 
     Args:
         kube: its cluster and name.
         made: the namespace, with a label that only this run has.
-        ends: no longer raises while it is removed.
         keep: whether it is left there.
         log: called with each message.
 
     Raises:
-        NamespaceNotOursError: it cannot be made.
-        NamespaceLeftError: it cannot be removed.
+        NamespaceError: it cannot be made, or not be removed.
     """
+    removing = False
+
+    def receive(number: int, _: object) -> None:
+        nonlocal removing
+        if not removing:
+            removing = True
+            raise StoppedBySignal(number)
+        log(f"{signal.Signals(number).name}: still removing what was made")
+
+    before = {number: signal.signal(number, receive) for number in ends()}
     try:
         _create(kube, made)
         yield
     finally:
-        ends.disarm()
-        if keep:
-            log(f"kept, until: kubectl delete namespace {kube.namespace}")
-        else:
-            _remove(kube, made["metadata"]["labels"][LABEL], log)
+        removing = True
+        try:
+            if keep:
+                log(f"kept, until: kubectl delete namespace {kube.namespace}")
+            else:
+                _remove(kube, made["metadata"]["labels"][LABEL], log)
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
 
 
 def _create(kube: Kube, made: Object) -> None:
     try:
         kube.do("create", "--filename=-", content=json.dumps(made))
     except KubeError as error:
-        raise NamespaceNotOursError(
+        raise NamespaceError(
             f"Expected to make the namespace '{kube.namespace}', which is removed at the end; "
             f"received: {error}"
         ) from error
@@ -102,8 +82,7 @@ def _create(kube: Kube, made: Object) -> None:
 
 def _remove(kube: Kube, run: str, log: Log, timeout: float = 300.0) -> None:
     """Delete it if it is this run's, and wait until it has gone."""
-    end, logged = time.monotonic() + timeout, False
-    failures = 0
+    end, logged, failures = time.monotonic() + timeout, False, 0
     while True:
         try:
             found = _found(kube)
@@ -133,12 +112,12 @@ def _found(kube: Kube) -> Object | None:
     return namespace
 
 
-def _left(kube: Kube, reason: str) -> NamespaceLeftError:
+def _left(kube: Kube, reason: str) -> NamespaceError:
     conditions = []
     with contextlib.suppress(KubeError):
         status = (_found(kube) or {}).get("status", {})
         conditions = [one["message"] for one in status.get("conditions", [])]
-    return NamespaceLeftError(
+    return NamespaceError(
         f"The namespace '{kube.namespace}' could not be removed: "
         f"{'; '.join([reason, *conditions])}. To do: kubectl delete namespace {kube.namespace}"
     )

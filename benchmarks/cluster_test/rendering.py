@@ -1,6 +1,7 @@
 """An overlay's objects, for another namespace and with other images."""
 
 import copy
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -95,18 +96,42 @@ def images(objects: list[Object]) -> dict[str, str]:
 
 def least_pods(objects: list[Object]) -> dict[str, int]:
     """How many pods there are at rest, by the names of their Deployments."""
-    found = {}
+    return {one.target: one.spec[one.least] for one in autoscalers(objects)}
+
+
+@dataclass(frozen=True)
+class Autoscaler:
+    """What scales a Deployment, of whichever kind.
+
+    Attributes:
+        target: the Deployment's name.
+        spec: holds the numbers of pods.
+        least: the field of the least number.
+        most: the field of the most.
+        config: may hold a `behavior`, how fast pods are removed; none where it cannot be said.
+    """
+
+    target: str
+    spec: Object
+    least: str = "minReplicas"
+    most: str = "maxReplicas"
+    config: Object | None = None
+
+
+def autoscalers(objects: list[Object]) -> Iterator[Autoscaler]:
+    """Those of an overlay; what is changed in them is changed in its objects."""
     for one in objects:
         spec = one.get("spec", {})
         if one["kind"] == "HorizontalPodAutoscaler":
-            found[spec["scaleTargetRef"]["name"]] = spec["minReplicas"]
+            yield Autoscaler(spec["scaleTargetRef"]["name"], spec, config=spec)
         elif one["kind"] == "ScaledObject":
-            found[spec["scaleTargetRef"]["name"]] = spec["minReplicaCount"]
+            config = spec["advanced"]["horizontalPodAutoscalerConfig"]
+            fields = ("minReplicaCount", "maxReplicaCount")
+            yield Autoscaler(spec["scaleTargetRef"]["name"], spec, *fields, config)
         elif one["kind"] == "SeldonDeployment":
             seldon = SeldonDeployment(one)
             if "hpaSpec" in seldon.component:
-                found[seldon.workload] = seldon.component["hpaSpec"]["minReplicas"]
-    return found
+                yield Autoscaler(seldon.workload, seldon.component["hpaSpec"])
 
 
 def _set_images(made: Rendered, parameters: Parameters) -> None:
@@ -126,32 +151,24 @@ def _set_pods(made: Rendered, parameters: Parameters) -> None:
     if parameters.pods is None:
         return
     least, most = parameters.pods
-    for one in made.objects:
-        if one["kind"] == "HorizontalPodAutoscaler":
-            one["spec"] |= {"minReplicas": least, "maxReplicas": most}
-        elif one["kind"] == "ScaledObject":
-            one["spec"] |= {"minReplicaCount": least, "maxReplicaCount": most}
-            one["spec"].get("fallback", {})["replicas"] = least
-        elif one["kind"] == "SeldonDeployment":
-            seldon = SeldonDeployment(one)
-            if "hpaSpec" in seldon.component:
-                seldon.component["hpaSpec"] |= {"minReplicas": least, "maxReplicas": most}
-                seldon.predictor["replicas"] = least
+    for one in autoscalers(made.objects):
+        one.spec.update({one.least: least, one.most: most})
+        if "fallback" in one.spec:
+            one.spec["fallback"]["replicas"] = least
+    for found in made.of_kind("SeldonDeployment"):
+        if "hpaSpec" in SeldonDeployment(found).component:
+            SeldonDeployment(found).predictor["replicas"] = least
     made.changes.append(f"autoscalers keep {least} to {most} pods (--pods)")
 
 
 def _set_quiet(made: Rendered, parameters: Parameters) -> None:
     if parameters.quiet is None:
         return
-    for one in made.objects:
-        if one["kind"] == "HorizontalPodAutoscaler":
-            behavior = one["spec"].setdefault("behavior", {})
-        elif one["kind"] == "ScaledObject":
-            config = one["spec"]["advanced"]["horizontalPodAutoscalerConfig"]
-            behavior = config.setdefault("behavior", {})
-        else:
-            continue
-        behavior.setdefault("scaleDown", {})["stabilizationWindowSeconds"] = parameters.quiet
+    found = [one.config for one in autoscalers(made.objects)]
+    for config in found:
+        if config is not None:
+            down = config.setdefault("behavior", {}).setdefault("scaleDown", {})
+            down["stabilizationWindowSeconds"] = parameters.quiet
     made.changes.append(f"autoscalers scale in after {parameters.quiet} quiet seconds (--quiet)")
-    if made.has_seldon and any("hpaSpec" in str(one) for one in made.of_kind("SeldonDeployment")):
+    if None in found:
         made.changes.append("but for the one that Seldon's operator makes, which takes 300")

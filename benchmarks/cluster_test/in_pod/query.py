@@ -13,6 +13,8 @@ import urllib.request
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
+
 SECONDS = 30
 
 
@@ -74,20 +76,11 @@ def query_open_inference(address: str, model: str, history: list[float]) -> int:
 
 
 def query_grpc(address: str, history: list[float]) -> int:
-    """Seldon's protocol over gRPC, with the image's own messages."""
-    import grpc
+    """Seldon's protocol over gRPC."""
+    from kalecast.client.grpc import GrpcAddress, forecast_over_grpc
 
-    from kalecast.protocols.protocol_buffers import seldon
-
-    tensor = seldon.Tensor(shape=[1, len(history)], values=history)
-    request = seldon.SeldonMessage(data=seldon.DefaultData(tensor=tensor))
-    with grpc.insecure_channel(address) as channel:
-        predict = channel.unary_unary(
-            "/seldon.protos.Seldon/Predict",
-            request_serializer=lambda message: message.SerializeToString(),
-            response_deserializer=seldon.SeldonMessage.FromString,
-        )
-        return len(predict(request, timeout=SECONDS, wait_for_ready=True).data.tensor.values)
+    forecast, _ = forecast_over_grpc(GrpcAddress(address), np.array(history))
+    return int(forecast.size)
 
 
 if __name__ == "__main__":

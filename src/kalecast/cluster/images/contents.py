@@ -80,8 +80,8 @@ def read(archive: Path) -> Image:
         for name in manifest["Layers"]:
             with tarfile.open(fileobj=_member(file, name)) as layer:  # compressed or not
                 _lay(layer, files)
-                assert layer.fileobj is not None
-                size += layer.fileobj.seek(0, 2)
+                uncompressed: Any = layer.fileobj
+                size += uncompressed.seek(0, 2)
     identity = "sha256:" + hashlib.sha256(config).hexdigest()
     return Image(json.loads(config), identity, size, files)
 
