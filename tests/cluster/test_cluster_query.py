@@ -30,7 +30,6 @@ from seldon_server import PYTHON, ROOT, Server, serving
 from kalecast.client import grpc as grpc_client
 from kalecast.client.rest import RequestError, ServerAddress, forecast_over_http, read_contract
 from kalecast.cluster import query
-from kalecast.cluster.forecast_table import sparkline
 from kalecast.cluster.port_forward import PortForward
 
 pytestmark = [
@@ -406,5 +405,5 @@ def test_forecasts_that_differ_are_no_success(capsys: pytest.CaptureFixture[str]
 
 
 def test_bars_show_the_shape_and_the_gaps() -> None:
-    assert sparkline(np.array([0.0, 3.5, np.nan, 7.0])) == "▁▅ █"
-    assert sparkline(np.ones(3)) == "▁▁▁"
+    assert query.sparkline(np.array([0.0, 3.5, np.nan, 7.0])) == "▁▅ █"
+    assert query.sparkline(np.ones(3)) == "▁▁▁"

@@ -108,7 +108,11 @@ def test_rules_name_the_deployments_and_autoscalers_that_there_are(overlay: str)
 
 
 def test_keda_asks_where_prometheus_is_and_is_let_in() -> None:
-    assert manifests.PROMETHEUS == "http://prometheus-operated.monitoring.svc:9090"
+    scaled = of_kind(expanded()["production-keda"], "ScaledObject")
+    # The Service that the Prometheus operator makes beside each Prometheus.
+    assert {one["spec"]["triggers"][1]["metadata"]["serverAddress"] for one in scaled} == {
+        "http://prometheus-operated.monitoring.svc:9090"
+    }
     policy = yaml.safe_load((STEP / "base" / "keda-access.yaml").read_text())
     assert policy["metadata"]["namespace"] == "monitoring"
     (rule,) = policy["spec"]["ingress"]

@@ -1,9 +1,10 @@
 """Render every overlay into build/manifests/<overlay>.yaml: `make manifests`.
 
 What code knows better is written anew first: the SeldonDeployment as the pipeline's step `deploy`
-renders it, what stands in its place without Seldon's operator, numbers of pods and their targets
-as `capacity` has them, the gateway's configuration as `gateway.nginx` fills it in. Then
-`kubectl kustomize` makes of each overlay what `kubectl apply -k` would send.
+renders it, what stands in its place without Seldon's operator, the gateway's configuration as
+`gateway.nginx` fills it in, and, into the autoscalers, numbers of pods and their targets as
+`capacity` has them. Then `kubectl kustomize` makes of each overlay what `kubectl apply -k` would
+send.
 """
 
 import argparse
@@ -26,7 +27,7 @@ from typing import Any
 
 import yaml
 
-from kalecast.cluster.capacity import MODEL_SERVER, PAGE, Scaling, in_flight_query
+from kalecast.cluster.capacity import MODEL_SERVER, PAGE, in_flight_query
 from kalecast.cluster.capacity_sheet import sheet
 from kalecast.cluster.deployment import DeploymentSettings, render, service
 from kalecast.cluster.gateway import nginx as gateway
@@ -51,9 +52,6 @@ PACKAGE_SHA512 = (
 
 MODEL_URI = "s3://kalecast/models/forecaster.onnx"
 """Stands in the manifests until `apply.sh` puts the real one there."""
-
-PROMETHEUS = "http://prometheus-operated.monitoring.svc:9090"
-"""For KEDA's queries: the Service that the Prometheus operator makes beside each Prometheus."""
 
 PUBLIC_NAME = "forecast.example.com"
 """Stands in the manifests of step 6 until `apply.sh` puts the real one there."""
@@ -143,24 +141,22 @@ def _packed_program(wheel: bytes) -> bytes:
 
 def written() -> dict[Path, str]:
     """The files that are committed as code writes them, with their content."""
-    page = {"apiVersion": "apps/v1", "kind": "Deployment", "name": "kalecast-page"}
     settings = DeploymentSettings()
     server = render(MODEL_URI, "current", settings)
-    alone = stand_alone(server)
-    forecaster = {**page, "name": alone[0]["metadata"]["name"]}
+    sized = (
+        STEP / "base" / "page-size.yaml",
+        STEP / "base" / "page-autoscaler.yaml",
+        STEP / "components" / "keda" / "scaled-objects.yaml",
+    )
     return {
         STEP / "capacity.md": sheet(),
         STEP / "base" / "model-server.yaml": _document(
             "deployment", server.manifest, service(settings)
         ),
-        STEP / "overlays" / "standalone" / "model-server.yaml": _document("standalone", *alone),
-        STEP / "base" / "page-size.yaml": _document("capacity", _page_size()),
-        STEP / "base" / "page-autoscaler.yaml": _document("capacity", _autoscaler(page, PAGE)),
-        STEP / "components" / "keda" / "scaled-objects.yaml": _document(
-            "capacity",
-            _scaled_object(settings.service, forecaster, MODEL_SERVER, "kalecast_in_flight"),
-            _scaled_object(page["name"], page, PAGE, "kalecast_page_in_flight"),
+        STEP / "overlays" / "standalone" / "model-server.yaml": _document(
+            "standalone", *stand_alone(server)
         ),
+        **{path: _with_figures(path) for path in sized},
         **_gateway_configuration(),
     }
 
@@ -228,78 +224,36 @@ def _config_map(name: str, files: dict[str, str]) -> dict[str, Any]:
     return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": files}
 
 
-def _page_size() -> dict[str, Any]:
-    container = {"name": "page", "resources": {"requests": {"cpu": PAGE.cpu}}}
-    return {
-        "apiVersion": "apps/v1",
-        "kind": "Deployment",
-        "metadata": {"name": "kalecast-page"},
-        "spec": {"template": {"spec": {"containers": [container]}}},
-    }
-
-
-def _autoscaler(target: dict[str, str], scaling: Scaling) -> dict[str, Any]:
-    cpu = {"type": "Utilization", "averageUtilization": scaling.cpu_percent}
-    return {
-        "apiVersion": "autoscaling/v2",
-        "kind": "HorizontalPodAutoscaler",
-        "metadata": {"name": target["name"], "labels": dict(LABELS)},
-        "spec": {
-            "scaleTargetRef": target,
-            "minReplicas": scaling.minimum_replicas,
-            "maxReplicas": scaling.maximum_replicas,
-            "metrics": [{"type": "Resource", "resource": {"name": "cpu", "target": cpu}}],
-            "behavior": scaling.behavior.as_json(),
-        },
-    }
-
-
-def _scaled_object(
-    name: str, target: dict[str, str], scaling: Scaling, metric: str
-) -> dict[str, Any]:
-    """As the plain autoscaler, and by the peaks of the requests in flight, too.
-
-    Peaks of the last minute, so that a crowd between two looks is seen. Where an autoscaler of the
-    same name is there already, it becomes KEDA's.
-    """
-    transfer = {"scaledobject.keda.sh/transfer-hpa-ownership": "true"}
-    return {
-        "apiVersion": "keda.sh/v1alpha1",
-        "kind": "ScaledObject",
-        "metadata": {"name": name, "labels": dict(LABELS), "annotations": transfer},
-        "spec": {
-            "scaleTargetRef": target,
-            "pollingInterval": 15,
-            "minReplicaCount": scaling.minimum_replicas,
-            "maxReplicaCount": scaling.maximum_replicas,
-            # While Prometheus does not answer, processor time alone decides, and the least number.
-            "fallback": {"failureThreshold": 4, "replicas": scaling.minimum_replicas},
-            "advanced": {
-                "horizontalPodAutoscalerConfig": {
-                    "name": name,
-                    "behavior": scaling.behavior.as_json(),
-                }
-            },
-            "triggers": [
-                {
-                    "type": "cpu",
-                    "metricType": "Utilization",
-                    "metadata": {"value": str(scaling.cpu_percent)},
-                },
-                {
-                    "type": "prometheus",
-                    "name": "in-flight",
-                    "metricType": "AverageValue",
-                    "metadata": {
-                        "serverAddress": PROMETHEUS,
-                        # The overlay's namespace is put there by the component.
-                        "query": in_flight_query(f'{metric}{{namespace="NAMESPACE"}}'),
-                        "threshold": str(scaling.in_flight),
-                    },
-                },
-            ],
-        },
-    }
+def _with_figures(path: Path) -> str:
+    """A file with the figures of `capacity` in place of those that it has."""
+    objects = list(yaml.safe_load_all(path.read_text()))
+    for one in objects:
+        spec = one["spec"]
+        if one["kind"] == "Deployment":
+            (container,) = spec["template"]["spec"]["containers"]
+            container["resources"]["requests"]["cpu"] = PAGE.cpu
+            continue
+        of_page = "page" in spec["scaleTargetRef"]["name"]
+        scaling = PAGE if of_page else MODEL_SERVER
+        if one["kind"] == "HorizontalPodAutoscaler":
+            spec["minReplicas"] = scaling.minimum_replicas
+            spec["maxReplicas"] = scaling.maximum_replicas
+            spec["metrics"][0]["resource"]["target"]["averageUtilization"] = scaling.cpu_percent
+            spec["behavior"] = scaling.behavior.as_json()
+        else:
+            # By processor time, as the plain autoscaler, and by the requests in flight, too. While
+            # Prometheus does not answer, processor time alone decides, and the least number.
+            cpu, in_flight = (trigger["metadata"] for trigger in spec["triggers"])
+            metric = "kalecast_page_in_flight" if of_page else "kalecast_in_flight"
+            spec["minReplicaCount"] = spec["fallback"]["replicas"] = scaling.minimum_replicas
+            spec["maxReplicaCount"] = scaling.maximum_replicas
+            config = spec["advanced"]["horizontalPodAutoscalerConfig"]
+            config["behavior"] = scaling.behavior.as_json()
+            cpu["value"] = str(scaling.cpu_percent)
+            in_flight["threshold"] = str(scaling.in_flight)
+            # The overlay's namespace is put there by the component.
+            in_flight["query"] = in_flight_query(f'{metric}{{namespace="NAMESPACE"}}')
+    return _written_from("kalecast.cluster.capacity", objects)
 
 
 def build(folder: Path, command: str) -> str:

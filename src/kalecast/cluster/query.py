@@ -33,7 +33,6 @@ from kalecast.client.rest import (
     forecast_over_http,
     read_contract,
 )
-from kalecast.cluster.forecast_table import sparkline, table
 from kalecast.cluster.kubernetes_service import SERVICE, ClusterError
 from kalecast.cluster.port_forward import PortForward
 from kalecast.data.series import SeriesError, frequency_step, load_series, pick, tidy
@@ -43,6 +42,10 @@ RECONNECT_SECONDS = 20.0
 PAUSE_SECONDS = 0.5
 ALIKE = 1e-6
 """Relative difference up to which two forecasts are the same: JSON and gRPC round differently."""
+
+ROWS = 12
+"""Of a forecast's table."""
+BARS = "▁▂▃▄▅▆▇█"
 
 Predict = Callable[[Floats], tuple[Floats, str]]
 
@@ -108,11 +111,23 @@ def query(options: argparse.Namespace, contract: Contract, protocols: dict[str, 
 def _show(history: pd.DataFrame, forecast: Floats, contract: Contract) -> None:
     step = frequency_step(contract.frequency)
     timestamps = history["ds"].iloc[-1] + step * np.arange(1, len(forecast) + 1)
-    print("\n" + "\n".join(table(pd.DatetimeIndex(timestamps), forecast, contract.quantiles)))
+    heads = ["median" if q == 0.5 else f"{100 * q:g} %" for q in contract.quantiles]
+    labels = pd.DatetimeIndex(timestamps).strftime("%Y-%m-%d %H:%M")
+    table = pd.DataFrame(forecast, labels, heads).head(ROWS)
+    print("\n" + table.to_string(float_format="{:.5g}".format))
+    if len(forecast) > ROWS:
+        print(f"and {len(forecast) - ROWS} more")
     if sys.stdout.isatty():
         newest = history["y"].tail(len(forecast)).to_numpy()
         line = sparkline(np.concatenate([newest, forecast[:, contract.median]]))
         print(f"\n{line[: newest.size]}|{line[newest.size :]}")
+
+
+def sparkline(values: Floats) -> str:
+    """Values as a line of bars; a space where one is missing."""
+    low, high = np.nanmin(values), np.nanmax(values)
+    scaled = (values - low) / ((high - low) or 1.0) * (len(BARS) - 1)
+    return "".join(" " if np.isnan(value) else BARS[round(value)] for value in scaled)
 
 
 def _agree(forecasts: dict[str, Floats]) -> bool:
