@@ -115,12 +115,19 @@ def test_the_rest_differs_in_places_and_in_sign_in_alone(overlay: str):
     assert signs_in <= different <= signs_in | places
 
 
-@pytest.mark.slow
-@overlays
-def test_nginx_takes_the_configuration(overlay: str, tmp_path: Path):
+def nginx_takes(folder: Path, *options: str | Path) -> None:
+    """Have nginx test a configuration."""
     nginx = shutil.which("nginx", path=protect.PATH)
     if nginx is None or not Path(gateway.CRS_SETUP).is_file():
         missing("nginx with ModSecurity", f"apt-get install {protect.PACKAGES}")
+    command = [nginx, "-t", "-e", "stderr", "-p", folder, *options]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.slow
+@overlays
+def test_nginx_takes_the_configuration(overlay: str, tmp_path: Path):
     (tmp_path / "run" / "files").mkdir(parents=True)
     for folder, name in (("etc", "kalecast-gateway"), ("run/rules", "kalecast-gateway-rules")):
         (tmp_path / folder).mkdir(parents=True, exist_ok=True)
@@ -129,14 +136,7 @@ def test_nginx_takes_the_configuration(overlay: str, tmp_path: Path):
             here = re.sub(r"\bkalecast-(page|sign-in):", "127.0.0.1:", text)
             (tmp_path / folder / file).write_text(here.replace("/run/gateway", f"{tmp_path}/run"))
     for name in ("nginx.conf", "signatures-nginx.conf"):
-        file = tmp_path / "etc" / name
-        done = subprocess.run(
-            [nginx, "-t", "-e", "stderr", "-p", tmp_path / "run", "-c", file],
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert done.returncode == 0, done.stderr
+        nginx_takes(tmp_path / "run", "-c", tmp_path / "etc" / name)
 
 
 ##### Of one mind #####
@@ -209,6 +209,10 @@ def test_the_controller_leads_to_the_gateway_by_policies_that_are_there(overlay:
         service = only(overlay, "Service", upstream["service"])
         assert upstream["port"] in [port["port"] for port in service["spec"]["ports"]]
     assert {one["name"] for one in server["policies"]} == set(objects(overlay, "Policy"))
+    # The edge is wider than the gateway.
+    flood = only(overlay, "Policy", "kalecast-flood")["spec"]["rateLimit"]
+    assert int(flood["rate"].removesuffix("r/s")) > gateway.Limits().all_rate
+    assert flood["burst"] > gateway.Limits().all_burst
     for route in server["routes"]:
         # Not what a gateway or a page says itself.
         (replaced,) = route["errorPages"]
@@ -277,21 +281,8 @@ def snippets() -> str:
 
 
 def test_nginx_takes_the_controllers_snippets(tmp_path: Path):
-    nginx = shutil.which("nginx", path="/usr/sbin:/usr/bin")
-    if nginx is None:
-        missing("nginx", "make .venv/.gateway")
     (tmp_path / "nginx.conf").write_text(f"events {{}}\nhttp {{\n{snippets()}\n}}\n")
-    command = [nginx, "-t", "-e", "stderr", "-p", str(tmp_path), "-c", "nginx.conf"]
-    command += ["-g", f"pid {tmp_path}/pid;"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-
-
-@overlays
-def test_the_edge_is_wider_than_the_gateway(overlay: str):
-    flood = only(overlay, "Policy", "kalecast-flood")["spec"]["rateLimit"]
-    assert int(flood["rate"].removesuffix("r/s")) > gateway.Limits().all_rate
-    assert flood["burst"] > gateway.Limits().all_burst
+    nginx_takes(tmp_path, "-c", "nginx.conf", "-g", f"pid {tmp_path}/pid;")
 
 
 @overlays
@@ -303,13 +294,6 @@ def test_headers_of_the_controller_leave_the_head_of_a_request_known(overlay: st
     heads = (STEP / "gateway" / "rules" / "benign-heads.conf").read_text()
     for added in ("x-forwarded-for", "x-forwarded-host", "x-forwarded-proto"):
         assert f"|{added}|" in heads or f"|{added})" in heads
-
-
-def test_ciphers_and_protocols_are_the_gateways():
-    entries = values()["controller"]["config"]["entries"]
-    tls = (STEP / "gateway" / "tls.conf").read_text()
-    assert f"ssl_protocols {entries['ssl-protocols']};" in tls
-    assert f"ssl_ciphers {entries['ssl-ciphers']};" in tls
 
 
 def test_oauth2_proxy_and_the_gateway_agree():
@@ -365,15 +349,13 @@ def namespace(peer: Object) -> str | None:
 
 
 @overlays
-def test_the_ingress_controller_alone_reaches_the_gateway(overlay: str):
+def test_the_controller_alone_reaches_the_gateway_which_reaches_page_names_and_sign_in(
+    overlay: str,
+):
     ((peer, ports),) = peers(overlay, "Ingress", GATEWAY)
     assert namespace(peer) == "nginx-ingress"
     assert matches(peer["podSelector"], CONTROLLER)
     assert ports == {8080}
-
-
-@overlays
-def test_the_gateway_reaches_the_page_names_and_who_signs_in(overlay: str):
     reached = {
         (namespace(peer), *peer["podSelector"]["matchLabels"].values(), *sorted(ports))
         for peer, ports in peers(overlay, "Egress", GATEWAY)
@@ -419,12 +401,11 @@ def test_settings_are_those_of_the_chart_and_of_the_controller():
     assert set(entries) == set(CONFIGURATION_KEYS.split())
     assert all(isinstance(value, str) for value in entries.values())
     assert values()["controller"]["enableSnippets"] is False
-
-
-def test_the_edges_log_has_no_persons_data():
-    log_format = values()["controller"]["config"]["entries"]["log-format"]
+    tls = (STEP / "gateway" / "tls.conf").read_text()
+    assert f"ssl_protocols {entries['ssl-protocols']};" in tls
+    assert f"ssl_ciphers {entries['ssl-ciphers']};" in tls
     personal = ("remote_addr", "$request ", "request_uri", "args", "http_", "remote_user", "cookie")
-    assert not [word for word in personal if word in log_format]
+    assert not [word for word in personal if word in entries["log-format"]]
 
 
 @pytest.mark.parametrize("path", sorted(STEP.glob("ingress/**/*.yaml")), ids=lambda p: p.name)
