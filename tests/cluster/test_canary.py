@@ -312,7 +312,7 @@ def test_figures_are_read_from_what_the_server_writes():
     figures = parse(metrics.page().decode())
     assert (figures.requests, figures.failed, figures.refused) == (8, 3, 2)
     assert 0.01 < figures.seconds(0.99) <= 0.025
-    assert Canary().most_failed < figures.failed_share
+    assert Canary().most_failed < figures.share(figures.failed)
 
 
 def test_probes_are_no_answers():

@@ -17,7 +17,7 @@ from contextlib import contextmanager
 
 from kalecast.cluster.canary_watch import Canary, Watch, WithdrawnError
 from kalecast.cluster.kubernetes_api import Cluster
-from kalecast.cluster.rollout import Awaited, Report, Rollout, Timeouts, roll_out
+from kalecast.cluster.rollout import Report, Rollout, Timeouts, roll_out
 from kalecast.cluster.seldon_deployment import DeploymentError, SeldonDeployment
 
 __all__ = ["Canary", "release"]
@@ -109,8 +109,7 @@ def _side_by_side(
         f"version {new.model_version} beside version {serving.model_version}: "
         f"{count} of {count + old} pods"
     )
-    both = serving.with_canary(new, canary.percent, count)
-    rollout.apply(both, Awaited(new.model_version, count, alone=False))
+    rollout.apply(serving.with_canary(new, canary.percent, count))
     Watch(new, serving, canary, rollout).until_it_holds()
 
 

@@ -75,13 +75,13 @@ class Canary:
                 return few if at_the_end else None
         if self._exceeds(canary.failed, stable.failed, canary, stable, self.most_failed):
             return (
-                f"{canary.failed_share:.1%} of its answers are failures, "
-                f"{stable.failed_share:.1%} of the other's"
+                f"{canary.share(canary.failed):.1%} of its answers are failures, "
+                f"{stable.share(stable.failed):.1%} of the other's"
             )
         if self._exceeds(canary.refused, stable.refused, canary, stable, self.most_refused):
             return (
-                f"it refuses {canary.refused_share:.1%} of the requests, "
-                f"the other {stable.refused_share:.1%}"
+                f"it refuses {canary.share(canary.refused):.1%} of the requests, "
+                f"the other {stable.share(stable.refused):.1%}"
             )
         slow, usual = canary.seconds(0.99), stable.seconds(0.99)
         if at_the_end and slow > max(self.unnoticed, usual * self.slower):

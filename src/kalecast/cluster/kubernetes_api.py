@@ -24,6 +24,15 @@ RETRIED_STATUSES = (429, 500, 502, 503, 504)
 WRITE_ATTEMPTS = 5
 
 
+class RefusalError(RuntimeError):
+    """The API refuses a call; its own exceptions come with a client that is slow to import."""
+
+    def __init__(self, status: int, reason: str, body: str | None) -> None:
+        """With the API's answer."""
+        super().__init__(reason)
+        self.status, self.body = status, body
+
+
 class Cluster:
     """A cluster, by the client of its API."""
 
@@ -51,12 +60,10 @@ class Cluster:
         Raises:
             DeploymentError: the cluster gives no answer.
         """
-        from kubernetes.client.exceptions import ApiException
-
         try:
             get = self.custom.get_namespaced_custom_object
             found = _call(get, **_place(deployment), name=deployment.name)
-        except ApiException as error:
+        except RefusalError as error:
             if error.status == 404:
                 return None
             raise _refused(deployment, error) from error
@@ -68,8 +75,6 @@ class Cluster:
         Raises:
             DeploymentError: the cluster refuses it, and why.
         """
-        from kubernetes.client.exceptions import ApiException
-
         for attempts_left in reversed(range(WRITE_ATTEMPTS)):
             replaced = self.find(deployment)
             content = {**_place(deployment), "body": deployment.to_send(replaced)}
@@ -80,7 +85,7 @@ class Cluster:
                     replace = self.custom.replace_namespaced_custom_object
                     _call(replace, **content, name=deployment.name)
                 return
-            except ApiException as error:
+            except RefusalError as error:
                 # The operator wrote its status meanwhile, or another client was first.
                 if error.status != 409 or not attempts_left:
                     raise _refused(deployment, error) from error
@@ -91,15 +96,14 @@ class Cluster:
         Raises:
             DeploymentError: the account of this pod may not list them.
         """
-        from kubernetes.client.exceptions import ApiException
-
         selector = ",".join(f"{key}={value}" for key, value in deployment.selector_of_all.items())
         try:
-            found = self.core.list_namespaced_pod(deployment.namespace, label_selector=selector)
-        except ApiException as error:
+            list_pods = self.core.list_namespaced_pod
+            found = _call(list_pods, deployment.namespace, label_selector=selector)
+        except RefusalError as error:
             raise DeploymentError(
                 f"Expected the right to list pods in namespace {deployment.namespace!r}, "
-                f"received: {error.status} {error.reason}."
+                f"received: {error}."
             ) from error
         pods = map(Pod.of, self.api.sanitize_for_serialization(found)["items"])
         # What was evicted stays as an object, and as nothing else.
@@ -107,8 +111,6 @@ class Cluster:
 
     def read_log(self, pod: Pod, container: str, previous: bool) -> str:
         """The end of a container's log, as a `kalecast.cluster.pods.LogReader` returns it."""
-        from kubernetes.client.exceptions import ApiException
-
         try:
             printed: str = _call(
                 self.core.read_namespaced_pod_log,
@@ -118,7 +120,7 @@ class Cluster:
                 previous=previous,
                 tail_lines=LOG_LINES,
             )
-        except ApiException:
+        except RefusalError:
             return ""
         return printed
 
@@ -127,7 +129,7 @@ def _call(function: Callable[..., Any], *arguments: Any, **named: Any) -> Any:
     """What a function of the Kubernetes client returns; called again where there is no answer.
 
     Raises:
-        ApiException: the API refuses.
+        RefusalError: the API refuses.
         DeploymentError: it does not answer.
     """
     from kubernetes.client.exceptions import ApiException
@@ -141,7 +143,9 @@ def _call(function: Callable[..., Any], *arguments: Any, **named: Any) -> Any:
                 raise DeploymentError(f"The Kubernetes API does not answer: {error}") from error
         except ApiException as error:
             if error.status not in RETRIED_STATUSES or not calls_left:
-                raise
+                raise RefusalError(
+                    error.status, f"{error.status} {error.reason}", error.body
+                ) from error
         time.sleep(PAUSE)
 
 
@@ -150,8 +154,8 @@ def _place(deployment: SeldonDeployment) -> dict[str, str]:
     return {"group": GROUP, "version": VERSION, "namespace": namespace, "plural": PLURAL}
 
 
-def _refused(deployment: SeldonDeployment, error: Any) -> DeploymentError:
+def _refused(deployment: SeldonDeployment, error: RefusalError) -> DeploymentError:
     return DeploymentError(
         f"The cluster refused the SeldonDeployment {deployment.name!r} in namespace "
-        f"{deployment.namespace!r}: {error.status} {error.reason}. {error.body or ''}".strip()
+        f"{deployment.namespace!r}: {error}. {error.body or ''}".strip()
     )

@@ -9,10 +9,9 @@ must be ready, and what keeps one from it is logged by the program that waits.
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from kalecast.cluster.kubernetes_api import Cluster
-from kalecast.cluster.pods import PodProblem
 from kalecast.cluster.seldon_deployment import DeploymentError, SeldonDeployment
 
 Report = Callable[[str], None]
@@ -27,21 +26,6 @@ class Timeouts:
     pulling: float = 120.0
     """An image that cannot be pulled so long is not there."""
     interval: float = 3.0
-
-
-@dataclass(frozen=True)
-class Awaited:
-    """The pods that a rollout waits for."""
-
-    version: str | None
-    replicas: int
-    alone: bool = True
-    """Whether those of other versions must be gone, too."""
-
-    @classmethod
-    def of(cls, deployment: SeldonDeployment) -> "Awaited":
-        """Those of the only predictor of a SeldonDeployment."""
-        return cls(deployment.model_version, deployment.replicas)
 
 
 @dataclass
@@ -69,46 +53,56 @@ class Rollout:
             for pod in self.cluster.pods_of(deployment)
         )
 
-    def apply(self, deployment: SeldonDeployment, awaited: Awaited) -> None:
+    def apply(self, deployment: SeldonDeployment) -> None:
         """Put an object in place of what is there, and wait for its pods.
+
+        Of an object with a canary it is the canary's pods that are awaited, beside all others.
 
         Raises:
             DeploymentError: the cluster refuses it, or the pods do not become ready.
         """
         self.cluster.put(deployment)
-        self._wait(deployment, awaited)
+        self._wait(deployment)
 
     def back(self, serving: SeldonDeployment, failure: DeploymentError) -> DeploymentError:
         """Put back what served before; the error that names both."""
         self.report(f"rolling back to version {serving.model_version}")
         try:
-            self.apply(serving, Awaited.of(serving))
+            self.apply(serving)
         except DeploymentError as second:
             return DeploymentError(f"{failure} Going back failed, too: {second}")
         return DeploymentError(f"{failure} Version {serving.model_version} serves again.")
 
-    def _wait(self, deployment: SeldonDeployment, awaited: Awaited) -> None:
-        start, lines = time.monotonic(), _NewLines(self.report)
+    def _wait(self, deployment: SeldonDeployment) -> None:
+        start, reported = time.monotonic(), set[str]()
+        version, replicas = deployment.newest
         while True:
             # What is applied has no status: it counts as not taken up yet.
             found = self.cluster.find(deployment) or deployment
-            lines.add(f"SeldonDeployment {deployment.name!r}: {found.state}")
             pods = self.cluster.pods_of(deployment)
-            ours = [pod for pod in pods if pod.model_version == awaited.version]
+            ours = [pod for pod in pods if pod.model_version == version]
             # More pods than requested come with load. Whether there is room for them is not ours,
             # so it does not count that the operator calls the whole not available without them.
             ready = sum(pod.is_ready for pod in ours)
-            others_may_stay = not awaited.alone or len(ours) == len(pods)
-            if ready >= awaited.replicas and others_may_stay:
-                self.report(f"version {awaited.version} serves with {ready} pods")
-                return
+            done = ready >= replicas and (deployment.has_canary or len(ours) == len(pods))
             waited = time.monotonic() - start
             problems = [one for pod in ours for one in pod.problems(self.cluster.read_log)]
-            for problem in problems:
-                lines.add(f"  {problem}")
+            lines = [f"SeldonDeployment {deployment.name!r}: {found.state}"]
+            lines += [] if done else [f"  {problem}" for problem in problems]
+            for line in lines:
+                if line not in reported:  # once, and not every few seconds
+                    reported.add(line)
+                    self.report(line)
+            if done:
+                self.report(f"version {version} serves with {ready} pods")
+                return
             permanent = any(one.is_permanent(waited, self.timeouts.pulling) for one in problems)
             if found.state == "Failed" or permanent or waited > self.timeouts.total:
-                raise _failure(found, awaited, problems, waited)
+                reasons = "; ".join(dict.fromkeys(map(str, problems))) or found.description
+                raise DeploymentError(
+                    f"Version {version} of {found.name!r} is {found.state} after {waited:.0f} s: "
+                    f"{reasons or 'the operator gives no reason'}."
+                )
             time.sleep(self.timeouts.interval)
 
 
@@ -136,31 +130,8 @@ def roll_out(
     serving = rollout.serving(deployment)
     report(f"SeldonDeployment {deployment.name!r}: applying version {deployment.model_version}")
     try:
-        rollout.apply(deployment, Awaited.of(deployment))
+        rollout.apply(deployment)
     except DeploymentError as failure:
         if serving is None:
             raise
         raise rollout.back(serving, failure) from failure
-
-
-@dataclass
-class _NewLines:
-    """What was reported already, so that a line is logged once and not every few seconds."""
-
-    report: Report
-    lines: set[str] = field(default_factory=set)
-
-    def add(self, line: str) -> None:
-        if line not in self.lines:
-            self.lines.add(line)
-            self.report(line)
-
-
-def _failure(
-    found: SeldonDeployment, awaited: Awaited, problems: list[PodProblem], waited: float
-) -> DeploymentError:
-    reasons = "; ".join(dict.fromkeys(str(problem) for problem in problems))
-    return DeploymentError(
-        f"Version {awaited.version} of {found.name!r} is {found.state} after {waited:.0f} s: "
-        f"{reasons or found.description or 'the operator gives no reason'}."
-    )

@@ -104,8 +104,17 @@ class SeldonDeployment:
     @property
     def model_version(self) -> str | None:
         """The version of the model that its pods serve."""
-        annotations: dict[str, str] = self.component.get("metadata", {}).get("annotations", {})
-        return annotations.get(VERSION_ANNOTATION)
+        return _version(self.predictor)
+
+    @property
+    def has_canary(self) -> bool:
+        """Whether a second predictor tries another model."""
+        return len(self.predictors) > 1
+
+    @property
+    def newest(self) -> tuple[str | None, int]:
+        """Version and number of the pods of the canary, or of the only predictor."""
+        return _version(self.predictors[-1]), int(self.predictors[-1].get("replicas", 1))
 
     @property
     def service(self) -> str:
@@ -199,3 +208,9 @@ class SeldonDeployment:
         return SeldonDeployment(
             {key: copy.deepcopy(value) for key, value in self.manifest.items() if key != "status"}
         )
+
+
+def _version(predictor: Manifest) -> str | None:
+    metadata = predictor["componentSpecs"][0].get("metadata", {})
+    annotations: dict[str, str] = metadata.get("annotations", {})
+    return annotations.get(VERSION_ANNOTATION)

@@ -14,7 +14,7 @@ SECONDS = 5.0
 PROBES = "other"
 """What the server calls other requests than those for a forecast: for its health or metadata."""
 
-GRPC_REFUSALS = (*("INVALID_ARGUMENT", "NOT_FOUND", "UNIMPLEMENTED", "CANCELLED", "OUT_OF_RANGE"),)
+GRPC_REFUSALS = ("INVALID_ARGUMENT", "NOT_FOUND", "UNIMPLEMENTED", "CANCELLED", "OUT_OF_RANGE")
 """gRPC's statuses that speak of the request; what is neither these nor OK is the server's fault."""
 
 
@@ -55,15 +55,9 @@ class Figures:
             },
         )
 
-    @property
-    def failed_share(self) -> float:
-        """Of all requests."""
-        return self.failed / self.requests if self.requests else 0.0
-
-    @property
-    def refused_share(self) -> float:
-        """Of all requests."""
-        return self.refused / self.requests if self.requests else 0.0
+    def share(self, number: float) -> float:
+        """Of all requests, for a number of them."""
+        return number / self.requests if self.requests else 0.0
 
     def seconds(self, share: float) -> float:
         """Seconds within which a share of the requests was answered.
@@ -116,14 +110,11 @@ def parse(text: str) -> Figures:
             if sample.labels.get("protocol") == PROBES:
                 continue
             if sample.name == "kalecast_requests_total":
-                figures += _counted(sample.labels["code"], sample.value)
+                code, number = sample.labels["code"], sample.value
+                is_refusal = code.startswith("4") or code in GRPC_REFUSALS
+                is_answer = code.startswith(("1", "2", "3")) or code == "OK"
+                failed = 0.0 if is_refusal or is_answer else number
+                figures += Figures(number, failed, number if is_refusal else 0.0)
             elif sample.name == "kalecast_request_seconds_bucket":
                 figures += Figures(within={float(sample.labels["le"]): sample.value})
     return figures
-
-
-def _counted(code: str, number: float) -> Figures:
-    is_refusal = code.startswith("4") or code in GRPC_REFUSALS
-    is_answer = code.startswith(("1", "2", "3")) or code == "OK"
-    failed = 0.0 if is_refusal or is_answer else number
-    return Figures(number, failed, number if is_refusal else 0.0)
