@@ -1,5 +1,6 @@
 """More pods under load, fewer when it is quiet."""
 
+import re
 import time
 from dataclasses import dataclass
 
@@ -28,7 +29,7 @@ class AutoscalerStatus:
 
     wanted: int
     seen: str
-    """Its metrics, beside their targets."""
+    """Its metrics beside their targets, and its numbers of pods, as kubectl prints them."""
     problem: str
     """Why it gets none."""
     strain: float
@@ -113,52 +114,30 @@ def autoscaler_of(context: Context, workload: Workload) -> AutoscalerStatus:
     ]
     if len(found) != 1:
         raise CheckFailed(f"Expected one autoscaler of {workload.deployment}, found {len(found)}")
-    return look(found[0])
+    name = found[0]["metadata"]["name"]
+    return look(found[0], context.kube.do("get", "horizontalpodautoscaler", name, "--no-headers"))
 
 
-def look(autoscaler: Object) -> AutoscalerStatus:
-    """A HorizontalPodAutoscaler's status."""
+def look(autoscaler: Object, printed: str) -> AutoscalerStatus:
+    """A HorizontalPodAutoscaler's status.
+
+    Args:
+        autoscaler: as the API describes it.
+        printed: as kubectl prints it: name, target, metrics beside their targets, and so on.
+    """
     status = autoscaler.get("status", {})
-    targets = {_key(one): _amount(one, "target") for one in autoscaler["spec"].get("metrics", [])}
-    current = {
-        _key(one): _amount(one, "current")
-        for one in status.get("currentMetrics") or []
-        if _key(one)
-    }
     problems = [
         one.get("message", one.get("reason", ""))
         for one in status.get("conditions", [])
         if one["type"] == "ScalingActive" and one["status"] == "False"
     ]
+    percents = re.findall(r"(\d+)%/(\d+)%", printed)
     return AutoscalerStatus(
         wanted=status.get("desiredReplicas", 0),
-        seen=", ".join(
-            f"{name} {now} of {targets.get(name, '?')}" for name, now in current.items()
-        ),
+        seen=" ".join(printed.split()[2:]),
         problem="; ".join(problems),
-        strain=max(
-            (_ratio(now, targets.get(name, "")) for name, now in current.items()), default=0
-        ),
+        strain=max((int(now) / int(target) for now, target in percents), default=0.0),
     )
-
-
-def _ratio(now: str, target: str) -> float:
-    """Of two amounts in per cent; 0 of others."""
-    if not (now.endswith("%") and target.endswith("%")):
-        return 0.0
-    return float(now.rstrip(" %")) / float(target.rstrip(" %"))
-
-
-def _key(metric: Object) -> str:
-    part = next((value for value in metric.values() if isinstance(value, dict)), {})
-    return str(part.get("name") or part.get("metric", {}).get("name", ""))
-
-
-def _amount(metric: Object, at: str) -> str:
-    part = next((value for value in metric.values() if isinstance(value, dict)), {}).get(at, {})
-    if "averageUtilization" in part:
-        return f"{part['averageUtilization']} %"
-    return str(part.get("averageValue") or part.get("value") or "?")
 
 
 def _report(context: Context, workload: Workload, count: int, autoscaler: AutoscalerStatus) -> str:

@@ -379,13 +379,15 @@ def test_where_nothing_gets_a_denial_proves_nothing():
 
 
 def test_an_autoscaler_is_read():
-    resource = {"name": "cpu", "current": {"averageUtilization": 180, "averageValue": "234m"}}
-    target = {"name": "cpu", "target": {"type": "Utilization", "averageUtilization": 70}}
     blind = {"type": "ScalingActive", "status": "False", "message": "no metrics"}
-    status = {"desiredReplicas": 4, "currentMetrics": [{"type": "Resource", "resource": resource}]}
-    one = {"spec": {"metrics": [{"type": "Resource", "resource": target}]}, "status": status}
-    assert scaling.look(one) == scaling.AutoscalerStatus(4, "cpu 180 % of 70 %", "", 180 / 70)
-    assert scaling.look({"spec": {}, "status": {"conditions": [blind]}}).problem == "no metrics"
+    printed = (
+        "kalecast-page   Deployment/kalecast-page   cpu: 180%/70%, 1500m/2 (avg)   2   4   2   5m"
+    )
+    found = scaling.look({"spec": {}, "status": {"desiredReplicas": 4}}, printed)
+    assert (found.wanted, found.problem, found.strain) == (4, "", 180 / 70)
+    assert found.seen == "cpu: 180%/70%, 1500m/2 (avg) 2 4 2 5m"
+    found = scaling.look({"spec": {}, "status": {"conditions": [blind]}}, "a b cpu: <unknown>/70%")
+    assert (found.problem, found.strain) == ("no metrics", 0)
 
 
 def deployment(**status: int) -> Object:
