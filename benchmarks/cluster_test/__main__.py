@@ -12,7 +12,7 @@ import yaml
 from benchmarks.cluster_test import helpers, rendering
 from benchmarks.cluster_test import options as parameters
 from benchmarks.cluster_test.checks import NAMES, chosen, make
-from benchmarks.cluster_test.context import Context, trouble
+from benchmarks.cluster_test.context import Context
 from benchmarks.cluster_test.kube import Kube, KubeError, call
 from benchmarks.cluster_test.options import Parameters
 from benchmarks.cluster_test.outcomes import CheckFailed, Result, as_json, counts, table
@@ -155,8 +155,9 @@ def _set_up(context: Context, model: bytes) -> None:
     def missing() -> str:
         pods = {pod.name: pod for pod in map(Pod.of, context.kube.items("pods"))}
         waiting = [name for name in PERMANENT if name not in pods or not pods[name].is_ready]
-        why = next(filter(None, (trouble(pods[name]) for name in waiting if name in pods)), "")
-        return f"{', '.join(waiting)} {why}".strip() if waiting else ""
+        there = (pods[name] for name in waiting if name in pods)
+        why = [str(problem) for pod in there for problem in pod.problems(context.read_log)]
+        return " ".join([", ".join(waiting), *why[:1]])
 
     context.wait("the test's own pods", missing)
 

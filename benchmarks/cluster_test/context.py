@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from benchmarks.cluster_test.helpers import (
     GRPC_PORT,
@@ -17,7 +17,7 @@ from benchmarks.cluster_test.options import Parameters
 from benchmarks.cluster_test.outcomes import CheckFailed
 from benchmarks.cluster_test.rendering import PAGE, SERVER, Rendered
 from kalecast.cluster.deployment import PORTS
-from kalecast.cluster.pods import LOG_LINES, Pod, last_log_line
+from kalecast.cluster.pods import LOG_LINES, Pod
 
 LOOK_SECONDS = 1.0
 
@@ -70,7 +70,6 @@ class Context:
     least: dict[str, int]
     """Pods at rest, by Deployment."""
     log: Callable[[str], None]
-    messages: list[str] = field(default_factory=list)
 
     def wait(self, what: str, missing: Callable[[], str], seconds: float | None = None) -> float:
         """Wait until nothing is missing any more; returns the seconds that it took.
@@ -122,15 +121,11 @@ class Context:
         return f"{workload.name}: {'; '.join([lacking, *self.troubles(workload)])}"
 
     def troubles(self, workload: Workload) -> list[str]:
-        """What keeps its pods from being ready, or from being there, each kind once."""
-        found = []
-        for pod in self.pods(workload):
-            problem = "" if pod.is_leaving else trouble(pod)
-            if "CrashLoopBackOff" in problem:
-                log_line = last_log_line(pod, workload.container, self.read_log)
-                problem = f"ends with '{log_line}'"
-            found.append(problem)
-        return list(dict.fromkeys(filter(None, found or self._not_created())))[:3]
+        """What keeps its pods from being ready, or from being there, at most three of it."""
+        pods = self.pods(workload)
+        waiting = (pod for pod in pods if not pod.is_ready and not pod.is_leaving)
+        found = [str(problem) for pod in waiting for problem in pod.problems(self.read_log)]
+        return list(dict.fromkeys(found if pods else self._not_created()))[:3]
 
     def _not_created(self) -> list[str]:
         """Why pods are not even made: a quota, or a policy of the cluster's."""
@@ -159,18 +154,6 @@ def lacks(deployment: Object, least: int) -> str:
     if status.get("replicas", 0) != wanted or set(counted.values()) != {wanted}:
         counts = ", ".join(f"{number} {name}" for name, number in counted.items())
         return f"of {wanted} pods {counts}"
-    return ""
-
-
-def trouble(pod: Pod) -> str:
-    """What keeps a pod from being ready, as the cluster reports it; nothing where it is."""
-    if pod.unschedulable is not None:
-        return f"no node has room: {pod.unschedulable}"
-    for one in pod.containers:
-        if one.waiting.get("reason") not in (None, "ContainerCreating", "PodInitializing"):
-            return f"{one.waiting['reason']}: {one.waiting.get('message', '')}"
-        if one.restarts and not one.is_ready:
-            return f"its container has ended {one.restarts} times"
     return ""
 
 

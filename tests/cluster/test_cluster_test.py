@@ -40,7 +40,6 @@ from benchmarks.cluster_test.outcomes import (
 from benchmarks.cluster_test.working import too_much
 from kalecast.artifact.runtime import Forecaster
 from kalecast.artifact.store import StoreError, fetch, state
-from kalecast.cluster.pods import Pod
 
 OVERLAYS = ("kind", "production", "production-keda", "standalone")
 HERE = Parameters(namespace="mine")
@@ -410,20 +409,6 @@ def deployment(**status: int) -> Object:
 def test_a_deployment_is_done_when_all_of_it_is(status: dict[str, int], least: int, report: str):
     found = context.lacks(deployment(**status), least)
     assert found == report if not report else report in found
-
-
-def test_why_a_pod_is_not_ready_is_reported_in_the_clusters_words():
-    pulling = {"waiting": {"reason": "ImagePullBackOff", "message": "no such tag"}}
-    creating = {"waiting": {"reason": "ContainerCreating"}}
-    full = {"type": "PodScheduled", "status": "False", "message": "Insufficient cpu"}
-    for status, problem in (
-        ({}, ""),
-        ({"conditions": [full]}, "no node has room: Insufficient cpu"),
-        ({"containerStatuses": [{"state": creating}]}, ""),
-        ({"containerStatuses": [{"state": pulling}]}, "ImagePullBackOff: no such tag"),
-        ({"containerStatuses": [{"restartCount": 2}]}, "its container has ended 2 times"),
-    ):
-        assert context.trouble(Pod.of({"metadata": {"name": "p"}, "status": status})) == problem
 
 
 def test_hardly_any_load_proves_nothing():
