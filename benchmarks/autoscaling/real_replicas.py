@@ -20,13 +20,10 @@ from benchmarks.autoscaling.arrivals import Rush
 from benchmarks.autoscaling.service_times import cpu_of, forward_law, measure
 from benchmarks.autoscaling.simulated_pods import Law, PodKind, StartUp, Tier
 from benchmarks.autoscaling.stations import QueuedJob
-from benchmarks.load.balancer import MISSING, NGINX
-from benchmarks.load.driver_process import drive
-from benchmarks.load.job import Job
-from benchmarks.load.limits import allow_connections
+from benchmarks.load.job import Job, allow_connections
 from benchmarks.load.local_service import LocalService, ServiceError
 from benchmarks.load.routes import histories, model_route
-from benchmarks.load.stack import balancer, copied, model_server
+from benchmarks.load.stack import MISSING, NGINX, balancer, copied, drive, model_server
 from kalecast.artifact.runtime import Forecaster
 from kalecast.cluster.capacity import AT_ONCE, MODEL_SERVER
 
@@ -83,7 +80,7 @@ def _two_replicas(model: Path, folder: Path) -> tuple[float, float, list[Summary
         first = route.loaded("burst", AT_ONCE, rounds=2)
         each = _cost([one, two, gateway], first)
         before = _free_cores()
-        rounds = drive(replace(first, rounds=ROUNDS))["rounds"]
+        rounds = drive(replace(first, rounds=ROUNDS))
         after = _free_cores()
     return each, (before + after) / 2, rounds
 
@@ -97,7 +94,7 @@ def _free_cores() -> float:
 
 def _cost(services: list[LocalService], job: Job) -> float:
     with cpu_of(services) as used:
-        rounds = drive(job)["rounds"]
+        rounds = drive(job)
     count = sum(summary["ok"] for summary in rounds)
     driver = statistics.mean(summary["cpu_microseconds"] for summary in rounds) / 1e6
     return float(sum(used.seconds.values()) / count + driver)

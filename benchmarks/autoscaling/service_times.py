@@ -15,10 +15,10 @@ import numpy as np
 import psutil  # type: ignore[import-untyped, unused-ignore]
 
 from benchmarks.autoscaling.simulated_pods import Law
-from benchmarks.load.driver_process import drive
+from benchmarks.load.job import Shape
 from benchmarks.load.local_service import LocalService
 from benchmarks.load.routes import api_route, histories, seldon_route
-from benchmarks.load.stack import app, model_server
+from benchmarks.load.stack import app, drive, model_server
 from kalecast.artifact.runtime import Forecaster
 
 BATCHES = (1, 8, 32, 64, 128, 256)
@@ -88,18 +88,18 @@ def _grouped(server: LocalService, folder: Path) -> float:
     batches = histories(GROUP * 8, length).reshape(8, GROUP, length)
     job = seldon_route(server, batches, folder).loaded("steady", 8, seconds=2.0)
     with cpu_of([server]) as used:
-        (summary,) = drive(job)["rounds"]
+        (summary,) = drive(job)
     return float(used.seconds[server.name] / max(summary["ok"], 1) / GROUP)
 
 
 def _api(
-    server: LocalService, page: LocalService, folder: Path, shape: str, clients: int, **load: Any
+    server: LocalService, page: LocalService, folder: Path, shape: Shape, clients: int, **load: Any
 ) -> dict[str, float]:
     """CPU microseconds of a forecast asked for over the page's plain route."""
     length = Forecaster(Path(server.command[3])).contract.input_length
     route = api_route(page, histories(clients, length), folder)
     with cpu_of([server, page]) as used:
-        rounds = drive(route.loaded(shape, clients, **load))["rounds"]
+        rounds = drive(route.loaded(shape, clients, **load))
     count = max(sum(summary["ok"] for summary in rounds), 1)
     return {name: _micro(seconds / count) for name, seconds in used.seconds.items()}
 

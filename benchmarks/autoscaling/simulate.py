@@ -33,9 +33,9 @@ from benchmarks.autoscaling.scenario import (
     Setup,
     simulate,
 )
-from benchmarks.load.driver_process import LoadError
-from benchmarks.load.limits import LimitError
+from benchmarks.load.job import LimitError
 from benchmarks.load.local_service import ServiceError
+from benchmarks.load.stack import LoadError
 from kalecast.artifact.contract import ContractError
 from kalecast.lifetime import die_with_parent, end_in_order
 from kalecast.results import FIGURES, write_results

@@ -22,7 +22,7 @@ DRIVER = Path(routes.__file__).parent
 """What of it runs in a pod, where it is a package of the same name."""
 PACKAGE = "benchmarks/load"
 LOAD_CLIENTS = "load_clients.py"
-DRIVER_MODULES = ("answers", "clients", "driver", "job", "limits", "record")
+DRIVER_MODULES = ("clients", "driver", "job")
 
 LABEL = "kalecast-test"
 STORE, CLIENT, STRANGER, CLOSED = (

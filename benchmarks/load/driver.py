@@ -2,10 +2,10 @@
 
     python -m benchmarks.load.driver < job.json > outcome.json
 
-`job.py` says what a job is. It needs the standard library alone, takes uvloop where that is
-installed, and prepares every request beforehand, because it runs on the cores that it measures.
-The outcome is a JSON object with `warnings` about this machine's limits, and `rounds` (one but
-for bursts), each as `Record.summary` tells, with `cpu_microseconds`, what a request cost the
+`job.py` says what a job is. It needs httptools and uvloop, which the model server's environment
+has, and prepares every request beforehand, because it runs on the cores that it measures. The
+outcome is a JSON object with `warnings` about this machine's limits, and `rounds` (one but for
+bursts), each as `Record.summary` returns it, with `cpu_microseconds`, what a request cost the
 driver itself, and `overruns`, how often a server's queue of connections was full meanwhile.
 """
 
@@ -16,16 +16,23 @@ import json
 import random
 import sys
 import time
-from collections.abc import Awaitable, Callable, Coroutine
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import replace
-from itertools import count
 from pathlib import Path
 from typing import Any
 
-from benchmarks.load.clients import Address, Client, ConnectionOptions, own_address
-from benchmarks.load.job import Job
-from benchmarks.load.limits import LimitError, allow_connections, overruns, warnings
-from benchmarks.load.record import Record
+import uvloop
+
+from benchmarks.load.clients import (
+    Address,
+    Client,
+    ConnectionOptions,
+    RequestOutcome,
+    Response,
+    own_address,
+)
+from benchmarks.load.job import Job, LimitError, allow_connections, percentile
 
 PAUSE = 1.0
 """Seconds between two rounds."""
@@ -36,8 +43,15 @@ CONNECTING = 200
 PROGRESS = 10.0
 """Seconds between two lines that say how far it is."""
 
-Clients = list[Client]
-Summaries = list[dict[str, Any]]
+MOST_KEPT = 20_000
+"""Answers whose content is looked at."""
+
+SAMPLES = 20
+"""Answers that are handed on whole, for their numbers to be compared."""
+
+WRONG = "wrong content"
+
+Summary = dict[str, Any]
 
 
 def main() -> int:
@@ -49,23 +63,16 @@ def main() -> int:
     except (ValueError, LimitError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    at_once = CONNECTING if job.shape != "burst" or job.connect_first else job.clients
-    notes = warnings(job.clients, at_once, len(job.addresses))
+    notes = warnings(job)
     # A collection would stop every client at once; what the run leaves behind is small.
     gc.freeze()
     gc.disable()
-    hand_over({"rounds": run(do(job, requests)), "warnings": notes})
+    outcome = {"rounds": run(job, requests), "warnings": notes}
+    # Not through `sys.stdout`: where PYTHONUNBUFFERED is set, that loses what a pipe did not take
+    # at the first try, and after a run of uvloop the kernel does interrupt writes.
+    with open(sys.stdout.fileno(), "wb", closefd=False) as out:
+        out.write(json.dumps(outcome).encode())
     return 0
-
-
-def run(work: Coroutine[Any, Any, Summaries]) -> Summaries:
-    """Run it on uvloop where there is one."""
-    try:
-        import uvloop  # type: ignore[import-not-found, unused-ignore]
-    except ImportError:
-        return asyncio.run(work)
-    result: Summaries = uvloop.run(work)
-    return result
 
 
 def prepare(job: Job) -> list[bytes]:
@@ -81,115 +88,248 @@ def prepare(job: Job) -> list[bytes]:
     return list(itertools.islice(itertools.cycle(requests), job.clients))
 
 
-def hand_over(outcome: dict[str, Any]) -> None:
-    """Write megabytes of JSON to stdout.
-
-    Not through `sys.stdout`: where PYTHONUNBUFFERED is set, that loses what a pipe did not take at
-    the first try, and after a run of uvloop the kernel does interrupt writes.
-    """
-    with open(sys.stdout.fileno(), "wb", closefd=False) as out:
-        out.write(json.dumps(outcome).encode())
-
-
-async def do(job: Job, requests: list[bytes]) -> Summaries:
+def run(job: Job, requests: list[bytes]) -> list[Summary]:
     """Do a job; returns the summaries of its rounds."""
-    shapes: dict[str, Callable[[Job, list[bytes]], Awaitable[Summaries]]] = {
-        "burst": burst,
-        "plateau": plateau,
-        "steady": steady,
-    }
-    return await shapes[job.shape](job, requests)
+    work = _bursts if job.shape == "burst" else _for_a_while
+    summaries: list[Summary] = uvloop.run(work(job, requests))
+    return summaries
 
 
-async def burst(job: Job, requests: list[bytes]) -> Summaries:
+async def _bursts(job: Job, requests: list[bytes]) -> list[Summary]:
     """All at the same moment, round after round, each time over new connections."""
     summaries = []
     for number in range(job.rounds):
         if number:
             await asyncio.sleep(PAUSE)
         clients = _clients(job, requests)
-        if job.connect_first:
-            await _connect(clients)
-        record = Record(job.forecast_at, mark=job.mark)
-        watch = Stopwatch()
-        outcomes = await asyncio.gather(*(client.send(watch.began) for client in clients))
+        record = Record(job)
+        outcomes = await asyncio.gather(*(client.send(record.began) for client in clients))
         for at, outcome in enumerate(outcomes):
             record.add(at, outcome)
-        watch.stop()
+        record.stop(ended=max(outcome.ended for outcome in outcomes))
         _close(clients)
-        last = max(outcome.ended for outcome in outcomes)
-        summaries.append(record.summary(watch.began, last, step=0.1) | watch.figures(record))
-        _log(f"round {number + 1}: {_counts(record, last - watch.began)}")
+        summaries.append(record.summary(step=0.1))
+        _log(f"round {number + 1}: {record.counts(record.ended)}")
     return summaries
 
 
-async def plateau(job: Job, requests: list[bytes]) -> Summaries:
-    """All connected all the time, each asking now and then."""
-    chance = random.Random(0)
-    return await _for_a_while(job, requests, 20, lambda: chance.expovariate(1 / job.think))
-
-
-async def steady(job: Job, requests: list[bytes]) -> Summaries:
-    """Each asking again as soon as it is answered."""
-    return await _for_a_while(job, requests, 50, lambda: 0.0)
-
-
-async def _for_a_while(
-    job: Job, requests: list[bytes], keep_every: int, think: Callable[[], float]
-) -> Summaries:
-    """Clients that pause and ask in turn for `job.seconds`; what they asked then, they get."""
+async def _for_a_while(job: Job, requests: list[bytes]) -> list[Summary]:
+    """All connected for `job.seconds`, sending again and again; what they sent then, they get."""
     clients = _clients(job, requests)
     await _connect(clients)
-    record = Record(job.forecast_at, keep_every, job.mark)
+    steady, chance = job.shape == "steady", random.Random(0)
+    record = Record(job, keep_every=50 if steady else 20)
     _log(f"{len(clients):,} connections are open")
-    watch = Stopwatch()
-    end = watch.began + job.seconds
+    end = record.began + job.seconds
 
     async def live(number: int, client: Client) -> None:
         while (left := end - time.monotonic()) > 0:
-            if pause := think():
+            if not steady:
+                pause = chance.expovariate(1 / job.think)
                 await asyncio.sleep(min(pause, left))
                 if pause >= left:
                     return
             record.add(number, await client.send())
 
-    progress = asyncio.create_task(_report_progress(record, watch.began))
+    async def report_progress() -> None:
+        while True:
+            await asyncio.sleep(PROGRESS)
+            _log(record.counts(time.monotonic()))
+
+    progress = asyncio.create_task(report_progress())
     await asyncio.gather(*(live(number, client) for number, client in enumerate(clients)))
-    watch.stop()
+    record.stop(ended=max(end, time.monotonic()))
     progress.cancel()
     _close(clients)
-    return [record.summary(watch.began, max(end, time.monotonic()), 1.0) | watch.figures(record)]
+    return [record.summary(step=1.0)]
 
 
-async def _report_progress(record: Record, began: float) -> None:
-    while True:
-        await asyncio.sleep(PROGRESS)
-        _log(_counts(record, time.monotonic() - began))
+class Record:
+    """What clients got, in all, by kind of error and over time; parsed once all have it.
 
+    It begins with its making, and counts what the driver and this machine spend until its end.
 
-class Stopwatch:
-    """When something began, what time of the processor it took, and what went over."""
+    Args:
+        job: what is done.
+        keep_every: the content of one answer in so many is looked at.
+    """
 
-    def __init__(self) -> None:
-        """Start."""
-        self.began = time.monotonic()
-        self._used = time.process_time()
-        self._overruns = overruns()
+    def __init__(self, job: Job, keep_every: int = 1) -> None:
+        self._job = job
+        self._keep_every = keep_every
+        self._mark = job.mark.encode()
+        self._ok: list[tuple[float, float, bool]] = []
+        """When it ended, seconds it took, whether it was marked."""
+        self._failed: list[tuple[float, float, str]] = []
+        self._hidden: Counter[str] = Counter()
+        self._kept: list[tuple[int, RequestOutcome, Response]] = []
+        self.began = self.ended = time.monotonic()
+        self._used, self._overruns = time.process_time(), overruns()
 
-    def stop(self) -> None:
-        """Stop."""
+    def add(self, client: int, outcome: RequestOutcome) -> None:
+        """Take an outcome of the client of this number."""
+        answer, seconds = outcome.answer, outcome.ended - outcome.began
+        if outcome.hidden:
+            self._hidden[outcome.hidden] += 1
+        if outcome.error or answer is None:
+            self._failed.append((outcome.ended, seconds, outcome.error))
+            return
+        marked = bool(self._mark) and self._mark in answer.body
+        if len(self._ok) % self._keep_every == 0 and len(self._kept) < MOST_KEPT:
+            self._kept.append((client, outcome, answer))
+        self._ok.append((outcome.ended, seconds, marked))
+
+    def stop(self, ended: float) -> None:
+        """All have come."""
+        self.ended = ended
         self._used = time.process_time() - self._used
         self._overruns = overruns() - self._overruns
 
-    def figures(self, record: Record) -> dict[str, float]:
-        """For the outcome."""
-        requests = max(record.ok + record.failed, 1)
-        cost = round(self._used / requests * 1e6, 1)
-        return {"cpu_microseconds": cost, "overruns": self._overruns}
+    def counts(self, now: float) -> str:
+        """For people."""
+        answered, failed = len(self._ok), len(self._failed)
+        return f"{answered:,} answered, {failed:,} errors, {now - self.began:.2f} s"
+
+    def summary(self, step: float) -> Summary:
+        """All of it as JSON: times in seconds, a row of the timeline every `step` seconds.
+
+        An answer with the wrong content is counted as an error, though its time counts too: it
+        was sent. Where only some are looked at, only those can be found wrong.
+        """
+        path = self._job.forecast_at
+        wrong = [
+            (outcome.ended, outcome.ended - outcome.began, WRONG)
+            for _, outcome, answer in self._kept
+            if not _holds_forecast(answer.body, path)
+        ]
+        failed = self._failed + wrong
+        times = sorted(seconds for _, seconds, _ in self._ok)
+        requests = max(len(self._ok) + len(self._failed), 1)
+        return {
+            "ok": len(self._ok) - len(wrong),
+            "errors": len(failed),
+            "kinds": dict(Counter(kind for _, _, kind in failed)),
+            "retried": self._hidden.total(),
+            "hidden_by_retry": dict(self._hidden),
+            "marked": sum(marked for _, _, marked in self._ok),
+            "looked_at": len(self._kept),
+            "seconds": round(self.ended - self.began, 4),
+            "p50": percentile(times, 50),
+            "p99": percentile(times, 99),
+            "slowest": percentile(times, 100),
+            "slowest_error": percentile(sorted(seconds for _, seconds, _ in failed), 100),
+            "timeline": self._timeline(step, failed),
+            "samples": self._samples(),
+            "cpu_microseconds": round(self._used / requests * 1e6, 1),
+            "overruns": self._overruns,
+        }
+
+    def _timeline(
+        self, step: float, failed: Sequence[tuple[float, float, str]]
+    ) -> list[dict[str, Any]]:
+        rows = 1 + int((self.ended - self.began) / step)
+        times: list[list[float]] = [[] for _ in range(rows)]
+        errors, marked = [0] * rows, [0] * rows
+
+        def row(at: float) -> int:
+            return min(int((at - self.began) / step), rows - 1)
+
+        for at, seconds, is_marked in self._ok:
+            times[row(at)].append(seconds)
+            marked[row(at)] += is_marked
+        for at, _, _ in failed:
+            errors[row(at)] += 1
+        return [
+            {
+                "at": round(number * step, 3),
+                "ok": len(times[number]),
+                "errors": errors[number],
+                "marked": marked[number],
+                "p50": percentile(sorted(times[number]), 50),
+                "p99": percentile(sorted(times[number]), 99),
+            }
+            for number in range(rows)
+        ]
+
+    def _samples(self) -> list[dict[str, Any]]:
+        """Some answers from first to last, with the number of the client that got each."""
+        every = max(1, len(self._kept) // SAMPLES)
+        return [
+            {"client": client, "body": answer.body.decode(errors="replace")}
+            for client, _, answer in self._kept[::every][:SAMPLES]
+        ]
 
 
-async def _connect(clients: Clients) -> None:
-    """Open all connections; a client whose connection fails opens it when it asks."""
+def _holds_forecast(body: bytes, path: Sequence[str | int]) -> bool:
+    try:
+        found = json.loads(body)
+        for key in path:
+            found = found[key]
+    except (ValueError, LookupError, TypeError):
+        return False
+    return isinstance(found, list | str) and bool(found)
+
+
+##### This machine #####
+
+
+def warnings(job: Job) -> list[str]:
+    """What makes so many connections slower, or fail, in sentences."""
+    found = []
+    servers, clients = len(job.addresses), job.clients
+    first, last = map(int, _kernel("net/ipv4/ip_local_port_range", "32768 60999").split())
+    ports = (last - first + 1) * servers
+    if clients > 0.8 * ports:
+        found.append(
+            f"{clients:,} connections come close to the {ports:,} local ports there are: "
+            "widen net.ipv4.ip_local_port_range."
+        )
+    backlog = int(_kernel("net/core/somaxconn", "4096"))
+    if job.shape == "burst" and clients > backlog * servers:
+        found.append(
+            f"{clients:,} connections opened at once may overrun a server's queue of {backlog:,} "
+            "for those not accepted yet; what is beyond it the kernel tries again after a second: "
+            "raise net.core.somaxconn."
+        )
+    return found
+
+
+def overruns() -> int:
+    """How often so far a connection found a server's queue full, on this whole machine.
+
+    The kernel sends it again after a second: that is where a burst's late answers come from.
+    """
+    names, values = Path("/proc/net/netstat").read_text().splitlines()[:2]
+    counts = dict(zip(names.split(), values.split(), strict=True))
+    return int(counts["ListenOverflows"])
+
+
+def _kernel(name: str, default: str) -> str:
+    try:
+        return (Path("/proc/sys") / name).read_text()
+    except OSError:
+        return default
+
+
+##### Clients #####
+
+
+def _clients(job: Job, requests: list[bytes]) -> list[Client]:
+    addresses = [_address(text) for text in job.addresses]
+    orders = [addresses[at:] + addresses[:at] for at in range(len(addresses))]
+    options = ConnectionOptions()
+    if job.certificate:
+        options = ConnectionOptions.trusting(job.certificate, _address(_name(job))[0])
+
+    def client(number: int, request: bytes) -> Client:
+        own = replace(options, own=own_address(number)) if job.own_addresses else options
+        return Client(request, orders[number % len(orders)], job.timeout, job.retry, own)
+
+    return [client(number, request) for number, request in enumerate(requests)]
+
+
+async def _connect(clients: list[Client]) -> None:
+    """Open all connections; a client whose connection fails opens it when it sends."""
     turns = asyncio.Semaphore(CONNECTING)
 
     async def connect(client: Client) -> None:
@@ -199,24 +339,9 @@ async def _connect(clients: Clients) -> None:
     await asyncio.gather(*map(connect, clients))
 
 
-def _close(clients: Clients) -> None:
+def _close(clients: list[Client]) -> None:
     for client in clients:
         client.close()
-
-
-def _clients(job: Job, requests: list[bytes]) -> Clients:
-    addresses = [_address(text) for text in job.addresses]
-    orders = [addresses[at:] + addresses[:at] for at in range(len(addresses))]
-    secure = (
-        ConnectionOptions.trusting(job.certificate, _address(_name(job))[0])
-        if job.certificate
-        else ConnectionOptions()
-    )
-    ways = (replace(secure, own=own_address(at)) if job.own_addresses else secure for at in count())
-    return [
-        Client(request, order, job.timeout, job.retry, options)
-        for request, order, options in zip(requests, itertools.cycle(orders), ways, strict=False)
-    ]
 
 
 def _name(job: Job) -> str:
@@ -234,10 +359,6 @@ def _request(job: Job, body: bytes) -> bytes:
         f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n{job.headers}\r\n"
     )
     return head.encode() + body
-
-
-def _counts(record: Record, seconds: float) -> str:
-    return f"{record.ok:,} answered, {record.failed:,} errors, {seconds:.2f} s"
 
 
 def _log(line: str) -> None:

@@ -3,23 +3,23 @@
 import signal
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from benchmarks.load.balancer import MISSING, NGINX
-from benchmarks.load.driver_process import drive
+from benchmarks.load.load_report import Summary, without
 from benchmarks.load.local_service import LocalService
 from benchmarks.load.routes import Floats, LoadRoute, api_route, model_route
-from benchmarks.load.stack import app, balancer, copied, model_server
+from benchmarks.load.stack import MISSING, NGINX, app, balancer, copied, drive, model_server
 from kalecast.artifact.contract import open_session, read_contract, version_of, write_contract
 from kalecast.artifact.store import publish
 
 CLIENTS = 200
 THINK = 0.5
-"""Seconds on average between an answer and the next question of a client."""
+"""Seconds on average between an answer and the next request of a client."""
 
 DEADLINE = 20.0
 """Seconds within which a client wants its answer, other tries included."""
@@ -30,44 +30,20 @@ QUIET = 3.0
 AWAY = 2.0
 """Seconds until a killed server is started again, as its keeper would."""
 
-Act = Callable[[], None]
 
+def all_faults(model: Path, windows: Floats, folder: Path) -> Iterator[Summary]:
+    """One fault after another, each with a stack and a folder of its own.
 
-@dataclass(frozen=True)
-class FaultContext:
-    """What all faults have in common."""
+    Args:
+        model: the file that is served.
+        windows: one for each client.
+        folder: for logs, bodies and temporary files.
 
-    model: Path
-    windows: Floats
-    """One for each client."""
-    folder: Path
-    """For logs, bodies and temporary files."""
-
-    def models(self, count: int) -> list[LocalService]:
-        """Model servers, not started yet."""
-        names = [f"model server {at + 1}" for at in range(count)]
-        return [model_server(self.model, self.folder, name) for name in names]
-
-
-@dataclass(frozen=True)
-class FaultOutcome:
-    """What clients saw of a fault."""
-
-    name: str
-    requested: str
-    """Whom the clients asked."""
-    retries: bool
-    """Whether they tried again, within `DEADLINE`, after a lost connection or 503."""
-    load: dict[str, Any]
-    """The driver's summary."""
-    seconds: float
-    """From the fault until all was as before."""
-    note: str = ""
-
-
-def all_faults(context: FaultContext) -> Iterator[FaultOutcome]:
-    """One fault after another, each with a stack and a folder of its own."""
-    faults = [
+    Yields:
+        What clients saw: the driver's summary, with `fault`, `clients_reach` (whom they asked),
+        `clients_retry`, `seconds_away` (from the fault until all was as before) and `note`.
+    """
+    faults: list[Callable[[Bench], Summary]] = [
         app_without_model_server,
         app_with_half_its_servers,
         model_swapped,
@@ -77,100 +53,130 @@ def all_faults(context: FaultContext) -> Iterator[FaultOutcome]:
     if NGINX is None:
         print(f"  left out what needs a balancer: {MISSING}", flush=True)
     else:
-        faults += [replica_killed_behind_balancer, replica_ended_behind_balancer, app_rolled_over]
-    for fault in faults:
-        yield fault(replace(context, folder=context.folder / fault.__name__))
+        balanced = (partial(fault, balanced=True) for fault in (replica_killed, replica_ended))
+        faults += [*balanced, app_rolled_over]
+    for number, fault in enumerate(faults):
+        with ExitStack() as stack:
+            seen = fault(Bench(model, windows, folder / str(number), stack))
+        yield seen
 
 
-def app_without_model_server(context: FaultContext) -> FaultOutcome:
+@dataclass(frozen=True)
+class Bench:
+    """Where a fault is tried; what is started in it ends with it."""
+
+    model: Path
+    windows: Floats
+    folder: Path
+    stack: ExitStack
+
+    def models(self, count: int) -> list[LocalService]:
+        """Running model servers."""
+        names = [f"model server {at + 1}" for at in range(count)]
+        return [
+            self.stack.enter_context(model_server(self.model, self.folder, name)) for name in names
+        ]
+
+    def app(self, servers: list[LocalService], name: str = "app") -> LocalService:
+        """A running app that calls these."""
+        return self.stack.enter_context(app(servers, self.folder, name))
+
+    def balancer(self, replicas: list[LocalService]) -> LocalService:
+        """A running nginx before these."""
+        return self.stack.enter_context(balancer(replicas, self.folder / "nginx"))
+
+    def api(self, service: LocalService) -> LoadRoute:
+        """The app's plain route."""
+        return api_route(service, self.windows, self.folder)
+
+    def predictions(self, service: LocalService) -> LoadRoute:
+        """The model server's route."""
+        return model_route(service, self.windows, self.folder)
+
+
+def app_without_model_server(bench: Bench) -> Summary:
     """The only model server is killed, and started again."""
-    with _running(*context.models(1)) as (server,), app([server], context.folder) as page:
-        route = api_route(page, context.windows, context.folder)
-        return _seen("model server killed, started again", "app", route, _kill(server), True)
+    servers = bench.models(1)
+    route = bench.api(bench.app(servers))
+    name = "model server killed, started again"
+    return _seen(name, "app", route, lambda: _kill(servers[0]), retries=True)
 
 
-def app_with_half_its_servers(context: FaultContext) -> FaultOutcome:
+def app_with_half_its_servers(bench: Bench) -> Summary:
     """One of the app's two model servers is killed; its clients do not try again."""
-    with _running(*context.models(2)) as servers, app(servers, context.folder) as page:
-        route = api_route(page, context.windows, context.folder)
-        return _seen("one of two model servers killed", "app", route, _kill(servers[0]), False)
+    servers = bench.models(2)
+    route = bench.api(bench.app(servers))
+    return _seen("one of two model servers killed", "app", route, lambda: _kill(servers[0]))
 
 
-def replica_killed(context: FaultContext) -> FaultOutcome:
-    """One of two model servers is killed; clients know both."""
-    with _running(*context.models(2)) as servers:
-        route = _of_all(servers, context)
-        act = _kill(servers[0])
-        return _seen("one of two model servers killed", "both model servers", route, act, True)
+def replica_killed(bench: Bench, balanced: bool = False) -> Summary:
+    """One of two model servers is killed.
 
-
-def replica_ended(context: FaultContext) -> FaultOutcome:
-    """One of two model servers gets SIGTERM; clients know both.
-
-    That it refuses connections afterwards is no loss, and clients try the other one; an answer
-    that it owed would be a `reset`.
+    Clients know both and try the other one, or see a balancer and do not try again.
     """
-    with _running(*context.models(2)) as servers:
-        route = _of_all(servers, context)
-        act = _restart(servers[0])
-        return _seen("one of two model servers ended", "both model servers", route, act, True)
+    return _one_of_two(bench, balanced, "one of two model servers killed", _kill)
 
 
-def replica_killed_behind_balancer(context: FaultContext) -> FaultOutcome:
-    """One of two model servers is killed; clients see a balancer and do not try again."""
-    with _running(*context.models(2)) as servers, _balancer(context, servers) as front:
-        route = model_route(front, context.windows, context.folder)
-        act = _kill(servers[0])
-        return _seen("one of two model servers killed", "nginx", route, act, False)
+def replica_ended(bench: Bench, balanced: bool = False) -> Summary:
+    """One of two model servers gets SIGTERM.
+
+    That it refuses connections afterwards is no loss, and clients, or the balancer, try the other
+    one; an answer that it owed would be a `reset`.
+    """
+    return _one_of_two(bench, balanced, "one of two model servers ended", _restart)
 
 
-def replica_ended_behind_balancer(context: FaultContext) -> FaultOutcome:
-    """One of two model servers gets SIGTERM; clients see a balancer and do not try again."""
-    with _running(*context.models(2)) as servers, _balancer(context, servers) as front:
-        route = model_route(front, context.windows, context.folder)
-        act = _restart(servers[0])
-        return _seen("one of two model servers ended", "nginx", route, act, False)
+def _one_of_two(
+    bench: Bench, balanced: bool, fault: str, lose: Callable[[LocalService], None]
+) -> Summary:
+    servers = bench.models(2)
+    route = bench.predictions(bench.balancer(servers) if balanced else servers[0])
+    if not balanced:
+        addresses = tuple(server.address for server in servers)
+        route = replace(route, job=replace(route.job, addresses=addresses))
+    requested = "nginx" if balanced else "both model servers"
+    return _seen(fault, requested, route, lambda: lose(servers[0]), retries=not balanced)
 
 
-def model_swapped(context: FaultContext) -> FaultOutcome:
+def model_swapped(bench: Bench) -> Summary:
     """Another model is published at the model's URI, and the server gets SIGHUP to load it."""
-    store = context.folder / "store"
-    server = model_server(copied(context.model, store), context.folder)
-    contract = read_contract(open_session(context.model))
+    store = bench.folder / "store"
+    server = bench.stack.enter_context(model_server(copied(bench.model, store), bench.folder))
+    contract = read_contract(open_session(bench.model))
     version = version_of(datetime.now(UTC), contract.data_fingerprint)
-    newer = write_contract(context.model.read_bytes(), replace(contract, version=version))
+    newer = write_contract(bench.model.read_bytes(), replace(contract, version=version))
 
     def swap() -> None:
         publish(newer, str(store), "forecaster", version)
         server.send(signal.SIGHUP)
 
-    with server, app([server], context.folder) as page:
-        route = api_route(page, context.windows, context.folder)
-        marked = LoadRoute(route.name, replace(route.job, mark=version), route.read)
-        seen = _seen("model swapped", "app", marked, swap, False)
-    new = seen.load["marked"]
-    return replace(seen, note=f"{new:,} answers of the new model" if new else "never swapped")
+    seen = _seen("model swapped", "app", bench.api(bench.app([server])), swap, mark=version)
+    new = seen["marked"]
+    return seen | {"note": f"{new:,} answers of the new model" if new else "never swapped"}
 
 
-def app_rolled_over(context: FaultContext) -> FaultOutcome:
+def app_rolled_over(bench: Bench) -> Summary:
     """Each of two apps is ended and started again, one after the other."""
-    with _running(*context.models(1)) as (server,), ExitStack() as stack:
-        apps = [app([server], context.folder, f"app {at}") for at in (1, 2)]
+    servers = bench.models(1)
+    apps = [bench.app(servers, f"app {at}") for at in (1, 2)]
+
+    def roll() -> None:
         for replica in apps:
-            stack.enter_context(replica)
-        front = stack.enter_context(_balancer(context, apps))
+            _restart(replica)
 
-        def roll() -> None:
-            for replica in apps:
-                _restart(replica)()
-
-        route = api_route(front, context.windows, context.folder)
-        return _seen("app rolled over", "nginx", route, roll, False, seconds=60.0)
+    return _seen("app rolled over", "nginx", bench.api(bench.balancer(apps)), roll, seconds=60.0)
 
 
-def _seen(  # noqa: PLR0913, PLR0917 - what a fault is
-    name: str, requested: str, route: LoadRoute, act: Act, retries: bool, seconds: float = 20.0
-) -> FaultOutcome:
+def _seen(  # noqa: PLR0913 - what a fault is
+    fault: str,
+    requested: str,
+    route: LoadRoute,
+    act: Callable[[], None],
+    *,
+    retries: bool = False,
+    seconds: float = 20.0,
+    mark: str = "",
+) -> Summary:
     """Put a route under load, and act meanwhile."""
     took = 0.0
 
@@ -181,50 +187,30 @@ def _seen(  # noqa: PLR0913, PLR0917 - what a fault is
         act()
         took = time.monotonic() - began
 
-    print(f"  {name}; clients use {requested}", flush=True)
-    job = route.loaded(
-        "plateau", CLIENTS, seconds=seconds, think=THINK, timeout=DEADLINE, retry=retries
-    )
-    (load,) = drive(job, during)["rounds"]
-    note = "the load was over before it was back" if took > seconds - QUIET else ""
-    return FaultOutcome(name, requested, retries, load, round(took, 2), note)
+    print(f"  {fault}; clients use {requested}", flush=True)
+    load: dict[str, Any] = {"seconds": seconds, "think": THINK, "timeout": DEADLINE}
+    job = route.loaded("plateau", CLIENTS, retry=retries, mark=mark, **load)
+    (summary,) = drive(job, during)
+    return {
+        "fault": fault,
+        "clients_reach": requested,
+        "clients_retry": retries,
+        "seconds_away": round(took, 2),
+        "note": "the load was over before it was back" if took > seconds - QUIET else "",
+        **without(summary, "samples"),
+    }
 
 
-def _kill(server: LocalService) -> Act:
+def _kill(server: LocalService) -> None:
     """Kill a server, and start it again after a while."""
-
-    def act() -> None:
-        server.kill()
-        time.sleep(AWAY)
-        server.start()
-        server.wait()
-
-    return act
+    server.kill()
+    time.sleep(AWAY)
+    server.start()
+    server.wait()
 
 
-def _restart(server: LocalService) -> Act:
-    """Tell a server to end, and start it again once it has."""
-
-    def act() -> None:
-        server.end()
-        server.start()
-        server.wait()
-
-    return act
-
-
-def _of_all(servers: list[LocalService], context: FaultContext) -> LoadRoute:
-    """A route whose clients are spread over all servers, and know the others too."""
-    route = model_route(servers[0], context.windows, context.folder)
-    addresses = tuple(server.address for server in servers)
-    return LoadRoute(route.name, replace(route.job, addresses=addresses), route.read)
-
-
-def _balancer(context: FaultContext, replicas: list[LocalService]) -> LocalService:
-    return balancer(replicas, context.folder / "nginx")
-
-
-@contextmanager
-def _running(*services: LocalService) -> Iterator[list[LocalService]]:
-    with ExitStack() as stack:
-        yield [stack.enter_context(service) for service in services]
+def _restart(server: LocalService) -> None:
+    """Have a server end in order, and start it again once it has."""
+    server.end()
+    server.start()
+    server.wait()

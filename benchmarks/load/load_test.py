@@ -18,17 +18,13 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from benchmarks.load.driver_process import LoadError, drive
-from benchmarks.load.faults import CLIENTS, FaultContext, FaultOutcome, all_faults
-from benchmarks.load.gateway import Protected, gateway, through
-from benchmarks.load.limits import LimitError, allow_connections
-from benchmarks.load.load_picture import draw
-from benchmarks.load.load_results import Results, without
-from benchmarks.load.load_tables import TITLES, print_faults, print_rounds
+from benchmarks.load.faults import CLIENTS, all_faults
+from benchmarks.load.gateway import gateway, through
+from benchmarks.load.job import LimitError, allow_connections
+from benchmarks.load.load_report import Results, Summary, draw, print_faults, print_rounds, without
 from benchmarks.load.local_service import LocalService, ServiceError
 from benchmarks.load.routes import (
     Floats,
@@ -39,13 +35,11 @@ from benchmarks.load.routes import (
     model_route,
     page_route,
 )
-from benchmarks.load.stack import app, copied, model_server
-from kalecast.artifact.contract import Contract, ContractError
+from benchmarks.load.stack import LoadError, app, copied, drive, model_server
+from kalecast.artifact.contract import ContractError
 from kalecast.artifact.runtime import Forecaster
 from kalecast.lifetime import end_in_order
 from kalecast.results import FIGURES, write_results
-
-Summary = dict[str, Any]
 
 ROUTES = ("model", "api", "page")
 NAME = "load-test"
@@ -69,7 +63,8 @@ def main() -> int:
             print_rounds(results)
             if arguments.faults:
                 print("\nfaults", flush=True)
-                results.faults = break_things(model, folder)
+                few = histories(CLIENTS, Forecaster(model).contract.input_length)
+                results.faults = list(all_faults(model, few, folder / "faults"))
                 print_faults(results.faults)
     except (ServiceError, LimitError, LoadError, ContractError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
@@ -82,90 +77,53 @@ def main() -> int:
 def measure(results: Results, model: Path, folder: Path, arguments: argparse.Namespace) -> None:
     """Rounds on each route, then the plateau, all against one server and one app."""
     forecaster = Forecaster(model)
-    with _stack(model, folder) as (server, page), _gateway(page, folder, arguments) as protected:
-        windows = histories(arguments.users, _contract(server).input_length)
-
-        def route_of(key: str) -> LoadRoute:
-            route = _route(key, server, page, windows, folder)
-            return through(route, protected) if protected and key != "model" else route
-
+    users = arguments.users
+    windows = histories(users, forecaster.contract.input_length)
+    with _stack(model, windows, folder, arguments.protected) as (services, routes):
         for key in arguments.route or ROUTES:
-            results.rounds[key] = _rounds(route_of(key), windows, forecaster, arguments)
-            _check(server, page)
+            print(f"{users:,} at once to the {routes[key].name}", flush=True)
+            job = routes[key].loaded("burst", users, rounds=arguments.rounds, timeout=TIMEOUT)
+            results.rounds[key] = _checked(drive(job), routes[key], windows, forecaster)
+            _check(services)
         if arguments.plateau > 0:
-            results.plateau = _plateau(route_of("api"), windows, forecaster, arguments)
-            _check(server, page)
-        results.server, results.app = server.memory(), page.memory()
-
-
-def break_things(model: Path, folder: Path) -> list[FaultOutcome]:
-    """All faults, each against a stack of its own, under a load that leaves room to see."""
-    few = histories(CLIENTS, Forecaster(model).contract.input_length)
-    return list(all_faults(FaultContext(model, few, folder / "faults")))
+            route = routes["api"]
+            print(
+                f"{users:,} open connections to the {route.name} for {arguments.plateau:g} s, "
+                f"each asking every {arguments.think:g} s",
+                flush=True,
+            )
+            load = {"seconds": arguments.plateau, "think": arguments.think, "timeout": TIMEOUT}
+            job = route.loaded("plateau", users, **load)
+            (results.plateau,) = _checked(drive(job), route, windows, forecaster)
+            _check(services)
+        results.server_rss_mib, results.app_rss_mib = (one.peak_memory() for one in services[:2])
 
 
 @contextmanager
-def _stack(model: Path, folder: Path) -> Iterator[tuple[LocalService, LocalService]]:
+def _stack(
+    model: Path, windows: Floats, folder: Path, protected: bool
+) -> Iterator[tuple[list[LocalService], dict[str, LoadRoute]]]:
+    """Model server and app, and the gateway where one is wanted; the routes to them."""
     print("starting model server and app", flush=True)
-    with (
-        model_server(model, folder / "server") as server,
-        app([server], folder / "app") as page,
-    ):
-        yield server, page
+    with model_server(model, folder / "server") as server, app([server], folder / "app") as page:
+        routes = {
+            "model": model_route(server, windows, folder),
+            "api": api_route(page, windows, folder),
+            "page": page_route(page, windows, folder),
+        }
+        if not protected:
+            yield [server, page], routes
+            return
+        before = gateway(page, folder / "gateway")
+        routes |= {key: through(routes[key], before) for key in ("api", "page")}
+        with before.service:
+            yield [server, page, before.service], routes
 
 
-@contextmanager
-def _gateway(
-    page: LocalService, folder: Path, arguments: argparse.Namespace
-) -> Iterator[Protected | None]:
-    if not arguments.protected:
-        yield None
-        return
-    protected = gateway(page, folder / "gateway")
-    with protected.service:
-        yield protected
-        protected.service.check()
-
-
-def _check(*services: LocalService) -> None:
+def _check(services: list[LocalService]) -> None:
     """What a server that ended by itself has said is worth more than what clients saw of it."""
     for service in services:
         service.check()
-
-
-def _contract(server: LocalService) -> Contract:
-    metadata = json.loads(server.request("GET", "/metadata")[1])
-    return Contract.from_json(metadata["custom"]["contract"])
-
-
-def _route(
-    key: str, server: LocalService, page: LocalService, windows: Floats, folder: Path
-) -> LoadRoute:
-    if key == "model":
-        return model_route(server, windows, folder)
-    return {"api": api_route, "page": page_route}[key](page, windows, folder)
-
-
-def _rounds(
-    route: LoadRoute, windows: Floats, forecaster: Forecaster, arguments: argparse.Namespace
-) -> list[Summary]:
-    print(f"{arguments.users:,} at once to the {route.name}", flush=True)
-    job = route.loaded("burst", arguments.users, rounds=arguments.rounds, timeout=TIMEOUT)
-    return _checked(drive(job)["rounds"], route, windows, forecaster)
-
-
-def _plateau(
-    route: LoadRoute, windows: Floats, forecaster: Forecaster, arguments: argparse.Namespace
-) -> Summary:
-    print(
-        f"{arguments.users:,} open connections to the {route.name} for {arguments.plateau:g} s, "
-        f"each asking every {arguments.think:g} s",
-        flush=True,
-    )
-    load = {"seconds": arguments.plateau, "think": arguments.think, "timeout": TIMEOUT}
-    job = route.loaded("plateau", arguments.users, **load)
-    (summary,) = _checked(drive(job)["rounds"], route, windows, forecaster)
-    return summary
 
 
 def _checked(
@@ -187,15 +145,14 @@ def save(results: Results, arguments: argparse.Namespace) -> None:
     """Picture and results, side by side."""
     cores = len(os.sched_getaffinity(0))
     title = f"{results.users:,} users on {cores} cores, the load generator's among them"
-    rounds = {TITLES[key]: of_route for key, of_route in results.rounds.items()}
     name = arguments.name + "-protected" * arguments.protected
     picture = arguments.output / f"{name}.svg"
-    draw(rounds, results.plateau, title, picture)
-    written = picture.with_suffix(".json")
+    draw(results, title, picture)
     command = f"make load-test USERS={results.users}"
     command += " PROTECTED=1" * arguments.protected + " FAULTS=1" * arguments.faults
     if arguments.name != NAME:
         command += f' LOAD_ARGS="--plateau {arguments.plateau:g} --name {arguments.name}"'
+    written = picture.with_suffix(".json")
     write_results(written, command, results.as_json())
     print(f"\nsaved {picture} and {written}")
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 
-import psutil  # type: ignore[import-untyped, unused-ignore]
+import psutil
 
 from kalecast.lifetime import kill_group, start
 
@@ -22,18 +22,6 @@ LOG_LINES = 30
 
 class ServiceError(RuntimeError):
     """A server did not start, or ended by itself; the text has the end of its log."""
-
-
-@dataclass(frozen=True)
-class Memory:
-    """Resident memory of a server's processes, in MiB.
-
-    Each process is counted with all its pages, those that it shares with its siblings too, and
-    each one's peak, though they may not have had them at the same time: never less than it is.
-    """
-
-    now: float
-    peak: float
 
 
 @dataclass
@@ -50,9 +38,8 @@ class LocalService:
     ready_path: str
     """GET of it is answered with 200 by a server that is ready."""
     folder: Path
-    """Its working directory where `directory` is none; its log and temporary files lie here."""
+    """Its working directory, in which its log and temporary files lie."""
     environment: dict[str, str] = field(default_factory=dict)
-    directory: Path | None = None
     process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> "LocalService":
@@ -87,11 +74,17 @@ class LocalService:
     def start(self) -> None:
         """Start it; `wait` waits until it answers."""
         self.folder.mkdir(parents=True, exist_ok=True)
+        clean = {
+            "PATH": "/usr/local/bin:/usr/bin:/bin",
+            "LANG": "C.UTF-8",
+            "HOME": str(self.folder),
+            "TMPDIR": str(self.folder),
+        }
         with self.log.open("ab") as log:
             self.process = start(
                 self.command,
-                cwd=self.directory or self.folder,
-                env=self._environment(),
+                cwd=self.folder,
+                env=clean | self.environment,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
@@ -110,7 +103,7 @@ class LocalService:
             ServiceError: it ended, or does not answer.
         """
         began = time.monotonic()
-        answers = answers or self.is_ready
+        answers = answers or (lambda: self.request("GET", self.ready_path)[0] == 200)
         while (waited := time.monotonic() - began) < START_SECONDS:
             self.check()
             with contextlib.suppress(OSError, http.client.HTTPException):
@@ -120,10 +113,6 @@ class LocalService:
         raise ServiceError(
             f"The {self.name} is not ready after {START_SECONDS} s.{self._last_output()}"
         )
-
-    def is_ready(self) -> bool:
-        """Whether it says so."""
-        return self.request("GET", self.ready_path)[0] == 200
 
     def request(self, method: str, path: str, body: bytes | None = None) -> tuple[int, bytes]:
         """One request over a connection of its own; returns status and body.
@@ -146,15 +135,27 @@ class LocalService:
         if self.process is not None and (code := self.process.poll()) is not None:
             raise ServiceError(f"The {self.name} ended with status {code}.{self._last_output()}")
 
-    def memory(self) -> Memory:
-        """Of all its processes that run."""
-        now = peak = 0.0
-        for process in self._processes():
+    def processes(self) -> list[psutil.Process]:
+        """The first one and all its descendants, as long as that one runs."""
+        if self.process is None or self.process.poll() is not None:
+            return []
+        first = psutil.Process(self.process.pid)
+        return [first, *first.children(recursive=True)]
+
+    def peak_memory(self) -> int:
+        """Resident memory of its processes, in MiB, each at its peak.
+
+        Pages that processes share are counted in each, and the peaks may not have been at the same
+        time: the sum is never less than it is.
+        """
+        kilobytes = 0
+        for process in self.processes():
             # A process can end while it is looked at.
-            with contextlib.suppress(psutil.NoSuchProcess, OSError):
-                sizes = _sizes(process.pid)
-                now, peak = now + sizes.now, peak + sizes.peak
-        return Memory(now, peak)
+            with contextlib.suppress(OSError):
+                status = Path(f"/proc/{process.pid}/status").read_text()
+                fields = dict(line.split(":", 1) for line in status.splitlines())
+                kilobytes += int(fields.get("VmHWM", "0 kB").split()[0])
+        return round(kilobytes / 1024)
 
     def send(self, number: signal.Signals) -> None:
         """Send a signal to its first process."""
@@ -162,32 +163,17 @@ class LocalService:
             self.process.send_signal(number)
 
     def kill(self) -> None:
-        """End all its processes at once, unasked."""
-        self._kill(self._processes())
+        """Kill all its processes at once."""
+        self._kill(self.processes())
 
     def end(self) -> None:
-        """Ask it to end; kill what is left of it."""
-        processes = self._processes()
+        """Have it end in order; kill what is left of it."""
+        processes = self.processes()
         self.send(signal.SIGTERM)
         if self.process is not None:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self.process.wait(END_SECONDS)
         self._kill(processes)
-
-    def _environment(self) -> dict[str, str]:
-        clean = {
-            "PATH": "/usr/local/bin:/usr/bin:/bin",
-            "LANG": "C.UTF-8",
-            "HOME": str(self.folder),
-            "TMPDIR": str(self.folder),
-        }
-        return {**clean, **self.environment}
-
-    def _processes(self) -> list[psutil.Process]:
-        if self.process is None or self.process.poll() is not None:
-            return []
-        first = psutil.Process(self.process.pid)
-        return [first, *first.children(recursive=True)]
 
     def _kill(self, processes: list[psutil.Process]) -> None:
         """Kill these and all of its group, and wait: their ports are needed again."""
@@ -213,11 +199,3 @@ def _runs(process: psutil.Process) -> bool:
         return bool(process.status() != psutil.STATUS_ZOMBIE)
     except psutil.NoSuchProcess:
         return False
-
-
-def _sizes(pid: int) -> Memory:
-    """From the kernel's own account of a process."""
-    status = Path(f"/proc/{pid}/status").read_text()
-    fields = dict(line.split(":", 1) for line in status.splitlines() if line.startswith("Vm"))
-    sizes = [int(fields.get(name, "0 kB").split()[0]) / 1024 for name in ("VmRSS", "VmHWM")]
-    return Memory(*sizes)

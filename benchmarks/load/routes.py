@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from benchmarks.load.job import Job
+from benchmarks.load.job import Job, Shape
 from benchmarks.load.local_service import LocalService
 from kalecast.artifact.runtime import Forecaster
 
@@ -39,7 +39,7 @@ class LoadRoute:
     """An answer's forecasts, of shape `(series, horizon, quantiles)`, where it has them as
     numbers."""
 
-    def loaded(self, shape: str, clients: int, **changes: Any) -> Job:
+    def loaded(self, shape: Shape, clients: int, **changes: Any) -> Job:
         """A job of this route."""
         return replace(self.job, shape=shape, clients=clients, **changes)
 
@@ -62,72 +62,55 @@ def model_route(server: Address, windows: Floats, folder: Path) -> LoadRoute:
 
 def seldon_route(server: Address, batches: Floats, folder: Path) -> LoadRoute:
     """The model server in Seldon's protocol: `batches` are `(requests, windows, values)`."""
+    path, at = "/api/v1.0/predictions", ("data", "ndarray")
     bodies = ({"data": {"ndarray": batch.tolist()}} for batch in batches)
+    file = _write(folder / f"seldon-{batches.shape[1]}.jsonl", bodies)
     return _route(
-        "model server",
-        server,
-        "/api/v1.0/predictions",
-        _write(folder / f"seldon-{batches.shape[1]}.jsonl", bodies),
-        ("data", "ndarray"),
-        lambda answer: np.asarray(answer["data"]["ndarray"], dtype=np.float64),
+        "model server", server, path, file, at, lambda answer: np.array(answer["data"]["ndarray"])
     )
 
 
 def open_inference_route(server: Address, batches: Floats, folder: Path) -> LoadRoute:
     """A model server in the Open Inference Protocol v2."""
-    _, windows, length = batches.shape
-
-    def tensor(batch: Floats) -> dict[str, Any]:
-        data = batch.ravel().tolist()
-        shape = [windows, length]
-        return {"inputs": [{"name": "history", "shape": shape, "datatype": "FP64", "data": data}]}
+    shape = list(batches.shape[1:])
+    about = {"name": "history", "shape": shape, "datatype": "FP64"}
+    bodies = ({"inputs": [about | {"data": batch.ravel().tolist()}]} for batch in batches)
 
     def read(answer: Any) -> Floats:
         (output,) = answer["outputs"]
         return np.reshape(output["data"], output["shape"])
 
-    return _route(
-        "model server",
-        server,
-        "/v2/models/forecaster/infer",
-        _write(folder / f"v2-{windows}.jsonl", map(tensor, batches)),
-        ("outputs", 0, "data"),
-        read,
-    )
+    path, at = "/v2/models/forecaster/infer", ("outputs", 0, "data")
+    file = _write(folder / f"v2-{shape[0]}.jsonl", bodies)
+    return _route("model server", server, path, file, at, read)
 
 
 def api_route(app: Address, windows: Floats, folder: Path) -> LoadRoute:
     """The app's plain route, which takes a history as one text."""
-    bodies = ({"history": _text(window)} for window in windows)
+    file = _write(folder / "api.jsonl", ({"history": _text(window)} for window in windows))
 
     def read(answer: Any) -> Floats:
         columns = [column for name, column in answer["forecast"].items() if _is_quantile(name)]
         return np.asarray(columns, dtype=np.float64).T[np.newaxis]
 
-    return _route(
-        "app",
-        app,
-        "/api/forecast",
-        _write(folder / "api.jsonl", bodies),
-        ("forecast", "0.5"),
-        read,
-    )
+    return _route("app", app, "/api/forecast", file, ("forecast", "0.5"), read)
 
 
 def page_route(app: LocalService, windows: Floats, folder: Path) -> LoadRoute:
     """What the page's button sends from a browser; Gradio numbers its events anew in each build."""
     config = json.loads(app.request("GET", "/config")[1])
     (number,) = [d["id"] for d in config["dependencies"] if d["api_name"] == "show"]
-
-    def body(client: int, window: Floats) -> dict[str, Any]:
-        controls = ["Your numbers", None, None, None, _text(window), "", 48]
-        return {"fn_index": number, "session_hash": f"client{client}", "data": controls}
-
-    bodies = (body(client, window) for client, window in enumerate(windows))
-    plot = ("data", 2, "value", "plot")
-    return _route(
-        "page", app, "/gradio_api/run/predict", _write(folder / "page.jsonl", bodies), plot, None
+    bodies = (
+        {
+            "fn_index": number,
+            "session_hash": f"client{client}",
+            "data": ["Your numbers", None, None, None, _text(window), "", 48],
+        }
+        for client, window in enumerate(windows)
     )
+    plot = ("data", 2, "value", "plot")
+    file = _write(folder / "page.jsonl", bodies)
+    return _route("page", app, "/gradio_api/run/predict", file, plot, None)
 
 
 def count_wrong(

@@ -26,9 +26,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from benchmarks.load.answers import MalformedResponse
-from benchmarks.load.clients import Connection, kind_of
-from benchmarks.load.limits import raise_open_files
+from benchmarks.load.clients import Connection, MalformedResponse, kind_of
+from benchmarks.load.job import raise_open_files
 from benchmarks.protection import http2_frames as h2
 
 NAME = "localhost"

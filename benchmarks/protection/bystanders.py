@@ -15,7 +15,7 @@ from collections.abc import Coroutine
 from pathlib import Path
 
 from benchmarks.load.clients import Client, ConnectionOptions, own_address
-from benchmarks.load.limits import raise_open_files
+from benchmarks.load.job import raise_open_files
 
 NAME = "localhost"
 CLIENTS = 40

@@ -3,9 +3,9 @@
 from dataclasses import replace
 from statistics import median
 
-from benchmarks.load.driver_process import LoadError, drive
 from benchmarks.load.gateway import Protected, gateway, through, without_limits
 from benchmarks.load.routes import LoadRoute, api_route, histories
+from benchmarks.load.stack import LoadError, drive
 from benchmarks.protection.running_stack import ProofPart, ProtectedStack
 
 CONNECTIONS = 64
@@ -64,7 +64,7 @@ def _pace(route: LoadRoute) -> float:
     Raises:
         LoadError: some were refused, so that this is no measure of anything.
     """
-    (summary,) = drive(route.loaded("steady", CONNECTIONS, seconds=SECONDS))["rounds"]
+    (summary,) = drive(route.loaded("steady", CONNECTIONS, seconds=SECONDS))
     if summary["errors"]:
         raise LoadError(f"Expected forecasts only, received also: {summary['kinds']}")
     return float(summary["ok"] / summary["seconds"])

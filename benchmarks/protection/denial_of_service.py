@@ -24,9 +24,8 @@ from pathlib import Path
 
 import psutil  # type: ignore[import-untyped, unused-ignore]
 
-from benchmarks.load.limits import raise_open_files
+from benchmarks.load.job import percentile, raise_open_files
 from benchmarks.load.local_service import LocalService
-from benchmarks.load.record import percentile
 from benchmarks.load.routes import api_route, histories, page_route
 from benchmarks.load.stack import SERVER_PYTHON
 from benchmarks.protection.attackers import ATTACKS

@@ -17,9 +17,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from benchmarks.load.driver_process import LoadError
-from benchmarks.load.limits import LimitError
+from benchmarks.load.job import LimitError
 from benchmarks.load.local_service import ServiceError
+from benchmarks.load.stack import LoadError
 from benchmarks.protection.running_stack import ProofPart, ProtectedStack, standing
 from kalecast.artifact.contract import ContractError
 from kalecast.lifetime import end_in_order

@@ -21,11 +21,10 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.load.driver_process import LoadError, drive
-from benchmarks.load.limits import LimitError, allow_connections
+from benchmarks.load.job import LimitError, Shape, allow_connections
 from benchmarks.load.local_service import ServiceError
 from benchmarks.load.routes import Floats, LoadRoute, count_wrong, histories, is_right
-from benchmarks.load.stack import ROOT, copied
+from benchmarks.load.stack import ROOT, LoadError, copied, drive
 from benchmarks.serving.bare_loop import BATCH, arrangements, bare_windows_a_second
 from benchmarks.serving.contenders import OURS, Contender, mlserver, ours, stock
 from kalecast.artifact.contract import ContractError
@@ -151,10 +150,10 @@ class Bench:
         return self._drive(route, sent, "steady", connections, seconds=seconds, timeout=TIMEOUT)
 
     def _drive(
-        self, route: LoadRoute, sent: Floats, shape: str, clients: int, **load: Any
+        self, route: LoadRoute, sent: Floats, shape: Shape, clients: int, **load: Any
     ) -> dict[str, Any]:
         """One load; answers with other numbers than the model's own count as errors."""
-        (summary,) = drive(route.loaded(shape, clients, **load))["rounds"]
+        (summary,) = drive(route.loaded(shape, clients, **load))
         wrong = count_wrong(route, summary.pop("samples"), sent, self._forecaster)
         if wrong:
             summary["ok"] -= wrong

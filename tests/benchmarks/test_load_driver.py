@@ -1,146 +1,87 @@
 """The load driver counts what clients got, against a small server that misbehaves on request."""
 
-import asyncio
 import json
 import resource
-import socket
 import subprocess
-import sys
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from misbehaving_server import CLOSE, FORECAST, SILENCE, reply, serving
 from ports import free_ports
 
-from benchmarks.load.answers import MalformedResponse, Response, ResponseReader
+from benchmarks.load.job import Job
+from benchmarks.load.stack import SERVER_PYTHON
 
 ROOT = Path(__file__).resolve().parents[2]
 
-FORECAST = b'{"forecast": [1, 2, 3]}'
-SILENCE = b""
-"""Sent to a server that is to keep the connection open and say nothing."""
+CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
 
-CLOSE = "Connection: close\r\n"
-
-Behaviour = Callable[[int, bytes], bytes | None]
-"""From a request's number and body to what is answered; None ends the connection."""
-
-
-def reply(body: bytes = FORECAST, status: int = 200, more: str = "") -> bytes:
-    head = f"HTTP/1.1 {status} Ok\r\n{more}Content-Length: {len(body)}\r\n\r\n"
-    return head.encode() + body
-
-
-@dataclass
-class Formatted:
-    """What a server was sent."""
-
-    address: str
-    connections: int = 0
-    bodies: list[bytes] = field(default_factory=list)
-
-
-@contextmanager
-def serving(behaviour: Behaviour) -> Iterator[Formatted]:
-    """A server in a thread, on a free port."""
-    loop = asyncio.new_event_loop()
-    listener = socket.create_server(("127.0.0.1", 0), backlog=1000)
-    message = Formatted(f"127.0.0.1:{listener.getsockname()[1]}")
-
-    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        message.connections += 1
-        try:
-            while True:
-                head = (await reader.readuntil(b"\r\n\r\n")).lower()
-                length = int(head.split(b"content-length:")[1].split(b"\r\n")[0])
-                message.bodies.append(await reader.readexactly(length))
-                content = behaviour(len(message.bodies), message.bodies[-1])
-                if content is None:
-                    break
-                writer.write(content)
-                if CLOSE.encode() in content:
-                    break
-        except (asyncio.IncompleteReadError, ConnectionError):
-            pass
-        writer.close()
-
-    server = loop.run_until_complete(asyncio.start_server(answer, sock=listener))
-    thread = threading.Thread(target=loop.run_forever, daemon=True)
-    thread.start()
-    try:
-        yield message
-    finally:
-        loop.call_soon_threadsafe(server.close)
-        loop.call_soon_threadsafe(loop.stop)
-        thread.join()
-
-
-class Driver:
-    """Runs the driver with bodies of its own."""
-
-    def __init__(self, folder: Path) -> None:
-        self.bodies = folder / "bodies.jsonl"
-        self.bodies.write_text("".join(f'{{"client": {at}}}\n' for at in range(1000)))
-
-    def process(self, *addresses: str, **job: Any) -> subprocess.CompletedProcess[str]:
-        content = {
-            "shape": "burst",
-            "addresses": addresses,
-            "path": "/forecast",
-            "bodies": str(self.bodies),
-            "clients": 20,
-            "forecast_at": ["forecast"],
-            **job,
-        }
-        return subprocess.run(
-            [sys.executable, "-m", "benchmarks.load.driver"],
-            cwd=ROOT,
-            input=json.dumps(content),
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=30,
-        )
-
-    def __call__(self, *addresses: str, **job: Any) -> list[dict[str, Any]]:
-        """The rounds of an outcome."""
-        done = self.process(*addresses, **job)
-        assert done.returncode == 0, done.stderr
-        rounds: list[dict[str, Any]] = json.loads(done.stdout)["rounds"]
-        return rounds
+Driver = Callable[..., subprocess.CompletedProcess[str]]
 
 
 @pytest.fixture
 def driver(tmp_path: Path) -> Driver:
-    return Driver(tmp_path)
+    """Runs the driver, with a thousand bodies."""
+    bodies = tmp_path / "bodies.jsonl"
+    bodies.write_text("".join(f'{{"client": {at}}}\n' for at in range(1000)))
+
+    def run(*addresses: str, **changes: Any) -> subprocess.CompletedProcess[str]:
+        job = {
+            "shape": "burst",
+            "path": "/forecast",
+            "bodies": str(bodies),
+            "clients": 20,
+            "forecast_at": ("forecast",),
+            **changes,
+        }
+        return subprocess.run(
+            [SERVER_PYTHON, "-m", "benchmarks.load.driver"],
+            cwd=ROOT,
+            input=Job(addresses=addresses, **job).to_json(),
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=60,
+        )
+
+    return run
 
 
-def test_a_burst_asks_once_for_each_client_over_a_connection_of_its_own(driver: Driver) -> None:
-    with serving(lambda *_: reply()) as message:
-        (only,) = driver(message.address, clients=300)
-    assert (only["ok"], only["errors"], message.connections) == (300, 0, 300)
-    assert sorted(json.loads(body)["client"] for body in message.bodies) == [*range(300)]
-    assert 0 < only["p50"] <= only["p99"] <= only["slowest"] <= only["seconds"]
-    assert sum(row["ok"] for row in only["timeline"]) == 300
-    assert only["cpu_microseconds"] > 0
+@pytest.fixture
+def load(driver: Driver) -> Callable[..., dict[str, Any]]:
+    """The summary of the only round."""
+
+    def run(*addresses: str, **changes: Any) -> dict[str, Any]:
+        done = driver(*addresses, **changes)
+        assert done.returncode == 0, done.stderr
+        (summary,) = json.loads(done.stdout)["rounds"]
+        return summary
+
+    return run
+
+
+def test_a_burst_sends_once_for_each_client_over_a_connection_of_its_own(load):
+    with serving(lambda _, body: reply(b'{"forecast": [' + body + b"]}")) as server:
+        seen = load(server.address, clients=300, mark='"client": 7}')
+    assert (seen["ok"], seen["errors"], server.connections) == (300, 0, 300)
+    assert sorted(json.loads(body)["client"] for body in server.bodies) == [*range(300)]
+    assert 0 < seen["p50"] <= seen["p99"] <= seen["slowest"] <= seen["seconds"]
+    assert sum(row["ok"] for row in seen["timeline"]) == 300
+    assert seen["cpu_microseconds"] > 0
+    assert seen["marked"] == sum(row["marked"] for row in seen["timeline"]) == 1
+    assert len(seen["samples"]) == 20
+    for sample in seen["samples"]:
+        assert json.loads(sample["body"])["forecast"] == [{"client": sample["client"]}]
 
 
 @pytest.mark.slow
-def test_each_round_has_its_own_connections_and_counts(driver: Driver) -> None:
-    with serving(lambda number, _: reply(status=500 if number > 20 else 200)) as message:
-        first, second = driver(message.address, rounds=2)
+def test_each_round_has_its_own_connections_and_counts(driver: Driver):
+    with serving(lambda number, _: reply(status=500 if number > 20 else 200)) as server:
+        first, second = json.loads(driver(server.address, rounds=2).stdout)["rounds"]
     assert (first["ok"], first["errors"], second["ok"], second["errors"]) == (20, 0, 0, 20)
-    assert message.connections == 40
-
-
-def test_connections_can_be_opened_before_the_burst(driver: Driver) -> None:
-    with serving(lambda *_: reply()) as message:
-        (only,) = driver(message.address, connect_first=True)
-    assert (only["ok"], message.connections) == (20, 20)
+    assert server.connections == 40
 
 
 @pytest.mark.parametrize(
@@ -148,8 +89,13 @@ def test_connections_can_be_opened_before_the_burst(driver: Driver) -> None:
     [
         ("503", reply(b"{}", 503)),
         ("500", reply(b"{}", 500)),
+        ("204", b"HTTP/1.1 204 No Content\r\n\r\n"),
         ("reset", None),
+        ("reset", b"HTTP/1.1 200 OK\r\n" + CLOSE.encode() + b"Content-Length: 9\r\n\r\n{}"),
         ("malformed", b"SSH-2.0-OpenSSH_9.2\r\n\r\n"),
+        ("malformed", b"HTTP/1.1 OK\r\n\r\n"),
+        ("malformed", b"HTTP/1.1 200 OK\r\nContent-Length: many\r\n\r\n"),
+        ("malformed", CHUNKED + b"xyz\r\n"),
         ("wrong content", reply(b"<html>")),
         ("wrong content", reply(b'{"forecast": []}')),
         ("wrong content", reply(b'{"detail": "sorry"}')),
@@ -158,206 +104,127 @@ def test_connections_can_be_opened_before_the_burst(driver: Driver) -> None:
         ("timeout", reply()[:-1]),
     ],
 )
-def test_errors_are_reported_by_kind(driver: Driver, kind: str, answer: bytes | None) -> None:
-    with serving(lambda number, _: answer if number % 4 == 0 else reply()) as message:
-        (only,) = driver(message.address, timeout=0.5)
-    assert (only["ok"], only["errors"], only["kinds"]) == (15, 5, {kind: 5})
-    assert only["slowest_error"] is not None
+def test_errors_are_reported_by_kind(load, kind: str, answer: bytes | None):
+    with serving(lambda number, _: answer if number % 4 == 0 else reply()) as server:
+        seen = load(server.address, timeout=1.0)
+    assert (seen["ok"], seen["errors"], seen["kinds"]) == (15, 5, {kind: 5})
+    assert seen["slowest_error"] is not None
+    assert len(server.bodies) == 20  # without `retry` nothing is tried again
 
 
-def test_nobody_there(driver: Driver) -> None:
+@pytest.mark.parametrize(
+    "answer",
+    [
+        CHUNKED + b'e\r\n{"forecast": [\r\n2;part=2\r\n1]\r\n1\r\n}\r\n0\r\n\r\n',
+        CHUNKED + b"17\r\n" + FORECAST + b"\r\n0\r\nX: y\r\n\r\n",
+        b"HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\n" + reply(),
+        reply(more="X: " + "x" * 10_000 + "\r\n"),
+    ],
+    ids=["chunks", "chunks and trailers", "an interim answer before", "a long head"],
+)
+def test_answers_are_read_however_they_are_sent(load, answer: bytes):
+    with serving(lambda *_: answer) as server:
+        seen = load(server.address, shape="steady", clients=1, seconds=0.2)
+    assert seen["ok"] > 1
+    assert (seen["errors"], server.connections) == (0, 1)
+
+
+def test_nobody_there(load):
     (port,) = free_ports(1)
-    (only,) = driver(f"127.0.0.1:{port}", timeout=5)
-    assert (only["ok"], only["kinds"], only["p50"]) == (0, {"refused": 20}, None)
+    seen = load(f"127.0.0.1:{port}", timeout=5)
+    assert (seen["ok"], seen["kinds"], seen["p50"]) == (0, {"refused": 20}, None)
 
 
-def test_without_retry_nothing_is_tried_again(driver: Driver) -> None:
-    with serving(lambda *_: reply(b"", 503)) as message:
-        (only,) = driver(message.address)
-    assert (only["errors"], only["retried"], len(message.bodies)) == (20, 0, 20)
-
-
-def test_retries_hide_lost_connections_and_refusals(driver: Driver) -> None:
+def test_retries_hide_lost_connections_and_refusals(load):
     answers = {1: reply(b"", 503), 2: None}
-    with serving(lambda number, _: answers.get(number, reply())) as message:
-        (only,) = driver(message.address, retry=True)
-    assert (only["ok"], only["errors"], only["retried"]) == (20, 0, 2)
-    assert only["hidden_by_retry"] == {"503": 1, "reset": 1}
+    with serving(lambda number, _: answers.get(number, reply())) as server:
+        seen = load(server.address, retry=True)
+    assert (seen["ok"], seen["errors"], seen["retried"]) == (20, 0, 2)
+    assert seen["hidden_by_retry"] == {"503": 1, "reset": 1}
 
 
-def test_retries_go_on_to_the_next_address(driver: Driver) -> None:
+def test_retries_go_on_to_the_next_address(load):
     (port,) = free_ports(1)
-    with serving(lambda *_: reply()) as message:
-        (only,) = driver(f"127.0.0.1:{port}", message.address, retry=True)
-    assert (only["ok"], only["errors"]) == (20, 0)
-    assert only["hidden_by_retry"] == {"refused": 10}
+    with serving(lambda *_: reply()) as server:
+        seen = load(f"127.0.0.1:{port}", server.address, retry=True)
+    assert (seen["ok"], seen["errors"]) == (20, 0)
+    assert seen["hidden_by_retry"] == {"refused": 10}
 
 
 @pytest.mark.slow
-def test_retries_wait_as_the_server_asks(driver: Driver) -> None:
+def test_retries_wait_as_the_server_asks(load):
     busy = reply(b"", 503, "Retry-After: 1\r\n")
-    with serving(lambda number, _: busy if number == 1 else reply()) as message:
-        (only,) = driver(message.address, clients=1, retry=True)
-    assert (only["ok"], only["retried"]) == (1, 1)
-    assert 1.0 <= only["slowest"] < 1.5
+    with serving(lambda number, _: busy if number == 1 else reply()) as server:
+        seen = load(server.address, clients=1, retry=True)
+    assert (seen["ok"], seen["retried"]) == (1, 1)
+    assert 1.0 <= seen["slowest"] < 1.5
 
 
-def test_retries_end_at_the_deadline(driver: Driver) -> None:
-    with serving(lambda *_: reply(b"", 503)) as message:
-        (only,) = driver(message.address, retry=True, timeout=0.5)
-    assert (only["ok"], only["retried"], sum(only["kinds"].values())) == (0, 0, 20)
+def test_retries_end_at_the_deadline(load):
+    with serving(lambda *_: reply(b"", 503)) as server:
+        seen = load(server.address, retry=True, timeout=0.5)
+    assert (seen["ok"], seen["retried"], sum(seen["kinds"].values())) == (0, 0, 20)
     # The deadline may come while the last try is under way.
-    assert only["kinds"].keys() <= {"503", "timeout"}
-    assert len(message.bodies) > 20
-    assert only["seconds"] < 5.0
+    assert seen["kinds"].keys() <= {"503", "timeout"}
+    assert len(server.bodies) > 20
+    assert seen["seconds"] < 5.0
 
 
-def test_other_errors_are_not_tried_again(driver: Driver) -> None:
-    with serving(lambda *_: reply(b"", 500)) as message:
-        driver(message.address, retry=True)
-    assert len(message.bodies) == 20
+def test_other_errors_are_not_tried_again(load):
+    with serving(lambda *_: reply(b"", 500)) as server:
+        load(server.address, retry=True)
+    assert len(server.bodies) == 20
 
 
-def test_steady_clients_ask_again_over_the_same_connections(driver: Driver) -> None:
-    with serving(lambda *_: reply()) as message:
-        (only,) = driver(message.address, shape="steady", clients=4, seconds=0.5)
-    assert only["ok"] == len(message.bodies) > 100
-    assert (only["errors"], message.connections) == (0, 4)
-    assert 0.5 <= only["seconds"] < 1.0
+def test_steady_clients_send_again_over_the_same_connections(load):
+    with serving(lambda *_: reply()) as server:
+        seen = load(server.address, shape="steady", clients=4, seconds=0.5)
+    assert seen["ok"] == len(server.bodies) > 100
+    assert (seen["errors"], server.connections) == (0, 4)
+    assert 0.5 <= seen["seconds"] < 1.0
 
 
-def test_a_plateau_keeps_connections_and_its_rate(driver: Driver) -> None:
-    with serving(lambda *_: reply()) as message:
-        (only,) = driver(message.address, shape="plateau", clients=100, seconds=0.4, think=0.1)
-    assert (only["errors"], message.connections) == (0, 100)
-    assert 250 < only["ok"] == len(message.bodies) < 550  # 100 / 0.1 s for 0.4 s
+def test_a_plateau_keeps_connections_and_its_rate(load):
+    with serving(lambda *_: reply()) as server:
+        seen = load(server.address, shape="plateau", clients=100, seconds=0.4, think=0.1)
+    assert (seen["errors"], server.connections) == (0, 100)
+    assert 250 < seen["ok"] == len(server.bodies) < 550  # 100 / 0.1 s for 0.4 s
 
 
-def test_a_connection_that_the_server_ended_is_opened_again(driver: Driver) -> None:
-    def once(number: int, _: bytes) -> bytes | None:
-        return None if number == 5 else reply()
-
-    with serving(once) as message:
-        (only,) = driver(message.address, shape="steady", clients=1, seconds=0.3)
-    assert (only["kinds"], message.connections) == ({"reset": 1}, 2)
-    assert only["ok"] > 10
+def test_a_connection_that_the_server_ended_is_opened_again(load):
+    with serving(lambda number, _: None if number == 5 else reply()) as server:
+        seen = load(server.address, shape="steady", clients=1, seconds=0.3)
+    assert (seen["kinds"], server.connections) == ({"reset": 1}, 2)
+    assert seen["ok"] > 10
 
 
-def test_a_connection_that_was_given_up_unused_is_opened_again_and_counted(driver: Driver) -> None:
-    with serving(lambda number, _: None if number == 5 else reply()) as message:
-        (only,) = driver(message.address, connect_first=True)
-    assert (only["ok"], only["errors"], only["hidden_by_retry"]) == (20, 0, {"reset": 1})
-
-    # Once, and not for ever.
-    with serving(lambda *_: None) as message:
-        (only,) = driver(message.address, connect_first=True)
-    assert (only["kinds"], len(message.bodies)) == ({"reset": 20}, 40)
-
-
-def test_a_connection_that_the_server_is_to_end_is_not_used_again(driver: Driver) -> None:
-    with serving(lambda *_: reply(more=CLOSE)) as message:
-        (only,) = driver(message.address, shape="steady", clients=4, seconds=0.3)
-    assert only["errors"] == 0
-    assert 10 < only["ok"] <= message.connections <= only["ok"] + 4
+def test_a_connection_given_up_before_it_was_used_is_opened_again_once_and_counted(load):
+    once = {"shape": "plateau", "clients": 20, "seconds": 0.5, "think": 0.4}
+    with serving(lambda number, _: None if number == 5 else reply()) as server:
+        seen = load(server.address, **once)
+    assert (seen["errors"], seen["hidden_by_retry"]) == (0, {"reset": 1})
+    with serving(lambda *_: None) as server:
+        seen = load(server.address, **once)
+    assert seen["ok"] == 0
+    assert seen["kinds"]["reset"] < len(server.bodies) <= seen["kinds"]["reset"] + 20
 
 
-def test_marked_answers_are_counted(driver: Driver) -> None:
-    newer = reply(b'{"forecast": [1], "version": "newer"}')
-    with serving(lambda number, _: newer if number > 15 else reply()) as message:
-        (only,) = driver(message.address, mark='"newer"')
-    assert (only["ok"], only["marked"]) == (20, 5)
-
-
-def test_samples_say_whose_answer_they_are(driver: Driver) -> None:
-    with serving(lambda _, body: reply(b'{"forecast": [' + body + b"]}")) as message:
-        (only,) = driver(message.address)
-    assert len(only["samples"]) == 20
-    for sample in only["samples"]:
-        assert json.loads(sample["body"])["forecast"] == [{"client": sample["client"]}]
-
-
-def test_too_many_clients_are_refused_in_words(driver: Driver) -> None:
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    done = driver.process("127.0.0.1:1", clients=max(hard, 65536))
-    assert done.returncode == 2
-    assert "ulimit" in done.stderr and len(done.stderr.splitlines()) == 1
+def test_a_connection_that_the_server_is_to_end_is_not_used_again(load):
+    with serving(lambda *_: reply(more=CLOSE)) as server:
+        seen = load(server.address, shape="steady", clients=4, seconds=0.3)
+    assert seen["errors"] == 0
+    assert 10 < seen["ok"] <= server.connections <= seen["ok"] + 4
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"shape": "wave"}, "Expected a shape among"),
-        ({"clients": 0}, "Expected at least one client"),
-        ({"colour": "red"}, "received: ['colour']"),
+        ({"clients": max(resource.getrlimit(resource.RLIMIT_NOFILE)[1], 65536)}, "ulimit"),
         ({"bodies": "nowhere.jsonl"}, "nowhere.jsonl"),
+        ({"bodies": "/dev/null"}, "Expected a JSON body a line"),
     ],
 )
-def test_bad_jobs_are_refused_in_words(
-    driver: Driver, change: dict[str, Any], message: str
-) -> None:
-    done = driver.process("127.0.0.1:1", **change)
+def test_what_cannot_be_done_is_refused_in_words(driver: Driver, change: dict, message: str):
+    done = driver("127.0.0.1:1", **change)
     assert done.returncode == 2
-    assert message in done.stderr and "Traceback" not in done.stderr
-
-
-ANSWERS = {
-    "declared length": (reply(), FORECAST),
-    "nothing": (reply(b""), b""),
-    "no content": (b"HTTP/1.1 204 No Content\r\n\r\n", b""),
-    "chunks": (
-        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
-        b"4\r\nfore\r\n4;part=2\r\ncast\r\n0\r\n\r\n",
-        b"forecast",
-    ),
-    "chunks and trailers": (
-        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
-        b"A\r\n0123456789\r\n0\r\nX: y\r\n\r\n",
-        b"0123456789",
-    ),
-    "an interim answer before": (
-        b"HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\n" + reply(),
-        FORECAST,
-    ),
-}
-
-
-@pytest.mark.parametrize("size", [1, 2, 7, 4096])
-@pytest.mark.parametrize("case", ANSWERS)
-def test_answers_are_read_in_pieces_of_any_size(case: str, size: int) -> None:
-    raw, body = ANSWERS[case]
-    reader = ResponseReader()
-    for _ in range(2):  # on a connection that is kept
-        pieces = [reader.feed(raw[at : at + size]) for at in range(0, len(raw), size)]
-        assert pieces[:-1] == [None] * (len(pieces) - 1)
-        assert isinstance(pieces[-1], Response)
-        assert pieces[-1].body == body
-
-
-def test_a_body_without_a_length_ends_with_the_connection() -> None:
-    reader = ResponseReader()
-    assert reader.feed(b"HTTP/1.1 200 OK\r\n\r\nfore") is None
-    assert reader.feed(b"cast") is None
-    assert reader.end() == Response(200, b"forecast")
-
-
-@pytest.mark.parametrize("raw", [reply()[:-1], b"HTTP/1.1 200 OK\r\n", b""])
-def test_an_answer_cut_short_is_none(raw: bytes) -> None:
-    reader = ResponseReader()
-    assert reader.feed(raw) is None
-    assert reader.end() is None
-
-
-@pytest.mark.parametrize(
-    "raw",
-    [
-        b"nonsense\r\n\r\n",
-        b"HTTP/1.1 OK\r\n\r\n",
-        b"HTTP/1.1 200 OK\r\nContent-Length: many\r\n\r\n",
-        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nxyz\r\n",
-        reply() + b"more than was declared",
-        b"HTTP/1.1 200 OK\r\nX: " + b"x" * 70_000,
-    ],
-)
-def test_what_is_no_answer_is_refused(raw: bytes) -> None:
-    with pytest.raises(MalformedResponse, match="Expected"):
-        ResponseReader().feed(raw)
+    assert message in done.stderr and len(done.stderr.splitlines()) == 1

@@ -12,11 +12,10 @@ from typing import Any
 
 import psutil
 import pytest
-from model_files import seasonal_naive_bytes
 from ports import free_ports
 
-from benchmarks.load.balancer import NGINX, write_configuration
 from benchmarks.load.local_service import LocalService, ServiceError
+from benchmarks.load.stack import NGINX, balancer
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -42,7 +41,7 @@ def small_server(folder: Path, code: str = SERVER, **changes: Any) -> LocalServi
 
 @pytest.fixture
 def service(tmp_path: Path) -> Iterator[LocalService]:
-    with small_server(tmp_path, environment={"GIVEN": "1"}) as service:
+    with small_server(tmp_path) as service:
         yield service
 
 
@@ -55,23 +54,19 @@ def is_gone(process: psutil.Process) -> bool:
     return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
 
 
-def test_a_service_knows_nothing_of_the_shell(
+def test_a_service_knows_nothing_of_the_shell_and_its_memory_is_known(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("GUNICORN_WORKERS", "7")
     with small_server(tmp_path, environment={"GIVEN": "1"}) as service:
         message = service.request("GET", "/")[1].decode().split()
+        all_of_it = service.peak_memory()
+        child = child_of(service)
+        child.kill()
+        while not is_gone(child):
+            time.sleep(0.01)
+        assert 5 < service.peak_memory() <= all_of_it < 200
     assert "GIVEN" in message and "GUNICORN_WORKERS" not in message
-
-
-def test_memory_is_that_of_all_its_processes(service: LocalService) -> None:
-    child = child_of(service)
-    memory = service.memory()
-    assert 5 < memory.now <= memory.peak < 200
-    child.kill()
-    while not is_gone(child):
-        time.sleep(0.01)
-    assert service.memory().now < memory.now
 
 
 @pytest.mark.parametrize("how", ["kill", "end"])
@@ -96,14 +91,10 @@ def test_what_a_service_said_before_it_died_is_reported(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(NGINX is None, reason="needs nginx")
 def test_the_balancer_asks_the_replica_that_is_there(service: LocalService, tmp_path: Path) -> None:
-    port, nobody = free_ports(2)
-    folder = tmp_path / "nginx"
-    configuration = write_configuration(folder, port, [f"127.0.0.1:{nobody}", service.address])
-    command = [str(NGINX), "-e", "stderr", "-p", str(folder), "-c", str(configuration)]
-    with LocalService("nginx", command, port, "/ready", folder) as front:
+    nobody = LocalService("nobody", [], *free_ports(1), "/ready", tmp_path)
+    with balancer([nobody, service], tmp_path / "nginx") as front:
         answers = [front.request("POST" if at % 2 else "GET", f"/{at}")[0] for at in range(20)]
     assert set(answers) == {200, 501}  # the small server has no POST
-    assert 502 not in answers
 
 
 def run(module: str, *arguments: str) -> dict[str, Any]:
@@ -120,20 +111,12 @@ def run(module: str, *arguments: str) -> dict[str, Any]:
     return message
 
 
-@pytest.fixture
-def model(tmp_path: Path) -> Path:
-    path = tmp_path / "forecaster.onnx"
-    path.write_bytes(seasonal_naive_bytes())
-    return path
-
-
 @pytest.mark.slow
-def test_load_test(model: Path, tmp_path: Path) -> None:
+def test_load_test(model_file: Path, tmp_path: Path) -> None:
     figures = tmp_path / "figures"
     small = ("--users", "60", "--rounds", "2", "--plateau", "2", "--think", "0.5")
-    message = run(
-        "benchmarks.load.load_test", *small, "--model", str(model), "--output", str(figures)
-    )
+    paths = ("--model", str(model_file), "--output", str(figures))
+    message = run("benchmarks.load.load_test", *small, *paths)
     assert message["users"] == 60
     for rounds in ("rounds", "model_rounds", "page_rounds"):
         assert [(one["ok"], one["errors"]) for one in message[rounds]] == [(60, 0)] * 2, rounds
@@ -149,10 +132,10 @@ def test_load_test(model: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_serving_beside_others(model: Path, tmp_path: Path) -> None:
+def test_serving_beside_others(model_file: Path, tmp_path: Path) -> None:
     small = ("--users", "60", "--seconds", "0.5", "--repetitions", "1", "--stock", "1x4")
     elsewhere = ("--mlserver", "nowhere", "--output", str(tmp_path))
-    message = run("benchmarks.serving.compare", str(model), *small, *elsewhere)
+    message = run("benchmarks.serving.compare", str(model_file), *small, *elsewhere)
     saved = json.loads((tmp_path / "serving.json").read_text())
     assert saved.items() >= message.items()
     assert {"ours", "stock, 1 x 4", "bare loop, 1 x 1"} <= message["figures"].keys()
@@ -165,13 +148,13 @@ def test_serving_beside_others(model: Path, tmp_path: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupted_load_test_leaves_nothing_running(
-    model: Path, tmp_path: Path, number: int
+    model_file: Path, tmp_path: Path, number: int
 ) -> None:
     small = ("--users", "10", "--rounds", "1", "--route", "api", "--plateau", "60")
     process = subprocess.Popen(
         [
             *(sys.executable, "-m", "benchmarks.load.load_test", *small),
-            *("--model", str(model), "--output", str(tmp_path)),
+            *("--model", str(model_file), "--output", str(tmp_path)),
         ],
         cwd=ROOT,
         stdout=subprocess.PIPE,

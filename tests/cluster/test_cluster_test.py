@@ -38,6 +38,7 @@ from benchmarks.cluster_test.outcomes import (
     table,
 )
 from benchmarks.cluster_test.working import too_much
+from benchmarks.load.stack import SERVER_PYTHON
 from kalecast.artifact.runtime import Forecaster
 from kalecast.artifact.store import StoreError, fetch, state
 
@@ -229,7 +230,7 @@ def driver(work: helpers.Loads, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
             (folder / name).write_text(content.replace('Path("/tmp")', f"Path({str(tmp_path)!r})"))
 
     def call(what: str, job: str = "") -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, tmp_path / helpers.LOAD_CLIENTS, what, "one"]
+        command = [SERVER_PYTHON, tmp_path / helpers.LOAD_CLIENTS, what, "one"]
         return subprocess.run(
             command, cwd=tmp_path, input=job, capture_output=True, text=True, check=False
         )

@@ -66,7 +66,7 @@ def run(base: Path) -> int:
         requests = driver.prepare(job)
         deadline = time.monotonic() + LONGEST
         while not base.with_suffix(".end").exists() and time.monotonic() < deadline:
-            (summary,) = driver.run(driver.do(job, requests))
+            (summary,) = driver.run(job, requests)
             print(json.dumps({name: summary[name] for name in REPORTED}), flush=True)
     finally:
         base.with_suffix(".ended").touch()
