@@ -14,25 +14,30 @@ import json
 import sys
 import tempfile
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from benchmarks.autoscaling.autoscalers import AUTOSCALERS
-from benchmarks.autoscaling.autoscaling_pictures import draw_burst, draw_day
-from benchmarks.autoscaling.autoscaling_results import as_json, print_bursts, print_days, print_real
-from benchmarks.autoscaling.burst_trials import SHAPES, Trial, hold
-from benchmarks.autoscaling.least_cost import least_core_hours, work_seconds
-from benchmarks.autoscaling.real_replicas import compare
+from benchmarks.autoscaling.autoscaling_report import (
+    as_json,
+    draw_burst,
+    draw_day,
+    print_bursts,
+    print_days,
+    print_real,
+)
+from benchmarks.autoscaling.reality import compare
 from benchmarks.autoscaling.scenario import (
     BURSTS,
     DAY_DEMAND,
+    HOUR,
     RUSH,
     ScenarioOutcome,
     Setup,
     simulate,
 )
+from benchmarks.autoscaling.trials import SHAPES, Trial, hold, least_core_hours, work_seconds
 from benchmarks.load.job import LimitError
 from benchmarks.load.local_service import ServiceError
 from benchmarks.load.stack import LoadError
@@ -50,10 +55,11 @@ def main() -> int:
     except (ServiceError, LimitError, LoadError, ContractError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
+    setups = [Setup(DAY_DEMAND, autoscaler=kind, seed=arguments.seed) for kind in AUTOSCALERS]
     with ProcessPoolExecutor(initializer=die_with_parent) as pool:
         trials = list(pool.map(partial(hold, trials=arguments.trials), SHAPES))
         print_bursts(trials)
-        days = dict(zip(AUTOSCALERS, pool.map(simulate, _setups(arguments.seed)), strict=True))
+        days = dict(zip(AUTOSCALERS, pool.map(simulate, setups), strict=True))
     least = least_core_hours(DAY_DEMAND, arguments.seed)
     print_days(days, least)
     if real is not None:
@@ -73,7 +79,7 @@ def save(
     day, burst = (arguments.output / f"autoscaling-{name}.svg" for name in ("day", "burst"))
     draw_day(days, day)
     draw_burst(days, BURSTS[0], RUSH, burst)
-    work = work_seconds(days["keda"].arrivals) / 3600
+    work = work_seconds(len(days["keda"].arrivals)) / HOUR
     content = as_json(days, trials, least, work)
     written = arguments.output / "autoscaling.json"
     known = real or _known(written)
@@ -81,10 +87,6 @@ def save(
     write_results(written, command, content | {"real": known})
     print(f"\nsaved {day}, {burst} and {written}")
     print(json.dumps(content | ({"real": real} if real else {})))
-
-
-def _setups(seed: int) -> list[Setup]:
-    return [replace(Setup(DAY_DEMAND, seed=seed), autoscaler=kind) for kind in AUTOSCALERS]
 
 
 def _real(model: Path) -> dict[str, Any]:

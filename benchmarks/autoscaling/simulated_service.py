@@ -13,30 +13,30 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from simpy import Environment
 
-from benchmarks.autoscaling.arrivals import Times
-from benchmarks.autoscaling.simulated_pods import Pod, PodKind, Tier
-from benchmarks.autoscaling.stations import Batch, QueuedJob
+from benchmarks.autoscaling.tiers import Batch, Pod, PodKind, QueuedJob, Tier
 from kalecast.cluster.capacity import Scaling
+from kalecast.page.settings import Settings
+
+Times = NDArray[np.float64]
 
 
-@dataclass(frozen=True)
-class SimulatedPage:
-    """What the page does besides computing (`kalecast.page.settings`)."""
+def _default(name: str) -> Any:
+    return Settings.model_fields[name].default
 
-    upstream_windows: int = 64
-    """Forecasts in one request to the model server, at most."""
-    upstream_requests: int = 2
-    """Requests of a pod under way to the model server, at most."""
-    most_in_flight: int = 8192
-    """Requests that a pod takes on at a time."""
-    most_waiting: int = 6000
-    """Forecasts in a pod that may wait for the model server."""
-    keep_alive: float = 60.0
-    """Seconds after which a connection that is not used is closed."""
-    deadline: float = 20.0
-    """Seconds within which a customer is answered or refused."""
+
+UPSTREAM_WINDOWS: int = _default("upstream_windows")
+"""Forecasts in one request of the page to the model server, at most."""
+MOST_IN_FLIGHT: int = _default("most_in_flight")
+"""Requests that a page pod takes on at a time."""
+MOST_WAITING: int = _default("most_waiting")
+"""Forecasts in a page pod that may wait for the model server."""
+DEADLINE: float = _default("deadline")
+"""Seconds within which a customer is answered or refused."""
+KEEP_ALIVE = 60.0
+"""Seconds after which a connection of the page to the model server that is not used is closed."""
 
 
 @dataclass(slots=True, eq=False)
@@ -55,18 +55,6 @@ class _Desk:
     waiting: deque[QueuedJob] = field(default_factory=deque)
 
 
-@dataclass
-class Answers:
-    """What customers got; both arrays in the order of the answers."""
-
-    requested: Times
-    seconds: Times
-
-    def waits(self, begin: float, end: float) -> Times:
-        """Of those who asked in a part of the day, both ends included."""
-        return self.seconds[(self.requested >= begin) & (self.requested <= end)]
-
-
 class SimulatedService:
     """Both tiers, and the customers.
 
@@ -74,57 +62,32 @@ class SimulatedService:
         env: the simulation.
         kinds: of pods: the page's, the model server's.
         scalings: the same way.
-        page: what the page does.
+        upstream_requests: of a page pod under way to the model server, at most.
         seed: of balancing and starts.
-        least: whether the page's pods are chosen by the fewest requests in flight.
     """
 
-    def __init__(  # noqa: PLR0913, PLR0917 - a service's parts
+    def __init__(
         self,
         env: Environment,
         kinds: tuple[PodKind, PodKind],
         scalings: tuple[Scaling, Scaling],
-        page: SimulatedPage,
-        seed: int = 0,
-        least: bool = False,
+        upstream_requests: int,
+        seed: int,
     ) -> None:
         self._env = env
-        self._settings = page
+        self._upstream_requests = upstream_requests
         chance = random.Random(seed)
-        self.page = Tier(
-            env, kinds[0], scalings[0], chance, served=self._prepared, lost=self._lose, least=least
-        )
+        self.page = Tier(env, kinds[0], scalings[0], chance, served=self._prepared, lost=self._lose)
         self.model = Tier(
             env, kinds[1], scalings[1], chance, served=self._forecast, lost=self._lose_group
         )
         self._desks: dict[Pod, _Desk] = {}
-        self._requested: list[float] = []
-        self._took: list[float] = []
-        self.requested = 0
+        self.requested: list[float] = []
+        """When those who were answered had asked, in the order of the answers."""
+        self.took: list[float] = []
+        """Seconds that they waited."""
         self.refused: list[float] = []
         """When those who were refused, or not answered in time, had asked."""
-
-    @property
-    def answers(self) -> Answers:
-        """What customers got so far."""
-        return Answers(np.array(self._requested), np.array(self._took))
-
-    @property
-    def inside(self) -> int:
-        """Requests that are being answered."""
-        return self.page.in_flight
-
-    def send(self) -> None:
-        """A customer asks."""
-        now = self._env.now
-        pod = self.page.choose()
-        self.requested += 1
-        if pod.in_flight >= self._settings.most_in_flight:
-            self.refused.append(now)
-            return
-        pod.in_flight += 1
-        if not pod.station.offer(QueuedJob(now)):
-            self._lose(pod, QueuedJob(now))
 
     def come(self, times: Times) -> Iterator[Any]:
         """A process of SimPy: customers ask at these times, which ascend."""
@@ -132,13 +95,23 @@ class SimulatedService:
         for time in times.tolist():
             if time > env.now:
                 yield env.timeout(time - env.now)
-            self.send()
+            self._ask()
+
+    def _ask(self) -> None:
+        now = self._env.now
+        pod = self.page.choose()
+        if pod.in_flight >= MOST_IN_FLIGHT:
+            self.refused.append(now)
+            return
+        pod.in_flight += 1
+        if not pod.queue.offer(QueuedJob(now)):
+            self._lose(pod, QueuedJob(now))
 
     def _prepared(self, pod: Pod, batch: Batch) -> None:
         """The page has read these requests."""
         desk = self._desk(pod)
         for job in batch:
-            if len(desk.waiting) >= self._settings.most_waiting:
+            if len(desk.waiting) >= MOST_WAITING:
                 self._lose(pod, job)
             else:
                 desk.waiting.append(job)
@@ -146,16 +119,16 @@ class SimulatedService:
 
     def _desk(self, pod: Pod) -> _Desk:
         if (desk := self._desks.get(pod)) is None:
-            free = [_Connection() for _ in range(self._settings.upstream_requests)]
+            free = [_Connection() for _ in range(self._upstream_requests)]
             desk = self._desks[pod] = _Desk(free)
         return desk
 
     def _send(self, pod: Pod, desk: _Desk) -> None:
         """As many requests to the model server as there are connections and work for."""
         while desk.free and desk.waiting:
-            earliest = self._env.now - self._settings.deadline
+            earliest = self._env.now - DEADLINE
             parts: Batch = []
-            while desk.waiting and len(parts) < self._settings.upstream_windows:
+            while desk.waiting and len(parts) < UPSTREAM_WINDOWS:
                 job = desk.waiting.popleft()
                 if job.requested < earliest:
                     self._lose(pod, job)
@@ -167,37 +140,33 @@ class SimulatedService:
     def _call_model(self, pod: Pod, connection: _Connection, parts: Batch) -> None:
         now = self._env.now
         server = connection.server
-        if server is None or server.is_ending or now - connection.used > self._settings.keep_alive:
+        if server is None or server.is_ending or now - connection.used > KEEP_ALIVE:
             server = connection.server = self.model.choose()
         server.in_flight += 1
         group = QueuedJob(now, len(parts), parts, (pod, connection))
-        if not server.station.offer(group):
+        if not server.queue.offer(group):
             self._lose_group(server, group)
 
     def _forecast(self, server: Pod, batch: Batch) -> None:
         """The model server has answered these requests."""
+        now = self._env.now
         for group in batch:
             pod = self._return(server, group)
             for job in group.parts:
-                self._answer(pod, job)
+                pod.in_flight -= 1
+                self.requested.append(job.requested)
+                self.took.append(now - job.requested)
         for pod in {group.sender[0]: None for group in batch}:
             self._send(pod, self._desk(pod))
 
     def _return(self, server: Pod, group: QueuedJob) -> Pod:
         """Its connection is free again."""
-        now = self._env.now
         pod: Pod = group.sender[0]
-        connection = group.sender[1]
+        connection: _Connection = group.sender[1]
         server.in_flight -= 1
-        connection.used = now
+        connection.used = self._env.now
         self._desk(pod).free.append(connection)
         return pod
-
-    def _answer(self, pod: Pod, job: QueuedJob) -> None:
-        took = self._env.now - job.requested
-        pod.in_flight -= 1
-        self._requested.append(job.requested)
-        self._took.append(took)
 
     def _lose(self, pod: Pod, job: QueuedJob) -> None:
         pod.in_flight -= 1

@@ -1,22 +1,25 @@
 """The simulation of autoscaling: against queueing theory, the HPA's documentation, and itself."""
 
 import random
-from dataclasses import fields, replace
+from collections import deque
+from collections.abc import Callable
+from dataclasses import replace
 from itertools import pairwise
-from math import factorial
 
 import numpy as np
 import pytest
 from simpy import Environment
 
-from benchmarks.autoscaling.arrivals import DAY, Demand, Rush
-from benchmarks.autoscaling.burst_trials import SHIPPED, hold
-from benchmarks.autoscaling.hpa import Controller, Sample, from_cpu, from_total, largest
-from benchmarks.autoscaling.least_cost import least_core_hours, work_seconds
-from benchmarks.autoscaling.scenario import MODEL_KIND, SCALINGS, SHIPPED_PAGE, Setup, simulate
-from benchmarks.autoscaling.simulated_pods import Law, Pod, PodKind, StartUp, Tier
-from benchmarks.autoscaling.simulated_service import SimulatedPage
-from benchmarks.autoscaling.stations import Batch, QueuedJob, Station
+from benchmarks.autoscaling.autoscalers import Controller, Sample, from_cpu, from_total, largest
+from benchmarks.autoscaling.reality import simulate_two
+from benchmarks.autoscaling.scenario import DAY, HOUR, SCALINGS, Demand, Rush, Setup, simulate
+from benchmarks.autoscaling.tiers import Batch, Law, Pod, PodKind, Queue, QueuedJob, Tier
+from benchmarks.autoscaling.trials import (
+    SHIPPED,
+    hold,
+    least_core_hours,
+    work_seconds,
+)
 from kalecast.cluster.capacity import (
     AT_ONCE,
     KUBERNETES_BEHAVIOR,
@@ -28,122 +31,97 @@ from kalecast.cluster.capacity import (
     ScalingRules,
 )
 from kalecast.cluster.deployment import DeploymentSettings
-from kalecast.page.settings import Settings
-from kalecast.serving.configuration import Configuration
-
-HOUR = 3600.0
 
 
-def run_queue(
-    rate: float, seconds, jobs: int = 120_000, seed: int = 0, **parameters
-) -> tuple[Station, float]:
-    """A station with Poisson arrivals until all have been served; and when that was."""
-    env = Environment()
-    station = Station(env, seconds, lambda batch: None, **parameters)
-    gaps = np.random.default_rng(seed).exponential(1 / rate, jobs)
+def come(env: Environment, rate: float, jobs: int, offer: Callable[[QueuedJob], object]) -> None:
+    """Poisson arrivals, until all have been served."""
+    gaps = np.random.default_rng(3).exponential(1 / rate, jobs)
 
-    def come():
+    def arrivals():
         for gap in gaps.tolist():
             yield env.timeout(gap)
-            station.offer(QueuedJob(env.now))
+            offer(QueuedJob(env.now))
 
-    env.process(come())
+    env.process(arrivals())
     env.run()
-    return station, env.now
 
 
-def exponential(mean: float, seed: int = 7):
-    chance = random.Random(seed)
+def mean_wait(rate: float, seconds: Callable[[int], float], max_batch: int = 1) -> float:
+    """Of jobs in a queue, before their service."""
+    env = Environment()
+    took: deque[float] = deque()
+    waits: list[float] = []
+
+    def timed(count: int) -> float:
+        took.append(seconds(count))
+        return took[-1]
+
+    def served(batch: Batch) -> None:
+        began = env.now - took.popleft()
+        waits.extend(began - job.requested for job in batch)
+
+    queue = Queue(env, timed, served, max_batch=max_batch)
+    come(env, rate, 120_000, queue.offer)
+    assert len(waits) == 120_000
+    return float(np.mean(waits))
+
+
+def exponential(mean: float) -> Callable[[int], float]:
+    chance = random.Random(7)
     return lambda count: chance.expovariate(1 / mean)
-
-
-def erlang_c(servers: int, load: float) -> float:
-    """The chance to wait in M/M/c; `load` is arrival rate over the rate of one server."""
-    last = load**servers / factorial(servers) * servers / (servers - load)
-    return last / (sum(load**k / factorial(k) for k in range(servers)) + last)
 
 
 ##### Queueing theory #####
 
 
 def test_mm1_waits_as_theory_says():
-    station, _ = run_queue(0.7, exponential(1.0))
-    assert station.waited / station.served == pytest.approx(0.7 / (1 - 0.7), rel=0.05)
-
-
-@pytest.mark.parametrize("servers", [2, 5])
-def test_mmc_waits_as_erlang_says(servers: int):
-    rate = 0.8 * servers
-    station, _ = run_queue(rate, exponential(1.0), workers=servers)
-    expected = erlang_c(servers, rate) / (servers - rate)
-    assert station.waited / station.served == pytest.approx(expected, rel=0.05)
-
-
-def test_md1_waits_as_pollaczek_and_khinchine_say():
-    station, _ = run_queue(0.8, lambda count: 1.0)
-    assert station.waited / station.served == pytest.approx(0.8 / (2 * (1 - 0.8)), rel=0.05)
+    assert mean_wait(0.7, exponential(1.0)) == pytest.approx(0.7 / (1 - 0.7), rel=0.05)
 
 
 def test_exponential_batches_wait_as_the_bulk_queue_does():
     """M/M(1,b)/1: whoever waits is served together, up to b (Neuts' general bulk service)."""
     rate, most = 3.0, 4
-    station, _ = run_queue(rate, exponential(1.0), max_batch=most)
     roots = np.roots([1.0, *[0.0] * (most - 1), -(rate + 1.0), rate])
     (root,) = [r.real for r in roots if abs(r.imag) < 1e-9 and 0 < r.real < 0.999]
     busy = 1 / (1 / (1 - root) + 1 / rate)
     expected = busy * root / (1 - root) ** 2 / rate
-    assert station.waited / station.served == pytest.approx(expected, rel=0.05)
-
-
-@pytest.mark.parametrize("batch", [1, 16])
-def test_littles_law_holds_exactly(batch: int):
-    law = Law(0.5, 0.1)
-    station, end = run_queue(1.0, law.seconds, jobs=20_000, max_batch=batch, workers=2)
-    assert station.is_idle and station.served == 20_000
-    inside, rate = station.area / end, station.served / end
-    assert inside == pytest.approx(rate * station.stayed / station.served, rel=1e-9)
-    assert station.waited < station.stayed and station.busy <= 2 * end
+    assert mean_wait(rate, exponential(1.0), most) == pytest.approx(expected, rel=0.05)
 
 
 def test_replicas_chosen_at_random_are_as_many_single_queues():
-    """A Poisson stream that is split at random is several: each pod waits as M/D/1 does."""
+    """A Poisson stream split at random is several: each pod is M/D/1 (Pollaczek-Khinchine)."""
     env, rate = Environment(), 3 * 0.7
     waits: list[float] = []
 
     def served(pod: Pod, batch: Batch) -> None:
         waits.extend(env.now - job.requested - 1.0 for job in batch)
 
-    kind = PodKind(Law(1.0, 0.0), StartUp(0.0), max_batch=1)
+    kind = PodKind(Law(1.0, 0.0), cold_start=0.0, max_batch=1)
     scaling = Scaling(1000, 3, 3, 70, 10)
     tier = Tier(env, kind, scaling, random.Random(3), served=served, lost=lambda pod, job: None)
-    gaps = np.random.default_rng(3).exponential(1 / rate, 150_000)
 
-    def come():
-        for gap in gaps.tolist():
-            yield env.timeout(gap)
-            tier.choose().station.offer(QueuedJob(env.now))
+    def offer(job: QueuedJob) -> None:
+        tier.choose().queue.offer(job)
 
-    env.process(come())
-    env.run()
+    come(env, rate, 150_000, offer)
     assert np.mean(waits) == pytest.approx(0.7 / (2 * 0.3), rel=0.05)
 
 
 def test_a_full_queue_refuses_and_a_late_request_is_given_up():
     env = Environment()
     lost: list[QueuedJob] = []
-    station = Station(
-        env, lambda n: 1.0, lambda b: None, lost=lost.append, max_waiting=3, timeout=2.5
-    )
-    assert [station.offer(QueuedJob(0.0)) for _ in range(5)] == [True] * 4 + [False]
+    served: list[QueuedJob] = []
+    queue = Queue(env, lambda n: 1.0, served.extend, lost=lost.append, max_waiting=3, timeout=2.5)
+    assert [queue.offer(QueuedJob(0.0)) for _ in range(5)] == [True] * 4 + [False]
     env.run()
-    assert station.served == 3 and len(lost) == 1 and station.is_idle
+    assert (len(served), len(lost), queue.busy) == (3, 1, 3.0)
 
 
 def test_a_batch_is_never_larger_than_allowed():
     env, sizes = Environment(), []
-    station = Station(env, lambda n: 1.0, lambda b: sizes.append(len(b)), max_batch=256)
+    queue = Queue(env, lambda n: 1.0, lambda batch: sizes.append(len(batch)), max_batch=256)
     for _ in range(1000):
-        station.offer(QueuedJob(0.0))
+        queue.offer(QueuedJob(0.0))
     env.run()
     assert sizes == [1, 256, 256, 256, 231]
 
@@ -259,40 +237,22 @@ SHORT = Demand(
 
 
 @pytest.mark.parametrize("autoscaler", ["fixed", "hpa", "keda"])
-def test_nothing_is_lost_and_the_same_seed_gives_the_same(autoscaler: str):
+def test_a_rush_brings_replicas_and_quiet_takes_them_away(autoscaler: str):
     first, again = (simulate(Setup(SHORT, autoscaler)) for _ in range(2))
-    assert len(first.arrivals) == len(first.answers.seconds) + len(first.refused) + first.inside
-    assert first.inside == 0 and min(first.answers.seconds) > 0
-    assert np.array_equal(first.answers.seconds, again.answers.seconds)
+    assert len(first.arrivals) == len(first.waits) + len(first.refused) + first.inside
+    assert first.inside == 0 and min(first.waits) > 0
+    assert np.array_equal(first.waits, again.waits)
     assert first.histories == again.histories and first.pod_seconds == again.pod_seconds
-    other = simulate(Setup(SHORT, autoscaler, seed=2))
-    assert not np.array_equal(first.arrivals, other.arrivals)
-
-
-def test_a_rush_brings_replicas_and_quiet_takes_them_away():
-    for autoscaler in ("hpa", "keda"):
-        outcome = simulate(Setup(SHORT, autoscaler))
-        assert outcome.most_replicas[0] > PAGE.minimum_replicas, autoscaler
-        assert outcome.histories[0][-1][1:] == (PAGE.minimum_replicas,) * 2, autoscaler
-        minimum = sum(s.minimum_replicas * s.cores for s in SCALINGS)
-        assert minimum < outcome.cores < 3 * minimum
-    assert simulate(Setup(SHORT, "fixed")).cores == pytest.approx(minimum)
-
-
-def test_pods_with_the_fewest_requests_get_the_next_evenly():
-    outcome = simulate(Setup(SHORT, "fixed", least=True))
-    assert len(outcome.arrivals) == len(outcome.answers.seconds) + len(outcome.refused)
-    assert outcome.wait(99, SHORT.bursts[0]) < WAIT_SECONDS
-
-
-def test_cost_is_what_the_replicas_were_there_for():
-    outcome = simulate(Setup(SHORT, "keda"))
-    for history, paid in zip(outcome.histories, outcome.pod_seconds, strict=True):
-        times = [*(at for at, _, _ in history), SHORT.begin + outcome.seconds]
+    assert (first.most_replicas[0] > PAGE.minimum_replicas) == (autoscaler != "fixed")
+    assert first.histories[0][-1][1:] == (PAGE.minimum_replicas,) * 2
+    for history, paid in zip(first.histories, first.pod_seconds, strict=True):
+        times = [*(at for at, _, _ in history), first.end]
         wanted = sum(
-            n * (b - a) for (_, n, _), a, b in zip(history, times, times[1:], strict=False)
+            n * (b - a) for (_, n, _), (a, b) in zip(history, pairwise(times), strict=True)
         )
         assert wanted <= paid <= wanted * 1.1
+    other = simulate(Setup(SHORT, autoscaler, seed=2))
+    assert not np.array_equal(first.arrivals, other.arrivals)
 
 
 ##### The figures #####
@@ -315,7 +275,13 @@ def test_a_shortened_day_costs_less_than_one_and_a_half_of_the_least_possible():
         day = simulate(Setup(demand, autoscaler))
         assert len(day.refused) == 0 and day.wait(99, demand.bursts[0]) < WAIT_SECONDS
         least = least_core_hours(demand)
-        assert work_seconds(day.arrivals) / HOUR < least < day.core_hours < 1.5 * least
+        assert work_seconds(len(day.arrivals)) / HOUR < least < day.core_hours < 1.5 * least
+
+
+def test_two_replicas_need_the_time_of_their_work():
+    alone = simulate_two(Law(0.0, 200e-6), cores=2.0)
+    assert alone["seconds"] == pytest.approx(AT_ONCE * 200e-6 / 2, rel=0.01)
+    assert 0 < alone["p50"] < alone["p99"] <= alone["seconds"]
 
 
 def test_the_deployment_is_the_one_that_was_simulated():
@@ -323,19 +289,3 @@ def test_the_deployment_is_the_one_that_was_simulated():
     assert settings.minimum_replicas == server.minimum_replicas
     assert settings.maximum_replicas == server.maximum_replicas
     assert settings.cpu == server.cpu
-    assert SHIPPED_PAGE.upstream_windows == 64
-
-
-def defaults(settings: type) -> dict[str, object]:
-    return {field.name: field.default for field in fields(settings)}
-
-
-def test_simulated_limits_are_those_of_page_and_server():
-    page = {name: field.default for name, field in Settings.model_fields.items()}
-    server = defaults(Configuration)
-    simulated = {field.name: field.default for field in fields(SimulatedPage)}
-    shared = simulated.keys() & page.keys()
-    assert len(shared) == 5
-    assert {name: simulated[name] for name in shared} == {name: page[name] for name in shared}
-    assert MODEL_KIND.max_batch == server["max_batch"]
-    assert MODEL_KIND.max_waiting == server["max_queue"]
