@@ -9,7 +9,7 @@ from benchmarks import licences
 
 PYPROJECT = """
 [project.optional-dependencies]
-server = ["Some.Server>=1", "plain[extra]==2  # why"]
+server = ["Some.Server>=1", "plain[extra]==2"]
 [dependency-groups]
 test = ["tool>=3"]
 uv = ["uv>=0.9"]
