@@ -64,22 +64,21 @@ the quietest one's requests."""
 
 @dataclass(frozen=True)
 class Rush:
-    """Customers who ask at once, and again: `count` of them every `every` seconds."""
+    """Customers who ask at once, and again: `count` of them every second."""
 
     at: float
     count: int
     rounds: int = 1
-    every: float = 1.0
 
     @property
     def moments(self) -> Times:
         """When each round asks."""
-        return np.array([self.at + self.every * number for number in range(self.rounds)])
+        return np.array([self.at + number for number in range(self.rounds)])
 
     @property
     def end(self) -> float:
         """When its last round asks."""
-        return self.at + self.every * (self.rounds - 1)
+        return self.at + self.rounds - 1
 
 
 @dataclass(frozen=True)

@@ -33,11 +33,10 @@ from benchmarks.autoscaling.scenario import (
     DAY_DEMAND,
     HOUR,
     RUSH,
-    ScenarioOutcome,
     Setup,
     simulate,
 )
-from benchmarks.autoscaling.trials import SHAPES, Trial, hold, least_core_hours, work_seconds
+from benchmarks.autoscaling.trials import SHAPES, hold, least_core_hours, work_seconds
 from benchmarks.load.job import LimitError
 from benchmarks.load.local_service import ServiceError
 from benchmarks.load.stack import LoadError
@@ -57,36 +56,24 @@ def main() -> int:
         return 1
     setups = [Setup(DAY_DEMAND, autoscaler=kind, seed=arguments.seed) for kind in AUTOSCALERS]
     with ProcessPoolExecutor(initializer=die_with_parent) as pool:
-        trials = list(pool.map(partial(hold, trials=arguments.trials), SHAPES))
-        print_bursts(trials)
+        shapes = list(pool.map(partial(hold, trials=arguments.trials), SHAPES))
+        print_bursts(shapes, arguments.trials)
         days = dict(zip(AUTOSCALERS, pool.map(simulate, setups), strict=True))
     least = least_core_hours(DAY_DEMAND, arguments.seed)
-    print_days(days, least)
+    work = work_seconds(len(days["keda"].arrivals)) / HOUR
+    figures = as_json(days, shapes, least, work)
+    print_days(figures)
     if real is not None:
         print_real(real)
-    save(days, trials, least, real, arguments)
-    return 0
-
-
-def save(
-    days: dict[str, ScenarioOutcome],
-    trials: list[Trial],
-    least: float,
-    real: dict[str, Any] | None,
-    arguments: argparse.Namespace,
-) -> None:
-    """Pictures and results, side by side; the last line."""
     day, burst = (arguments.output / f"autoscaling-{name}.svg" for name in ("day", "burst"))
     draw_day(days, day)
     draw_burst(days, BURSTS[0], RUSH, burst)
-    work = work_seconds(len(days["keda"].arrivals)) / HOUR
-    content = as_json(days, trials, least, work)
     written = arguments.output / "autoscaling.json"
-    known = real or _known(written)
     command = "make benchmark-autoscaling" + " REAL=1" * arguments.real
-    write_results(written, command, content | {"real": known})
+    write_results(written, command, figures | {"real": real or _known(written)})
     print(f"\nsaved {day}, {burst} and {written}")
-    print(json.dumps(content | ({"real": real} if real else {})))
+    print(json.dumps(figures | ({"real": real} if real else {})))
+    return 0
 
 
 def _real(model: Path) -> dict[str, Any]:

@@ -17,6 +17,7 @@ with little more than the CPU time of the work (`work_seconds`); no reactive sch
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import cache
+from typing import Any
 
 import numpy as np
 
@@ -79,34 +80,28 @@ SHAPES = (
 """The shipped one first; what could be shipped instead."""
 
 
-@dataclass(frozen=True)
-class Trial:
-    """What many bursts came to: the worst of them."""
+def hold(shape: Shape, trials: int) -> dict[str, Any]:
+    """Have 5,000 ask at once, with other chances each time.
 
-    shape: Shape
-    p50: float
-    """Seconds, of all bursts the median."""
-    p99: float
-    p99_one_away: float
-    """With a replica of each tier away, as while a node is drained."""
-    refused: int
-    """In all bursts together, all replicas there."""
-    trials: int
-
-
-def hold(shape: Shape, trials: int) -> Trial:
-    """Have 5,000 ask at once, with other chances each time."""
+    Returns:
+        The shape, and what customers waited, in seconds: of all bursts' medians the median, the
+        worst `p99`, and the worst with a replica of each tier away, as while a node is drained;
+        and how many were refused in all, with all replicas there.
+    """
     whole = [_burst(shape, 0, seed) for seed in range(1, trials + 1)]
     short = [_burst(shape, 1, seed) for seed in range(1, trials + 1)]
     medians = sorted(outcome.wait(50, BURST) for outcome in whole)
-    return Trial(
-        shape=shape,
-        p50=medians[len(medians) // 2],
-        p99=max(outcome.wait(99, BURST) for outcome in whole),
-        p99_one_away=max(outcome.wait(99, BURST) for outcome in short),
-        refused=sum(len(outcome.refused) for outcome in whole),
-        trials=trials,
-    )
+    page, model = (f"{count} x {size:g}m" for count, size in (shape.page, shape.model))
+    return {
+        "page": page,
+        "model_server": model,
+        "upstream_requests": shape.upstream_requests,
+        "cores": round(shape.cores, 3),
+        "refused": sum(len(outcome.refused) for outcome in whole),
+        "p50": round(medians[len(medians) // 2], 3),
+        "p99": round(max(outcome.wait(99, BURST) for outcome in whole), 3),
+        "p99_one_away": round(max(outcome.wait(99, BURST) for outcome in short), 3),
+    }
 
 
 def _burst(shape: Shape, away: int, seed: int) -> ScenarioOutcome:

@@ -16,7 +16,7 @@ import time
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import cast
+from typing import Any, cast
 
 import httptools
 
@@ -30,34 +30,6 @@ FIRST_PAUSE, LONGEST_PAUSE = 0.05, 1.0
 """Seconds before another try: they double from the first to the longest, less a random part."""
 
 Address = tuple[str, int]
-
-
-@dataclass(frozen=True, slots=True)
-class ConnectionOptions:
-    """How a client reaches a server."""
-
-    trusted: ssl.SSLContext | None = None
-    """For TLS; None for none."""
-    name: str | None = None
-    """The server's, in its certificate."""
-    own: str | None = None
-    """The address that the client comes from; None for any."""
-
-    @classmethod
-    def trusting(cls, certificate: str, name: str) -> "ConnectionOptions":
-        """Over TLS to a server of this name.
-
-        Args:
-            certificate: a PEM file that vouches for it.
-            name: its name.
-
-        Raises:
-            OSError: the file cannot be read.
-        """
-        return cls(ssl.create_default_context(cafile=certificate), name)
-
-
-DIRECT = ConnectionOptions()
 
 
 def own_address(number: int) -> str:
@@ -186,23 +158,29 @@ class Client:
         addresses: the one to try first, and those to try when it fails.
         timeout: seconds within which an answer counts, other tries included.
         retries: whether it tries again where that can help.
-        options: how it reaches them.
+        trusted: for TLS; None for none.
+        name: the server's, in its certificate.
+        own: the address that the client comes from; None for any.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - a client's parameters
         self,
         request: bytes,
         addresses: Sequence[Address],
         timeout: float,
         retries: bool,
-        options: ConnectionOptions = DIRECT,
+        *,
+        trusted: ssl.SSLContext | None = None,
+        name: str | None = None,
+        own: str | None = None,
     ) -> None:
         self._request = request
         self._addresses = addresses
         self._at = 0
         self._timeout = timeout
         self._retries = retries
-        self._options = options
+        self._options: dict[str, Any] = {"ssl": trusted, "server_hostname": name}
+        self._options["local_addr"] = (own, 0) if own else None
         self._connection: Connection | None = None
         self._is_unused = False
         """Whether the connection was opened ahead, and nothing was sent over it yet."""
@@ -262,14 +240,8 @@ class Client:
 
     async def _open(self) -> Connection:
         host, port = self._addresses[self._at]
-        options = self._options
         _, self._connection = await self._loop.create_connection(
-            Connection,
-            host,
-            port,
-            ssl=options.trusted,
-            server_hostname=options.name,
-            local_addr=(options.own, 0) if options.own else None,
+            Connection, host, port, **self._options
         )
         return self._connection
 

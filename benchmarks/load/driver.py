@@ -14,24 +14,17 @@ import gc
 import itertools
 import json
 import random
+import ssl
 import sys
 import time
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import uvloop
 
-from benchmarks.load.clients import (
-    Address,
-    Client,
-    ConnectionOptions,
-    RequestOutcome,
-    Response,
-    own_address,
-)
+from benchmarks.load.clients import Address, Client, RequestOutcome, own_address
 from benchmarks.load.job import Job, LimitError, allow_connections, percentile
 
 PAUSE = 1.0
@@ -107,7 +100,8 @@ async def _bursts(job: Job, requests: list[bytes]) -> list[Summary]:
         for at, outcome in enumerate(outcomes):
             record.add(at, outcome)
         record.stop(ended=max(outcome.ended for outcome in outcomes))
-        _close(clients)
+        for client in clients:
+            client.close()
         summaries.append(record.summary(step=0.1))
         _log(f"round {number + 1}: {record.counts(record.ended)}")
     return summaries
@@ -140,8 +134,18 @@ async def _for_a_while(job: Job, requests: list[bytes]) -> list[Summary]:
     await asyncio.gather(*(live(number, client) for number, client in enumerate(clients)))
     record.stop(ended=max(end, time.monotonic()))
     progress.cancel()
-    _close(clients)
+    for client in clients:
+        client.close()
     return [record.summary(step=1.0)]
+
+
+class Row(NamedTuple):
+    """An outcome, of which no more is kept."""
+
+    ended: float
+    seconds: float
+    error: str
+    marked: bool
 
 
 class Record:
@@ -158,26 +162,28 @@ class Record:
         self._job = job
         self._keep_every = keep_every
         self._mark = job.mark.encode()
-        self._ok: list[tuple[float, float, bool]] = []
-        """When it ended, seconds it took, whether it was marked."""
-        self._failed: list[tuple[float, float, str]] = []
+        self._rows: list[Row] = []
+        self._ok = 0
         self._hidden: Counter[str] = Counter()
-        self._kept: list[tuple[int, RequestOutcome, Response]] = []
+        self._kept: list[tuple[int, Row, bytes]] = []
+        """Client, outcome and body."""
         self.began = self.ended = time.monotonic()
         self._used, self._overruns = time.process_time(), overruns()
 
     def add(self, client: int, outcome: RequestOutcome) -> None:
         """Take an outcome of the client of this number."""
-        answer, seconds = outcome.answer, outcome.ended - outcome.began
         if outcome.hidden:
             self._hidden[outcome.hidden] += 1
-        if outcome.error or answer is None:
-            self._failed.append((outcome.ended, seconds, outcome.error))
-            return
-        marked = bool(self._mark) and self._mark in answer.body
-        if len(self._ok) % self._keep_every == 0 and len(self._kept) < MOST_KEPT:
-            self._kept.append((client, outcome, answer))
-        self._ok.append((outcome.ended, seconds, marked))
+        seconds, body = outcome.ended - outcome.began, None
+        if not outcome.error and outcome.answer is not None:
+            body = outcome.answer.body
+        marked = bool(self._mark) and body is not None and self._mark in body
+        row = Row(outcome.ended, seconds, outcome.error, marked)
+        self._rows.append(row)
+        if body is not None:
+            if self._ok % self._keep_every == 0 and len(self._kept) < MOST_KEPT:
+                self._kept.append((client, row, body))
+            self._ok += 1
 
     def stop(self, ended: float) -> None:
         """All have come."""
@@ -187,8 +193,8 @@ class Record:
 
     def counts(self, now: float) -> str:
         """For people."""
-        answered, failed = len(self._ok), len(self._failed)
-        return f"{answered:,} answered, {failed:,} errors, {now - self.began:.2f} s"
+        failed = len(self._rows) - self._ok
+        return f"{self._ok:,} answered, {failed:,} errors, {now - self.began:.2f} s"
 
     def summary(self, step: float) -> Summary:
         """All of it as JSON: times in seconds, a row of the timeline every `step` seconds.
@@ -198,66 +204,48 @@ class Record:
         """
         path = self._job.forecast_at
         wrong = [
-            (outcome.ended, outcome.ended - outcome.began, WRONG)
-            for _, outcome, answer in self._kept
-            if not _holds_forecast(answer.body, path)
+            row._replace(error=WRONG, marked=False)
+            for _, row, body in self._kept
+            if not _holds_forecast(body, path)
         ]
-        failed = self._failed + wrong
-        times = sorted(seconds for _, seconds, _ in self._ok)
-        requests = max(len(self._ok) + len(self._failed), 1)
+        rows = self._rows + wrong
+        last = int((self.ended - self.began) / step)
+        timeline: list[list[Row]] = [[] for _ in range(last + 1)]
+        for row in rows:
+            timeline[min(int((row.ended - self.began) / step), last)].append(row)
+        every = max(1, len(self._kept) // SAMPLES)
         return {
-            "ok": len(self._ok) - len(wrong),
-            "errors": len(failed),
-            "kinds": dict(Counter(kind for _, _, kind in failed)),
+            **_figures(rows),
+            "ok": self._ok - len(wrong),
+            "kinds": dict(Counter(row.error for row in rows if row.error)),
             "retried": self._hidden.total(),
             "hidden_by_retry": dict(self._hidden),
-            "marked": sum(marked for _, _, marked in self._ok),
             "looked_at": len(self._kept),
             "seconds": round(self.ended - self.began, 4),
-            "p50": percentile(times, 50),
-            "p99": percentile(times, 99),
-            "slowest": percentile(times, 100),
-            "slowest_error": percentile(sorted(seconds for _, seconds, _ in failed), 100),
-            "timeline": self._timeline(step, failed),
-            "samples": self._samples(),
-            "cpu_microseconds": round(self._used / requests * 1e6, 1),
+            "slowest": percentile(sorted(row.seconds for row in rows if not row.error), 100),
+            "slowest_error": percentile(sorted(row.seconds for row in rows if row.error), 100),
+            "timeline": [
+                {"at": round(number * step, 3)} | _figures(of_step)
+                for number, of_step in enumerate(timeline)
+            ],
+            "samples": [
+                {"client": client, "body": body.decode(errors="replace")}
+                for client, _, body in self._kept[::every][:SAMPLES]
+            ],
+            "cpu_microseconds": round(self._used / max(len(self._rows), 1) * 1e6, 1),
             "overruns": self._overruns,
         }
 
-    def _timeline(
-        self, step: float, failed: Sequence[tuple[float, float, str]]
-    ) -> list[dict[str, Any]]:
-        rows = 1 + int((self.ended - self.began) / step)
-        times: list[list[float]] = [[] for _ in range(rows)]
-        errors, marked = [0] * rows, [0] * rows
 
-        def row(at: float) -> int:
-            return min(int((at - self.began) / step), rows - 1)
-
-        for at, seconds, is_marked in self._ok:
-            times[row(at)].append(seconds)
-            marked[row(at)] += is_marked
-        for at, _, _ in failed:
-            errors[row(at)] += 1
-        return [
-            {
-                "at": round(number * step, 3),
-                "ok": len(times[number]),
-                "errors": errors[number],
-                "marked": marked[number],
-                "p50": percentile(sorted(times[number]), 50),
-                "p99": percentile(sorted(times[number]), 99),
-            }
-            for number in range(rows)
-        ]
-
-    def _samples(self) -> list[dict[str, Any]]:
-        """Some answers from first to last, with the number of the client that got each."""
-        every = max(1, len(self._kept) // SAMPLES)
-        return [
-            {"client": client, "body": answer.body.decode(errors="replace")}
-            for client, _, answer in self._kept[::every][:SAMPLES]
-        ]
+def _figures(rows: list[Row]) -> dict[str, Any]:
+    times = sorted(row.seconds for row in rows if not row.error)
+    return {
+        "ok": len(times),
+        "errors": len(rows) - len(times),
+        "marked": sum(row.marked for row in rows),
+        "p50": percentile(times, 50),
+        "p99": percentile(times, 99),
+    }
 
 
 def _holds_forecast(body: bytes, path: Sequence[str | int]) -> bool:
@@ -317,15 +305,20 @@ def _kernel(name: str, default: str) -> str:
 def _clients(job: Job, requests: list[bytes]) -> list[Client]:
     addresses = [_address(text) for text in job.addresses]
     orders = [addresses[at:] + addresses[:at] for at in range(len(addresses))]
-    options = ConnectionOptions()
-    if job.certificate:
-        options = ConnectionOptions.trusting(job.certificate, _address(_name(job))[0])
-
-    def client(number: int, request: bytes) -> Client:
-        own = replace(options, own=own_address(number)) if job.own_addresses else options
-        return Client(request, orders[number % len(orders)], job.timeout, job.retry, own)
-
-    return [client(number, request) for number, request in enumerate(requests)]
+    name, _ = _address(_name(job))
+    trusted = ssl.create_default_context(cafile=job.certificate) if job.certificate else None
+    return [
+        Client(
+            request,
+            orders[number % len(orders)],
+            job.timeout,
+            job.retry,
+            trusted=trusted,
+            name=name if trusted else None,
+            own=own_address(number) if job.own_addresses else None,
+        )
+        for number, request in enumerate(requests)
+    ]
 
 
 async def _connect(clients: list[Client]) -> None:
@@ -337,11 +330,6 @@ async def _connect(clients: list[Client]) -> None:
             await client.connect()
 
     await asyncio.gather(*map(connect, clients))
-
-
-def _close(clients: list[Client]) -> None:
-    for client in clients:
-        client.close()
 
 
 def _name(job: Job) -> str:

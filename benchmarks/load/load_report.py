@@ -1,12 +1,12 @@
 """What a load test measured: its one JSON object, tables for people, a picture."""
 
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
 import matplotlib
+import pandas as pd
 
 matplotlib.use("svg")
 
@@ -69,23 +69,19 @@ def without(content: Any, name: str) -> Any:
 
 def print_rounds(results: Results) -> None:
     """A line a round, one for the plateau, and the memory."""
-    lines = [
-        (f"{TITLES[key]}, round {number}", summary)
+    lines = {
+        f"{TITLES[key]}, round {number}": summary
         for key, of_route in results.rounds.items()
         for number, summary in enumerate(of_route, 1)
-    ]
+    }
     if results.plateau is not None:
-        lines.append(("app, plateau", results.plateau))
-    columns = ("answered", "errors", "seconds", "p50", "p99", "a second")
-    print(f"\n{'':22} {_aligned(columns)}")
-    for name, summary in lines:
-        ok, seconds = summary["ok"], summary["seconds"]
-        times = (_seconds(summary[key]) for key in ("p50", "p99"))
-        cells = (f"{ok:,}", f"{summary['errors']:,}", f"{seconds:.2f}", *times)
-        notes = _counted(summary["kinds"])
-        if overruns := summary["overruns"]:
-            notes.append(f"{overruns:,} times a queue of connections was full")
-        print(f"{name:22} {_aligned((*cells, f'{ok / seconds:,.0f}'))}  {', '.join(notes)}")
+        lines["app, plateau"] = results.plateau
+    rows = {
+        name: {key: one[key] for key in ("ok", "errors", "seconds", "p50", "p99")}
+        | {"a second": round(one["ok"] / one["seconds"]), "": ", ".join(_notes(one))}
+        for name, one in lines.items()
+    }
+    print(f"\n{pd.DataFrame(rows).T.to_string(na_rep='-')}")
     print(
         f"\nmemory at the peak: model server {results.server_rss_mib:,} MiB, "
         f"app {results.app_rss_mib:,} MiB"
@@ -94,32 +90,29 @@ def print_rounds(results: Results) -> None:
 
 def print_faults(faults: list[Summary]) -> None:
     """A line a fault, with what clients saw and what trying again hid from them."""
-    columns = ("answered", "errors", "retried", "slowest", "away")
-    print(f"\n{'fault':34} {'clients use':19} {_aligned(columns)}")
-    for seen in faults:
-        cells = (
-            f"{seen['ok']:,}",
-            f"{seen['errors']:,}",
-            f"{seen['retried']:,}" if seen["clients_retry"] else "never",
-            _seconds(seen["slowest"]),
-            f"{seen['seconds_away']:.1f}",
-        )
-        hidden = _counted(seen["hidden_by_retry"], " hidden")
-        notes = [*_counted(seen["kinds"]), *hidden, *filter(None, [seen["note"]])]
-        named = f"{seen['fault']:34} {seen['clients_reach']:19}"
-        print(f"{named} {_aligned(cells)}  {', '.join(notes)}")
+    rows = [
+        {
+            "fault": seen["fault"],
+            "clients use": seen["clients_reach"],
+            **{key: seen[key] for key in ("ok", "errors", "slowest")},
+            "retried": seen["retried"] if seen["clients_retry"] else "never",
+            "away": seen["seconds_away"],
+            "": ", ".join(_notes(seen)),
+        }
+        for seen in faults
+    ]
+    print(f"\n{pd.DataFrame(rows).to_string(index=False, na_rep='-')}")
 
 
-def _aligned(cells: Iterable[str]) -> str:
-    return " ".join(f"{cell:>9}" for cell in cells)
-
-
-def _seconds(seconds: float | None) -> str:
-    return "-" if seconds is None else f"{seconds:.3f}"
-
-
-def _counted(kinds: dict[str, int], suffix: str = "") -> list[str]:
-    return [f"{count:,} {kind}{suffix}" for kind, count in kinds.items()]
+def _notes(summary: Summary) -> list[str]:
+    """What went wrong."""
+    notes = [f"{count:,} {kind}" for kind, count in summary["kinds"].items()]
+    notes += [f"{count:,} {kind} hidden" for kind, count in summary["hidden_by_retry"].items()]
+    if overruns := summary["overruns"]:
+        notes.append(f"{overruns:,} times a queue of connections was full")
+    if note := summary.get("note"):
+        notes.append(note)
+    return notes
 
 
 ##### Picture #####

@@ -24,13 +24,13 @@ import numpy as np
 from benchmarks.load.faults import CLIENTS, all_faults
 from benchmarks.load.gateway import gateway, through
 from benchmarks.load.job import LimitError, allow_connections
-from benchmarks.load.load_report import Results, Summary, draw, print_faults, print_rounds, without
+from benchmarks.load.load_report import Results, draw, print_faults, print_rounds, without
 from benchmarks.load.local_service import LocalService, ServiceError
 from benchmarks.load.routes import (
     Floats,
     LoadRoute,
     api_route,
-    count_wrong,
+    checked,
     histories,
     model_route,
     page_route,
@@ -79,11 +79,12 @@ def measure(results: Results, model: Path, folder: Path, arguments: argparse.Nam
     forecaster = Forecaster(model)
     users = arguments.users
     windows = histories(users, forecaster.contract.input_length)
+    batches = windows[:, np.newaxis]
     with _stack(model, windows, folder, arguments.protected) as (services, routes):
         for key in arguments.route or ROUTES:
             print(f"{users:,} at once to the {routes[key].name}", flush=True)
             job = routes[key].loaded("burst", users, rounds=arguments.rounds, timeout=TIMEOUT)
-            results.rounds[key] = _checked(drive(job), routes[key], windows, forecaster)
+            results.rounds[key] = checked(drive(job), routes[key], batches, forecaster)
             _check(services)
         if arguments.plateau > 0:
             route = routes["api"]
@@ -94,7 +95,7 @@ def measure(results: Results, model: Path, folder: Path, arguments: argparse.Nam
             )
             load = {"seconds": arguments.plateau, "think": arguments.think, "timeout": TIMEOUT}
             job = route.loaded("plateau", users, **load)
-            (results.plateau,) = _checked(drive(job), route, windows, forecaster)
+            (results.plateau,) = checked(drive(job), route, batches, forecaster)
             _check(services)
         results.server_rss_mib, results.app_rss_mib = (one.peak_memory() for one in services[:2])
 
@@ -124,21 +125,6 @@ def _check(services: list[LocalService]) -> None:
     """What a server that ended by itself has said is worth more than what clients saw of it."""
     for service in services:
         service.check()
-
-
-def _checked(
-    summaries: list[Summary], route: LoadRoute, windows: Floats, forecaster: Forecaster
-) -> list[Summary]:
-    """Compare the numbers of samples with the model file's own, and leave the samples out."""
-    for summary in summaries:
-        samples = summary.pop("samples")
-        wrong = count_wrong(route, samples, windows[:, np.newaxis], forecaster)
-        summary["compared"] = len(samples) if route.read else 0
-        if wrong:
-            summary["ok"] -= wrong
-            summary["errors"] += wrong
-            summary["kinds"]["wrong forecast"] = wrong
-    return summaries
 
 
 def save(results: Results, arguments: argparse.Namespace) -> None:

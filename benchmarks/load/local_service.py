@@ -8,7 +8,6 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import TracebackType
 
 import psutil
 
@@ -52,12 +51,7 @@ class LocalService:
             raise
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         """End it, whatever happened."""
         self.end()
 
@@ -90,25 +84,22 @@ class LocalService:
                 stderr=subprocess.STDOUT,
             )
 
-    def wait(self, answers: Callable[[], bool] | None = None) -> float:
+    def wait(self, answers: Callable[[], bool] | None = None) -> None:
         """Wait until it answers.
 
         Args:
             answers: tries it; where left out, `ready_path` is requested.
 
-        Returns:
-            Seconds that this took.
-
         Raises:
             ServiceError: it ended, or does not answer.
         """
-        began = time.monotonic()
+        deadline = time.monotonic() + START_SECONDS
         answers = answers or (lambda: self.request("GET", self.ready_path)[0] == 200)
-        while (waited := time.monotonic() - began) < START_SECONDS:
+        while time.monotonic() < deadline:
             self.check()
             with contextlib.suppress(OSError, http.client.HTTPException):
                 if answers():
-                    return waited
+                    return
             time.sleep(POLL_SECONDS)
         raise ServiceError(
             f"The {self.name} is not ready after {START_SECONDS} s.{self._last_output()}"

@@ -62,12 +62,10 @@ def model_route(server: Address, windows: Floats, folder: Path) -> LoadRoute:
 
 def seldon_route(server: Address, batches: Floats, folder: Path) -> LoadRoute:
     """The model server in Seldon's protocol: `batches` are `(requests, windows, values)`."""
-    path, at = "/api/v1.0/predictions", ("data", "ndarray")
     bodies = ({"data": {"ndarray": batch.tolist()}} for batch in batches)
     file = _write(folder / f"seldon-{batches.shape[1]}.jsonl", bodies)
-    return _route(
-        "model server", server, path, file, at, lambda answer: np.array(answer["data"]["ndarray"])
-    )
+    job = Job("burst", (server.address,), "/api/v1.0/predictions", file, 1, ("data", "ndarray"))
+    return LoadRoute("model server", job, lambda answer: np.array(answer["data"]["ndarray"]))
 
 
 def open_inference_route(server: Address, batches: Floats, folder: Path) -> LoadRoute:
@@ -82,7 +80,7 @@ def open_inference_route(server: Address, batches: Floats, folder: Path) -> Load
 
     path, at = "/v2/models/forecaster/infer", ("outputs", 0, "data")
     file = _write(folder / f"v2-{shape[0]}.jsonl", bodies)
-    return _route("model server", server, path, file, at, read)
+    return LoadRoute("model server", Job("burst", (server.address,), path, file, 1, at), read)
 
 
 def api_route(app: Address, windows: Floats, folder: Path) -> LoadRoute:
@@ -93,7 +91,8 @@ def api_route(app: Address, windows: Floats, folder: Path) -> LoadRoute:
         columns = [column for name, column in answer["forecast"].items() if _is_quantile(name)]
         return np.asarray(columns, dtype=np.float64).T[np.newaxis]
 
-    return _route("app", app, "/api/forecast", file, ("forecast", "0.5"), read)
+    job = Job("burst", (app.address,), "/api/forecast", file, 1, ("forecast", "0.5"))
+    return LoadRoute("app", job, read)
 
 
 def page_route(app: LocalService, windows: Floats, folder: Path) -> LoadRoute:
@@ -108,54 +107,54 @@ def page_route(app: LocalService, windows: Floats, folder: Path) -> LoadRoute:
         }
         for client, window in enumerate(windows)
     )
-    plot = ("data", 2, "value", "plot")
+    path, plot = "/gradio_api/run/predict", ("data", 2, "value", "plot")
     file = _write(folder / "page.jsonl", bodies)
-    return _route("page", app, "/gradio_api/run/predict", file, plot, None)
+    return LoadRoute("page", Job("burst", (app.address,), path, file, 1, plot), None)
 
 
-def count_wrong(
-    route: LoadRoute, samples: list[dict[str, Any]], batches: Floats, forecaster: Forecaster
-) -> int:
-    """How many of the driver's samples are not the model file's own forecast.
+def checked(
+    summaries: list[dict[str, Any]], route: LoadRoute, batches: Floats, forecaster: Forecaster
+) -> list[dict[str, Any]]:
+    """Hold the driver's samples against the model file, and count wrong forecasts as errors.
 
     Args:
+        summaries: as the driver returns them; samples become `compared`, how many there were.
         route: where they come from.
-        samples: as the driver returns them.
         batches: shape `(requests, windows, values)`, in the order of the route's bodies.
         forecaster: the model file.
     """
+    for summary in summaries:
+        samples = summary.pop("samples")
+        wrong = sum(
+            not is_right(route, one["body"], batches[one["client"] % len(batches)], forecaster)
+            for one in samples
+        )
+        summary["compared"] = len(samples) if route.read else 0
+        if wrong:
+            summary["ok"] -= wrong
+            summary["errors"] += wrong
+            summary["kinds"]["wrong forecast"] = wrong
+    return summaries
+
+
+def is_right(route: LoadRoute, body: str | bytes, batch: Floats, forecaster: Forecaster) -> bool:
+    """Whether an answer is the model file's own forecast of the batch that was sent.
+
+    An answer of a route that has no numbers is.
+    """
     if route.read is None:
-        return 0
-    wrong = 0
-    for sample in samples:
-        expected = forecaster.forecast_windows(batches[sample["client"] % len(batches)])
-        wrong += not _is_same(route.read(json.loads(sample["body"])), expected)
-    return wrong
+        return True
+    found, expected = route.read(json.loads(body)), forecaster.forecast_windows(batch)
+    near = TOLERANCE * float(np.abs(expected).max())
+    return found.shape == expected.shape and bool(np.abs(found - expected).max() <= near)
 
 
-def is_right(route: LoadRoute, body: bytes, batch: Floats, forecaster: Forecaster) -> bool:
-    """Whether an answer is the model file's own forecast of the batch that was sent."""
-    return count_wrong(route, [{"client": 0, "body": body}], batch[np.newaxis], forecaster) == 0
-
-
-def _route(  # noqa: PLR0913, PLR0917 - what a route is
-    name: str,
-    service: Address,
-    path: str,
-    bodies: Path,
-    forecast_at: tuple[str | int, ...],
-    read: Callable[[Any], Floats] | None,
-) -> LoadRoute:
-    job = Job("burst", (service.address,), path, str(bodies), 1, forecast_at)
-    return LoadRoute(name, job, read)
-
-
-def _write(path: Path, bodies: Iterable[dict[str, Any]]) -> Path:
-    """One JSON body a line."""
+def _write(path: Path, bodies: Iterable[dict[str, Any]]) -> str:
+    """One JSON body a line; returns the file's name."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w") as file:
         file.writelines(json.dumps(body, separators=(",", ":")) + "\n" for body in bodies)
-    return path
+    return str(path)
 
 
 def _text(window: Floats) -> str:
@@ -164,8 +163,3 @@ def _text(window: Floats) -> str:
 
 def _is_quantile(name: str) -> bool:
     return name.replace(".", "", 1).isdigit()
-
-
-def _is_same(found: Floats, expected: Floats) -> bool:
-    near = TOLERANCE * float(np.abs(expected).max())
-    return found.shape == expected.shape and bool(np.abs(found - expected).max() <= near)

@@ -10,11 +10,12 @@ process of its own, so that nothing of ours slows it.
 import asyncio
 import itertools
 import random
+import ssl
 import sys
 from collections.abc import Coroutine
 from pathlib import Path
 
-from benchmarks.load.clients import Client, ConnectionOptions, own_address
+from benchmarks.load.clients import Client, own_address
 from benchmarks.load.job import raise_open_files
 
 NAME = "localhost"
@@ -31,7 +32,7 @@ def main() -> None:
     """Send requests until SIGTERM."""
     port, certificate, forecasts, events = sys.argv[1:5]
     raise_open_files()
-    options = ConnectionOptions.trusting(certificate, NAME)
+    trusted = ssl.create_default_context(cafile=certificate)
     lines = [Path(name).read_bytes().splitlines() for name in (forecasts, events)]
     bodies = itertools.islice(itertools.cycle(zip(*lines, strict=True)), CLIENTS)
     requests = [
@@ -42,19 +43,20 @@ def main() -> None:
         }
         for forecast, event in bodies
     ]
-    _run(_all(int(port), options, requests))
+    _run(_all(int(port), trusted, requests))
 
 
-async def _all(port: int, options: ConnectionOptions, requests: list[dict[str, bytes]]) -> None:
+async def _all(port: int, trusted: ssl.SSLContext, requests: list[dict[str, bytes]]) -> None:
     async with asyncio.TaskGroup() as group:
         for number, of_one in enumerate(requests, 1):
-            own = ConnectionOptions(options.trusted, options.name, own_address(number))
-            group.create_task(_send(port, own, of_one))
+            group.create_task(_send(port, trusted, own_address(number), of_one))
 
 
-async def _send(port: int, options: ConnectionOptions, requests: dict[str, bytes]) -> None:
+async def _send(port: int, trusted: ssl.SSLContext, own: str, requests: dict[str, bytes]) -> None:
     clients = {
-        kind: Client(request, [("127.0.0.1", port)], TIMEOUT, retries=False, options=options)
+        kind: Client(
+            request, [("127.0.0.1", port)], TIMEOUT, False, trusted=trusted, name=NAME, own=own
+        )
         for kind, request in requests.items()
     }
     while True:

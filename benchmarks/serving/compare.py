@@ -23,7 +23,7 @@ import numpy as np
 
 from benchmarks.load.job import LimitError, Shape, allow_connections
 from benchmarks.load.local_service import ServiceError
-from benchmarks.load.routes import Floats, LoadRoute, count_wrong, histories, is_right
+from benchmarks.load.routes import LoadRoute, checked, histories, is_right
 from benchmarks.load.stack import ROOT, LoadError, copied, drive
 from benchmarks.serving.bare_loop import BATCH, arrangements, bare_windows_a_second
 from benchmarks.serving.contenders import OURS, Contender, mlserver, ours, stock
@@ -83,24 +83,24 @@ def measure(arguments: argparse.Namespace) -> dict[str, Figures]:
 
 
 class Bench:
-    """What every contender is put through."""
+    """What every contender is put through.
+
+    Args:
+        model: the file that all serve.
+        folder: for bodies and logs.
+        users: that send a request at the same moment.
+        seconds: of each load that is not a burst.
+    """
 
     def __init__(self, model: Path, folder: Path, users: int, seconds: float) -> None:
-        """Prepare the windows.
-
-        Args:
-            model: the file that all serve.
-            folder: for bodies and logs.
-            users: that send a request at the same moment.
-            seconds: of each load that is not a burst.
-        """
         self._forecaster = Forecaster(model)
         self._folder = folder
         self._users = users
         self._seconds = seconds
-        windows = histories(max(users, BATCH * BATCH_CONNECTIONS), self._length)
+        length = self._forecaster.contract.input_length
+        windows = histories(max(users, BATCH * BATCH_CONNECTIONS), length)
         self._singles = windows[:users, np.newaxis]
-        self._batches = windows[: BATCH * BATCH_CONNECTIONS].reshape(-1, BATCH, self._length)
+        self._batches = windows[: BATCH * BATCH_CONNECTIONS].reshape(-1, BATCH, length)
 
     def measure(self, contender: Contender) -> Figures:
         """Start it, load it, end it.
@@ -117,19 +117,24 @@ class Bench:
             status, answer = service.request("POST", single.job.path, body)
             return status == 200 and is_right(single, answer, self._singles[0], self._forecaster)
 
+        def load(route: LoadRoute, shape: Shape, clients: int, seconds: float) -> dict[str, Any]:
+            job = route.loaded(shape, clients, seconds=seconds, timeout=TIMEOUT)
+            sent = self._singles if route is single else self._batches
+            return checked(drive(job), route, sent, self._forecaster)[0]
+
         try:
             began = time.monotonic()
             service.start()
             service.wait(answers)
             cold_start = time.monotonic() - began
-            self._steady(single, CONNECTIONS, WARM_UP, self._singles)
-            steady = self._steady(single, CONNECTIONS, self._seconds, self._singles)
-            burst = self._drive(single, self._singles, "burst", self._users, timeout=TIMEOUT)
-            batch = self._steady(batched, BATCH_CONNECTIONS, self._seconds, self._batches)
+            load(single, "steady", CONNECTIONS, WARM_UP)
+            steady = load(single, "steady", CONNECTIONS, self._seconds)
+            burst = load(single, "burst", self._users, 0.0)
+            batch = load(batched, "steady", BATCH_CONNECTIONS, self._seconds)
             service.check()
         finally:
             service.kill()  # the stock server does not end on SIGTERM
-        kinds = sum((Counter(load["kinds"]) for load in (steady, burst, batch)), Counter())
+        kinds = sum((Counter(one["kinds"]) for one in (steady, burst, batch)), Counter[str]())
         for kind, count in kinds.items():
             print(f"    {count:,} {kind}", flush=True)
         return {
@@ -139,27 +144,6 @@ class Bench:
             "windows_per_second": BATCH * batch["ok"] / batch["seconds"],
             "errors": kinds.total(),
         }
-
-    @property
-    def _length(self) -> int:
-        return self._forecaster.contract.input_length
-
-    def _steady(
-        self, route: LoadRoute, connections: int, seconds: float, sent: Floats
-    ) -> dict[str, Any]:
-        return self._drive(route, sent, "steady", connections, seconds=seconds, timeout=TIMEOUT)
-
-    def _drive(
-        self, route: LoadRoute, sent: Floats, shape: Shape, clients: int, **load: Any
-    ) -> dict[str, Any]:
-        """One load; answers with other numbers than the model's own count as errors."""
-        (summary,) = drive(route.loaded(shape, clients, **load))
-        wrong = count_wrong(route, summary.pop("samples"), sent, self._forecaster)
-        if wrong:
-            summary["ok"] -= wrong
-            summary["kinds"]["wrong forecast"] = wrong
-        typed: dict[str, Any] = summary
-        return typed
 
 
 def print_table(figures: dict[str, Figures], users: int) -> None:

@@ -26,13 +26,13 @@ class Contender:
     name: str
     start: Callable[[Path], LocalService]
     """Makes the service, not started yet, with a folder for what it writes."""
-    route: Callable[[LocalService, Floats, Path], LoadRoute]
-    """The way to its forecasts, as `routes.seldon_route`."""
+    route: Callable[[LocalService, Floats, Path], LoadRoute] = seldon_route
+    """The way to its forecasts."""
 
 
 def ours(model: Path) -> Contender:
     """Our model server as it starts by itself."""
-    return Contender(OURS, lambda folder: model_server(model, folder), seldon_route)
+    return Contender(OURS, lambda folder: model_server(model, folder))
 
 
 def stock(model: Path, workers: int, threads: int) -> Contender:
@@ -40,24 +40,20 @@ def stock(model: Path, workers: int, threads: int) -> Contender:
 
     def start(folder: Path) -> LocalService:
         port, grpc_port, metrics_port = free_ports(3)
-        return LocalService(
-            name="stock server",
-            command=[
-                *(str(SELDON_PYTHON.with_name("seldon-core-microservice")), MODEL_CLASS),
-                *("--http-port", str(port), "--grpc-port", str(grpc_port)),
-                *("--metrics-port", str(metrics_port)),
-            ],
-            port=port,
-            ready_path="/health/status",
-            folder=folder,
-            environment={
-                "MODEL_URI": str(model),
-                "GUNICORN_WORKERS": str(workers),
-                "GUNICORN_THREADS": str(threads),
-            },
-        )
+        command = [
+            *(str(SELDON_PYTHON.with_name("seldon-core-microservice")), MODEL_CLASS),
+            *("--http-port", str(port), "--grpc-port", str(grpc_port)),
+            *("--metrics-port", str(metrics_port)),
+        ]
+        environment = {
+            "MODEL_URI": str(model),
+            "GUNICORN_WORKERS": str(workers),
+            "GUNICORN_THREADS": str(threads),
+        }
+        path = "/health/status"
+        return LocalService("stock server", command, port, path, folder, environment)
 
-    return Contender(f"stock, {workers} x {threads}", start, seldon_route)
+    return Contender(f"stock, {workers} x {threads}", start)
 
 
 def mlserver(model: Path, environment: Path) -> Contender:
@@ -69,39 +65,28 @@ def mlserver(model: Path, environment: Path) -> Contender:
     """
 
     def start(folder: Path) -> LocalService:
-        port = _configure_mlserver(model, folder)
-        return LocalService(
-            name="MLServer",
-            command=[str(environment / "bin" / "mlserver"), "start", str(folder)],
-            port=port,
-            ready_path="/v2/health/ready",
-            folder=folder,
-        )
+        folder.mkdir(parents=True, exist_ok=True)
+        port, grpc_port, metrics_port = free_ports(3)
+        settings = {
+            "host": "127.0.0.1",
+            "http_port": port,
+            "grpc_port": grpc_port,
+            "metrics_port": metrics_port,
+            "metrics_dir": str(folder),
+            "parallel_workers": 0,  # its queue to workers costs more than the model itself
+            "debug": False,
+        }
+        model_settings = {
+            "name": "forecaster",
+            "implementation": "mlserver_runtime.ForecastRuntime",
+            "parameters": {"uri": str(model)},
+            "max_batch_size": 256,
+            "max_batch_time": 0.002,
+        }
+        (folder / "settings.json").write_text(json.dumps(settings))
+        (folder / "model-settings.json").write_text(json.dumps(model_settings))
+        shutil.copy(Path(__file__).with_name("mlserver_runtime.py"), folder)
+        command = [str(environment / "bin" / "mlserver"), "start", str(folder)]
+        return LocalService("MLServer", command, port, "/v2/health/ready", folder)
 
     return Contender("MLServer", start, open_inference_route)
-
-
-def _configure_mlserver(model: Path, folder: Path) -> int:
-    """Write its two files of settings and our runtime beside them; returns its port."""
-    folder.mkdir(parents=True, exist_ok=True)
-    port, grpc_port, metrics_port = free_ports(3)
-    settings = {
-        "host": "127.0.0.1",
-        "http_port": port,
-        "grpc_port": grpc_port,
-        "metrics_port": metrics_port,
-        "metrics_dir": str(folder),
-        "parallel_workers": 0,  # its queue to workers costs more than the model itself
-        "debug": False,
-    }
-    model_settings = {
-        "name": "forecaster",
-        "implementation": "mlserver_runtime.ForecastRuntime",
-        "parameters": {"uri": str(model)},
-        "max_batch_size": 256,
-        "max_batch_time": 0.002,
-    }
-    (folder / "settings.json").write_text(json.dumps(settings))
-    (folder / "model-settings.json").write_text(json.dumps(model_settings))
-    shutil.copy(Path(__file__).with_name("mlserver_runtime.py"), folder)
-    return port

@@ -7,24 +7,13 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from model_files import seasonal_naive_bytes
 from sample_series import hourly_series
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def run(*command: str) -> dict:
-    done = subprocess.run(
-        [sys.executable, *command], cwd=ROOT, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout.splitlines()[-1])
-
-
-def test_forward_pass(tmp_path: Path):
-    model = tmp_path / "forecaster.onnx"
-    model.write_bytes(seasonal_naive_bytes())
-    outcome = run("-m", "benchmarks.accuracy.forward_pass", str(model), "--seconds", "0.01")
+def test_forward_pass(run, model_file: Path):
+    outcome = run("accuracy.forward_pass", model_file, "--seconds", "0.01")
     assert set(outcome["windows_per_second"]) == {"1", "8", "64", "256"}
 
 
@@ -47,28 +36,30 @@ SMALL = ("--horizon", "24", "--input-length", "168", "--epochs", "2", "--steps",
 
 @pytest.mark.slow
 def test_accuracy_of_a_wide_table_and_its_test_part_is_that_of_one_long_table(
-    series: pd.DataFrame, tmp_path: Path
+    run, series: pd.DataFrame, tmp_path: Path
 ):
     from_end = series.groupby("unique_id").cumcount(ascending=False)
     train = wide(series[from_end >= 24], tmp_path / "train.csv")
     test = wide(series[from_end < 24], tmp_path / "test.csv")
     series.to_csv(tmp_path / "long.csv", index=False)
-    apart = run("-m", "benchmarks.accuracy.score", str(train), "--test", str(test), *SMALL)
+    apart = run("accuracy.score", train, "--test", test, *SMALL)
     assert set(apart) >= {
         "owa", "smape", "mase", "msis95", "coverage80", "coverage95", "train_seconds", "parameters"
     }  # fmt: skip
-    together = run("-m", "benchmarks.accuracy.score", str(tmp_path / "long.csv"), *SMALL)
+    together = run("accuracy.score", tmp_path / "long.csv", *SMALL)
     for score in ("owa", "smape", "mase", "msis95", "coverage80", "coverage95"):
         assert apart[score] == pytest.approx(together[score], rel=1e-3), score
     assert set(apart["baselines"]) == {"SeasonalNaiveDay", "SeasonalNaiveWeek"}
 
 
 @pytest.mark.slow
-def test_accuracy_from_several_origins_is_left_for_the_report(series: pd.DataFrame, tmp_path: Path):
+def test_accuracy_from_several_origins_is_left_for_the_report(
+    run, series: pd.DataFrame, tmp_path: Path
+):
     series.to_csv(tmp_path / "long.csv", index=False)
     left = tmp_path / "accuracy.json"
-    asked = ("--origins", "2", "--results", str(left), "--command", "make benchmark-accuracy")
-    message = run("-m", "benchmarks.accuracy.score", str(tmp_path / "long.csv"), *asked, *SMALL)
+    asked = ("--origins", "2", "--results", left, "--command", "make benchmark-accuracy")
+    message = run("accuracy.score", tmp_path / "long.csv", *asked, *SMALL)
     results = json.loads(left.read_text())
     assert results["command"] == "make benchmark-accuracy"
     assert (results["data"], results["series"], results["origins"]) == ("long.csv", 3, 2)
@@ -83,15 +74,7 @@ def test_accuracy_with_a_test_part_has_one_origin(series: pd.DataFrame, tmp_path
     table = tmp_path / "long.csv"
     series.to_csv(table, index=False)
     done = subprocess.run(
-        [
-            sys.executable,
-            "-m",
-            "benchmarks.accuracy.score",
-            str(table),
-            "--test",
-            str(table),
-            "--origins=2",
-        ],
+        [sys.executable, "-m", "benchmarks.accuracy.score", table, "--test", table, "--origins=2"],
         cwd=ROOT,
         capture_output=True,
         text=True,
@@ -102,6 +85,6 @@ def test_accuracy_with_a_test_part_has_one_origin(series: pd.DataFrame, tmp_path
 
 
 @pytest.mark.slow
-def test_training_memory():
+def test_training_memory(run):
     small = ("--series", "60", "--hours", "700", "--epochs", "1", "--steps", "5")
-    assert run("-m", "benchmarks.accuracy.training_memory", *small)["series"] == 60
+    assert run("accuracy.training_memory", *small)["series"] == 60

@@ -10,12 +10,15 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import psutil
 import pytest
 from ports import free_ports
 
 from benchmarks.load.local_service import LocalService, ServiceError
+from benchmarks.load.routes import checked, histories, seldon_route
 from benchmarks.load.stack import NGINX, balancer
+from kalecast.artifact.runtime import Forecaster
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -97,26 +100,28 @@ def test_the_balancer_asks_the_replica_that_is_there(service: LocalService, tmp_
     assert set(answers) == {200, 501}  # the small server has no POST
 
 
-def run(module: str, *arguments: str) -> dict[str, Any]:
-    """The last line of what a benchmark says."""
-    done = subprocess.run(
-        [sys.executable, "-m", module, *arguments],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    message: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    return message
+def test_answers_with_other_numbers_than_the_models_are_errors(
+    service: LocalService, model_file: Path, tmp_path: Path
+) -> None:
+    forecaster = Forecaster(model_file)
+    batches = histories(2, forecaster.contract.input_length)[:, np.newaxis]
+    route = seldon_route(service, batches, tmp_path)
+    right = forecaster.forecast_windows(batches[0])
+    samples = [
+        {"client": client, "body": json.dumps({"data": {"ndarray": numbers.tolist()}})}
+        for client, numbers in ((0, right), (2, right), (1, right), (0, 1.01 * right))
+    ]
+    summary = {"ok": 4, "errors": 0, "kinds": {}, "samples": samples}
+    (seen,) = checked([summary], route, batches, forecaster)
+    assert seen == {"ok": 2, "errors": 2, "kinds": {"wrong forecast": 2}, "compared": 4}
 
 
 @pytest.mark.slow
-def test_load_test(model_file: Path, tmp_path: Path) -> None:
+def test_load_test(run, model_file: Path, tmp_path: Path) -> None:
     figures = tmp_path / "figures"
     small = ("--users", "60", "--rounds", "2", "--plateau", "2", "--think", "0.5")
-    paths = ("--model", str(model_file), "--output", str(figures))
-    message = run("benchmarks.load.load_test", *small, *paths)
+    paths = ("--model", model_file, "--output", figures)
+    message = run("load.load_test", *small, *paths)
     assert message["users"] == 60
     for rounds in ("rounds", "model_rounds", "page_rounds"):
         assert [(one["ok"], one["errors"]) for one in message[rounds]] == [(60, 0)] * 2, rounds
@@ -132,10 +137,10 @@ def test_load_test(model_file: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_serving_beside_others(model_file: Path, tmp_path: Path) -> None:
+def test_serving_beside_others(run, model_file: Path, tmp_path: Path) -> None:
     small = ("--users", "60", "--seconds", "0.5", "--repetitions", "1", "--stock", "1x4")
-    elsewhere = ("--mlserver", "nowhere", "--output", str(tmp_path))
-    message = run("benchmarks.serving.compare", str(model_file), *small, *elsewhere)
+    elsewhere = ("--mlserver", "nowhere", "--output", tmp_path)
+    message = run("serving.compare", model_file, *small, *elsewhere)
     saved = json.loads((tmp_path / "serving.json").read_text())
     assert saved.items() >= message.items()
     assert {"ours", "stock, 1 x 4", "bare loop, 1 x 1"} <= message["figures"].keys()
