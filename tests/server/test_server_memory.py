@@ -159,7 +159,7 @@ def test_large_refused_requests_leave_nothing(server: Server) -> None:
 
 
 def test_messages_that_stop_before_their_end_are_given_up(server: Server) -> None:
-    with Connection(server.ports.grpc, INFER.encode()) as connection:
+    with Connection(server.ports.grpc, INFER) as connection:
         connection.listen(0.2)
         left = {connection.open(): LARGEST for _ in range(100)}
         for stream in left:
@@ -175,7 +175,7 @@ def test_messages_that_stop_before_their_end_are_given_up(server: Server) -> Non
 
 
 def test_calls_without_a_message_are_given_up(server: Server) -> None:
-    with Connection(server.ports.grpc, INFER.encode()) as connection:
+    with Connection(server.ports.grpc, INFER) as connection:
         for _ in range(2000):
             connection.open()
         answers_at_once(server)
@@ -187,7 +187,7 @@ def test_calls_without_a_message_are_given_up(server: Server) -> None:
 
 def test_answers_that_are_not_read_are_given_up(server: Server) -> None:
     many = tensor(np.ones((1024, 48)).tobytes(), 1024, 48)  # answered with 960 KiB
-    with Connection(server.ports.grpc, INFER.encode(), window=0) as connection:
+    with Connection(server.ports.grpc, INFER, window=0) as connection:
         connection.listen(0.2)
         for _ in range(120):
             connection.call(many)
