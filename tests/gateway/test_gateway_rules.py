@@ -10,8 +10,6 @@ import page_process
 import pytest
 import requests
 from gateway_process import Gateway
-from model_files import contract
-from stand_in_server import standing_in
 
 pytestmark = pytest.mark.slow
 
@@ -36,15 +34,6 @@ PROGRAMS = [
     {"Authorization": f"Bearer kalecast_k1_{'x' * 43}"},
     {"traceparent": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"},
 ]
-
-
-@pytest.fixture(scope="module")
-def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[page_process.Page]:
-    with (
-        standing_in(contract(input_length=336, horizon=48), offset=20.0) as server,
-        page_process.running(tmp_path_factory.mktemp("page"), server.url) as page,
-    ):
-        yield page
 
 
 @pytest.fixture(scope="module")

@@ -5,15 +5,13 @@ manual says of its four addresses.
 """
 
 import json
-import threading
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import gateway_process
 import pytest
 import requests
+from stand_in_page import Answer, Received, answering
 
 pytestmark = pytest.mark.slow
 
@@ -23,67 +21,31 @@ EVENT, UPLOAD, FORECAST = "/gradio_api/run/predict", "/gradio_api/upload", "/api
 HEADER = "X-Auth-Request-User"
 
 
-class Quiet(BaseHTTPRequestHandler):
-    """Answers with the request that it received."""
-
-    protocol_version = "HTTP/1.1"
-
-    def answer(self, code: int, body: bytes = b"", **headers: str) -> None:
-        self.send_response(code)
-        for name, value in {**headers, "Content-Length": str(len(body))}.items():
-            self.send_header(name.replace("_", "-"), value)
-        self.end_headers()
-        if self.command != "HEAD":
-            self.wfile.write(body)
-
-    def log_message(self, *_: Any) -> None:
-        pass
+def page(received: Received) -> Answer:
+    """Tells how a request came."""
+    seen = {"path": received.path, "headers": received.headers, "read": len(received.body)}
+    return Answer(json.dumps(seen).encode(), headers={"Content-Type": "application/json"})
 
 
-class Page(Quiet):
-    """Answers each request with the headers that it came with."""
-
-    def do_GET(self) -> None:
-        length = int(self.headers.get("Content-Length", 0))
-        seen = {"path": self.path, "headers": self.headers.items(), "read": length}
-        self.rfile.read(length)
-        self.answer(200, json.dumps(seen).encode(), Content_Type="application/json")
-
-    do_POST = do_GET
-
-
-class SignIn(Quiet):
+def sign_in(received: Received) -> Answer:
     """oauth2-proxy: 202 with who it is, or 401; the start leads to the provider."""
-
-    def do_GET(self) -> None:
-        if self.path == "/oauth2/auth":
-            if SESSION in self.headers.get("Cookie", ""):
-                self.answer(202, X_Auth_Request_User="jo", X_Auth_Request_Email="jo@example.org")
-            else:
-                self.answer(401, b"Unauthorized")
-        else:
-            seen = {"path": self.path, "headers": self.headers.items()}
-            self.answer(302, json.dumps(seen).encode(), Location="https://login.example.org/auth")
-
-
-@contextmanager
-def answering(handler: type[BaseHTTPRequestHandler]) -> Iterator[str]:
-    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    try:
-        yield f"127.0.0.1:{server.server_port}"
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
+    if received.path != "/oauth2/auth":
+        start = {"Location": "https://login.example.org/auth"}
+        return page(received)._replace(status=302, headers=start)
+    if SESSION not in dict(received.headers).get("Cookie", ""):
+        return Answer(b"Unauthorized", 401)
+    who = {"X-Auth-Request-User": "jo", "X-Auth-Request-Email": "jo@example.org"}
+    return Answer(b"", 202, who)
 
 
 @pytest.fixture(scope="module")
 def gateway() -> Iterator[gateway_process.Gateway]:
-    with ExitStack() as stack:
-        page, sign_in = (stack.enter_context(answering(one)) for one in (Page, SignIn))
-        yield stack.enter_context(gateway_process.opened(f"http://{page}", ["--sign-in", sign_in]))
+    with (
+        answering(page) as echo,
+        answering(sign_in) as login,
+        gateway_process.opened(f"http://{echo}", ["--sign-in", login]) as gateway,
+    ):
+        yield gateway
 
 
 def send(
