@@ -1,6 +1,5 @@
 """What the gateway was attacked with, what came of it, and the threat model in numbers."""
 
-import ast
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,6 +7,7 @@ from typing import Any, NamedTuple
 
 import matplotlib.pyplot as plt
 import pandas as pd
+import yaml
 from matplotlib.figure import Figure
 
 from report.architecture import SMALL
@@ -17,7 +17,7 @@ from report.shown import COLOURS, GREY, INK, TEXT_WIDTH
 
 ROOT = Path(__file__).parent.parent
 MODEL = ROOT / "report" / "threat-model.md"
-ATTACKERS = ROOT / "benchmarks" / "protection" / "attackers.py"
+ATTACKS = ROOT / "benchmarks" / "protection" / "attacks.yaml"
 
 CAPACITY = "five_hundred_customers"
 """No attack, and not held against the gateway."""
@@ -167,13 +167,9 @@ def cost_table(p: ResultFile) -> pd.DataFrame:
 
 
 def words_of_attacks() -> dict[str, str]:
-    """What each attack does, by its name, as its source says."""
-    tree = ast.parse(ATTACKERS.read_text())
-    functions = (node for node in tree.body if isinstance(node, ast.AsyncFunctionDef))
-    return {
-        node.name: (ast.get_docstring(node) or "").partition("\n")[0].rstrip(".")
-        for node in functions
-    }
+    """What each attack does, by its name."""
+    words = yaml.safe_load(ATTACKS.read_text())
+    return {name: sentence.rstrip(".") for name, sentence in words.items()}
 
 
 def floods_table(p: ResultFile) -> pd.DataFrame:

@@ -17,18 +17,20 @@ from itertools import batched
 from typing import Any
 from urllib.parse import quote
 
-from benchmarks.protection.gateway_answers import (
+from benchmarks.protection.payload_lists import REMEDY, Payload, missing, payloads
+from benchmarks.protection.raw_requests import (
+    AT_ONCE,
     BY_LIMITS,
     BY_LIST,
     BY_SIGNATURES,
     HUNG_UP,
     PASSED,
-    is_same_page,
-    verdict,
+    Place,
+    RawReply,
+    Visit,
+    clients,
 )
-from benchmarks.protection.payload_lists import REMEDY, Payload, missing, payloads
-from benchmarks.protection.raw_requests import AT_ONCE, Place, RawReply, Visit, clients
-from benchmarks.protection.running_stack import ProofPart, ProtectedStack
+from benchmarks.protection.running_stack import ProofPart, ProtectedStack, event_number
 
 NETWORK = 80
 """Where the clients live, below 127."""
@@ -51,6 +53,7 @@ SLEPT_SECONDS = 4.5
 
 FILES = re.compile(rb"root:x?:0:0:|\[boot loader\]|\[extensions\]|uid=\d+\(|-----BEGIN [A-Z ]*KEY")
 """What an answer has in it where a file was read or a command was run."""
+PAGE = "the page as for all"
 MARKUP = re.compile(r"<[A-Za-z!/?]")
 FAULT = b"Something went wrong on our side"
 
@@ -69,11 +72,6 @@ class Hit:
     """Whether the answer is the page that everybody gets."""
     findings: tuple[str, ...] = ()
     """What it reached that it should not."""
-
-    @property
-    def answer(self) -> str:
-        """What the app answered, in a word."""
-        return "the page as for all" if self.as_for_all else str(self.status)
 
 
 def measure(stack: ProtectedStack) -> ProofPart:
@@ -102,7 +100,8 @@ def replayed(
         problems.append("the app answers another forecast than before")
     for service in (stack.app, stack.server):
         service.check()
-        problems += _tracebacks(service.name, service.log.read_text(errors="replace"))
+        if "Traceback (most recent call last)" in service.log.read_text(errors="replace"):
+            problems.append(f"the {service.name}'s log has tracebacks")
     remarks = [*notes, *(f"found: {problem}" for problem in dict.fromkeys(problems))]
     return ProofPart(
         "payload lists of security tools", _table(hits), _figures(hits, problems), remarks
@@ -111,42 +110,47 @@ def replayed(
 
 def places(stack: ProtectedStack) -> dict[str, Build]:
     """What takes a word, and how a request with it looks."""
-    number = _function_number(stack)
-    token = _token(stack)
-    forecast: dict[str, str] = {"history": HISTORY, "start": "2026-01-04 00:00", "horizon": "24"}
+    number, client = event_number(stack.app), f"127.{NETWORK}.0.0"
+    uploaded = Place(stack.protected.port, stack.trust).send(_upload("table.csv"), client)
+    file = {
+        "path": json.loads(uploaded.body)[0],
+        "orig_name": "table.csv",
+        "size": len(TABLE),
+        "mime_type": "text/csv",
+        "meta": {"_type": "gradio.FileData"},
+    }
 
     def api(field: str) -> Build:
+        forecast = {"history": HISTORY, "start": "2026-01-04 00:00", "horizon": "24"}
         return lambda text: _post("/api/forecast", {**forecast, field: text})
 
-    def event(at: int, source: str = "Your numbers") -> Build:
+    def event(change: Callable[[list[Any], str], None], source: str = "Your numbers") -> Build:
         def build(text: str) -> bytes:
-            data: list[Any] = [source, None, _file(token), None, HISTORY, "", 24]
-            data[at] = text
-            event = {"fn_index": number, "session_hash": "attack", "data": data}
-            return _post("/gradio_api/run/predict", event)
+            data = [source, None, dict(file), None, HISTORY, "", 24]
+            change(data, text)
+            content = {"fn_index": number, "session_hash": "attack", "data": data}
+            return _post("/gradio_api/run/predict", content)
 
         return build
 
-    def upload_reported(name: str) -> Build:
-        def build(text: str) -> bytes:
-            data = ["Your file", None, {**_file(token), name: text}, None, "", "", 24]
-            event = {"fn_index": number, "session_hash": "attack", "data": data}
-            return _post("/gradio_api/run/predict", event)
+    def control(at: int) -> Callable[[list[Any], str], None]:
+        return lambda data, text: data.__setitem__(at, text)
 
-        return build
+    def of_file(name: str) -> Callable[[list[Any], str], None]:
+        return lambda data, text: data[2].__setitem__(name, text)
 
     return {
         "API: history": api("history"),
         "API: start": api("start"),
         "API: horizon": api("horizon"),
         "API: an unknown field": api("comment"),
-        "page: source": event(0),
-        "page: sample": event(1, "Sample"),
-        "page: series of a file": event(3, "Your file"),
-        "page: pasted text": event(4),
-        "page: start": event(5),
-        "page: upload's token": upload_reported("path"),
-        "page: upload's name": upload_reported("orig_name"),
+        "page: source": event(control(0)),
+        "page: sample": event(control(1), "Sample"),
+        "page: series of a file": event(control(3), "Your file"),
+        "page: pasted text": event(control(4)),
+        "page: start": event(control(5)),
+        "page: upload's token": event(of_file("path"), "Your file"),
+        "page: upload's name": event(of_file("orig_name"), "Your file"),
         "upload: file name": _upload,
         "query of the page": lambda text: _get("/?q=" + quote(text, safe="")),
         "path": lambda text: _get("/" + _in_line(text)),
@@ -177,36 +181,30 @@ def findings(payload: Payload, reply: RawReply, seconds: float) -> Iterator[str]
 
 
 def _hits(stack: ProtectedStack, found: Sequence[Payload]) -> list[Hit]:
-    place = Place(stack.protected.port, stack.trust)
-    addresses = clients(NETWORK)
-    page = place.send(_get("/"), next(addresses)).body
+    place, addresses = Place(stack.protected.port, stack.trust), clients(NETWORK)
+    page = place.send(_get("/"), next(addresses))
     built = places(stack)
     print(f"  {len(found):,} payloads in each of {len(built)} places", flush=True)
-    visits = [
-        (name, build, few, next(addresses), place, page)
-        for name, build in built.items()
-        for few in batched(found, A_CLIENT)
-    ]
+
+    def visit(name: str, few: Sequence[Payload], client: str) -> list[Hit]:
+        with closing(Visit(place, client)) as visit:
+            return [_hit(visit, name, built[name], payload, page) for payload in few]
+
+    visits = [(name, few, next(addresses)) for name in built for few in batched(found, A_CLIENT)]
     with ThreadPoolExecutor(AT_ONCE) as several:
-        return [hit for of_visit in several.map(_visit, visits) for hit in of_visit]
+        return [
+            hit for of_visit in several.map(visit, *zip(*visits, strict=True)) for hit in of_visit
+        ]
 
 
-def _visit(
-    requested: tuple[str, Build, Sequence[Payload], str, Place, bytes],
-) -> list[Hit]:
-    name, build, few, client, place, page = requested
-    hits = []
-    with closing(Visit(place, client)) as visit:
-        for payload in few:
-            began = time.monotonic()
-            reply = visit.send(build(payload.text))
-            seconds = time.monotonic() - began
-            decided = verdict(reply)
-            same = is_same_page(reply.body, page)
-            passed = decided == PASSED and not same
-            signs = tuple(findings(payload, reply, seconds)) if passed else ()
-            hits.append(Hit(name, payload, decided, reply.status, same, signs))
-    return hits
+def _hit(visit: Visit, name: str, build: Build, payload: Payload, page: RawReply) -> Hit:
+    began = time.monotonic()
+    reply = visit.send(build(payload.text))
+    seconds = time.monotonic() - began
+    same = reply.is_same_page(page)
+    passed = reply.verdict == PASSED and not same
+    signs = tuple(findings(payload, reply, seconds)) if passed else ()
+    return Hit(name, payload, reply.verdict, reply.status, same, signs)
 
 
 def _rendered(reply: RawReply) -> str:
@@ -224,33 +222,9 @@ def _rendered(reply: RawReply) -> str:
     return "\n".join(value for value in values if isinstance(value, str))
 
 
-def _tracebacks(name: str, log: str) -> list[str]:
-    count = log.count("Traceback (most recent call last)")
-    return [f"the {name}'s log has {count} tracebacks"] if count else []
-
-
 def _forecast(stack: ProtectedStack) -> Any:
     answer = json.loads(stack.app.request("POST", "/api/forecast", _body({"history": HISTORY}))[1])
     return answer["forecast"]
-
-
-def _function_number(stack: ProtectedStack) -> int:
-    config = json.loads(stack.app.request("GET", "/config")[1])
-    (number,) = [d["id"] for d in config["dependencies"] if d["api_name"] == "show"]
-    return int(number)
-
-
-def _token(stack: ProtectedStack) -> str:
-    """A table that was uploaded, as the page names it."""
-    reply = Place(stack.protected.port, stack.trust).send(
-        _upload("table.csv"), f"127.{NETWORK}.0.0"
-    )
-    return str(json.loads(reply.body)[0])
-
-
-def _file(token: str) -> dict[str, Any]:
-    name = {"orig_name": "table.csv", "size": len(TABLE), "mime_type": "text/csv"}
-    return {"path": token, "url": "", **name, "meta": {"_type": "gradio.FileData"}}
 
 
 def _upload(name: str) -> bytes:
@@ -303,7 +277,8 @@ def _table(hits: Sequence[Hit]) -> list[list[str]]:
 
 def _cells(hits: Sequence[Hit]) -> list[str]:
     verdicts = Counter(hit.verdict for hit in hits)
-    answers = Counter(hit.answer for hit in hits if hit.verdict == PASSED)
+    passed = [hit for hit in hits if hit.verdict == PASSED]
+    answers = Counter(PAGE if hit.as_for_all else str(hit.status) for hit in passed)
     statuses = ", ".join(f"{count:,} × {status}" for status, count in sorted(answers.items()))
     counts = (len(hits), *(verdicts[word] for word in (BY_LIST, BY_SIGNATURES, HUNG_UP, PASSED)))
     return [*(f"{count:,}" for count in counts), statuses]

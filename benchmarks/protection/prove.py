@@ -7,12 +7,10 @@ tables, and as its last line one JSON object.
 """
 
 import argparse
-import importlib
 import json
 import re
 import sys
-import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,87 +18,71 @@ from typing import Any
 from benchmarks.load.job import LimitError
 from benchmarks.load.local_service import ServiceError
 from benchmarks.load.stack import LoadError
+from benchmarks.protection import (
+    attack_lists,
+    benign_traffic,
+    cost,
+    crs_replay,
+    denial_of_service,
+)
+from benchmarks.protection.attackers import ATTACKS
 from benchmarks.protection.running_stack import ProofPart, ProtectedStack, standing
 from kalecast.artifact.contract import ContractError
 from kalecast.lifetime import end_in_order
 from kalecast.results import FIGURES, write_results
 
-MODULES = {
-    "crs": "benchmarks.protection.crs_replay",
-    "lists": "benchmarks.protection.attack_lists",
-    "benign": "benchmarks.protection.benign_traffic",
-    "cost": "benchmarks.protection.cost",
-    "dos": "benchmarks.protection.denial_of_service",
-}
-"""The parts, in the order in which they run."""
-
-Measure = Callable[[ProtectedStack], ProofPart]
-
-
-class MissingPart(RuntimeError):
-    """A part cannot be run; the text says which."""
+PARTS = ("crs", "lists", "benign", "cost", "dos")
+"""In the order in which they run."""
 
 
 def main() -> int:
     """Measure and print; the exit code says whether it could be done."""
     arguments = _arguments()
     end_in_order()
-    try:
-        parts = dict(_parts(arguments.only or list(MODULES), arguments.crs_tests))
-        with tempfile.TemporaryDirectory(prefix="kalecast-protection-") as name:
-            folder = Path(name)
-            folder.chmod(0o755)  # nginx's workers may run as another user
-            found = _measured(parts, arguments.model.resolve(), folder, arguments.whole)
-    except (ServiceError, LimitError, LoadError, ContractError, MissingPart, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    except ValueError as error:  # a case, a list or a configuration that cannot be read
-        print(f"error: {error}", file=sys.stderr)
-        return 1
     figures: dict[str, Any] = {}
-    for part in found:
-        figures |= part.figures
-    written = arguments.output / "protection.json"
-    write_results(written, _command(arguments), figures)
-    print(f"\nsaved {written}")
+    try:
+        print("starting model server, app and gateway", flush=True)
+        with standing(arguments.model, arguments.whole, _gateway_options(arguments)) as stack:
+            for name, measure in _parts(arguments).items():
+                print(f"\n{name}", flush=True)
+                part = measure(stack)
+                _print(part)
+                stack.check()
+                figures |= part.figures
+    # A ValueError: a case, a list or a configuration that cannot be read.
+    except (ServiceError, LimitError, LoadError, ContractError, OSError, ValueError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    if arguments.paranoia == 1:  # what is not as shipped is none of the report's
+        written = arguments.output / "protection.json"
+        write_results(written, _command(arguments), figures)
+        print(f"\nsaved {written}")
     print(json.dumps(figures))
     return 0
 
 
-def _parts(wanted: Sequence[str], crs_tests: Path | None) -> Iterator[tuple[str, Measure]]:
-    for name, module in MODULES.items():
-        if name not in wanted:
-            continue
-        measure = _loaded(module).measure
-        if name != "crs":
-            yield name, measure
-        elif crs_tests is not None:
-            yield name, partial(measure, folder=crs_tests)
-        else:
-            print(_loaded(module).WHERE, flush=True)
+def _parts(arguments: argparse.Namespace) -> dict[str, Callable[[ProtectedStack], ProofPart]]:
+    known: dict[str, Callable[[ProtectedStack], ProofPart]] = {
+        "crs": partial(crs_replay.measure, folder=arguments.crs_tests),
+        "lists": attack_lists.measure,
+        "benign": benign_traffic.measure,
+        "cost": cost.measure,
+        "dos": partial(
+            denial_of_service.measure, names=arguments.attack or (), seconds=arguments.seconds
+        ),
+    }
+    wanted = [name for name in PARTS if name in (arguments.only or PARTS)]
+    if arguments.crs_tests is None and "crs" in wanted:
+        print(crs_replay.WHERE, flush=True)
+        wanted.remove("crs")
+    return {name: known[name] for name in wanted}
 
 
-def _loaded(module: str) -> Any:
-    try:
-        return importlib.import_module(module)
-    except ModuleNotFoundError as error:
-        raise MissingPart(
-            f"Expected the module {error.name} for the part {module}, found none"
-        ) from error
-
-
-def _measured(parts: dict[str, Measure], model: Path, folder: Path, whole: bool) -> list[ProofPart]:
-    print("starting model server, app and gateway", flush=True)
-    found = []
-    with standing(model, folder, whole) as stack:
-        for name, measure in parts.items():
-            print(f"\n{name}", flush=True)
-            part = measure(stack)
-            _print(part)
-            for service in (stack.server, stack.app, stack.protected.service):
-                service.check()
-            found.append(part)
-    return found
+def _gateway_options(arguments: argparse.Namespace) -> Sequence[str]:
+    level = str(arguments.paranoia)
+    if level == "1":
+        return ()
+    return ("--paranoia", level, "--executing-paranoia", level, "--log-level", "info")
 
 
 def _print(part: ProofPart) -> None:
@@ -134,8 +116,11 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
     add = parser.add_argument
     add("--crs-tests", type=Path, help="folder of the Core Rule Set's regression tests")
-    add("--only", choices=list(MODULES), action="append", help="this part alone; may be repeated")
+    add("--only", choices=PARTS, action="append", help="this part alone; may be repeated")
     add("--whole", action="store_true", help="all payloads and floods; half an hour more")
+    add("--attack", choices=ATTACKS, action="append", help="of dos, this alone; may be repeated")
+    add("--seconds", type=float, default=denial_of_service.SECONDS, help="of an attack of dos")
+    add("--paranoia", type=int, default=1, help="another level: which benign requests it refuses")
     add("--model", type=Path, default=Path("models/forecaster.onnx"))
     add("--output", type=Path, default=FIGURES, help="folder of the results")
     return parser.parse_args()

@@ -1,4 +1,4 @@
-"""Requests over raw sockets, byte for byte as they are written, and the log's lines about each.
+"""Requests over raw sockets, byte for byte as they are written, and who answered.
 
 A request comes from an address of its own: nginx tells it with every line of its error log,
 whichever of its workers writes it, and nothing has to be added to the request. Loopback has 16
@@ -7,6 +7,7 @@ million addresses.
 
 import contextlib
 import http.client
+import json
 import re
 import socket
 import ssl
@@ -17,15 +18,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 AT_ONCE = 8
-"""Clients that ask at the same time."""
+"""Clients that send at the same time."""
 
 ANSWER_SECONDS = 15.0
 """Longer than nginx waits for the rest of a request that never comes."""
+
+BY_SIGNATURES, BY_LIST, BY_LIMITS, HUNG_UP = "signatures", "positive list", "limits", "hung up"
+PASSED = "passed"
 
 CLIENT = re.compile(r"client: (127\.\d+\.\d+\.\d+)")
 # nginx cuts a line after 2,048 bytes, and with it the client, but never the process and the
 # connection's number in it.
 CONNECTION = re.compile(r"^\S+ \S+ \[\w+\] (\d+#\d+: \*\d+) ")
+NONCE = re.compile(rb'nonce="[0-9a-f]+"')
 
 
 @dataclass(frozen=True)
@@ -38,8 +43,38 @@ class RawReply:
     """Its content type."""
     body: bytes = b""
 
+    @property
+    def verdict(self) -> str:
+        """What the gateway did with the request: one of the words above."""
+        if self.status is None:
+            return HUNG_UP
+        if not self.is_of_gateway:
+            return PASSED
+        return {403: BY_SIGNATURES, 429: BY_LIMITS}.get(self.status, BY_LIST)
 
-LOST = RawReply(None)
+    @property
+    def is_of_gateway(self) -> bool:
+        """Whether it is one of the gateway's sentences, or a page of nginx's own.
+
+        The gateway says each of its sentences under two names, for a page's scripts and for
+        programs.
+        """
+        if b"<center>nginx" in self.body or b"<h1>Kalecast</h1><p>" in self.body:
+            return True
+        if (self.status or 0) < 400:
+            return False
+        if not self.body:
+            return True  # the answer to HEAD; none of them reaches more than the page
+        try:
+            answer = json.loads(self.body)
+        except ValueError:
+            return False
+        is_sentence = isinstance(answer, dict) and "detail" in answer
+        return is_sentence and answer["detail"] == answer.get("error")
+
+    def is_same_page(self, page: "RawReply") -> bool:
+        """Whether it is the page that everybody gets, but for the number that is new in each."""
+        return NONCE.sub(b"", self.body) == NONCE.sub(b"", page.body)
 
 
 @dataclass(frozen=True)
@@ -92,7 +127,7 @@ class Visit:
             return self._reply(self._connection, request)
         except (OSError, http.client.HTTPException):
             self.close()
-            return LOST
+            return RawReply(None)
 
     def close(self) -> None:
         """Hang up."""

@@ -3,38 +3,25 @@
 A part is a module with `measure(stack: ProtectedStack) -> ProofPart`.
 """
 
-import http.client
+import json
 import ssl
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from benchmarks.load.gateway import NAME, Protected, gateway
+from benchmarks.load.gateway import Protected, gateway
 from benchmarks.load.local_service import LocalService
 from benchmarks.load.stack import app, model_server
-
-ANSWER_SECONDS = 60.0
-"""After which an answer counts as lost."""
-
-
-@dataclass(frozen=True)
-class Answer:
-    """What a client got."""
-
-    status: int
-    headers: Mapping[str, str]
-    """By their names in small letters."""
-    body: bytes
 
 
 @dataclass(frozen=True)
 class ProtectedStack:
     """A running stack, its gateway as shipped."""
 
-    model: Path
     folder: Path
     """For the files of the parts; each makes folders of its own below it."""
     server: LocalService
@@ -48,39 +35,14 @@ class ProtectedStack:
         """What a client needs to take the gateway's certificate."""
         return ssl.create_default_context(cafile=str(self.protected.certificate))
 
-    def send(
-        self,
-        method: str,
-        path: str,
-        headers: Mapping[str, str] | None = None,
-        body: bytes | None = None,
-        address: str | None = None,
-    ) -> Answer:
-        """One request through the gateway, over TLS and a connection of its own.
-
-        Args:
-            method: such as `POST`.
-            path: with its query.
-            headers: besides Host, Accept-Encoding and Content-Length.
-            body: what is sent after them.
-            address: the client's own, such as `127.3.0.9`: each is a client of its own to the
-                gateway's limits.
+    def check(self) -> None:
+        """Make sure that all of it runs.
 
         Raises:
-            OSError, http.client.HTTPException: no answer came.
+            ServiceError: a part of it ended by itself.
         """
-        connection = http.client.HTTPSConnection(
-            NAME,
-            self.protected.port,
-            timeout=ANSWER_SECONDS,
-            source_address=(address, 0) if address else None,
-            context=self.trust,
-        )
-        with closing(connection):
-            connection.request(method, path, body, dict(headers or {}))
-            answer = connection.getresponse()
-            received = {name.lower(): value for name, value in answer.getheaders()}
-            return Answer(answer.status, received, answer.read())
+        for service in (self.server, self.app, self.protected.service):
+            service.check()
 
 
 @dataclass(frozen=True)
@@ -97,12 +59,30 @@ class ProofPart:
 
 
 @contextmanager
-def standing(model: Path, folder: Path, whole: bool = False) -> Iterator[ProtectedStack]:
-    """Model server, app and the gateway as shipped, on free ports; ended afterwards."""
-    server = model_server(model, folder / "server")
-    page = app([server], folder / "app")
-    page.environment["KALECAST_DRAIN_SECONDS"] = "0"  # nobody is served any more when it ends
-    with server, page:
-        protected = gateway(page, folder / "gateway")
-        with protected.service:
-            yield ProtectedStack(model, folder, server, page, protected, whole)
+def standing(
+    model: Path, whole: bool = False, options: Sequence[str] = ()
+) -> Iterator[ProtectedStack]:
+    """Model server, app and the gateway as shipped, on free ports; ended afterwards.
+
+    Args:
+        model: the model file.
+        whole: whether parts do all that they can.
+        options: of the gateway, where it is not to be as shipped.
+    """
+    with tempfile.TemporaryDirectory(prefix="kalecast-protection-") as name:
+        folder = Path(name)
+        folder.chmod(0o755)  # nginx's workers may run as another user
+        server = model_server(model.resolve(), folder / "server")
+        page = app([server], folder / "app")
+        page.environment["KALECAST_DRAIN_SECONDS"] = "0"  # nobody is served when it ends
+        with server, page:
+            protected = gateway(page, folder / "gateway", options)
+            with protected.service:
+                yield ProtectedStack(folder, server, page, protected, whole)
+
+
+def event_number(page: LocalService) -> int:
+    """The number of the page's event: Gradio numbers its events anew in each build."""
+    config = json.loads(page.request("GET", "/config")[1])
+    (number,) = [one["id"] for one in config["dependencies"] if one["api_name"] == "show"]
+    return int(number)

@@ -65,24 +65,24 @@ def test_first_generation_is_sent_as_its_runner_sends_it(tmp_path: Path) -> None
     (tmp_path / "900.yaml").write_text(FIRST)
     encoded, plain, raw = cases(tmp_path)
     assert (encoded.title, encoded.generation, encoded.rules) == ("900-1", 3, {942100})
-    assert encoded.stages[0].request == (
+    assert encoded.stages[0][0] == (
         b"POST /here HTTP/1.1\r\nHost: localhost\r\nUser-Agent: ours\r\n"
         b"Content-Type: application/x-www-form-urlencoded\r\nConnection: close\r\n"
         b"Content-Length: 8\r\n\r\nword=a+b"
     )
-    assert plain.stages[0].request == b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\nfirst\r\nsecond"
-    assert raw.stages[0].request == b"GET /\n"
+    assert plain.stages[0][0] == b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\nfirst\r\nsecond"
+    assert raw.stages[0][0] == b"GET /\n"
 
 
 def test_second_generation_is_sent_as_its_runner_sends_it(tmp_path: Path) -> None:
     (tmp_path / "942100.yaml").write_text(SECOND)
     form, ordered, repeated = cases(tmp_path)
     assert (form.title, form.generation) == ("942100-7", 4)
-    head, _, body = form.stages[0].request.partition(b"\r\n\r\n")
+    head, _, body = form.stages[0][0].partition(b"\r\n\r\n")
     assert body.startswith(b"--x\r\nContent-Disposition: form-data; name=a\r\n\r\nb\r\n")
     assert f"Content-Length: {len(body)}".encode() in head
-    assert ordered.stages[0].request == b"POST / HTTP/1.0\r\nHost: a\r\nHost: b\r\n\r\n"
-    assert repeated.stages[0].request.endswith(b"Content-Length: 6\r\n\r\nababab")
+    assert ordered.stages[0][0] == b"POST / HTTP/1.0\r\nHost: a\r\nHost: b\r\n\r\n"
+    assert repeated.stages[0][0].endswith(b"Content-Length: 6\r\n\r\nababab")
 
 
 def test_attacks_are_reported_from_what_is_none(tmp_path: Path) -> None:

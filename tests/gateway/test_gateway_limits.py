@@ -14,16 +14,18 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from dataclasses import dataclass, field
 from typing import Any
 
 import psutil
 import pytest
 from gateway_process import Gateway, opened
+from hpack import Encoder
+from hyperframe.frame import ContinuationFrame, HeadersFrame, RstStreamFrame, SettingsFrame
 from ports import free_ports
-
-from benchmarks.protection import http2_frames as h2
+from stand_in_page import Answer, Received, answering
 
 pytestmark = pytest.mark.slow
 
@@ -36,79 +38,62 @@ LIMITS = {
 OPTIONS = [part for name, value in LIMITS.items() for part in ("--limit", f"{name}={value}")]
 HISTORY = json.dumps({"history": "1,2,3"}).encode()
 JSON = {"Content-Type": "application/json"}
+OPENING = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + SettingsFrame(0).serialize()
+"""What a connection of HTTP/2 begins with."""
 TIMEOUT = 30.0
 """Seconds that anything may take; nothing here needs one of them on an idle machine."""
 
 
+@dataclass
 class Page:
-    """Stands in for the page: answers everything, and waits first if requested.
+    """What each request to the page was, and what becomes of the next one."""
 
-    Where it breaks it ends the connection instead, once it has read a request.
-    """
+    seen: list[tuple[str, bytes]] = field(default_factory=list)
+    breaks: bool = False
+    """Whether it ends the connection without an answer, once it has read a request."""
+    answer: bytes = b"{}"
+    may_answer: threading.Event = field(default_factory=threading.Event)
+    url: str = ""
 
-    def __init__(self) -> None:
-        self.seen: list[tuple[str, bytes]] = []
-        self.breaks = False
-        self.answer = b"{}"
-        self.may_answer = threading.Event()
+    def __call__(self, received: Received) -> Answer | None:
+        self.seen.append((received.path, received.body))
+        self.may_answer.wait(TIMEOUT)
+        return None if self.breaks else Answer(self.answer)
+
+    def reset(self) -> None:
+        self.seen.clear()
+        self.breaks, self.answer = False, b"{}"
         self.may_answer.set()
-        owner = self
-
-        class Handler(_Handler):
-            page = owner
-
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.server.daemon_threads = True
-        self.url = f"http://127.0.0.1:{self.server.server_address[1]}"
-        threading.Thread(target=self.server.serve_forever, args=(0.05,), daemon=True).start()
 
 
-class _Handler(BaseHTTPRequestHandler):
-    page: Page
-    protocol_version = "HTTP/1.1"
-
-    def do_GET(self) -> None:
-        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-        if self.path != "/ready":
-            self.page.seen.append((self.path, body))
-            self.page.may_answer.wait(TIMEOUT)
-            if self.page.breaks:
-                self.close_connection = True
-                return
-        self.send_response(200)
-        answer = b"{}" if self.path == "/ready" else self.page.answer
-        self.send_header("Content-Length", str(len(answer)))
-        self.end_headers()
-        with contextlib.suppress(OSError):
-            self.wfile.write(answer)
-
-    do_POST = do_GET
-
-    def log_message(self, *_: Any) -> None:
-        """Say nothing."""
+@contextmanager
+def standing_in() -> Iterator[Page]:
+    page = Page()
+    page.reset()
+    with answering(page) as address:
+        page.url = f"http://{address}"
+        yield page
 
 
 @pytest.fixture(scope="module")
-def place() -> Iterator[tuple[Gateway, Page]]:
-    """A gateway with small limits and short times, and the page behind it."""
-    page = Page()
-    with opened(page.url, OPTIONS) as gateway:
-        yield gateway, page
-    page.server.shutdown()
+def standing_page() -> Iterator[Page]:
+    with standing_in() as page:
+        yield page
+
+
+@pytest.fixture(scope="module")
+def gateway(standing_page: Page) -> Iterator[Gateway]:
+    """A gateway with small limits and short times."""
+    with opened(standing_page.url, OPTIONS) as gateway:
+        yield gateway
 
 
 @pytest.fixture
-def gateway(place: tuple[Gateway, Page]) -> Gateway:
-    return place[0]
-
-
-@pytest.fixture
-def page(place: tuple[Gateway, Page]) -> Iterator[Page]:
-    """The page, before any request."""
-    place[1].seen.clear()
-    yield place[1]
-    place[1].may_answer.set()
-    place[1].answer = b"{}"
+def page(standing_page: Page) -> Iterator[Page]:
+    """The page behind it, before any request."""
+    standing_page.reset()
+    yield standing_page
+    standing_page.reset()
 
 
 _addresses = iter(range(1, 250))
@@ -154,14 +139,27 @@ def statuses(gateway: Gateway, client: str, count: int, **request: Any) -> list[
 
 
 @contextmanager
-def connected(gateway: Gateway, client: str, protocol: str = "http/1.1") -> Iterator[ssl.SSLSocket]:
+def connected(
+    gateway: Gateway, client: str, protocol: str = "http/1.1", window: int = 0
+) -> Iterator[ssl.SSLSocket]:
+    """A connection over TLS; `window` bytes are taken in unread, or as many as the kernel likes."""
     context = ssl.create_default_context(cafile=gateway.certificate)
     context.set_alpn_protocols([protocol])
-    plain = socket.create_connection(
-        ("127.0.0.1", gateway.protected.port), timeout=TIMEOUT, source_address=(client, 0)
-    )
-    with context.wrap_socket(plain, server_hostname="localhost") as secure:
-        yield secure
+    with socket.socket() as plain:
+        if window:
+            plain.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, window)
+        plain.settimeout(TIMEOUT)
+        plain.bind((client, 0))
+        plain.connect(("127.0.0.1", gateway.protected.port))
+        with context.wrap_socket(plain, server_hostname="localhost") as secure:
+            yield secure
+
+
+def head(path: str, stream: int = 1, *flags: str) -> bytes:
+    """A frame of HTTP/2 with a request's head, whole and without a body where no flags are said."""
+    fields = {":method": "GET", ":scheme": "https", ":path": path, ":authority": "localhost"}
+    flags = flags or ("END_HEADERS", "END_STREAM")
+    return HeadersFrame(stream, Encoder().encode(fields), flags=flags).serialize()
 
 
 def all_of(connection: socket.socket) -> bytes:
@@ -205,9 +203,9 @@ def test_too_many_requests_get_a_message_and_others_are_served(
 
 
 @pytest.fixture(scope="module")
-def keyed(place: tuple[Gateway, Page]) -> Iterator[Gateway]:
+def keyed(standing_page: Page) -> Iterator[Gateway]:
     """Such a gateway before a page that requires keys."""
-    with opened(place[1].url, [*OPTIONS, "--keys"]) as gateway:
+    with opened(standing_page.url, [*OPTIONS, "--keys"]) as gateway:
         yield gateway
 
 
@@ -220,13 +218,13 @@ def test_a_key_has_one_limit_wherever_it_is_used(keyed: Gateway) -> None:
 
 
 def test_many_keys_of_one_client_have_the_limit_of_one(keyed: Gateway, client: str) -> None:
-    assert asked_with_made_up_keys(keyed, client).count(429) >= 4
+    assert sent_with_made_up_keys(keyed, client).count(429) >= 4
     assert send(keyed, new_client(), headers=key("Z"))[0] == 200
 
 
 def test_made_up_keys_do_not_lift_a_clients_limit(gateway: Gateway, client: str) -> None:
     began = time.monotonic()
-    got = asked_with_made_up_keys(gateway, client)
+    got = sent_with_made_up_keys(gateway, client)
 
     assert 200 in got
     assert got.count(200) <= forecasts_since(began)
@@ -238,7 +236,7 @@ def forecasts_since(began: float) -> float:
     return LIMITS["forecast_burst"] + 2 + LIMITS["forecast_rate"] * seconds
 
 
-def asked_with_made_up_keys(gateway: Gateway, client: str) -> list[int]:
+def sent_with_made_up_keys(gateway: Gateway, client: str) -> list[int]:
     letters = [chr(ord("A") + number) for number in range(24)]
     return [send(gateway, client, headers=key(letter))[0] for letter in letters]
 
@@ -330,32 +328,25 @@ def test_the_page_never_sees_part_of_a_body(gateway: Gateway, client: str, page:
     assert page.seen == [("/api/forecast", HISTORY)]
 
 
-class Slow:
+@contextmanager
+def slow(gateway: Gateway, client: str, path: str, kind: str, size: int) -> Iterator[ssl.SSLSocket]:
     """A body that is sent for as long as the block runs, a byte now and then."""
+    head = f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: {kind}\r\n"
+    ended = threading.Event()
 
-    def __init__(self, gateway: Gateway, client: str, path: str, kind: str, size: int) -> None:
-        self._gateway, self._client = gateway, client
-        self._head = f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: {kind}\r\n"
-        self._head += f"Content-Length: {size}\r\n\r\n"
-        self._ended = threading.Event()
-
-    def __enter__(self) -> ssl.SSLSocket:
-        self._stack = contextlib.ExitStack()
-        connection = self._stack.enter_context(connected(self._gateway, self._client))
-        connection.sendall(self._head.encode())
-        self._thread = threading.Thread(target=self._send, args=(connection,))
-        self._thread.start()
-        return connection
-
-    def _send(self, connection: ssl.SSLSocket) -> None:
+    def send_slowly() -> None:
         with contextlib.suppress(OSError):
-            while not self._ended.wait(0.2):
+            while not ended.wait(0.2):
                 connection.sendall(b"1")
 
-    def __exit__(self, *_: object) -> None:
-        self._ended.set()
-        self._thread.join()
-        self._stack.close()
+    with connected(gateway, client) as connection:
+        connection.sendall(f"{head}Content-Length: {size}\r\n\r\n".encode())
+        with ThreadPoolExecutor() as sending:
+            sending.submit(send_slowly)
+            try:
+                yield connection
+            finally:
+                ended.set()
 
 
 def is_held(connection: ssl.SSLSocket) -> bool:
@@ -383,10 +374,8 @@ def test_a_client_has_few_large_bodies_in_progress(
 ) -> None:
     large = json.dumps({"history": "1," * 60_000}).encode()
 
-    def slow() -> Slow:
-        return Slow(gateway, client, EVENT, "application/json", 200_000)
-
-    with slow() as first, slow() as second, slow() as third:
+    event = (gateway, client, EVENT, "application/json", 200_000)
+    with slow(*event) as first, slow(*event) as second, slow(*event) as third:
         assert b" 429 " in third.recv(4096)
         assert is_held(first)
         assert is_held(second)
@@ -400,10 +389,10 @@ def test_slow_uploads_do_not_take_the_turns_of_others(
 ) -> None:
     upload = {"path": UPLOAD, "body": FILE, "headers": {"Content-Type": FORM}}
 
-    with Slow(gateway, client, UPLOAD, FORM, 5000) as first:
+    with slow(gateway, client, UPLOAD, FORM, 5000) as first:
         until(lambda: send(gateway, client, **upload)[0] == 429)
         assert send(gateway, new_client(), **upload)[0] == 200
-        with Slow(gateway, new_client(), UPLOAD, FORM, 5000) as second:
+        with slow(gateway, new_client(), UPLOAD, FORM, 5000) as second:
             assert is_held(first)
             assert is_held(second)
             # As many as there is room for on the disk.
@@ -416,15 +405,11 @@ def test_whole_uploads_are_read_one_after_another(
 ) -> None:
     upload = {"path": UPLOAD, "body": FILE, "headers": {"Content-Type": FORM}}
     page.may_answer.clear()
-    reading = threading.Thread(target=send, args=(gateway, client), kwargs=upload)
-    reading.start()
-    until(lambda: bool(page.seen))
-
-    refused = send(gateway, new_client(), **upload)[0]
-    page.may_answer.set()
-    reading.join()
-
-    assert refused == 429
+    with ThreadPoolExecutor() as reading:
+        reading.submit(send, gateway, client, **upload)
+        until(lambda: bool(page.seen))
+        assert send(gateway, new_client(), **upload)[0] == 429
+        page.may_answer.set()
     assert send(gateway, new_client(), **upload)[0] == 200
 
 
@@ -434,24 +419,15 @@ def test_an_answer_that_is_not_read_is_given_up(
 ) -> None:
     page.answer = b"x" * 8_000_000
     path = f"/assets/large-{protocol[-1]}.js"
-    context = ssl.create_default_context(cafile=gateway.certificate)
-    context.set_alpn_protocols([protocol])
     before = len(gateway.protected.access_log.read_text())
 
     def logged() -> str:
         return gateway.protected.access_log.read_text()[before:]
 
-    with socket.socket() as plain:
-        plain.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-        plain.settimeout(TIMEOUT)
-        plain.bind((client, 0))
-        plain.connect(("127.0.0.1", gateway.protected.port))
-        with context.wrap_socket(plain, server_hostname="localhost") as connection:
-            if protocol == "h2":
-                connection.sendall(h2.OPENING + h2.opened(1, h2.head("GET", path, "localhost")))
-            else:
-                connection.sendall(f"GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
-            until(lambda: bool(logged()))
+    with connected(gateway, client, protocol, window=4096) as connection:
+        request = f"GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode()
+        connection.sendall(OPENING + head(path) if protocol == "h2" else request)
+        until(lambda: bool(logged()))
     # What is in the kernel's hands meanwhile is not megabytes.
     assert json.loads(logged())["sent"] < 1_000_000
 
@@ -460,20 +436,13 @@ def test_more_at_a_time_than_is_allowed_is_refused(
     gateway: Gateway, client: str, page: Page
 ) -> None:
     page.may_answer.clear()
-    got: list[int] = []
+    with ThreadPoolExecutor(12) as clients:
+        asset = {"path": "/favicon.ico", "body": None}
+        sent = [clients.submit(send, gateway, client, **asset) for _ in range(12)]
+        until(lambda: sum(one.done() for one in sent) == 4)
+        page.may_answer.set()
 
-    def ask_for_key(letter: str) -> None:
-        got.append(send(gateway, client, path="/favicon.ico", body=None)[0])
-
-    threads = [threading.Thread(target=ask_for_key, args=(letter,)) for letter in "abcdefghijkl"]
-    for thread in threads:
-        thread.start()
-    until(lambda: len(got) == 4)
-    page.may_answer.set()
-    for thread in threads:
-        thread.join()
-
-    assert sorted(got) == [200] * 8 + [429] * 4
+    assert sorted(one.result()[0] for one in sent) == [200] * 8 + [429] * 4
 
 
 @pytest.mark.parametrize(
@@ -512,11 +481,12 @@ ROUTES = [
 
 @pytest.fixture(scope="module")
 def replicas() -> Iterator[tuple[Gateway, list[Page]]]:
-    pages = [Page(), Page()]
-    with opened(pages[0].url, ["--page", pages[1].url.removeprefix("http://")]) as gateway:
-        yield gateway, pages
-    for page in pages:
-        page.server.shutdown()
+    with (
+        standing_in() as one,
+        standing_in() as other,
+        opened(one.url, ["--page", other.url.removeprefix("http://")]) as gateway,
+    ):
+        yield gateway, [one, other]
 
 
 @pytest.mark.parametrize("route", ROUTES)
@@ -525,7 +495,7 @@ def test_what_broke_one_replica_reaches_no_other(
 ) -> None:
     gateway, pages = replicas
     for page in pages:
-        page.breaks = False
+        page.reset()
     # Connections that were kept open, too, end without an answer.
     assert statuses(gateway, client, 4, **route) == [200] * 4
     for page in pages:
@@ -538,6 +508,13 @@ def test_what_broke_one_replica_reaches_no_other(
     assert sum(len(page.seen) for page in pages) == 1
 
 
+@pytest.fixture(scope="module")
+def gone(standing_page: Page) -> Iterator[Gateway]:
+    (port,) = free_ports(1)
+    with opened(standing_page.url, ["--page", f"127.0.0.1:{port}"]) as gateway:
+        yield gateway
+
+
 @pytest.mark.parametrize("route", ROUTES)
 def test_a_replica_that_is_gone_is_passed_over(
     page: Page, client: str, route: dict[str, Any], gone: Gateway
@@ -545,22 +522,16 @@ def test_a_replica_that_is_gone_is_passed_over(
     assert statuses(gone, client, 8, **route) == [200] * 8
 
 
-@pytest.fixture(scope="module")
-def gone(place: tuple[Gateway, Page]) -> Iterator[Gateway]:
-    (port,) = free_ports(1)
-    with opened(place[1].url, ["--page", f"127.0.0.1:{port}"]) as gateway:
-        yield gateway
-
-
 def test_streams_opened_and_reset_end_the_connection_and_not_the_gateway(
     gateway: Gateway, client: str, page: Page
 ) -> None:
-    block = h2.head("GET", "/favicon.ico", "localhost")
     with connected(gateway, client, "h2") as connection, contextlib.suppress(OSError):
-        connection.sendall(h2.OPENING)
+        connection.sendall(OPENING)
         for number in range(0, 6000, 50):
             streams = range(2 * number + 1, 2 * number + 101, 2)
-            connection.sendall(b"".join(h2.opened(at, block) + h2.reset(at) for at in streams))
+            resets = (RstStreamFrame(stream, error_code=8).serialize() for stream in streams)
+            heads = (head("/favicon.ico", stream) for stream in streams)
+            connection.sendall(b"".join(map(bytes.__add__, heads, resets)))
         all_of(connection)
 
     assert send(gateway, new_client())[0] == 200
@@ -568,10 +539,9 @@ def test_streams_opened_and_reset_end_the_connection_and_not_the_gateway(
 
 
 def test_a_head_without_an_end_is_given_up(gateway: Gateway, client: str) -> None:
-    block = h2.head("GET", "/", "localhost")
-    more = h2.continued(1, h2.field("x-a", "b" * 4000))
+    more = ContinuationFrame(1, Encoder().encode({"x-a": "b" * 4000})).serialize()
     with connected(gateway, client, "h2") as connection:
-        connection.sendall(h2.OPENING + h2.opened(1, block, whole=False))
+        connection.sendall(OPENING + head("/", 1, "END_STREAM"))
         with contextlib.suppress(OSError):
             for _ in range(1000):
                 connection.sendall(more)
@@ -581,21 +551,17 @@ def test_a_head_without_an_end_is_given_up(gateway: Gateway, client: str) -> Non
 
 
 def test_floods_do_not_fill_the_gateways_memory(gateway: Gateway, client: str) -> None:
-    large = b"x" * 500_000
+    large, headers = b"x" * 500_000, {f"X-{at}": "a" * 2000 for at in range(9)}
 
     def flood() -> None:
         for _ in range(30):
             with contextlib.suppress(OSError):
-                send(
-                    gateway, client, body=large, headers={f"X-{at}": "a" * 2000 for at in range(9)}
-                )
+                send(gateway, client, body=large, headers=headers)
 
     flood()
     before = memory(gateway)
-    threads = [threading.Thread(target=flood) for _ in range(6)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    with ThreadPoolExecutor(6) as clients:
+        for _ in range(6):
+            clients.submit(flood)
 
     assert memory(gateway) - before < 64 * 2**20

@@ -4,7 +4,6 @@ import random
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import pytest
 from gateway_process import MODULE, PACKAGES
@@ -72,18 +71,15 @@ tests:
 def stack(model_file: Path) -> Iterator[ProtectedStack]:
     if not MODULE.is_file() or shutil.which("nginx", path="/usr/sbin:/usr/bin") is None:
         missing("nginx with ModSecurity", f"apt-get install -y --no-install-recommends {PACKAGES}")
-    with TemporaryDirectory(prefix="kalecast-attacks-") as name:
-        folder = Path(name)
-        folder.chmod(0o755)  # nginx's workers may be another user
-        with standing(model_file, folder) as stack:
-            yield stack
+    with standing(model_file) as stack:
+        yield stack
 
 
 def test_cases_of_both_generations_are_judged(stack: ProtectedStack, tmp_path: Path) -> None:
     (tmp_path / "first.yaml").write_text(FIRST)
     (tmp_path / "second.yaml").write_text(SECOND)
     found = crs_cases.cases(tmp_path)
-    outcomes = crs_replay.replayed(stack, found, crs_replay.Installed.found())
+    outcomes = crs_replay.replayed(stack, found)
     judged = {outcome.case.title: (outcome.signatures_right, outcome.right) for outcome in outcomes}
     assert judged == {
         "942100-1": (True, True),
