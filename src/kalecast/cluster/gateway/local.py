@@ -80,11 +80,8 @@ def _alone(folder: Path) -> Iterator[None]:
 
 def _nginx() -> str:
     nginx = shutil.which("nginx", path=PATH)
-    modules = [
-        Path(gateway.MODULES) / f"ngx_{name}_module.so" for name in ("http_modsecurity", "stream")
-    ]
-    parts = (*modules, Path(gateway.CRS_SETUP))
-    if nginx is None or not all(part.is_file() for part in parts):
+    modules = [f"{gateway.MODULES}/ngx_{name}_module.so" for name in ("http_modsecurity", "stream")]
+    if nginx is None or not all(Path(part).is_file() for part in (*modules, gateway.CRS_SETUP)):
         raise gateway.GatewayError(
             "Expected nginx with ModSecurity, streams and the Core Rule Set, and not all of it is "
             f"here. On Debian or Ubuntu: apt-get install --no-install-recommends {PACKAGES}"
@@ -150,28 +147,15 @@ def _own_certificate(folder: Path, names: list[str]) -> tuple[Path, Path]:
     fresh = certificate.is_file() and made_for.is_file() and made_for.read_text() == wanted
     if fresh and _is_valid(certificate):
         return certificate, key
-    command = [
-        "openssl",
-        "req",
-        "-x509",
-        "-newkey",
-        "ec",
-        "-pkeyopt",
-        "ec_paramgen_curve:prime256v1",
-    ]
-    command += ["-nodes", "-days", "30", "-subj", f"/CN={names[0]}"]
-    command += [
-        "-addext",
-        f"subjectAltName={wanted}",
-        "-keyout",
-        str(key),
-        "-out",
-        str(certificate),
-    ]
+    command = ["openssl", "req", "-x509", "-newkey", "ec", "-nodes", "-days", "30"]
+    command += ["-pkeyopt", "ec_paramgen_curve:prime256v1", "-subj", f"/CN={names[0]}"]
+    command += ["-addext", f"subjectAltName={wanted}", "-keyout", str(key), "-out"]
     # No other user may read the key, from its first byte on.
     before = os.umask(0o077)
     try:
-        made = subprocess.run(command, capture_output=True, text=True, check=False)
+        made = subprocess.run(
+            [*command, str(certificate)], capture_output=True, text=True, check=False
+        )
     finally:
         os.umask(before)
     if made.returncode != 0:
@@ -235,7 +219,7 @@ def _check_ports(here: gateway.Gateway) -> None:
 
 
 @contextlib.contextmanager
-def _running(nginx: str, configuration: Path):  # type: ignore[no-untyped-def]
+def _running(nginx: str, configuration: Path) -> Iterator[subprocess.Popen[bytes]]:
     folder = configuration.parent
     command = [nginx, "-e", str(folder / "error.log"), "-p", str(folder), "-c", str(configuration)]
     # Ctrl-C is for this process, which then ends nginx in order.
@@ -282,10 +266,8 @@ def _print_addresses(here: gateway.Gateway, arguments: argparse.Namespace) -> No
     print("  Ctrl-C ends it.\n", flush=True)
 
 
-def _shown(path: Path) -> str:
-    with contextlib.suppress(ValueError):
-        return str(path.relative_to(Path.cwd()))
-    return str(path)
+def _shown(path: Path) -> Path:
+    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
 
 
 def _arguments() -> argparse.Namespace:
@@ -307,11 +289,7 @@ def _arguments() -> argparse.Namespace:
     add("--sign-in", default="", metavar="HOST:PORT", help="oauth2-proxy, where people sign in")
     add("--paranoia", type=int, default=1, help="level up to which rules block")
     add("--executing-paranoia", type=int, default=1, help="level up to which rules are logged")
-    add(
-        "--detect",
-        action="store_true",
-        help="signatures log what they would refuse, and refuse nothing",
-    )
+    add("--detect", action="store_true", help="signatures log what they would refuse, no more")
     add("--limit", action="append", default=[], metavar="NAME=NUMBER", help="such as key_rate=50")
     add("--log-level", default="error", help="of nginx's error log")
     add("--folder", type=Path, default=PROJECT / "build" / "gateway", help="for its files")

@@ -50,12 +50,7 @@ REFUSALS = {
 SAME_AS = {494: 431, 495: 400, 496: 400, 497: 400, 501: 405, 502: 503, 504: 503, 505: 400}
 """Codes that nginx has of its own, and what is said instead."""
 
-SIGN_IN = (
-    "sign-in.conf",
-    "sign-in-maps.conf",
-    "sign-in-addresses.conf",
-    "sign-in-passed-on.conf",
-)
+SIGN_IN = tuple(f"sign-in{part}.conf" for part in ("", "-maps", "-addresses", "-passed-on"))
 """Files that say nothing where there is no sign-in."""
 
 EDGE = "edge.conf"
@@ -66,11 +61,8 @@ LONGEST_SOCKET = 107
 """Characters in the path of a socket, on Linux."""
 
 FORWARDED = (
-    "Forwarded-For",
-    "Forwarded-Proto",
-    "Forwarded-Host",
-    "Request-Id",
-    "Auth-Request-User",
+    *("Forwarded-For", "Forwarded-Proto", "Forwarded-Host"),
+    *("Request-Id", "Auth-Request-User"),
 )
 """What only the gateway may say of a customer, in headers that begin with `X-`."""
 
@@ -365,24 +357,19 @@ def _refusal_codes() -> str:
 
 def _refusals() -> str:
     """What answers each refusal, of nginx or of ModSecurity, in one form."""
-    lines = ["include refusal-codes.conf;"]
-    for code in sorted(REFUSALS):
-        lines += _location(code, "json", "application/json", "json")
-        lines += _location(code, "page", "text/html; charset=utf-8", "page")
-    return "\n".join(lines) + "\n"
-
-
-def _location(code: int, form: str, kind: str, body: str) -> list[str]:
-    return [
-        f"location = /refused/{code}/{form} {{",
-        "    internal;",
-        "    modsecurity off;",
-        # Whatever was refused may have been larger than this address takes.
-        "    client_max_body_size 0;",
-        f'    default_type "{kind}";',
-        f"    return {code} $refused_{code}_{body};",
-        "}",
-    ]
+    # Whatever was refused may have been larger than such an address takes.
+    locations = (
+        f"location = /refused/{code}/{form} {{\n"
+        "    internal;\n"
+        "    modsecurity off;\n"
+        "    client_max_body_size 0;\n"
+        f'    default_type "{kind}";\n'
+        f"    return {code} $refused_{code}_{form};\n"
+        "}\n"
+        for code in sorted(REFUSALS)
+        for form, kind in (("json", "application/json"), ("page", "text/html; charset=utf-8"))
+    )
+    return "include refusal-codes.conf;\n" + "".join(locations)
 
 
 def _refusal_bodies() -> str:
@@ -401,18 +388,15 @@ def _refusal_bodies() -> str:
     ]
     for code, sentence in sorted(REFUSALS.items()):
         body = json.dumps({"detail": sentence, "error": sentence})
-        lines += _constant(f"refused_{code}_json", body)
-        lines += _constant(f"refused_{code}_page", PAGE.replace("SENTENCE", sentence))
+        for form, text in (("json", body), ("page", PAGE.replace("SENTENCE", sentence))):
+            quoted = text.replace("\\", "\\\\").replace("'", "\\'")
+            # A map, as nothing else gives a variable to all servers.
+            lines += [
+                f"map $refusal_form $refused_{code}_{form} {{",
+                f"    default '{quoted}';",
+                "}",
+            ]
     return "\n".join(lines) + "\n"
-
-
-def _constant(name: str, text: str) -> list[str]:
-    # A map, as nothing else gives a variable to all servers.
-    return [f"map $refusal_form ${name} {{", f"    default '{_quoted(text)}';", "}"]
-
-
-def _quoted(text: str) -> str:
-    return text.replace("\\", "\\\\").replace("'", "\\'")
 
 
 def _filled(name: str, text: str, values: Mapping[str, str]) -> str:
