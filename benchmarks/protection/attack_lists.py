@@ -11,7 +11,6 @@ import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
 from dataclasses import dataclass
 from itertools import batched
 from typing import Any
@@ -25,10 +24,10 @@ from benchmarks.protection.raw_requests import (
     BY_SIGNATURES,
     HUNG_UP,
     PASSED,
-    Place,
+    Client,
     RawReply,
-    Visit,
     clients,
+    send_all,
 )
 from benchmarks.protection.running_stack import ProofPart, ProtectedStack, event_number
 
@@ -111,7 +110,8 @@ def replayed(
 def places(stack: ProtectedStack) -> dict[str, Build]:
     """What takes a word, and how a request with it looks."""
     number, client = event_number(stack.app), f"127.{NETWORK}.0.0"
-    uploaded = Place(stack.protected.port, stack.trust).send(_upload("table.csv"), client)
+    port, requests = stack.protected.port, [_upload("table.csv")]
+    (uploaded,) = send_all(port, requests, [client], stack.trust)
     file = {
         "path": json.loads(uploaded.body)[0],
         "orig_name": "table.csv",
@@ -181,14 +181,14 @@ def findings(payload: Payload, reply: RawReply, seconds: float) -> Iterator[str]
 
 
 def _hits(stack: ProtectedStack, found: Sequence[Payload]) -> list[Hit]:
-    place, addresses = Place(stack.protected.port, stack.trust), clients(NETWORK)
-    page = place.send(_get("/"), next(addresses))
+    port, addresses = stack.protected.port, clients(NETWORK)
+    (page,) = send_all(port, [_get("/")], [next(addresses)], stack.trust)
     built = places(stack)
     print(f"  {len(found):,} payloads in each of {len(built)} places", flush=True)
 
-    def visit(name: str, few: Sequence[Payload], client: str) -> list[Hit]:
-        with closing(Visit(place, client)) as visit:
-            return [_hit(visit, name, built[name], payload, page) for payload in few]
+    def visit(name: str, few: Sequence[Payload], address: str) -> list[Hit]:
+        with Client(port, address, stack.trust) as client:
+            return [_hit(client, name, built[name], payload, page) for payload in few]
 
     visits = [(name, few, next(addresses)) for name in built for few in batched(found, A_CLIENT)]
     with ThreadPoolExecutor(AT_ONCE) as several:
@@ -197,9 +197,9 @@ def _hits(stack: ProtectedStack, found: Sequence[Payload]) -> list[Hit]:
         ]
 
 
-def _hit(visit: Visit, name: str, build: Build, payload: Payload, page: RawReply) -> Hit:
+def _hit(client: Client, name: str, build: Build, payload: Payload, page: RawReply) -> Hit:
     began = time.monotonic()
-    reply = visit.send(build(payload.text))
+    reply = client.send(build(payload.text))
     seconds = time.monotonic() - began
     same = reply.is_same_page(page)
     passed = reply.verdict == PASSED and not same

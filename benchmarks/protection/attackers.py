@@ -175,21 +175,18 @@ async def wait(_: Target, reader: Reader, __: Writer) -> None:
         pass
 
 
-def drip(first: bytes, more: bytes, pause: float) -> Act:
-    """Send something, and then more and more of it, until the gateway has closed its side."""
+def pour(pieces: Callable[[], Iterator[bytes]], pause: float) -> Act:
+    """Send one piece after another, until the gateway has closed its side."""
 
     async def act(target: Target, reader: Reader, writer: Writer) -> None:
         async def send() -> None:
-            writer.write(first)
-            while True:
-                writer.write(more)
+            for piece in pieces():
+                writer.write(piece)
                 await writer.drain()
                 await asyncio.sleep(pause)
 
         sending = asyncio.ensure_future(send())
         try:
-            if (answer := await reader.read(65536)).startswith(b"HTTP/1.1 "):
-                target.seen[answer[9:12].decode()] += 1
             await wait(target, reader, writer)
         finally:
             sending.cancel()
@@ -197,6 +194,11 @@ def drip(first: bytes, more: bytes, pause: float) -> Act:
                 await sending
 
     return act
+
+
+def drip(first: bytes, more: bytes, pause: float) -> Act:
+    """Send something, and then more and more of it."""
+    return pour(lambda: itertools.chain([first], itertools.repeat(more)), pause)
 
 
 async def half_a_handshake(target: Target, reader: Reader, writer: Writer) -> None:
@@ -309,7 +311,7 @@ def false_keys(more: str = "") -> Requests:
 
 
 def changed_event(*values: tuple[int, Any]) -> Callable[[Target], bytes]:
-    """The page's event with other values, each with its place."""
+    """The page's event, with other values at some places."""
 
     def make(target: Target) -> bytes:
         event = json.loads(target.event)
@@ -323,11 +325,6 @@ def changed_event(*values: tuple[int, Any]) -> Callable[[Target], bytes]:
 def forecast(target: Target) -> bytes:
     """The benign body of /api/forecast."""
     return target.forecast
-
-
-def event(target: Target) -> bytes:
-    """The benign body of the page's event."""
-    return target.event
 
 
 def large_upload(_: Target) -> bytes:
@@ -382,23 +379,13 @@ def packed_script(target: Target) -> Iterator[bytes]:
 def streams(make: Callable[[int], Sequence[Frame]], rate: float, batch: int = 50) -> Act:
     """Send what `make` makes of each stream's number, without waiting for anything."""
 
-    async def act(target: Target, reader: Reader, writer: Writer) -> None:
-        async def pour() -> None:
-            writer.write(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + SettingsFrame(0).serialize())
-            for number in itertools.count(0, batch):
-                frames = [frame for at in range(batch) for frame in make(1 + 2 * (number + at))]
-                writer.write(b"".join(frame.serialize() for frame in frames))
-                target.seen["sent"] += batch
-                await writer.drain()
-                await asyncio.sleep(batch / rate)
+    def pieces() -> Iterator[bytes]:
+        yield b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + SettingsFrame(0).serialize()
+        for number in itertools.count(0, batch):
+            frames = [frame for at in range(batch) for frame in make(1 + 2 * (number + at))]
+            yield b"".join(frame.serialize() for frame in frames)
 
-        sending = asyncio.ensure_future(pour())
-        try:
-            await wait(target, reader, writer)
-        finally:
-            sending.cancel()
-
-    return act
+    return pour(pieces, batch / rate)
 
 
 def head(path: str, stream: int, *flags: str, method: str = "GET", **fields: str) -> HeadersFrame:
@@ -446,7 +433,7 @@ ATTACKS: dict[str, Attack] = {
     # One client at fifty times its limit, or as fast as it can.
     "forecasts": flood(same(API, forecast), 1000),
     "forecasts_with_false_keys": flood(false_keys()),
-    "events": flood(same(EVENT, event), 250),
+    "events": flood(same(EVENT, changed_event()), 250),
     "documents": flood(numbered("/?ref={}"), 250),
     "uploads": flood(same(UPLOAD, large_upload, kind=FORM), 50, 8),
     "unlisted": flood(numbered("/wp-admin/{}.php")),

@@ -16,7 +16,7 @@ import yaml
 
 from benchmarks.load.gateway import gateway
 from benchmarks.protection.crs_cases import Case, cases
-from benchmarks.protection.raw_requests import Place, RawReply, clients, lines_by_client
+from benchmarks.protection.raw_requests import RawReply, clients, lines_by_client, send_all
 from benchmarks.protection.running_stack import ProofPart, ProtectedStack
 from kalecast.cluster.gateway import nginx
 
@@ -89,11 +89,10 @@ def replayed(stack: ProtectedStack, found: Sequence[Case]) -> list[CaseOutcome]:
     generation, rules = _installed()
     known = [case for case in found if case.generation == generation and case.rules <= rules]
     signatures_right = dict(zip(map(id, known), _signatures_right(stack, known), strict=True))
-    place = Place(stack.protected.port, stack.trust)
-    addresses = clients(NETWORKS[1])
-    page = place.send(PAGE, next(addresses))
-    requests = [request for case in found for request, _ in case.stages]
-    replies = iter(place.send_all(requests, list(islice(addresses, len(requests)))))
+    requests = [PAGE, *(request for case in found for request, _ in case.stages)]
+    addresses = list(islice(clients(NETWORKS[1]), len(requests)))
+    page, *others = send_all(stack.protected.port, requests, addresses, stack.trust)
+    replies = iter(others)
     return [
         _outcome(
             case, signatures_right.get(id(case)), list(islice(replies, len(case.stages))), page
@@ -151,7 +150,7 @@ def _signatures_right(stack: ProtectedStack, found: Sequence[Case]) -> list[bool
     addresses = list(islice(clients(NETWORKS[0]), len(stages)))
     with protected.service:
         requests = [request for request, _ in stages]
-        replies = Place(protected.signatures_port).send_all(requests, addresses)
+        replies = send_all(protected.signatures_port, requests, addresses)
     # It has ended: every line is written.
     lines = lines_by_client(protected.error_log)
     right = iter(

@@ -15,10 +15,12 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
+import pandas as pd
 import psutil  # type: ignore[import-untyped, unused-ignore]
 
 from benchmarks.load.job import percentile, raise_open_files
@@ -48,15 +50,6 @@ Outcome = dict[str, Any]
 before the attack, at most, and after it."""
 
 
-class BenignResponse(NamedTuple):
-    """What a benign client requested, and got."""
-
-    began: float
-    seconds: float
-    kind: str
-    error: str
-
-
 class Use(NamedTuple):
     """What the gateway and what is behind it take of the machine."""
 
@@ -79,35 +72,48 @@ def measure(
         seconds: of each attack.
     """
     raise_open_files()
-    sleeper, found = _Sleeper(), []
-    sleeper.start()
+    slept: list[tuple[float, float]] = []
+    threading.Thread(target=_sleep_on, args=(slept,), daemon=True).start()
+    found = []
     with _benign(stack) as (bodies, log):
         for name in names or (tuple(ATTACKS) if stack.whole else OF_EACH_KIND):
-            found.append(_under(stack, name, seconds, bodies, log, sleeper))
-            print(f"  {_row(found[-1])}", flush=True)
+            time.sleep(QUIET)
+            logged, began = stack.protected.access_log.stat().st_size, time.monotonic()
+            attacker, uses = _attack(stack, name, bodies, seconds)
+            ended = time.monotonic()
+            time.sleep(SETTLING + QUIET)
+            uses.append(_use(stack))
+            found.append(
+                {
+                    "name": name,
+                    "attacker": attacker["seen"],
+                    "attacker_cores": round(attacker["cpu"] / seconds, 2),
+                    "statuses": _statuses(stack.protected.access_log, logged),
+                    **_noticed(_responses(log), began, ended),
+                    **_used(uses, ended - began),
+                    "late": _late(slept, began, ended),
+                }
+            )
+            print("  " + " | ".join(_row(found[-1])), flush=True)
     return _part(found)
 
 
-class _Sleeper(threading.Thread):
-    """Sleeps a hundredth of a second again and again, and notes how much longer it took.
+def _sleep_on(slept: list[tuple[float, float]]) -> None:
+    """Sleep a hundredth of a second again and again, and note when, and how much longer it took.
 
     What it notes has nothing to do with the gateway: all that run here wait like this for a core.
     """
+    while True:
+        began = time.monotonic()
+        time.sleep(0.01)
+        slept.append((began, time.monotonic() - began - 0.01))
 
-    def __init__(self) -> None:
-        super().__init__(daemon=True)
-        self._late: list[float] = []
 
-    def run(self) -> None:
-        while True:
-            began = time.monotonic()
-            time.sleep(0.01)
-            self._late.append(time.monotonic() - began - 0.01)
-
-    def late(self) -> float:
-        """The 99th percentile in ms since the last call."""
-        found, self._late = self._late, []
-        return _milliseconds(found, 99)
+def _late(slept: Sequence[tuple[float, float]], began: float, ended: float) -> tuple[float, float]:
+    """By how much anything that sleeps woke up late on this machine, quiet and attacked; p99."""
+    quiet = [late for at, late in slept if began - QUIET <= at < began]
+    attacked = [late for at, late in slept if began <= at < ended]
+    return _milliseconds(quiet, 99), _milliseconds(attacked, 99)
 
 
 @contextlib.contextmanager
@@ -147,59 +153,48 @@ def _benign(stack: ProtectedStack) -> Iterator[tuple[list[Path], Path]]:
             end(process, END_SECONDS)
 
 
-def _under(  # noqa: PLR0913, PLR0917 - what an attack is seen by
-    stack: ProtectedStack,
-    name: str,
-    seconds: float,
-    bodies: Sequence[Path],
-    log: Path,
-    sleeper: _Sleeper,
-) -> Outcome:
-    """What benign clients see of an attack."""
-    sleeper.late()
-    time.sleep(QUIET)
-    quiet_late, access_log = sleeper.late(), stack.protected.access_log
-    logged, began = access_log.stat().st_size, time.monotonic()
-    attacker, uses = _attack(stack, name, bodies, seconds)
-    ended, late = time.monotonic(), sleeper.late()
-    time.sleep(SETTLING + QUIET)
-    uses.append(_use(stack))
-    responses = list(_responses(log))
-    during = [one for one in responses if began <= one.began < ended]
-    settled = [one for one in responses if one.began >= ended + SETTLING]
-    quiet = [*(one for one in responses if began - QUIET <= one.began < began), *settled]
-    forecasts, normal = _times(during, "forecast"), _times(quiet, "forecast")
-    quiet_p99, p99 = _milliseconds(normal, 99), _milliseconds(forecasts, 99)
-    settled_errors = sum(bool(one.error) for one in settled)
-    settled_p99 = _milliseconds(_times(settled, "forecast"), 99)
-    others = [_milliseconds(_times(some, "event", "document"), 50) for some in (during, quiet)]
-    first, last, rest = uses[0], uses[-2], uses[-1]
+def _noticed(responses: pd.DataFrame, began: float, ended: float) -> Outcome:
+    """What benign clients noticed of an attack between two moments."""
+    at = responses["began"]
+    during, settled = responses[(at >= began) & (at < ended)], responses[at >= ended + SETTLING]
+    quiet = pd.concat([responses[(at >= began - QUIET) & (at < began)], settled])
+
+    def forecasts(some: pd.DataFrame, percent: float) -> float:
+        return _milliseconds(some.loc[some["kind"] == "forecast", "seconds"], percent)
+
+    def page(some: pd.DataFrame) -> float:
+        return _milliseconds(some.loc[some["kind"] != "forecast", "seconds"], 50)
+
+    quiet_p99, p99, settled_p99 = (forecasts(some, 99) for some in (quiet, during, settled))
+    settled_errors = int((settled["error"] != "").sum())
     return {
-        "name": name,
-        "attacker": attacker["seen"],
-        "attacker_cores": round(attacker["cpu"] / seconds, 2),
-        "statuses": _statuses(access_log, logged),
         "requested": len(during),
-        "errors": dict(Counter(one.error for one in during if one.error)),
-        "quiet_p50": _milliseconds(normal, 50),
+        "errors": during.loc[during["error"] != "", "error"].value_counts().to_dict(),
+        "quiet_p50": forecasts(quiet, 50),
         "quiet_p99": quiet_p99,
-        "p50": _milliseconds(forecasts, 50),
+        "p50": forecasts(during, 50),
         "p99": p99,
-        # By how much anything that sleeps woke up late on this machine, quiet and attacked.
-        "late": (quiet_late, late),
+        "ratio": round(p99 / max(quiet_p99, 0.1), 2),
         # Median of events and documents, times the quiet one.
-        "page_ratio": round(others[0] / (others[1] or 1), 2),
-        "gateway_cores": round((last.gateway_cpu - first.gateway_cpu) / (ended - began), 2),
-        "app_cores": round((last.app_cpu - first.app_cpu) / (ended - began), 2),
-        **{
-            key: (getattr(first, key), max(getattr(use, key) for use in uses), getattr(rest, key))
-            for key in ("gateway_mib", "app_mib", "connections")
-        },
+        "page_ratio": round(page(during) / (page(quiet) or 1), 2),
         "settled_errors": settled_errors,
         "settled_p99": settled_p99,
-        "ratio": round(p99 / max(quiet_p99, 0.1), 2),
         # Whether all was as before 5 s after the end.
         "settled": not settled_errors and settled_p99 <= MOST_SLOWER * quiet_p99,
+    }
+
+
+def _used(uses: Sequence[Use], seconds: float) -> Outcome:
+    """What an attack took of the machine; the last of the uses is after it."""
+    first, last, rest = uses[0], uses[-2], uses[-1]
+    sizes = ("gateway_mib", "app_mib", "connections")
+    return {
+        "gateway_cores": round((last.gateway_cpu - first.gateway_cpu) / seconds, 2),
+        "app_cores": round((last.app_cpu - first.app_cpu) / seconds, 2),
+        **{
+            key: (getattr(first, key), max(getattr(use, key) for use in uses), getattr(rest, key))
+            for key in sizes
+        },
     }
 
 
@@ -238,11 +233,13 @@ def _cpu(service: LocalService) -> float:
     return sum(sum(one.cpu_times()[:2]) for one in (first, *first.children(recursive=True)))
 
 
-def _responses(log: Path) -> Iterator[BenignResponse]:
-    for line in log.read_text().splitlines(keepends=True):
-        if line.endswith("\n"):  # the last may not be whole yet
-            began, ended, kind, error = line[:-1].split(" ", 3)
-            yield BenignResponse(float(began), float(ended) - float(began), kind, error)
+def _responses(log: Path) -> pd.DataFrame:
+    """What benign clients have got so far."""
+    whole = log.read_text().rpartition("\n")[0]  # the last line may not be whole yet
+    rows = [line.split(" ", 3) for line in whole.splitlines()]
+    found = pd.DataFrame(rows, columns=["began", "ended", "kind", "error"])
+    found = found.astype({"began": float, "ended": float})
+    return found.assign(seconds=found["ended"] - found["began"])
 
 
 def _statuses(log: Path, at: int) -> dict[str, int]:
@@ -253,43 +250,32 @@ def _statuses(log: Path, at: int) -> dict[str, int]:
     return dict(sorted(Counter(re.findall(r'"status":(\d+)', "".join(theirs))).items()))
 
 
-def _times(responses: Sequence[BenignResponse], *kinds: str) -> list[float]:
-    return [one.seconds for one in responses if one.kind in kinds]
+def _milliseconds(seconds: Collection[float], percent: float) -> float:
+    return round(1000 * float(np.percentile(list(seconds) or [0.0], percent)), 1)
 
 
-def _milliseconds(times: Sequence[float], percent: float) -> float:
-    return round(1000 * (percentile(sorted(times), percent) or 0.0), 1)
-
-
-HEADINGS = (
-    *("attack", "attacker (cores)", "gateway's answers to it", "benign errors", "quiet p50/p99 ms"),
-    *("p50/p99 ms", "p99 ratio", "machine late ms", "page ratio", "gateway/app cores"),
-    *("gateway MiB", "app MiB", "connections", "as before after 5 s"),
+COLUMNS = (
+    *("name", "attacker", "attacker_cores", "statuses", "requested", "errors", "quiet_p50"),
+    *("quiet_p99", "p50", "p99", "ratio", "late", "page_ratio", "gateway_cores", "app_cores"),
+    *("gateway_mib", "app_mib", "connections", "settled_errors", "settled_p99", "settled"),
 )
 
 
-def _row(seen: Outcome) -> tuple[str, ...]:
-    errors, sizes = seen["errors"], (seen["gateway_mib"], seen["app_mib"])
-    settled = f"no: {seen['settled_errors']} errors, {seen['settled_p99']:g} ms"
-    return (
-        seen["name"].replace("_", " "),
-        f"{_counts(seen['attacker'])} ({seen['attacker_cores']:g})",
-        _counts(seen["statuses"]),
-        f"{sum(errors.values())} of {seen['requested']} {_counts(errors)}".strip(),
-        f"{seen['quiet_p50']:g}/{seen['quiet_p99']:g}",
-        f"{seen['p50']:g}/{seen['p99']:g}",
-        f"{seen['ratio']:g}",
-        "/".join(f"{late:g}" for late in seen["late"]),
-        f"{seen['page_ratio']:g}",
-        f"{seen['gateway_cores']:g}/{seen['app_cores']:g}",
-        *(" ".join(f"{size:.0f}" for size in of_one) for of_one in sizes),
-        " ".join(map(str, seen["connections"])),
-        "yes" if seen["settled"] else settled,
-    )
+def _row(seen: Outcome) -> list[str]:
+    return [_shown(seen[key]) for key in COLUMNS]
 
 
-def _counts(counts: dict[str, int]) -> str:
-    return ", ".join(f"{number:,} {name}" for name, number in counts.items())
+def _shown(value: object) -> str:
+    match value:
+        case bool():
+            return "yes" if value else "no"
+        case dict():
+            return ", ".join(f"{number:,} {name}" for name, number in value.items())
+        case tuple():
+            return " ".join(f"{number:g}" for number in value)
+        case str():
+            return value.replace("_", " ")
+    return f"{value:g}"
 
 
 def _part(found: Sequence[Outcome]) -> ProofPart:
@@ -311,4 +297,9 @@ def _part(found: Sequence[Outcome]) -> ProofPart:
         f"{CAPACITY.replace('_', ' ')} is no abuse: each is within its limit. It shows what more "
         "replicas are for, and is not among the figures.",
     )
-    return ProofPart("denial of service", [HEADINGS, *map(_row, found)], figures, notes)
+    return ProofPart(
+        "denial of service",
+        [[name.replace("_", " ") for name in COLUMNS], *map(_row, found)],
+        figures,
+        notes,
+    )

@@ -14,7 +14,7 @@ import ssl
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 AT_ONCE = 8
@@ -77,74 +77,66 @@ class RawReply:
         return NONCE.sub(b"", self.body) == NONCE.sub(b"", page.body)
 
 
-@dataclass(frozen=True)
-class Place:
-    """Where requests are sent to."""
+class Client(contextlib.AbstractContextManager["Client"]):
+    """Sends one request after another, over a connection that is kept where it can be.
 
-    port: int
-    trust: ssl.SSLContext | None = None
-    """For TLS, to the name `localhost`."""
+    Args:
+        port: where they are sent to, on loopback.
+        address: the client's own.
+        trust: for TLS, to the name `localhost`.
+    """
 
-    def send(self, request: bytes, client: str) -> RawReply:
-        """Send one request as it is; returns its answer."""
-        with contextlib.closing(Visit(self, client)) as visit:
-            return visit.send(request)
-
-    def send_all(self, requests: Sequence[bytes], clients: Sequence[str]) -> list[RawReply]:
-        """Send requests, several at a time, each from its client; answers in the same order."""
-        with ThreadPoolExecutor(AT_ONCE) as several:
-            return list(several.map(self.send, requests, clients))
-
-    def connected(self, client: str) -> socket.socket:
-        """A connection from an address.
-
-        Raises:
-            OSError: there is none to be had.
-        """
-        plain = socket.create_connection(("127.0.0.1", self.port), ANSWER_SECONDS, (client, 0))
-        if self.trust is None:
-            return plain
-        try:
-            return self.trust.wrap_socket(plain, server_hostname="localhost")
-        except OSError:
-            plain.close()
-            raise
-
-
-@dataclass
-class Visit:
-    """One client's requests, one after another, over a connection that is kept where it can be."""
-
-    place: Place
-    client: str
-    _connection: socket.socket | None = field(default=None, init=False)
+    def __init__(self, port: int, address: str, trust: ssl.SSLContext | None = None) -> None:
+        self._port, self._address, self._trust = port, address, trust
+        self._connection: socket.socket | None = None
 
     def send(self, request: bytes) -> RawReply:
         """Send a request as it is; returns its answer."""
         try:
-            self._connection = self._connection or self.place.connected(self.client)
+            self._connection = self._connection or self._connected()
             self._connection.sendall(request)
-            return self._reply(self._connection, request)
+            # Answers to HEAD have no body, whatever length they tell.
+            method = "HEAD" if request.lstrip().startswith(b"HEAD ") else None
+            answer = http.client.HTTPResponse(self._connection, method=method)
+            with contextlib.closing(answer):
+                answer.begin()
+                body = answer.read()
+                if answer.will_close:
+                    self._hang_up()
+                return RawReply(answer.status, answer.getheader("Content-Type", ""), body)
         except (OSError, http.client.HTTPException):
-            self.close()
+            self._hang_up()
             return RawReply(None)
 
-    def close(self) -> None:
-        """Hang up."""
+    def __exit__(self, *_: object) -> None:
+        self._hang_up()
+
+    def _hang_up(self) -> None:
         if self._connection is not None:
             self._connection.close()
             self._connection = None
 
-    def _reply(self, connection: socket.socket, request: bytes) -> RawReply:
-        # Answers to HEAD have no body, whatever length they tell.
-        method = "HEAD" if request.lstrip().startswith(b"HEAD ") else None
-        answer = http.client.HTTPResponse(connection, method=method)
-        with contextlib.closing(answer):
-            answer.begin()
-            body = answer.read()
-            if answer.will_close:
-                self.close()
-            return RawReply(answer.status, answer.getheader("Content-Type", ""), body)
+    def _connected(self) -> socket.socket:
+        end = ("127.0.0.1", self._port)
+        plain = socket.create_connection(end, ANSWER_SECONDS, (self._address, 0))
+        # What takes it over closes it where the handshake fails.
+        return self._trust.wrap_socket(plain, server_hostname="localhost") if self._trust else plain
+
+
+def send_all(
+    port: int,
+    requests: Sequence[bytes],
+    addresses: Sequence[str],
+    trust: ssl.SSLContext | None = None,
+) -> list[RawReply]:
+    """Send requests, several at a time, each from its client; answers in the same order."""
+
+    def send(request: bytes, address: str) -> RawReply:
+        with Client(port, address, trust) as client:
+            return client.send(request)
+
+    with ThreadPoolExecutor(AT_ONCE) as several:
+        return list(several.map(send, requests, addresses))
 
 
 def clients(network: int) -> Iterator[str]:
