@@ -27,7 +27,9 @@ from benchmarks.protection.raw_requests import (
     Client,
     RawReply,
     clients,
+    form,
     send_all,
+    written,
 )
 from benchmarks.protection.running_stack import ProofPart, ProtectedStack, event_number
 
@@ -45,7 +47,10 @@ TABLE = "unique_id,ds,y\r\n" + "".join(
     f"hall,2026-01-{1 + hour // 24:02d} {hour % 24:02d}:00,{300 + hour % 24}\r\n"
     for hour in range(72)
 )
-AGENT = "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0"
+CLIENT = {
+    "User-Agent": "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0",
+    "Accept": "*/*",
+}
 
 SLEPT_SECONDS = 4.5
 """Payloads that make a database or a shell sleep ask for 5 s."""
@@ -223,37 +228,24 @@ def _rendered(reply: RawReply) -> str:
 
 
 def _forecast(stack: ProtectedStack) -> Any:
-    answer = json.loads(stack.app.request("POST", "/api/forecast", _body({"history": HISTORY}))[1])
+    answer = json.loads(
+        stack.app.request("POST", "/api/forecast", json.dumps({"history": HISTORY}).encode())[1]
+    )
     return answer["forecast"]
 
 
 def _upload(name: str) -> bytes:
-    head = f'--edge\r\nContent-Disposition: form-data; name="files"; filename="{_in_head(name)}"'
-    body = f"{head}\r\nContent-Type: text/csv\r\n\r\n{TABLE}\r\n--edge--\r\n".encode()
-    return _request(
-        "POST", "/gradio_api/upload?upload_id=a1", body, "multipart/form-data; boundary=edge"
-    )
+    body = form({_in_head(name): TABLE.encode()}, "edge")
+    kind = "multipart/form-data; boundary=edge"
+    return written("POST", "/gradio_api/upload?upload_id=a1", CLIENT, body, kind)
 
 
 def _post(path: str, content: Any) -> bytes:
-    return _request("POST", path, _body(content), "application/json")
+    return written("POST", path, CLIENT, json.dumps(content).encode(), "application/json")
 
 
 def _get(path: str, **headers: str) -> bytes:
-    return _request("GET", path, b"", "", **headers)
-
-
-def _request(method: str, path: str, body: bytes, kind: str, **headers: str) -> bytes:
-    fields = {"Host": "localhost", "User-Agent": AGENT, "Accept": "*/*"}
-    if kind:
-        fields |= {"Content-Type": kind, "Content-Length": str(len(body))}
-    fields |= {name: _in_head(value) for name, value in headers.items()}
-    lines = "".join(f"{name}: {value}\r\n" for name, value in fields.items())
-    return f"{method} {path} HTTP/1.1\r\n{lines}\r\n".encode(errors="replace") + body
-
-
-def _body(content: Any) -> bytes:
-    return json.dumps(content).encode()
+    return written("GET", path, CLIENT | {k: _in_head(v) for k, v in headers.items()})
 
 
 def _in_line(text: str) -> str:

@@ -42,6 +42,7 @@ from hyperframe.frame import (
 )
 
 from benchmarks.load.job import raise_open_files
+from benchmarks.protection.raw_requests import form, written
 
 NAME = "localhost"
 MOST_A_SECOND = 1500
@@ -238,17 +239,13 @@ type Requests = Callable[[Target], Iterator[bytes]]
 
 
 def request(
-    path: str,
-    body: bytes = b"",
-    method: str = "",
-    headers: str = "",
-    kind: str = JSON,
+    path: str, body: bytes = b"", method: str = "", headers: str = "", kind: str = JSON
 ) -> bytes:
-    """A whole request as a program sends it."""
-    method = method or ("POST" if body else "GET")
-    about = f"Content-Type: {kind}\r\nContent-Length: {len(body)}\r\n" if body else ""
-    head = f"{method} {path} HTTP/1.1\r\nHost: {NAME}\r\nUser-Agent: curl/8.5.0\r\n"
-    return f"{head}Accept: */*\r\n{about}{headers}\r\n".encode() + body
+    """A whole request as a program sends it; `headers` are further lines."""
+    client = {"User-Agent": "curl/8.5.0", "Accept": "*/*"}
+    method, kind = method or ("POST" if body else "GET"), kind if body else ""
+    whole = written(method, path, client, body, kind)
+    return whole.replace(b"\r\n", f"\r\n{headers}".encode(), 1)
 
 
 def flood(
@@ -329,12 +326,12 @@ def forecast(target: Target) -> bytes:
 
 def large_upload(_: Target) -> bytes:
     """A file of 20 MB."""
-    return form({"a.csv": b"unique_id,ds,y\n" + b"1,2026-01-01,3\n" * 1_330_000})
+    return form({"a.csv": b"unique_id,ds,y\n" + b"1,2026-01-01,3\n" * 1_330_000}, "x")
 
 
 def many_parts(_: Target) -> bytes:
     """Five thousand files."""
-    return form({f"a{number}.csv": b"1" for number in range(5000)})
+    return form({f"a{number}.csv": b"1" for number in range(5000)}, "x")
 
 
 def colliding_fields(_: Target) -> bytes:
@@ -346,16 +343,6 @@ def colliding_fields(_: Target) -> bytes:
 def bomb(_: Target) -> bytes:
     """400 MB that arrive as 400 KB."""
     return gzip.compress(b"1," * 200_000_000, 9)
-
-
-def form(parts: dict[str, bytes]) -> bytes:
-    """A form with a file a part, their boundary `x`."""
-    content = b"".join(
-        b'--x\r\nContent-Disposition: form-data; name="files"; filename="%b"\r\n'
-        b"Content-Type: text/csv\r\n\r\n%b\r\n" % (name.encode(), part)
-        for name, part in parts.items()
-    )
-    return content + b"--x--\r\n"
 
 
 def lines(count: int, length: int) -> str:

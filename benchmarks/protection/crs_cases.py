@@ -8,7 +8,7 @@ back; ftw pins a PyYAML that cannot be built any more.
 
 import base64
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,48 +32,65 @@ class CaseError(ValueError):
 class Expected:
     """What its authors expect of a request."""
 
-    ids: frozenset[int] = frozenset()
-    """Rules that tell of it, all of them."""
-    no_ids: frozenset[int] = frozenset()
-    matches: str = ""
-    """An expression that some line of the log matches."""
-    no_matches: str = ""
+    matches: tuple[str, ...] = ()
+    """Expressions each of which some line of the log matches, such as that of a rule's number."""
+    no_matches: tuple[str, ...] = ()
+    """Expressions that no line matches."""
     statuses: frozenset[int] = frozenset()
     """Any of them; none stands for every answer."""
     no_answer: bool = False
     isolated: bool = False
     """Whether no other rule may tell of it."""
 
+    @classmethod
+    def of(cls, output: Mapping[str, Any]) -> "Expected":
+        """As a case's `output` has it, in either generation."""
+        log, status = output.get("log") or {}, output.get("status", [])
+        some = [log.get("match_regex"), output.get("log_contains")]
+        none = [log.get("no_match_regex"), output.get("no_log_contains")]
+        some += [rf'\[id "{rule}"\]' for rule in log.get("expect_ids") or ()]
+        none += [rf'\[id "{rule}"\]' for rule in log.get("no_expect_ids") or ()]
+        return cls(
+            tuple(filter(None, some)),
+            tuple(filter(None, none)),
+            frozenset(status if isinstance(status, list) else [status]),
+            no_answer=bool(output.get("expect_error")),
+            isolated=bool(output.get("isolated")),
+        )
+
     @property
     def is_attack(self) -> bool:
         """Whether a rule has something against it, or the server itself."""
-        refused = bool(self.statuses) and min(self.statuses) >= 400
-        return bool(self.ids or self.matches) or refused
+        return bool(self.matches) or (bool(self.statuses) and min(self.statuses) >= 400)
 
     @property
     def rules(self) -> frozenset[int]:
         """Those that are named, whether or not they are to tell of it."""
-        named = {int(rule) for rule in RULE.findall(self.matches + " " + self.no_matches)}
-        return self.ids | self.no_ids | named
+        return _rules(RULE, (*self.matches, *self.no_matches))
 
-    def found_in(self, lines: list[str], status: int | None) -> bool:
+    def found_in(self, lines: Sequence[str], status: int | None) -> bool:
         """Whether a log's lines about the request, and its answer, are as expected.
 
         Args:
             lines: of the error log, about this request alone.
             status: of the answer; None where the server hung up without one.
         """
+
+        def logged(expression: str) -> bool:
+            return any(re.search(expression, line) for line in lines)
+
         if self.no_answer:
             return status is None
-        logged = {int(rule) for line in lines for rule in LOGGED_ID.findall(line)}
         return (
-            self.ids <= logged
-            and not self.no_ids & logged
-            and not (self.isolated and logged != self.ids)
-            and (not self.matches or any(re.search(self.matches, line) for line in lines))
-            and not (self.no_matches and any(re.search(self.no_matches, line) for line in lines))
+            all(map(logged, self.matches))
+            and not any(map(logged, self.no_matches))
+            and not (self.isolated and _rules(LOGGED_ID, lines) != _rules(RULE, self.matches))
             and (not self.statuses or status in self.statuses)
         )
+
+
+def _rules(pattern: re.Pattern[str], texts: Sequence[str]) -> frozenset[int]:
+    return frozenset(int(rule) for text in texts for rule in pattern.findall(text))
 
 
 @dataclass(frozen=True)
@@ -127,22 +144,8 @@ def _case(content: Mapping[str, Any], test: Mapping[str, Any]) -> Case:
     generation = 3 if "test_title" in test else 4
     title = test["test_title"] if generation == 3 else f"{content['rule_id']}-{test['test_id']}"
     stages = [stage["stage"] if generation == 3 else stage for stage in test["stages"]]
-    parts = [(_request(s["input"], generation), _expected(s.get("output") or {})) for s in stages]
+    parts = [(_request(s["input"], generation), Expected.of(s.get("output") or {})) for s in stages]
     return Case(str(title), generation, tuple(parts))
-
-
-def _expected(output: Mapping[str, Any]) -> Expected:
-    log = output.get("log") or {}
-    status = output.get("status", [])
-    return Expected(
-        ids=frozenset(log.get("expect_ids") or ()),
-        no_ids=frozenset(log.get("no_expect_ids") or ()),
-        matches=log.get("match_regex") or output.get("log_contains") or "",
-        no_matches=log.get("no_match_regex") or output.get("no_log_contains") or "",
-        statuses=frozenset(status if isinstance(status, list) else [status]),
-        no_answer=bool(output.get("expect_error")),
-        isolated=bool(output.get("isolated")),
-    )
 
 
 def _request(content: Mapping[str, Any], generation: int) -> bytes:

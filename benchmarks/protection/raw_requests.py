@@ -12,7 +12,7 @@ import re
 import socket
 import ssl
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -121,6 +121,29 @@ class Client(contextlib.AbstractContextManager["Client"]):
         plain = socket.create_connection(end, ANSWER_SECONDS, (self._address, 0))
         # What takes it over closes it where the handshake fails.
         return self._trust.wrap_socket(plain, server_hostname="localhost") if self._trust else plain
+
+
+def written(
+    method: str, path: str, headers: dict[str, str], body: bytes = b"", kind: str = ""
+) -> bytes:
+    """A request to `localhost`, as it is sent; a body has a type and a length."""
+    about = {"Content-Type": kind, "Content-Length": str(len(body))} if kind else {}
+    lines = [
+        f"{name}: {value}\r\n" for name, value in ({"Host": "localhost"} | headers | about).items()
+    ]
+    return f"{method} {path} HTTP/1.1\r\n{''.join(lines)}\r\n".encode(errors="replace") + body
+
+
+def form(files: Mapping[str, bytes], boundary: str) -> bytes:
+    """A form with tables to upload, by their names."""
+    parts = [
+        f'--{boundary}\r\nContent-Disposition: form-data; name="files"; filename="{name}"\r\n'
+        "Content-Type: text/csv\r\n\r\n".encode()
+        + content
+        + b"\r\n"
+        for name, content in files.items()
+    ]
+    return b"".join(parts) + f"--{boundary}--\r\n".encode()
 
 
 def send_all(
