@@ -109,6 +109,7 @@ def _command(arguments: argparse.Namespace) -> str:
     if arguments.crs_tests:
         command += " CRS_TESTS=folder"
     options = [f"--only {name}" for name in arguments.only or []] + ["--whole"] * arguments.whole
+    options += [f"--attack {name}" for name in arguments.attack or []]
     return command + f' PROTECTION_ARGS="{" ".join(options)}"' * bool(options)
 
 

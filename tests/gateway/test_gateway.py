@@ -10,20 +10,14 @@ from pathlib import Path
 import pytest
 from page_process import FOLDER as PAGE
 
-from kalecast.cluster.gateway.nginx import REFUSALS, Gateway, GatewayError, Limits, files, write
+from kalecast.cluster.gateway.nginx import REFUSALS, Gateway, GatewayError, files, write
 
 STEP = Path(__file__).resolve().parents[2] / "cluster-setup" / "6-protection"
 
 
 def test_every_value_is_filled_in_and_every_included_file_is_there():
-    found = files(
-        Gateway(
-            folder="/run/gateway",
-            certificate="c.pem",
-            certificate_key="c.key",
-            sign_in="127.0.0.1:4180",
-        )
-    )
+    edge = {"certificate": "c.pem", "certificate_key": "c.key", "sign_in": "127.0.0.1:4180"}
+    found = files(Gateway(folder="/run/gateway", **edge))
     whole = "\n".join(found.values())
     assert not re.search(r"@[a-z_]+@", whole)
     included = set(re.findall(r"^\s*include ([^;]+);", whole, re.MULTILINE))
@@ -39,15 +33,8 @@ def test_every_value_is_filled_in_and_every_included_file_is_there():
 
 def test_rules_are_the_same_in_every_place():
     here = files(Gateway(folder="/run/gateway", certificate="c.pem", certificate_key="c.key"))
-    there = files(
-        Gateway(
-            folder="/run/gateway",
-            names=("app.example.org",),
-            host="0.0.0.0",
-            pages=("kalecast-page:80",),
-            trusted=("10.0.0.0/8",),
-        )
-    )
+    place = {"names": ("app.example.org",), "host": "0.0.0.0", "trusted": ("10.0.0.0/8",)}
+    there = files(Gateway(folder="/run/gateway", pages=("kalecast-page:80",), **place))
     rules = [name for name in here if name.startswith("rules/")]
     assert rules
     assert all(here[name] == there[name] for name in rules)
@@ -159,11 +146,6 @@ def test_logs_have_networks_and_no_addresses(address: str, network: str):
     assert mapped("log.conf", "$remote_addr", address) == network
 
 
-def test_a_limit_is_where_it_was_set():
-    text = files(Gateway(folder="/run/gateway", limits=Limits(forecast_rate=7)))["limits.conf"]
-    assert re.search(r"zone=forecasts:\w+ rate=7r/s", text)
-
-
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
@@ -200,15 +182,8 @@ def test_every_refusal_is_a_sentence_in_json():
     ],
 )
 def test_what_was_typed_wrong_is_said(options: list[str], message: str, tmp_path: Path):
-    command = [
-        sys.executable,
-        "-m",
-        "kalecast.cluster.gateway.local",
-        "--folder",
-        str(tmp_path),
-        *options,
-    ]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    command = [sys.executable, "-m", "kalecast.cluster.gateway.local", "--folder", tmp_path]
+    done = subprocess.run([*command, *options], capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert message in done.stderr
     assert "Traceback" not in done.stderr

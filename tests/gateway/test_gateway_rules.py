@@ -50,13 +50,7 @@ class Visitor:
         self._read = len(gateway.log)
 
     def send(self, method: str, path: str, **options: object) -> requests.Response:
-        return requests.request(
-            method,
-            self._gateway.url + path,
-            verify=self._gateway.certificate,
-            timeout=60,
-            **options,
-        )
+        return self._gateway.send(method, path, **options)
 
     def forecast(self, headers: dict | None = None, **fields: object) -> requests.Response:
         return self.send("POST", "/api/forecast", json=fields, headers=headers)

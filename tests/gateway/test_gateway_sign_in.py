@@ -52,16 +52,8 @@ def send(
     gateway: gateway_process.Gateway, method: str, path: str, cookie: str = "", **options: Any
 ) -> requests.Response:
     headers = {"User-Agent": "curl/8.5.0", **options.pop("headers", {})}
-    if cookie:
-        headers["Cookie"] = cookie
-    return requests.request(
-        method,
-        gateway.url + path,
-        headers=headers,
-        verify=gateway.certificate,
-        allow_redirects=False,
-        timeout=30,
-        **options,
+    return gateway.send(
+        method, path, headers=headers | ({"Cookie": cookie} if cookie else {}), **options
     )
 
 

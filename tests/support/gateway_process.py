@@ -8,8 +8,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 from urllib.parse import urlsplit
 
+import requests
 from missing import missing
 
 from benchmarks.load.gateway import NAME, Protected, gateway
@@ -40,6 +42,17 @@ class Gateway:
     def log(self) -> str:
         """What it refused, and why."""
         return self.protected.error_log.read_text()
+
+    def send(self, method: str, path: str, **options: Any) -> requests.Response:
+        """One request, which is led nowhere else."""
+        return requests.request(
+            method,
+            self.url + path,
+            verify=self.certificate,
+            allow_redirects=False,
+            timeout=60,
+            **options,
+        )
 
     def connect(self, context: ssl.SSLContext) -> ssl.SSLSocket:
         """A connection of one's own."""
