@@ -6,13 +6,13 @@ No cluster is here: `kubectl`, `helm` and `git` are stand-ins, kustomize and ngi
 import base64
 import hashlib
 import re
-import shutil
 import subprocess
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import dockerfiles
+import gateway_process
 import pytest
 import yaml
 from kubernetes_objects import (
@@ -24,7 +24,6 @@ from kubernetes_objects import (
     templates,
     validate,
 )
-from missing import missing
 from prometheus_process import promtool
 from setup_scripts import Programs, versions
 
@@ -117,10 +116,7 @@ def test_the_rest_differs_in_places_and_in_sign_in_alone(overlay: str):
 
 def nginx_takes(folder: Path, *options: str | Path) -> None:
     """Have nginx test a configuration."""
-    nginx = shutil.which("nginx", path=protect.PATH)
-    if nginx is None or not Path(gateway.CRS_SETUP).is_file():
-        missing("nginx with ModSecurity", f"apt-get install {protect.PACKAGES}")
-    command = [nginx, "-t", "-e", "stderr", "-p", folder, *options]
+    command = [gateway_process.nginx(), "-t", "-e", "stderr", "-p", folder, *options]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
 

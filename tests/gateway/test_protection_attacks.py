@@ -1,12 +1,11 @@
 """Published attacks, replayed against model server, app and gateway: a selection, in small."""
 
 import random
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from gateway_process import MODULE, PACKAGES
+from gateway_process import nginx
 from missing import missing
 
 from benchmarks.protection import attack_lists, crs_cases, crs_replay, payload_lists
@@ -69,8 +68,7 @@ tests:
 
 @pytest.fixture(scope="module")
 def stack(model_file: Path) -> Iterator[ProtectedStack]:
-    if not MODULE.is_file() or shutil.which("nginx", path="/usr/sbin:/usr/bin") is None:
-        missing("nginx with ModSecurity", f"apt-get install -y --no-install-recommends {PACKAGES}")
+    nginx()
     with standing(model_file) as stack:
         yield stack
 

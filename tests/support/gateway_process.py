@@ -16,9 +16,18 @@ from missing import missing
 
 from benchmarks.load.gateway import NAME, Protected, gateway
 from benchmarks.load.local_service import LocalService
+from kalecast.cluster.gateway import local
+from kalecast.cluster.gateway.nginx import CRS_SETUP
 
-MODULE = Path("/usr/lib/nginx/modules/ngx_http_modsecurity_module.so")
-PACKAGES = "nginx-light libnginx-mod-http-modsecurity libnginx-mod-stream modsecurity-crs"
+
+def nginx() -> str:
+    """The path of nginx, where ModSecurity and the Core Rule Set are with it."""
+    found = shutil.which("nginx", path=local.PATH)
+    if found is None or not Path(CRS_SETUP).is_file():
+        missing(
+            "nginx with ModSecurity", f"apt-get install --no-install-recommends {local.PACKAGES}"
+        )
+    return found
 
 
 @dataclass(frozen=True)
@@ -67,8 +76,7 @@ def opened(page: str, options: Sequence[str] = ()) -> Iterator[Gateway]:
     Started by root, nginx's workers are another user, who may not enter pytest's folders: this
     one may be entered by every user.
     """
-    if not MODULE.is_file() or shutil.which("nginx", path="/usr/sbin:/usr/bin") is None:
-        missing("nginx with ModSecurity", f"apt-get install -y --no-install-recommends {PACKAGES}")
+    nginx()
     with TemporaryDirectory(prefix="kalecast-gateway-") as name:
         folder = Path(name)
         folder.chmod(0o755)
