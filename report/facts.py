@@ -8,8 +8,6 @@ A file of `report/facts/` holds facts by name:
       read: 2026-11-20
       rows:
         - {name: m7i.large, vcpu: 2, memory_gib: 8, price: 0.1}
-
-`source` is a key of `references.bib`.
 """
 
 from dataclasses import dataclass, field
@@ -21,7 +19,7 @@ import yaml
 FOLDER = Path(__file__).parent / "facts"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Fact:
     """A value, or rows of values, from a source outside."""
 
@@ -38,35 +36,16 @@ class Fact:
         return f"{self.value} {self.unit}".rstrip()
 
 
-class Facts(dict[str, Fact]):
-    """The facts of one file, by name."""
-
-    def __init__(self, name: str, content: dict[str, Any]) -> None:
-        self.name = name
-        super().__init__({key: _fact(name, key, value) for key, value in content.items()})
-
-    def __missing__(self, key: str) -> Fact:
-        raise KeyError(
-            f"Expected a fact '{key}' in report/facts/{self.name}.yaml, received: {', '.join(self)}"
-        )
-
-    def rows(self, key: str) -> list[dict[str, Any]]:
-        """The rows of a fact that is a list."""
-        return self[key].rows
-
-
-def facts(name: str, folder: Path = FOLDER) -> Facts:
+def facts(name: str, folder: Path = FOLDER) -> dict[str, Fact]:
     """Read a file of facts. Raises ValueError where a fact lacks a source or a value."""
-    path = folder / f"{name}.yaml"
-    return Facts(name, yaml.safe_load(path.read_text()))
+    content = yaml.safe_load((folder / f"{name}.yaml").read_text())
+    return {key: _fact(f"'{key}' in report/facts/{name}.yaml", one) for key, one in content.items()}
 
 
-def _fact(file: str, key: str, content: Any) -> Fact:
-    place = f"'{key}' in report/facts/{file}.yaml"
-    if not isinstance(content, dict) or not {"value", "rows"} & set(content):
+def _fact(place: str, content: dict[str, Any]) -> Fact:
+    if not {"value", "rows"} & set(content):
         raise ValueError(f"Expected a value or rows for {place}, received: {content}")
-    if missing := {"source", "read"} - set(content):
-        raise ValueError(f"Expected {' and '.join(sorted(missing))} for {place}")
-    if unknown := set(content) - set(Fact.__dataclass_fields__):
-        raise ValueError(f"Expected no {', '.join(sorted(unknown))} for {place}")
-    return Fact(**{**content, "read": str(content["read"])})
+    try:
+        return Fact(**{**content, "read": str(content["read"])})
+    except (KeyError, TypeError) as error:
+        raise ValueError(f"Expected other keys for {place}: {error}") from error

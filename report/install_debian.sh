@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Install the Debian packages with which WeasyPrint sets the PDF.
+# Install the Debian packages with which WeasyPrint sets the PDF and Graphviz draws.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 packages=()
@@ -8,4 +8,5 @@ for library in libpango-1.0-0:libpango-1.0.so.0 libpangoft2-1.0-0:libpangoft2-1.
     libharfbuzz-subset0:libharfbuzz-subset.so.0; do
     [[ $known == *"${library#*:}"* ]] || packages+=("${library%%:*}")
 done
+command -v dot >/dev/null || packages+=(graphviz)
 requirements/debian.sh "the report" "${packages[@]}"

@@ -1,18 +1,15 @@
-"""How to get every figure of the report again: results, commands, places, versions."""
+"""Chapter 9: how to get every figure of the report again: results, commands, places, versions."""
 
 import re
-from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
-from report.results import REGISTRY, MissingResult, ResultFile, result
-from report.shown import Shown
+from report.results import REGISTRY, ResultFile, result, result_path
+from report.shown import registered
 
 ROOT = Path(__file__).parent.parent
 BENCHMARKS = ROOT / "benchmarks" / "README.md"
-
 NUMBERS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
 PACKAGES = (
     *("keras", "tensorflow", "onnxruntime", "kubeflow-kale", "kfp", "jupyterlab"),
@@ -34,49 +31,39 @@ def results_table() -> pd.DataFrame:
     return pd.DataFrame(_row(name) for name in sorted(REGISTRY))
 
 
-def _row(name: str) -> dict[str, Any]:
-    source = REGISTRY[name]
-    row = {"File": f"`{name}.json`", "Command": f"`{source.command}`", "Takes": "–"}
-    try:
+def _row(name: str) -> dict[str, str]:
+    if not result_path(name).is_file():
+        note = "not yet: needs a cluster" if REGISTRY[name].needs_cluster else "not there"
+        command, takes, machine = REGISTRY[name].command, "–", "–"
+    else:
         found = result(name)
-    except MissingResult:
-        note = "not yet: needs a cluster" if source.needs_cluster else "not there"
-        return {**row, "Machine": "–", "Measured": note}
-    return {
-        **row,
-        "Command": f"`{found.command}`",
-        "Takes": _took(found),
-        "Machine": found.machine,
-        "Measured": found.date,
-    }
+        command, takes, machine, note = found.command, _took(found), found.machine, found.date
+    row = {"File": f"`{name}.json`", "Command": f"`{command}`", "Takes": takes}
+    return {**row, "Machine": machine, "Measured": note}
 
 
 def _took(found: ResultFile) -> str:
     """How long the command took where the file says so, else what the benchmarks' README says."""
     if seconds := found.get("took_seconds"):
         return f"{seconds / 60:.0f} min" if seconds >= 90 else f"{seconds:.0f} s"
-    target = " ".join(found.command.split()[:2])
-    row = next((line for line in _readme_rows() if line.startswith(f"| `{target}")), "")
-    match = re.search(rf"\b({'|'.join(NUMBERS)}) minutes", row)
-    return f"about {NUMBERS.index(match[1])} min" if match else "–"
+    target = re.escape(" ".join(found.command.split()[:2]))
+    minutes = re.search(
+        rf"^\| `{target}.*?\b({'|'.join(NUMBERS)}) minutes", BENCHMARKS.read_text(), re.MULTILINE
+    )
+    return f"about {NUMBERS.index(minutes[1])} min" if minutes else "–"
 
 
-def _readme_rows() -> Iterable[str]:
-    return BENCHMARKS.read_text().splitlines()
-
-
-def places_table(shown: Iterable[Shown]) -> pd.DataFrame:
+def places_table() -> pd.DataFrame:
     """A row a figure or table: its number, what it shows, and the files that it draws on."""
-    rows = [
-        (
-            f"{{numref}}`{one.name}`",
-            _first_sentence(one.caption),
-            ", ".join(f"`{name}.json`" for name in dict.fromkeys(one.results))
+    return pd.DataFrame(
+        {
+            "Number": f"{{numref}}`{one.name}`",
+            "Shows": _first_sentence(one.caption),
+            "Draws on": ", ".join(f"`{name}.json`" for name in dict.fromkeys(one.results))
             or "the repository's own files",
-        )
-        for one in shown
-    ]
-    return pd.DataFrame(rows, columns=["Number", "Shows", "Draws on"])
+        }
+        for one in registered()
+    )
 
 
 def _first_sentence(caption: str) -> str:

@@ -6,6 +6,7 @@ r.command, r.date, r.machine     # for captions
 """
 
 import json
+import os
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -52,15 +53,12 @@ PICTURES = {
 }
 """Beginnings of the names of pictures that commands leave beside the results."""
 
-_folder = FIGURES
+_FOLDER = "KALECAST_REPORT_RESULTS"
+"""Names another folder of results in the environment."""
 
 
 class MissingResult(Exception):
     """A results file, or a key of one, is not there. Says what writes it."""
-
-    def __init__(self, name: str, message: str, source: Source | None) -> None:
-        super().__init__(message)
-        self.name, self.source = name, source
 
 
 class ResultPart(dict[str, Any]):
@@ -73,12 +71,10 @@ class ResultPart(dict[str, Any]):
         )
 
     def __missing__(self, key: str) -> Any:
-        source = REGISTRY[self.name]
         raise MissingResult(
-            self.name,
             f"Expected '{self.place}{key}' in report/figures/{self.name}.json, "
-            f"received: {', '.join(self) or 'nothing'}. `{source.command}` writes it.",
-            source,
+            f"received: {', '.join(self) or 'nothing'}. "
+            f"`{REGISTRY[self.name].command}` writes it."
         )
 
 
@@ -116,13 +112,16 @@ def result(name: str) -> ResultFile:
     Raises `MissingResult` where it is not there or not registered.
     """
     if name not in REGISTRY:
-        raise MissingResult(
-            name, f"Expected one of {', '.join(REGISTRY)}, received: '{name}'.", source=None
-        )
-    path = _folder / f"{name}.json"
+        raise MissingResult(f"Expected one of {', '.join(REGISTRY)}, received: '{name}'.")
+    path = result_path(name)
     if not path.is_file():
-        raise MissingResult(name, missing_file(path.name, REGISTRY[name]), REGISTRY[name])
+        raise MissingResult(missing_file(path.name, REGISTRY[name]))
     return ResultFile(json.loads(path.read_text()), name)
+
+
+def result_path(name: str) -> Path:
+    """Where a results file is, or would be."""
+    return Path(os.environ.get(_FOLDER, FIGURES), f"{name}.json")
 
 
 def picture(path: Path) -> Path:
@@ -130,26 +129,19 @@ def picture(path: Path) -> Path:
 
     Raises `MissingResult` where it is in neither.
     """
-    for candidate in (_folder / path.name, FIGURES / path.name, path):
+    for candidate in (result_path(path.stem).with_name(path.name), FIGURES / path.name, path):
         if candidate.is_file():
             return candidate
     sources = (source for start, source in PICTURES.items() if path.name.startswith(start))
-    source = next(sources, None)
-    raise MissingResult(path.name, missing_file(path.name, source), source)
+    raise MissingResult(missing_file(path.name, next(sources, None)))
 
 
-def all_results(folder: Path | None = None) -> Iterator[ResultFile]:
+def all_results(folder: Path) -> Iterator[ResultFile]:
     """Every registered results file that is there, in the order of names."""
     for name in sorted(REGISTRY):
-        path = (folder or _folder) / f"{name}.json"
+        path = folder / f"{name}.json"
         if path.is_file():
             yield ResultFile(json.loads(path.read_text()), name)
-
-
-def read_from(folder: str | Path) -> None:
-    """Read results from another folder from now on."""
-    global _folder  # noqa: PLW0603  # one choice for a whole process, made by the chapter's first cell
-    _folder = Path(folder)
 
 
 def missing_file(name: str, source: Source | None) -> str:

@@ -8,38 +8,43 @@ import logging
 import os
 import re
 import shutil
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+import sys
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import matplotlib as mpl
 import pandas as pd
-from cycler import cycler
 from IPython.display import display
 from matplotlib import font_manager
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 
-from report.making.plan import FONTS
-from report.results import ResultFile, picture
+from report.results import REGISTRY, ResultFile, picture, result_path
 
 INK = "#222222"
 GREY = "#8a8a8a"
-COLOURS = ("#1f4e79", "#c8602a", "#8db39a", "#5b3a5e", "#d8b24c", "#6b8cae", "#8c8c8c")
-"""Muted; colour-blind people can tell them apart, and the first three stay apart in grey."""
+COLOURS: list[str] = mpl.rcParams["axes.prop_cycle"].by_key()["color"]
+"""Of `theme/matplotlibrc`."""
 TEXT_WIDTH = 6.3
 """Inches between the margins of a page."""
 
-_build = Path(os.environ.get("KALECAST_REPORT_BUILD", "build/report"))
-_chapter = ""
+FONTS = Path(sys.prefix) / "share" / "report-fonts"
+"""Where the letters are, once cut; they belong to the environment that brings them."""
+BUILD = Path(os.environ.get("KALECAST_REPORT_BUILD", "build/report"))
+"""Where a build leaves pictures, and what was shown."""
+REGISTER = "shown.jsonl"
+MISSING = Path(__file__).parent / "theme" / "missing.svg"
+
+# a weight between those that are there is no mistake
+logging.getLogger("matplotlib.font_manager").setLevel(logging.ERROR)
+for _font in FONTS.glob("*.ttf"):
+    font_manager.fontManager.addfont(_font)
 
 
-@dataclass(frozen=True)
-class Shown:
+class Shown(NamedTuple):
     """A figure or table of the report, as it is registered."""
 
-    chapter: str
     name: str
     caption: str
     results: list[str]
@@ -56,7 +61,7 @@ def figure(
     end the caption.
     """
     _check_name(name, "fig-")
-    pictures = _build / "source" / "pictures"
+    pictures = BUILD / "pictures"
     pictures.mkdir(parents=True, exist_ok=True)
     if isinstance(content, Figure):
         path = pictures / f"{name}.svg"
@@ -68,35 +73,56 @@ def figure(
         path = pictures / f"{name}{found.suffix}"
         shutil.copyfile(found, path)
     kind = "wide" if wide else "plain"
+    # from the chapters' folder, in which cells run
     _show(
-        f":::{{figure}} /pictures/{path.name}\n:name: {name}\n:figclass: {kind}\n"
+        f":::{{figure}} {os.path.relpath(path)}\n:name: {name}\n:figclass: {kind}\n"
         f":alt: {_plain(caption)}\n\n{caption}{_provenance(sources)}\n:::\n"
     )
-    _register(Shown(_chapter, name, caption, [source.name for source in sources]))
+    _register(Shown(name, caption, [source.name for source in sources]))
+
+
+def measured(name: str, label: str) -> bool:
+    """Whether a result that only a cluster gives is there; else a box with that label is shown."""
+    if result_path(name).is_file():
+        return True
+    _show(
+        f":::{{figure}} {os.path.relpath(MISSING)}\n:name: {label}\n:figclass: missing\n"
+        f":alt: Not measured yet\n\nNot measured yet: needs a cluster; "
+        f"`{REGISTRY[name].command}` writes `report/figures/{name}.json`.\n:::\n"
+    )
+    return False
+
+
+def rows(items: Iterable[Mapping[str, Any]], columns: Mapping[str, str]) -> pd.DataFrame:
+    """A row an item: for each column's title a pattern such as "{ok:,}" of the item's keys."""
+    return pd.DataFrame(
+        {title: pattern.format_map(item) for title, pattern in columns.items()} for item in items
+    )
 
 
 def table(
-    frame: pd.DataFrame, name: str, caption: str, *sources: ResultFile, wide: bool = False
+    content: pd.DataFrame | str, name: str, caption: str, *sources: ResultFile, wide: bool = False
 ) -> None:
-    """Show a frame of strings or numbers as a table with number, label and caption.
+    """Show a table with number, label and caption: a frame of strings or numbers, or Markdown.
 
-    Strings may hold Markdown. The index is shown where it has a name. Columns of numbers, also
-    those already written as text, stand to the right.
+    Strings in a frame may hold Markdown. Its columns of numbers, also those already written as
+    text, stand to the right.
     """
     _check_name(name, "tab-")
-    if frame.index.name:
-        frame = frame.reset_index()
-    rows = [[_cell(value) for value in row] for row in frame.itertuples(index=False)]
-    columns = list(zip(*rows, strict=True)) or [()] * len(frame.columns)
-    rule = ["---:" if _numeric(column) else ":---" for column in columns]
-    lines = [_line(map(_cell, frame.columns)), _line(rule), *map(_line, rows)]
+    if isinstance(content, str):
+        lines = content.strip().splitlines()
+    else:
+        cells = [[_cell(value) for value in row] for row in content.itertuples(index=False)]
+        columns = list(zip(*cells, strict=True)) or [()] * len(content.columns)
+        rule = ["---:" if _numeric(column) else ":---" for column in columns]
+        lines = [_line(map(_cell, content.columns)), _line(rule), *map(_line, cells)]
     kind = "wide" if wide else "plain"
     _show(
         f":::{{table}} {caption}{_provenance(sources)}\n:name: {name}\n:class: {kind}\n\n"
         + "\n".join(lines)
         + "\n:::\n"
     )
-    _register(Shown(_chapter, name, caption, [source.name for source in sources]))
+    _register(Shown(name, caption, [source.name for source in sources]))
 
 
 def glue(**values: object) -> None:
@@ -109,59 +135,9 @@ def glue(**values: object) -> None:
 
 
 def registered() -> Iterator[Shown]:
-    """All figures and tables of the other chapters, in the order in which they stand there.
-
-    A chapter that asks is run after all others.
-    """
-    for path in sorted((_build / "shown").glob("*/*.json")):
-        yield Shown(**json.loads(path.read_text()))
-
-
-def begin(chapter: str, build: str) -> None:
-    """Set style and place for a chapter, whose first cell calls this."""
-    global _chapter, _build  # one chapter, one process
-    _chapter, _build = chapter, Path(build)
-    style()
-
-
-def style() -> None:
-    """Set how pictures look: the report's letters, muted colours, few lines."""
-    # a weight between those that are there is no mistake
-    logging.getLogger("matplotlib.font_manager").setLevel(logging.ERROR)
-    for font in FONTS.glob("*.ttf"):
-        font_manager.fontManager.addfont(font)
-    mpl.rcParams.update(
-        {
-            "font.family": ["Report Serif", "STIXGeneral", "serif"],
-            "mathtext.fontset": "stix",
-            "font.size": 9.5,
-            "axes.titlesize": 9.5,
-            "axes.labelsize": 9.5,
-            "xtick.labelsize": 8.5,
-            "ytick.labelsize": 8.5,
-            "legend.fontsize": 8.5,
-            "figure.figsize": (TEXT_WIDTH, 3.2),
-            "figure.constrained_layout.use": True,
-            "axes.prop_cycle": cycler(color=COLOURS),
-            "axes.edgecolor": INK,
-            "axes.labelcolor": INK,
-            "text.color": INK,
-            "xtick.color": INK,
-            "ytick.color": INK,
-            "axes.linewidth": 0.6,
-            "xtick.major.width": 0.6,
-            "ytick.major.width": 0.6,
-            "axes.spines.top": False,
-            "axes.spines.right": False,
-            "axes.grid": False,
-            "grid.color": "#d9d9d9",
-            "grid.linewidth": 0.5,
-            "lines.linewidth": 1.3,
-            "legend.frameon": False,
-            "svg.fonttype": "path",
-            "savefig.transparent": True,
-        }
-    )
+    """All figures and tables shown so far in this build, in their order."""
+    path = BUILD / REGISTER
+    return (Shown(*json.loads(line)) for line in path.read_text().splitlines())
 
 
 def _show(markdown: str) -> None:
@@ -169,10 +145,8 @@ def _show(markdown: str) -> None:
 
 
 def _register(shown: Shown) -> None:
-    folder = _build / "shown" / shown.chapter
-    folder.mkdir(parents=True, exist_ok=True)
-    number = len(list(folder.iterdir()))
-    (folder / f"{number:03}.json").write_text(json.dumps(asdict(shown)))
+    with (BUILD / REGISTER).open("a") as file:
+        file.write(json.dumps(shown) + "\n")
 
 
 def _provenance(sources: tuple[ResultFile, ...]) -> str:

@@ -1,4 +1,4 @@
-"""How Sphinx sets the report; `report/making/document.py` calls it."""
+"""How Sphinx sets the report; `report/build.py` calls it."""
 
 from pathlib import Path
 
@@ -7,11 +7,13 @@ HERE = Path(__file__).parent
 project = "Kalecast"
 html_title = "Kalecast: from a notebook to a forecasting service"
 language = "en"
-extensions = ["myst_nb", "sphinxcontrib.bibtex", "report.making.sphinx_parts"]
+extensions = ["myst_nb", "sphinxcontrib.bibtex"]
 root_doc = "index"
-exclude_patterns = ["pictures"]
 
-nb_execution_mode = "off"
+# Every cell of a chapter runs, also after one that failed: all that is missing is reported at once.
+nb_execution_mode = "force"
+nb_execution_allow_errors = True
+nb_execution_timeout = 300
 nb_render_markdown_format = "myst"
 nb_remove_code_source = True
 nb_output_stderr = "remove-warn"
@@ -19,17 +21,12 @@ nb_merge_streams = True
 
 # Links are kept as they are written: those to files are relative to the rendered page.
 myst_all_links_external = True
-myst_enable_extensions = ["attrs_inline", "colon_fence", "deflist", "dollarmath", "fieldlist"]
+myst_enable_extensions = ["attrs_inline", "colon_fence"]
 myst_heading_anchors = 0
 
 numfig = True
 numfig_secnum_depth = 1
-numfig_format = {
-    "figure": "Figure %s",
-    "table": "Table %s",
-    "code-block": "Listing %s",
-    "section": "Section %s",
-}
+numfig_format = {"figure": "Figure %s", "table": "Table %s", "section": "Section %s"}
 smartquotes = False
 
 bibtex_bibfiles = ["../references.bib"]
@@ -37,7 +34,7 @@ bibtex_default_style = "unsrt"
 bibtex_reference_style = "label"
 
 html_theme = "page"
-html_theme_path = [str(HERE.parent / "theme")]
+html_theme_path = [str(HERE)]
 html_show_sphinx = False
 html_copy_source = False
 html_permalinks = False

@@ -3,8 +3,8 @@
 import json
 import os
 import re
+import shutil
 import subprocess
-from collections.abc import Iterator
 from itertools import groupby
 from pathlib import Path
 from typing import NamedTuple
@@ -14,17 +14,12 @@ import pytest
 from make_targets import targets
 from matplotlib import pyplot as plt
 
-from report import facts, results, shown
-from report.making import digest, gaps, links, plan
-from report.making.plan import REPORT
+from report import facts, page, results, shown
+from report.page import REPORT
 
 ROOT = REPORT.parent
 PYTHON = ROOT / ".venv" / "report" / "bin" / "python"
 PAGE = REPORT / "kalecast.html"
-CHAPTERS = [
-    *("1-answer", "2-cluster", "3-model", "4-serving", "5-automation"),
-    *("6-app", "7-protection", "8-operations", "9-reproduce"),
-]
 MEASURED = {
     "command": "make benchmark-serving",
     "date": "2026-11-24T23:30:00+00:00",
@@ -36,21 +31,21 @@ MEASURED = {
 
 
 @pytest.fixture
-def measured(tmp_path: Path) -> Iterator[Path]:
+def measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder of results that cells read from."""
-    (tmp_path / "serving.json").write_text(json.dumps(MEASURED))
-    results.read_from(tmp_path)
-    yield tmp_path
-    results.read_from(results.FIGURES)
+    folder = tmp_path / "results"
+    folder.mkdir()
+    (folder / "serving.json").write_text(json.dumps(MEASURED))
+    monkeypatch.setenv("KALECAST_REPORT_RESULTS", str(folder))
+    return folder
 
 
 @pytest.fixture
-def left(tmp_path: Path, monkeypatch) -> list[str]:
+def left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The Markdown that a cell leaves."""
     texts: list[str] = []
     monkeypatch.setattr(shown, "display", lambda data, **_: texts.append(data["text/markdown"]))
-    with plt.rc_context():
-        shown.begin("4-serving", str(tmp_path / "build"))
+    monkeypatch.setattr(shown, "BUILD", tmp_path)
     return texts
 
 
@@ -60,38 +55,38 @@ def left(tmp_path: Path, monkeypatch) -> list[str]:
 def test_a_result_tells_how_it_came_about(measured: Path):
     serving = results.result("serving")
     assert serving["ratio"] == 9.5
-    assert serving.date == "24 November 2026"
+    assert (serving.command, serving.date) == ("make benchmark-serving", "24 November 2026")
     assert serving.machine == "Some CPU, 2 cores, 8 GiB"
-    assert serving.command == "make benchmark-serving"
-
-
-def test_an_older_result_knows_its_cores_alone(measured: Path):
     older = {name: value for name, value in MEASURED.items() if name != "machine"}
     (measured / "serving.json").write_text(json.dumps(older))
     assert results.result("serving").machine == "2 cores"
 
 
-def test_a_missing_file_is_reported_with_its_command(measured: Path):
-    with pytest.raises(results.MissingResult) as error:
-        results.result("protection")
-    assert "report/figures/protection.json" in str(error.value)
-    assert "`make benchmark-protection" in str(error.value)
-    assert not error.value.source.needs_cluster
-
-
-def test_a_missing_key_is_reported_with_its_place(measured: Path):
-    with pytest.raises(results.MissingResult, match=r"'figures\.ours\.seconds'.*errors"):
-        results.result("serving")["figures"]["ours"]["seconds"]
-
-
-def test_a_result_that_nobody_writes_is_reported():
-    with pytest.raises(results.MissingResult, match=r"Expected one of .*'servings'"):
-        results.result("servings")
-
-
-def test_a_missing_picture_is_reported_with_its_command():
-    with pytest.raises(results.MissingResult, match="`make report SCREENSHOTS=1` writes it"):
-        results.picture(Path("figures/screenshot-nothing.png"))
+@pytest.mark.parametrize(
+    ("read", "message"),
+    [
+        (
+            lambda: results.result("protection"),
+            r"report/figures/protection\.json.*`make benchmark-protection",
+        ),
+        (
+            lambda: results.result("serving")["figures"]["ours"]["seconds"],
+            r"'figures\.ours\.seconds'.*errors",
+        ),
+        (
+            lambda: shown.rows([results.result("serving")["figures"]["ours"]], {"s": "{seconds}"}),
+            r"'figures\.ours\.seconds'.*errors",
+        ),
+        (lambda: results.result("servings"), r"Expected one of .*'servings'"),
+        (
+            lambda: results.picture(Path("figures/screenshot-nothing.png")),
+            "`make report SCREENSHOTS=1` writes it",
+        ),
+    ],
+)
+def test_what_is_missing_is_reported_with_its_place_and_command(measured: Path, read, message: str):
+    with pytest.raises(results.MissingResult, match=message):
+        read()
 
 
 def test_commands_of_results_are_targets():
@@ -108,17 +103,15 @@ def test_facts_have_a_value_and_a_source(tmp_path: Path):
     found = facts.facts("limits", tmp_path)
     assert str(found["price"]) == "0.1 USD/h"
     assert found["price"].read == "2026-11-20"
-    assert found.rows("nodes") == [{"name": "small", "vcpu": 2}]
-    with pytest.raises(KeyError, match=r"'prices' in report/facts/limits.yaml, received: price"):
-        found["prices"]
+    assert found["nodes"].rows == [{"name": "small", "vcpu": 2}]
 
 
 @pytest.mark.parametrize(
     ("written", "part"),
     [
-        ("price: {value: 1, read: 2026-11-20}", "Expected source for 'price'"),
+        ("price: {value: 1, read: 2026-11-20}", "'price' in report/facts/limits.yaml.*'source'"),
         ("price: {source: eks, read: 2026-11-20}", "Expected a value or rows for 'price'"),
-        ("price: {value: 1, source: eks, read: 2026-11-20, unti: h}", "Expected no unti"),
+        ("price: {value: 1, source: eks, read: 2026-11-20, unti: h}", "'unti'"),
     ],
 )
 def test_a_fact_without_a_source_is_refused(tmp_path: Path, written: str, part: str):
@@ -129,46 +122,36 @@ def test_a_fact_without_a_source_is_refused(tmp_path: Path, written: str, part: 
 
 def test_the_sources_of_all_facts_are_in_the_bibliography():
     keys = set(re.findall(r"^@\w+\{\s*([^,\s]+),", (REPORT / "references.bib").read_text(), re.M))
-    for path in sorted((REPORT / "facts").glob("*.yaml")):
-        for name, fact in facts.facts(path.stem).items():
-            assert fact.source in keys, f"{path.name}: {name}"
+    for path in (REPORT / "facts").glob("*.yaml"):
+        assert {fact.source for fact in facts.facts(path.stem).values()} <= keys
 
 
 # What cells show
 
 
 def test_a_figure_has_number_caption_and_provenance(measured: Path, left, tmp_path: Path):
-    drawn = plt.figure()
-    drawn.gca().plot([1, 2])
-    serving = results.result("serving")
-    shown.figure(drawn, "fig-load", "Requests of `ours`.", serving, wide=True)
-    assert ":name: fig-load\n:figclass: wide\n:alt: Requests of ours.\n" in left[0]
-    assert "[`make benchmark-serving`, 24 November 2026, Some CPU, 2 cores, 8 GiB.]" in left[0]
-    picture = tmp_path / "build" / "source" / "pictures" / "fig-load.svg"
-    assert "<svg" in picture.read_text()
-    assert not plt.get_fignums()
-    (registered,) = shown.registered()
-    assert (registered.chapter, registered.name) == ("4-serving", "fig-load")
-    assert registered.results == ["serving"]
-
-
-def test_the_same_figure_is_the_same_file(left, tmp_path: Path):
-    path = tmp_path / "build" / "source" / "pictures" / "fig-load.svg"
-    contents = []
+    picture = tmp_path / "pictures" / "fig-load.svg"
+    contents = set()
     for _ in range(2):
         drawn = plt.figure()
         drawn.gca().plot([1, 2])
-        shown.figure(drawn, "fig-load", "Load.")
-        contents.append(path.read_bytes())
-    assert contents[0] == contents[1]
+        serving = results.result("serving")
+        shown.figure(drawn, "fig-load", "Requests of `ours`.", serving, wide=True)
+        contents.add(picture.read_bytes())
+    assert ":name: fig-load\n:figclass: wide\n:alt: Requests of ours.\n" in left[0]
+    assert "[`make benchmark-serving`, 24 November 2026, Some CPU, 2 cores, 8 GiB.]" in left[0]
+    assert len(contents) == 1, "the same figure is another file"
+    assert not plt.get_fignums()
+    assert next(shown.registered()) == ("fig-load", "Requests of `ours`.", ["serving"])
 
 
 def test_a_table_sets_numbers_to_the_right_and_keeps_bars(left):
     frame = pd.DataFrame({"who": ["a|b", "c"], "rate": ["9,371", "–"], "share": [0.5, 0.25]})
     shown.table(frame, "tab-load", "Load.")
-    lines = left[0].splitlines()
-    assert "| :--- | ---: | ---: |" in lines
-    assert r"| a\|b | 9,371 | 0.5 |" in lines
+    assert "| :--- | ---: | ---: |\n| a\\|b | 9,371 | 0.5 |" in left[0]
+    shown.table("| who |\n| :-- |\n| *a* |", "tab-words", "Words.")
+    assert ":::{table} Words.\n:name: tab-words\n" in left[1]
+    assert "| *a* |" in left[1]
 
 
 @pytest.mark.parametrize("name", ["load", "fig_load", "tab-load", "fig-Load"])
@@ -177,31 +160,13 @@ def test_a_name_of_another_kind_is_refused(left, name: str):
         shown.figure(plt.figure(), name, "Load.")
 
 
-# What is missing
-
-
-def test_all_missing_files_are_reported_before_anything_is_run(measured: Path, tmp_path: Path):
-    chapters = tmp_path / "chapters"
-    chapters.mkdir()
-    (chapters / "1-one.md").write_text('result("serving"), result("protection")')
-    (chapters / "2-two.md").write_text("result('pipeline'), result('cluster-run')")
-    message = gaps.missing_files(plan.BuildPlan(measured, tmp_path / "build", chapters))
-    assert [re.search(r"figures/([\w-]+)", line)[1] for line in message] == [
-        "pipeline",
-        "protection",
-    ]
-    assert all("writes it" in line for line in message)
-
-
-def test_a_box_stands_where_a_clusters_result_would():
-    cell = 'r = result("cluster-run")\nglue(run_seconds=r["s"])\nfigure(f(r), "fig-run", "A run.")'
-    (box,) = gaps.boxes("cluster-run", cell)
-    assert ":name: fig-run" in box
-    assert "Not measured yet: needs a cluster; `KFP_HOST=" in box
-    assert "report/figures/cluster-run.json" in box
-    assert gaps.glued_in(cell) == ["run_seconds"]
-    (box,) = gaps.boxes("cluster-run", 'result("cluster-run")')
-    assert "{admonition}" in box
+def test_a_box_stands_where_a_clusters_result_would(measured: Path, left):
+    assert not shown.measured("cluster-run", "fig-run")
+    assert ":name: fig-run" in left[0]
+    assert "Not measured yet: needs a cluster; `KFP_HOST=" in left[0]
+    assert "report/figures/cluster-run.json" in left[0]
+    (measured / "cluster-run.json").write_text("{}")
+    assert shown.measured("cluster-run", "fig-run")
 
 
 # What a page must be
@@ -214,7 +179,7 @@ GOOD = (
 
 
 def test_a_good_page_has_no_problems():
-    assert links.problems(GOOD, REPORT) == []
+    assert page.problems(GOOD, REPORT) == []
 
 
 @pytest.mark.parametrize(
@@ -233,37 +198,30 @@ def test_a_good_page_has_no_problems():
     ],
 )
 def test_what_is_wrong_with_a_page_is_reported(added: str, part: str):
-    (problem,) = links.problems(GOOD + added, REPORT)
+    (problem,) = page.problems(GOOD + added, REPORT)
     assert part in problem
 
 
 def test_the_digest_knows_every_source(tmp_path: Path):
-    copy = tmp_path / "report"
-    for name in ("chapters/1-one.md", "some.py", "figures/serving.json", "facts/a.yaml"):
-        (copy / name).parent.mkdir(parents=True, exist_ok=True)
-        (copy / name).write_text("x")
-    before = digest.digest(copy)
-    (copy / "README.md").write_text("no source")
-    assert digest.digest(copy) == before
-    for name in ("chapters/1-one.md", "some.py", "figures/serving.json", "facts/a.yaml"):
-        (copy / name).write_text("y")
-        assert digest.digest(copy) != before
-        (copy / name).write_text("x")
-    assert digest.digest(copy) == before
+    sources = [
+        tmp_path / name
+        for name in ("chapters/1-one.md", "some.py", "figures/serving.json", "facts/a.yaml")
+    ]
+    for path in [tmp_path / "README.md", *sources]:
+        path.parent.mkdir(exist_ok=True)
+        path.write_text("x")
+    before = page.digest(tmp_path)
+    (tmp_path / "README.md").write_text("no source")
+    assert page.digest(tmp_path) == before
+    for path in sources:
+        path.write_text("y")
+        assert page.digest(tmp_path) != before
+        path.write_text("x")
 
 
-def test_the_committed_page_is_made_from_what_is_committed():
-    assert PAGE.is_file(), "run: make report"
-    assert digest.digest_of_page(PAGE.read_text()) == digest.digest(), "run: make report"
-
-
-def test_the_committed_page_leads_somewhere_and_loads_nothing():
-    assert PAGE.is_file(), "run: make report"
-    assert links.problems(PAGE.read_text(), REPORT) == []
-
-
-def test_chapters_are_in_order():
-    assert sorted(path.stem for path in (REPORT / "chapters").glob("*.md")) == CHAPTERS
+def test_the_committed_page_is_of_what_is_committed_and_loads_nothing():
+    assert page.digest_of_page(PAGE.read_text()) == page.digest(), "run: make report"
+    assert page.problems(PAGE.read_text(), REPORT) == []
 
 
 # Builds
@@ -281,14 +239,32 @@ def build(*arguments: object) -> subprocess.CompletedProcess[str]:
     )
 
 
-BROKEN = """\
----
-jupytext: {text_representation: {extension: .md, format_name: myst}}
-kernelspec: {name: python3, display_name: Python 3, language: python}
----
-(chap-one)=
-# One
+def of_one_chapter(folder: Path, results_folder: Path, text: str) -> str:
+    """What is said of a report whose only chapter has this text, and which is not built."""
+    chapters = folder / "chapters"
+    chapters.mkdir()
+    for name in ("index.md", "references.md"):
+        shutil.copy(REPORT / "chapters" / name, chapters)
+    head = "---\nfile_format: mystnb\nkernelspec: {name: report}\n---\n(chap-one)=\n# One\n\n"
+    (chapters / "1-one.md").write_text(head + text)
+    folders = ("--chapters", chapters, "--results", results_folder, "--build", folder / "build")
+    done = build(*folders, "--out", folder)
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    assert not (folder / "kalecast.html").exists()
+    return done.stderr
 
+
+@pytest.mark.slow
+def test_all_missing_files_are_reported_before_anything_is_run(measured: Path, tmp_path: Path):
+    named = "result('pipeline') result('serving') result('protection') measured('cluster-run', 1)"
+    message = of_one_chapter(tmp_path, measured, f"```{{code-cell}}\n{named}\n```\n")
+    assert re.findall(r"figures/([\w-]+)\.json.*writes it", message) == ["pipeline", "protection"]
+
+
+@pytest.mark.slow
+def test_what_fails_in_a_chapter_is_reported_with_its_line(measured: Path, tmp_path: Path):
+    text = """\
 ```{code-cell}
 from report.results import result
 result("serving")["nothing"]
@@ -303,35 +279,18 @@ serving["figures"]["theirs"]
 1 / 0
 ```
 """
+    message = of_one_chapter(tmp_path, measured, text)
+    assert "'nothing' in report/figures/serving.json" in message
+    assert "'figures.theirs' in report/figures/serving.json" in message
+    assert re.search(r"1-one\.md:18: ZeroDivisionError", message)
 
 
 @pytest.mark.slow
-def test_what_fails_in_a_chapter_is_reported_with_its_cell(tmp_path: Path):
-    chapters, results = tmp_path / "chapters", tmp_path / "results"
-    chapters.mkdir()
-    results.mkdir()
-    (chapters / "1-one.md").write_text(BROKEN)
-    (results / "serving.json").write_text(json.dumps(MEASURED))
-    folders = ("--chapters", chapters, "--results", results, "--build", tmp_path / "build")
-    done = build(*folders, "--out", tmp_path)
-    assert done.returncode == 1
-    assert "'nothing' in report/figures/serving.json" in done.stderr
-    assert "'figures.theirs' in report/figures/serving.json" in done.stderr
-    assert "Chapter 1-one, cell 3 (1 / 0): ZeroDivisionError" in done.stderr
-    assert "Traceback" not in done.stderr
-    assert not (tmp_path / "kalecast.html").exists()
-
-
-@pytest.mark.slow
-def test_mistakes_of_the_text_are_reported_with_their_chapter(tmp_path: Path):
-    chapters = tmp_path / "chapters"
-    chapters.mkdir()
-    text = BROKEN[: BROKEN.index("```{code-cell}")]
-    (chapters / "1-one.md").write_text(text + "{cite}`nobody` {ref}`nowhere` [x](nothing.md)\n")
-    done = build("--chapters", chapters, "--build", tmp_path / "build", "--out", tmp_path)
-    assert done.returncode == 1
-    for part in ("Chapter 1-one, text 1 (# One), line", '"nobody"', "nowhere", "nothing.md"):
-        assert part in done.stderr
+def test_mistakes_of_the_text_are_reported_with_their_line(measured: Path, tmp_path: Path):
+    text = "{cite}`nobody` {ref}`nowhere` [x](nothing.md)\n"
+    message = of_one_chapter(tmp_path, measured, text)
+    for part in ("1-one.md:8: WARNING", '"nobody"', "nowhere", "nothing.md"):
+        assert part in message
 
 
 class Rendered(NamedTuple):
@@ -358,13 +317,17 @@ def words(page: str) -> str:
 
 
 @pytest.mark.slow
-def test_the_page_is_whole(rendered: Rendered):
+def test_page_and_pdf_are_whole_and_of_the_committed_text(rendered: Rendered):
+    assert words(rendered.page) == words(PAGE.read_text())
     assert len(rendered.page.encode()) < 5e6
-    chapters = re.findall(r'<h2><span class="section-number">(\d+)', rendered.page)
-    assert chapters == [str(number) for number in range(1, len(CHAPTERS) + 1)]
-    for chapter in CHAPTERS:
+    chapters = sorted(path.stem for path in (REPORT / "chapters").glob("[0-9]*.md"))
+    numbers = re.findall(r'<h2><span class="section-number">(\d+)', rendered.page)
+    assert numbers == [chapter.split("-")[0] for chapter in chapters]
+    for chapter in chapters:
         assert f'id="chap-{chapter.split("-")[1]}"' in rendered.page
     assert "<h2>References</h2>" in rendered.page
+    assert (rendered.folder / "kalecast.pdf").read_bytes().startswith(b"%PDF-")
+    assert int(re.search(r"kalecast\.pdf: (\d+) pages", rendered.message)[1]) > 2 * len(chapters)
 
 
 @pytest.mark.slow
@@ -375,14 +338,3 @@ def test_numbers_are_consecutive(rendered: Rendered, kind: str):
     for chapter, numbers in groupby(message, key=lambda one: one[0]):
         own = [int(number) for _, number in numbers]
         assert own == list(range(1, len(own) + 1)), f"chapter {chapter}"
-
-
-@pytest.mark.slow
-def test_the_same_inputs_give_the_same_text(rendered: Rendered):
-    assert words(rendered.page) == words(PAGE.read_text())
-
-
-@pytest.mark.slow
-def test_the_pdf_has_all_of_it(rendered: Rendered):
-    assert (rendered.folder / "kalecast.pdf").read_bytes().startswith(b"%PDF-")
-    assert int(re.search(r"kalecast\.pdf: (\d+) pages", rendered.message)[1]) > 2 * len(CHAPTERS)

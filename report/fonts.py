@@ -19,7 +19,7 @@ from fontTools.ttLib import TTFont
 from fontTools.varLib.instancer import instantiateVariableFont
 
 from kalecast.lifetime import die_with_parent
-from report.making.plan import FONTS
+from report.shown import FONTS
 
 SERIF = "fontpkg_source_serif_4"
 MONO = "fontpkg_ibm_plex_mono"

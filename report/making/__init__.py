@@ -1,1 +1,0 @@
-"""How the report is made: chapters are run, set as one page, and printed."""
