@@ -6,7 +6,7 @@ and embedded; a cut may not bear the reserved name, hence "Report Serif" and "Re
 
 import base64
 import io
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from concurrent.futures import ProcessPoolExecutor
 from importlib.metadata import version
 from importlib.resources import files
@@ -38,26 +38,34 @@ class Cut(NamedTuple):
     family: str
     package: str
     file: str
-    weight: int
-    italic: bool
+    weight: int = 400
+    style: str = "Regular"
     optical_size: float | None = None
     """Points for which the letters are drawn; None where the font is static."""
 
+    @property
+    def path(self) -> Path:
+        """Where it is, once cut."""
+        slope = "-italic" if self.style == "Italic" else ""
+        family = self.family.replace(" ", "-").lower()
+        released = version(self.package.replace("_", "-"))
+        return FONTS / f"{family}-{self.weight}{slope}-{released}.ttf"
+
 
 CUTS = (
-    Cut("Report Serif", SERIF, "SourceSerif4[opsz,wght].ttf", 400, False, 11),
-    Cut("Report Serif", SERIF, "SourceSerif4-Italic[opsz,wght].ttf", 400, True, 11),
-    Cut("Report Serif", SERIF, "SourceSerif4[opsz,wght].ttf", 600, False, 11),
-    Cut("Report Display", SERIF, "SourceSerif4[opsz,wght].ttf", 600, False, 28),
-    Cut("Report Mono", MONO, "IBMPlexMono-Regular.ttf", 400, False),
-    Cut("Report Mono", MONO, "IBMPlexMono-SemiBold.ttf", 600, False),
+    Cut("Report Serif", SERIF, "SourceSerif4[opsz,wght].ttf", optical_size=11),
+    Cut("Report Serif", SERIF, "SourceSerif4-Italic[opsz,wght].ttf", 400, "Italic", 11),
+    Cut("Report Serif", SERIF, "SourceSerif4[opsz,wght].ttf", 600, "Bold", 11),
+    Cut("Report Display", SERIF, "SourceSerif4[opsz,wght].ttf", 600, "Bold", 28),
+    Cut("Report Mono", MONO, "IBMPlexMono-Regular.ttf"),
+    Cut("Report Mono", MONO, "IBMPlexMono-SemiBold.ttf", 600, "Bold"),
 )
 
 
 def cut() -> None:
     """Leave every cut as a file of its own, unless it is there."""
     FONTS.mkdir(parents=True, exist_ok=True)
-    missing = [one for one in CUTS if not (FONTS / _name(one)).is_file()]
+    missing = [one for one in CUTS if not one.path.is_file()]
     with ProcessPoolExecutor(2, initializer=die_with_parent) as pool:
         list(pool.map(_cut, missing))
 
@@ -73,27 +81,26 @@ def _cut(one: Cut) -> None:
     # whole or not at all, as builds may run side by side
     with NamedTemporaryFile(dir=FONTS, suffix=".part", delete=False) as part:
         font.save(part)
-    Path(part.name).rename(FONTS / _name(one))
+    Path(part.name).rename(one.path)
 
 
 def faces(text: str) -> str:
     """CSS that embeds every cut with the letters of a text alone."""
-    return "\n".join(_faces("".join(sorted(set(text)))))
+    return "\n".join(_face(one, sorted(set(text))) for one in CUTS)
 
 
-def _faces(letters: str) -> Iterator[str]:
-    for one in CUTS:
-        font = TTFont(FONTS / _name(one), recalcTimestamp=False)
-        _keep(font, map(ord, letters))
-        font.flavor = "woff2"
-        written = io.BytesIO()
-        font.save(written)
-        yield (
-            f"@font-face {{ font-family: '{one.family}'; font-weight: {one.weight}; "
-            f"font-style: {'italic' if one.italic else 'normal'}; "
-            f"src: url(data:font/woff2;base64,{base64.b64encode(written.getvalue()).decode()}) "
-            "format('woff2'); }"
-        )
+def _face(one: Cut, letters: Iterable[str]) -> str:
+    font = TTFont(one.path, recalcTimestamp=False)
+    _keep(font, map(ord, letters))
+    font.flavor = "woff2"
+    written = io.BytesIO()
+    font.save(written)
+    return (
+        f"@font-face {{ font-family: '{one.family}'; font-weight: {one.weight}; "
+        f"font-style: {'italic' if one.style == 'Italic' else 'normal'}; "
+        f"src: url(data:font/woff2;base64,{base64.b64encode(written.getvalue()).decode()}) "
+        "format('woff2'); }"
+    )
 
 
 def _keep(font: TTFont, letters: Iterable[int]) -> None:
@@ -104,24 +111,11 @@ def _keep(font: TTFont, letters: Iterable[int]) -> None:
     subsetter.subset(font)
 
 
-def _name(one: Cut) -> str:
-    slope = "-italic" if one.italic else ""
-    family = one.family.replace(" ", "-").lower()
-    return f"{family}-{one.weight}{slope}-{version(one.package.replace('_', '-'))}.ttf"
-
-
 def _rename(font: TTFont, one: Cut) -> None:
-    style = {(400, False): "Regular", (400, True): "Italic", (600, False): "Bold"}.get(
-        (one.weight, one.italic), "Bold Italic"
-    )
-    for number, text in {
-        1: one.family,
-        2: style,
-        4: f"{one.family} {style}",
-        6: f"{one.family}-{style}".replace(" ", ""),
-        16: one.family,
-        17: style,
-    }.items():
+    whole = f"{one.family} {one.style}"
+    names = {1: one.family, 2: one.style, 4: whole, 16: one.family, 17: one.style}
+    names[6] = f"{one.family}-{one.style}".replace(" ", "")
+    for number, text in names.items():
         font["name"].removeNames(nameID=number)
         font["name"].setName(text, number, 3, 1, 0x409)
     font["OS/2"].usWeightClass = one.weight

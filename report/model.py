@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from statistics import mean
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -52,6 +51,11 @@ def contender(name: str) -> str:
 def percent(share: float, digits: int = 1) -> str:
     """A share such as `78.0 %`."""
     return f"{100 * share:.{digits}f} %"
+
+
+def whole_percent(share: float) -> str:
+    """A share such as `78 %`."""
+    return percent(share, 0)
 
 
 def less(ours: float, theirs: float) -> str:
@@ -134,29 +138,23 @@ def parts(r: ResultFile) -> pd.DataFrame:
 
 def kinds(r: ResultFile) -> pd.DataFrame:
     """Errors of grids and of homes, a column each."""
-    series = r["by_series"]
-    grids = [row for row in series if row["series"].endswith(GRIDS)]
-    homes = [row for row in series if row not in grids]
-
-    def column(group: list[dict[str, Any]]) -> dict[str, str]:
-        means = {
-            key: mean(row[key] for row in group)
-            for key in ("smape", "coverage_80", "peak_hours", "peak_share_of_error")
-        }
-        naive = mean(min(v for name, v in row["mase"].items() if "Naive" in name) for row in group)
-        above = mean(row["peaks_above_median"] for row in group)
-        return {
-            "MASE": f"{mean(row['mase'][MODEL] for row in group):.2f}",
-            "MASE of the better naive forecast": f"{naive:.2f}",
-            "sMAPE": f"{means['smape']:.1f}",
-            "inside the 80 % band": percent(means["coverage_80"]),
-            "peaks: share of the hours": percent(means["peak_hours"], 0),
-            "peaks: share of the error": percent(means["peak_share_of_error"], 0),
-            "peaks that lie above the median": percent(above, 0),
-        }
-
-    by_kind = {f"{len(grids)} grids": column(grids), f"{len(homes)} homes": column(homes)}
-    return pd.DataFrame(by_kind).rename_axis("mean over the series").reset_index()
+    series = pd.DataFrame(r["by_series"])
+    mase = pd.DataFrame(series["mase"].to_list())
+    series = series.assign(mase=mase[MODEL], naive=mase.filter(like="Naive").min(axis=1))
+    written = {
+        "MASE": ("mase", "{:.2f}".format),
+        "MASE of the better naive forecast": ("naive", "{:.2f}".format),
+        "sMAPE": ("smape", "{:.1f}".format),
+        "inside the 80 % band": ("coverage_80", percent),
+        "peaks: share of the hours": ("peak_hours", whole_percent),
+        "peaks: share of the error": ("peak_share_of_error", whole_percent),
+        "peaks that lie above the median": ("peaks_above_median", whole_percent),
+    }
+    frame = pd.DataFrame({"mean over the series": list(written)})
+    is_grid = series["series"].str.endswith(GRIDS)
+    for kind, group in (("grids", series[is_grid]), ("homes", series[~is_grid])):
+        frame[f"{len(group)} {kind}"] = [form(group[key].mean()) for key, form in written.values()]
+    return frame
 
 
 def layers(r: ResultFile) -> pd.DataFrame:

@@ -145,6 +145,7 @@ def _show(markdown: str) -> None:
 
 
 def _register(shown: Shown) -> None:
+    BUILD.mkdir(parents=True, exist_ok=True)
     with (BUILD / REGISTER).open("a") as file:
         file.write(json.dumps(shown) + "\n")
 
