@@ -1,50 +1,39 @@
 """Figures of a network: its layers, its file, and what its parts do for the forecasts."""
 
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import onnx
-import pandas as pd
 
-from benchmarks.accuracy.backtest_figures import rounded
-from kalecast.artifact.contract import Contract
+from benchmarks.accuracy.figures import rounded
 from kalecast.artifact.runtime import Forecaster, Windows
-from kalecast.evaluation.backtest import MODEL, mean_scores, own_forecasts, score_series
+from kalecast.evaluation.backtest import Forecast
 from kalecast.model.network import NetworkSettings, build_network, from_bytes, predict
 
 MISSING = (0.1, 0.3)
 """Shares of the values that are taken away at random, to see what that costs."""
 SEED = 1
 
-
-class Judge:
-    """Scores forecasts of the held-out hours."""
-
-    def __init__(
-        self, series: pd.DataFrame, history: pd.DataFrame, contract: Contract, test_windows: int
-    ) -> None:
-        self._series, self._history = series, history
-        self._contract, self._test_windows = contract, test_windows
-
-    def __call__(self, forecast: Any) -> dict[str, float]:
-        """Mean scores of a function from windows to forecasts."""
-        judged = own_forecasts(forecast, self._series, self._contract, self._test_windows)
-        scores = score_series(judged, self._history, self._contract.season)
-        figures: dict[str, float] = rounded(mean_scores(scores).loc[MODEL].to_dict())
-        return figures
+Judge = Callable[[Forecast], dict[str, float]]
+"""From a function from windows to forecasts to its mean scores on the held-out hours."""
 
 
-def layers_of(network_bytes: bytes) -> dict[str, Any]:
+def layers_of(network: Any) -> dict[str, Any]:
     """The network's layers that have a name of ours, and its parameters."""
-    network = from_bytes(network_bytes)
+
+    def shape(layer: Any) -> list[Any]:
+        output = layer.output[0] if isinstance(layer.output, list | tuple) else layer.output
+        return [size or "batch" for size in output.shape]
+
     return {
         "layers": [
             {
                 "name": layer.name,
                 "kind": type(layer).__name__,
-                "output": [size or "batch" for size in _shape(layer)],
+                "output": shape(layer),
                 "parameters": int(layer.count_params()),
             }
             for layer in network.layers
@@ -52,12 +41,6 @@ def layers_of(network_bytes: bytes) -> dict[str, Any]:
         ],
         "parameters": int(network.count_params()),
     }
-
-
-def _shape(layer: Any) -> tuple[int | None, ...]:
-    output = layer.output[0] if isinstance(layer.output, list | tuple) else layer.output
-    shape: tuple[int | None, ...] = output.shape
-    return shape
 
 
 def file_of(model_file: bytes) -> dict[str, Any]:
@@ -72,11 +55,18 @@ def file_of(model_file: bytes) -> dict[str, Any]:
     }
 
 
-def without_parts(network_bytes: bytes, shape: NetworkSettings, judge: Judge) -> dict[str, Any]:
+def without_parts(network_bytes: bytes, parameters: dict[str, Any], judge: Judge) -> dict[str, Any]:
     """Scores without what was learnt, and with bands as wide as they were learnt.
 
     An untrained network forecasts what its simple forecasts agree on; its bands mean nothing.
+
+    Args:
+        network_bytes: the trained network as a `.keras` file.
+        parameters: the pipeline's, the network's settings among them.
+        judge: scores a forecast.
     """
+    settings = {name: parameters[name] for name in vars(NetworkSettings()) if name in parameters}
+    shape = replace(NetworkSettings(), **settings)
     untrained = judge(lambda windows: predict(build_network(shape), windows))
     network = from_bytes(network_bytes)
     factors = network.get_layer("gaps").factors
@@ -91,10 +81,10 @@ def without_parts(network_bytes: bytes, shape: NetworkSettings, judge: Judge) ->
 
 def with_gaps(forecaster: Forecaster, judge: Judge) -> dict[str, Any]:
     """Scores where values of the windows are missing, and where there is hardly any history."""
-    contract = forecaster.contract
+    least = forecaster.contract.minimum_history
 
     def short(windows: Windows) -> Windows:
-        windows[:, : -contract.minimum_history] = np.nan
+        windows[:, :-least] = np.nan
         return forecaster.forecast_windows(windows)
 
     def gappy(share: float) -> dict[str, float]:
@@ -108,11 +98,5 @@ def with_gaps(forecaster: Forecaster, judge: Judge) -> dict[str, Any]:
 
     return {
         "missing": {f"{share:g}": gappy(share) for share in MISSING},
-        "shortest": {"hours": contract.minimum_history, **judge(short)},
+        "shortest": {"hours": least, **judge(short)},
     }
-
-
-def shape_of(parameters: dict[str, Any]) -> NetworkSettings:
-    """The network's settings among the pipeline's parameters."""
-    known = vars(NetworkSettings())
-    return replace(NetworkSettings(), **{k: v for k, v in parameters.items() if k in known})

@@ -16,24 +16,26 @@ from typing import Any
 
 import pandas as pd
 
-from benchmarks.accuracy import backtest_figures as figures
-from benchmarks.accuracy.backtest_figures import rounded
-from benchmarks.accuracy.finished_run import ANYWHERE, FinishedRun, RunError, newest_of_sample
-from benchmarks.accuracy.network_figures import (
-    Judge,
-    file_of,
-    layers_of,
-    shape_of,
-    with_gaps,
-    without_parts,
-)
+from benchmarks.accuracy import figures
+from benchmarks.accuracy.figures import rounded
+from benchmarks.accuracy.network_figures import file_of, layers_of, with_gaps, without_parts
+from benchmarks.accuracy.run_folder import ANYWHERE, FinishedRun, RunError, newest_of_sample
 from kalecast.artifact.runtime import Forecaster
 from kalecast.artifact.store import SAMPLE
 from kalecast.data import exploration
 from kalecast.data.fitting import rhythms
 from kalecast.data.series import describe
 from kalecast.data.windows import SeriesStore
-from kalecast.evaluation.backtest import backtest, score_series, summarise
+from kalecast.evaluation.backtest import (
+    MODEL,
+    Forecast,
+    backtest,
+    calibration,
+    mean_scores,
+    own_forecasts,
+    score_series,
+    summarise,
+)
 from kalecast.lifetime import end_in_order
 from kalecast.model.export import largest_difference
 from kalecast.model.network import from_bytes, predict
@@ -46,6 +48,11 @@ CLASSICAL = ["MSTL-AutoETS"]
 """Beside the naive forecasts, as in the notebook."""
 TOLERANCE = 1e-3
 """By what share a score may differ from what the run reported: ONNX Runtime is not Keras."""
+CARD = (
+    *("name", "version", "created", "library_version", "data_fingerprint", "input_length"),
+    *("horizon", "season", "frequency", "minimum_history"),
+)
+"""Fields of the contract that the card has as they are."""
 TYPICAL = ["england_wales_demand", "victoria_demand", "sceaux_home", "fontana_17"]
 """Series of which a forecast is shown: each kind."""
 
@@ -90,7 +97,8 @@ def outcome(run: FinishedRun) -> dict[str, Any]:
     Raises:
         RunError: they are not those that the run reported.
     """
-    forecaster = Forecaster(run.model_file, threads=2)
+    forecaster = Forecaster(run.handed_on("export_model", "model_file"), threads=2)
+    series, history = (run.handed_on("evaluate", name) for name in ("series", "history"))
     return {
         "run": run.folder.name,
         "run_command": "make pipeline",
@@ -101,24 +109,32 @@ def outcome(run: FinishedRun) -> dict[str, Any]:
         "run_scores": run.summary["scores"],
         "steps": run.steps,
         "training": run.training,
-        "exploration": explored(run),
-        "card": carded(run, forecaster),
-        **judged(run, forecaster),
+        "exploration": explored(series, history, forecaster.contract.frequency),
+        "card": carded(forecaster),
+        **judged(run, forecaster, series, history),
     }
 
 
-def judged(run: FinishedRun, forecaster: Forecaster) -> dict[str, Any]:
+def judged(
+    run: FinishedRun, forecaster: Forecaster, series: pd.DataFrame, history: pd.DataFrame
+) -> dict[str, Any]:
     """Scores, errors and bands on the held-out hours; the network and its parts."""
     contract, test_windows = forecaster.contract, int(run.parameters["test_windows"])
     season = contract.season
-    table = backtest(forecaster.forecast_windows, run.series, contract, test_windows, CLASSICAL)
-    scores = score_series(table, run.history, season)
+    table = backtest(forecaster.forecast_windows, series, contract, test_windows, CLASSICAL)
+    scores = score_series(table, history, season)
     _hold_against(run.summary["scores"], summarise(scores))
-    known = figures.scaled(table, run.history, season)
+    known = figures.scaled(table, history, season)
     names = [name for name in TYPICAL if name in set(known["unique_id"])]
-    worst, typical = figures.worst(known), figures.typical(known, names)
-    judge = Judge(run.series, run.history, contract, test_windows)
-    parts = without_parts(run.network_bytes, shape_of(run.parameters), judge)
+    network_bytes = run.handed_on("evaluate", "network_bytes")
+
+    def judge(forecast: Forecast) -> dict[str, float]:
+        theirs = score_series(
+            own_forecasts(forecast, series, contract, test_windows), history, season
+        )
+        means: dict[str, float] = rounded(mean_scores(theirs).loc[MODEL].to_dict())
+        return means
+
     return {
         "judged_on": {
             "values": len(known),
@@ -126,16 +142,16 @@ def judged(run: FinishedRun, forecaster: Forecaster) -> dict[str, Any]:
             "first": str(known["ds"].min()),
             "last": str(known["ds"].max()),
         },
-        "scores": figures.model_scores(scores),
+        "scores": rounded(mean_scores(scores).to_dict("index"), 6),
         "by_hour": figures.by_hour(known),
-        "calibration": figures.quantile_shares(table),
+        "calibration": {f"{at:g}": rounded(share) for at, share in calibration(table).items()},
         "intervals": figures.intervals(known),
-        "by_series": figures.by_series(known, scores, run.history),
-        "examples": figures.shown(table, run.series, typical, season),
-        "worst": figures.shown(table, run.series, worst, season),
-        "parts": parts,
+        "by_series": figures.by_series(known, scores, history),
+        "examples": figures.shown(table, series, figures.typical(known, names), season),
+        "worst": figures.shown(table, series, figures.worst(known), season),
+        "parts": without_parts(network_bytes, run.parameters, judge),
         "gaps": with_gaps(forecaster, judge),
-        "network": networked(run, forecaster),
+        "network": networked(network_bytes, run, forecaster, series),
     }
 
 
@@ -152,33 +168,39 @@ def _hold_against(reported: dict[str, float], found: dict[str, float]) -> None:
         )
 
 
-def networked(run: FinishedRun, forecaster: Forecaster) -> dict[str, Any]:
+def networked(
+    network_bytes: bytes, run: FinishedRun, forecaster: Forecaster, series: pd.DataFrame
+) -> dict[str, Any]:
     """The network's layers and file, and how far the file's forecasts are from the network's."""
-    store = SeriesStore.from_frame(run.series, forecaster.contract.input_length)
+    network = from_bytes(network_bytes)
+    store = SeriesStore.from_frame(series, forecaster.contract.input_length)
     windows = store.windows(pd.RangeIndex(len(store.names)).to_numpy(), store.lengths)
-    expected = predict(from_bytes(run.network_bytes), windows)
-    difference = largest_difference(expected, forecaster.forecast_windows(windows))
+    difference = largest_difference(predict(network, windows), forecaster.forecast_windows(windows))
     return {
-        **layers_of(run.network_bytes),
-        **file_of(run.model_file),
+        **layers_of(network),
+        **file_of(run.handed_on("export_model", "model_file")),
         "largest_difference": rounded(difference, 2),
     }
 
 
-def explored(run: FinishedRun) -> dict[str, Any]:
+def explored(series: pd.DataFrame, history: pd.DataFrame, frequency: str) -> dict[str, Any]:
     """What the series look like: lengths, gaps, rhythms, spread."""
-    series, contract = run.series, run.contract
-    periods = rhythms(contract.frequency)
-    gaps = exploration.gap_summary(series).set_index("unique_id")
-    strengths = exploration.season_strengths(series, periods).set_index("unique_id")
-    scales = exploration.scales(series, periods).set_index("unique_id")
-    spreads = exploration.spreads(series).set_index("unique_id")
+    periods = rhythms(frequency)
+    gaps, strengths, scales, spreads = (
+        frame.set_index("unique_id")
+        for frame in (
+            exploration.gap_summary(series),
+            exploration.season_strengths(series, periods),
+            exploration.scales(series, periods),
+            exploration.spreads(series),
+        )
+    )
     of_day, of_week = exploration.day_profiles(series), exploration.week_profiles(series)
     described: list[Any] = list(describe(series).itertuples())
     return {
         "hours": len(series),
         "unknown": int(series["y"].isna().sum()),
-        "to_learn_from": int(run.history["y"].notna().sum()),
+        "to_learn_from": int(history["y"].notna().sum()),
         "series": [
             {
                 "series": row.unique_id,
@@ -199,21 +221,12 @@ def explored(run: FinishedRun) -> dict[str, Any]:
     }
 
 
-def carded(run: FinishedRun, forecaster: Forecaster) -> dict[str, Any]:
+def carded(forecaster: Forecaster) -> dict[str, Any]:
     """What the model file says of itself."""
     contract = forecaster.contract
     return {
-        "name": contract.name,
-        "version": contract.version,
-        "created": contract.created,
-        "library_version": contract.library_version,
-        "data_fingerprint": contract.data_fingerprint,
+        **{name: getattr(contract, name) for name in CARD},
         "trained_on": dict(contract.trained_on),
-        "input_length": contract.input_length,
-        "horizon": contract.horizon,
-        "season": contract.season,
-        "frequency": contract.frequency,
-        "minimum_history": contract.minimum_history,
         "quantiles": list(contract.quantiles),
         "text": contract.card,
     }

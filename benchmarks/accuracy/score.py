@@ -77,26 +77,23 @@ def with_test(
     return whole.sort_values(["unique_id", "ds"], kind="stable", ignore_index=True)
 
 
-def train_as_the_pipeline(history: pd.DataFrame, arguments: argparse.Namespace) -> tuple[Any, ...]:
-    """A model file from the history alone; its contract, seconds and parameters."""
+def train_as_the_pipeline(
+    history: pd.DataFrame, arguments: argparse.Namespace
+) -> tuple[Forecaster, float, int]:
+    """The forecaster of a model file from the history alone; its seconds and parameters."""
     shape = NetworkSettings(
         horizon=arguments.horizon,
         season=arguments.season,
         input_length=arguments.input_length or 21 * arguments.season,
     )
+    fewer = {"epochs": arguments.epochs, "steps_per_epoch": arguments.steps}
+    settings = replace(TrainingSettings(), **{name: many for name, many in fewer.items() if many})
     began = time.perf_counter()
-    network, _ = train(history, shape, _defaults_but(arguments.epochs, arguments.steps))
+    network, _ = train(history, shape, settings)
     seconds = time.perf_counter() - began
     contract = draft_contract("benchmark", history, shape, arguments.frequency, 48)
     model_file, _ = export_model(network, contract, history)
-    if arguments.save:
-        arguments.save.write_bytes(model_file)
-    return Forecaster(model_file, threads=2), seconds, network.count_params()
-
-
-def _defaults_but(epochs: int | None, steps: int | None) -> TrainingSettings:
-    given = {"epochs": epochs, "steps_per_epoch": steps}
-    return replace(TrainingSettings(), **{name: value for name, value in given.items() if value})
+    return Forecaster(model_file, threads=2), seconds, int(network.count_params())
 
 
 def compare(
@@ -133,36 +130,28 @@ def main() -> None:
     """Train, compare and print."""
     arguments = _arguments()
     whole, history = _parts(arguments)
+    known = int(history["y"].notna().sum())
     print(f"{history['unique_id'].nunique()} series, {len(history)} values to learn from")
     forecaster, train_seconds, parameters = train_as_the_pipeline(history, arguments)
-    contract = forecaster.contract
-    naive = naive_names(contract.season, contract.frequency)
+    naive = naive_names(forecaster.contract.season, forecaster.contract.frequency)
     names = [*naive, *CLASSICAL] if arguments.slow else naive
     scores, seconds = compare(whole, history, forecaster, names, arguments)
     seconds[MODEL] += train_seconds
-    if arguments.scores:
-        scores.to_csv(arguments.scores, index=False)
+    about = {"train_seconds": round(train_seconds, 1), "parameters": parameters}
     if arguments.results:
-        about = _measured_on(whole, history, arguments)
-        about |= {"parameters": int(parameters), "train_seconds": round(train_seconds, 1)}
-        results = about | {"contenders": contenders(scores, seconds)}
+        results = {
+            "data": arguments.train.name,
+            "series": int(history["unique_id"].nunique()),
+            "origins": arguments.origins,
+            "horizon": arguments.horizon,
+            "weeks_seen_by_slow": arguments.weeks,
+            "values_to_learn_from": known,
+            "values_forecast": int(whole["y"].notna().sum()) - known,
+            **about,
+            "contenders": contenders(scores, seconds),
+        }
         write_results(arguments.results, arguments.command, results)
-    report(scores, seconds, train_seconds, parameters)
-
-
-def _measured_on(
-    whole: pd.DataFrame, history: pd.DataFrame, arguments: argparse.Namespace
-) -> dict[str, Any]:
-    known = int(history["y"].notna().sum())
-    return {
-        "data": arguments.train.name,
-        "series": int(history["unique_id"].nunique()),
-        "origins": arguments.origins,
-        "horizon": arguments.horizon,
-        "weeks_seen_by_slow": arguments.weeks,
-        "values_to_learn_from": known,
-        "values_forecast": int(whole["y"].notna().sum()) - known,
-    }
+    report(scores, seconds, about)
 
 
 def contenders(scores: pd.DataFrame, seconds: dict[str, float]) -> dict[str, Any]:
@@ -213,8 +202,6 @@ def _arguments() -> argparse.Namespace:
     add("--input-length", type=int, help="21 seasons where left out")
     add("--epochs", type=int, help="fewer than the pipeline's, for a quick look")
     add("--steps", type=int, help="an epoch, fewer than the pipeline's, for a quick look")
-    add("--scores", type=Path, help="CSV to write the scores of each series to")
-    add("--save", type=Path, help="file to write the model to")
     add("--results", type=Path, help="file to leave the results in, for the report")
     add("--command", default=f"python {' '.join(sys.argv)}", help="that gave them")
     arguments = parser.parse_args()
@@ -223,32 +210,17 @@ def _arguments() -> argparse.Namespace:
     return arguments
 
 
-def report(
-    scores: pd.DataFrame, seconds: dict[str, float], train_seconds: float, parameters: int
-) -> None:
+def report(scores: pd.DataFrame, seconds: dict[str, float], about: dict[str, float]) -> None:
     """Print the table and the last line."""
     means = with_owa(mean_scores(scores))
     print(means.assign(seconds=pd.Series(seconds)).to_string(float_format="{:.3f}".format))
-    ours = {name: round(value, 4) for name, value in means.loc[MODEL].to_dict().items()}
-    print(
-        json.dumps(
-            {
-                "owa": ours["owa"],
-                "smape": ours["smape"],
-                "mase": ours["mase"],
-                "msis95": ours["msis_95"],
-                "coverage80": ours["coverage_80"],
-                "coverage95": ours["coverage_95"],
-                "train_seconds": round(train_seconds, 1),
-                "parameters": int(parameters),
-                "baselines": {
-                    name: {"owa": round(means["owa"][name], 4), "seconds": round(seconds[name], 1)}
-                    for name in map(str, means.index)
-                    if name != MODEL
-                },
-            }
-        )
-    )
+    ours = {str(name).replace("_", ""): round(mean, 4) for name, mean in means.loc[MODEL].items()}
+    baselines = {
+        name: {"owa": round(means["owa"][name], 4), "seconds": round(seconds[name], 1)}
+        for name in map(str, means.index)
+        if name != MODEL
+    }
+    print(json.dumps({**ours, **about, "baselines": baselines}))
 
 
 class _Formatter(argparse.RawDescriptionHelpFormatter, argparse.ArgumentDefaultsHelpFormatter):

@@ -58,11 +58,10 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=TrainingSettings().steps_per_epoch)
     arguments = parser.parse_args()
     shape = NetworkSettings()
-    stages = []
 
     def stage(name: str, began: float) -> None:
-        stages.append((name, time.perf_counter() - began, peak_mib()))
-        print(f"{name:>10}  {stages[-1][1]:6.0f} s  peak {stages[-1][2]:,.0f} MiB", flush=True)
+        seconds = time.perf_counter() - began
+        print(f"{name:>10}  {seconds:6.0f} s  peak {peak_mib():,.0f} MiB", flush=True)
 
     with tempfile.TemporaryDirectory() as folder:
         source, values = Path(folder) / "series.parquet", Path(folder) / "values"
@@ -77,17 +76,14 @@ def main() -> None:
         _, losses = train(store, shape, settings)
         stage("train", began)
         mapped = values.stat().st_size
-    print(
-        json.dumps(
-            {
-                "series": arguments.series,
-                "hours": arguments.hours,
-                "peak_mib": round(stages[-1][2]),
-                "values_mib": round(mapped / 2**20),
-                "val_loss": round(float(losses["val_loss"].min()), 4),
-            }
-        )
-    )
+    outcome = {
+        "series": arguments.series,
+        "hours": arguments.hours,
+        "peak_mib": round(peak_mib()),
+        "values_mib": round(mapped / 2**20),
+        "val_loss": round(float(losses["val_loss"].min()), 4),
+    }
+    print(json.dumps(outcome))
 
 
 if __name__ == "__main__":

@@ -11,9 +11,8 @@ import pandas as pd
 import pytest
 from sample_series import hourly_series
 
-from benchmarks.accuracy import backtest_figures as figures
-from benchmarks.accuracy import pipeline_results
-from benchmarks.accuracy.finished_run import FinishedRun, RunError, newest_of_sample
+from benchmarks.accuracy import figures, pipeline_results
+from benchmarks.accuracy.run_folder import FinishedRun, RunError, newest_of_sample
 from kalecast.artifact.store import SAMPLE
 from kalecast.evaluation.backtest import MODEL
 from kalecast.project import project_path
@@ -59,10 +58,7 @@ def test_newest_whole_run_of_the_sample_is_taken(tmp_path: Path):
     found = newest_of_sample(tmp_path)
     assert found is not None
     assert found.folder.name == "20260102-000000-aaaaaa"
-
-
-def test_no_run_is_none(tmp_path: Path):
-    assert newest_of_sample(tmp_path / "runs") is None
+    assert newest_of_sample(tmp_path / "nothing") is None
 
 
 def test_steps_and_training_of_a_run(tmp_path: Path):
@@ -83,7 +79,7 @@ def test_run_without_a_training_says_so(tmp_path: Path):
     with pytest.raises(RunError, match=r"Expected a training in .*train\.log"):
         _ = run.training
     with pytest.raises(RunError, match="Expected 'series' of step evaluate"):
-        _ = run.series
+        run.handed_on("evaluate", "series")
 
 
 def test_rounding_keeps_digits_and_says_what_is_not_finite():
@@ -107,26 +103,25 @@ def history() -> pd.DataFrame:
 @pytest.fixture
 def table(history: pd.DataFrame) -> pd.DataFrame:
     """Two forecasts a series, two hours ahead, missed by half and by twice the difference."""
-    rows = []
-    for name, scale in (("small", 1.0), ("large", 100.0)):
-        for origin, missed in enumerate((0.5, 2.0)):
-            cutoff = history["ds"].max() + pd.Timedelta(hours=2 * origin)
-            for ahead in (1, 2):
-                row = {
-                    "unique_id": name,
-                    "cutoff": cutoff,
-                    "ds": cutoff + pd.Timedelta(hours=ahead),
-                }
-                median = scale * 5.0
-                bounds = {
-                    f"{MODEL}-{side}-{level}": median + sign * scale * width
-                    for side, sign in (("lo", -1), ("hi", 1))
-                    for level, width in ((80, 1.0), (95, 3.0))
-                }
-                rows.append(
-                    {**row, "y": median + scale * missed, MODEL: median, **bounds}
-                    | {"SeasonalNaiveWeek": 0.0}
-                )
+    last = history["ds"].max()
+    rows = [
+        {
+            "unique_id": name,
+            "cutoff": last + pd.Timedelta(hours=2 * origin),
+            "ds": last + pd.Timedelta(hours=2 * origin + ahead),
+            "y": scale * (5.0 + missed),
+            MODEL: scale * 5.0,
+            "SeasonalNaiveWeek": 0.0,
+            **{
+                f"{MODEL}-{side}-{level}": scale * (5.0 + sign * width)
+                for side, sign in (("lo", -1), ("hi", 1))
+                for level, width in ((80, 1.0), (95, 3.0))
+            },
+        }
+        for name, scale in (("small", 1.0), ("large", 100.0))
+        for origin, missed in enumerate((0.5, 2.0))
+        for ahead in (1, 2)
+    ]
     return pd.DataFrame(rows)
 
 
@@ -179,7 +174,7 @@ def real_run(tmp_path_factory: pytest.TempPathFactory) -> FinishedRun:
 
     shape = NetworkSettings(input_length=168, horizon=24, width=16, hour_width=8, blocks=1)
     settings = TrainingSettings(
-        epochs=2, steps_per_epoch=4, batch_size=32, validation_steps=48, minutes=2.0
+        epochs=2, steps_per_epoch=4, batch_size=32, validation_steps=48, minutes=30.0
     )
     series = hourly_series(count=3, hours=800)
     history, _ = hold_out(series, 2 * shape.horizon)
@@ -232,7 +227,7 @@ def test_all_figures_of_a_run(real_run: FinishedRun):
         sum(layer["parameters"] for layer in found["network"]["layers"])
         == (found["network"]["parameters"])
     )
-    assert found["network"]["file_bytes"] == len(real_run.model_file)
+    assert found["network"]["file_bytes"] == len(real_run.handed_on("export_model", "model_file"))
     # values that are missing cost something, and two days of history more
     whole = found["scores"][MODEL]["mase"]
     assert found["gaps"]["shortest"]["mase"] > whole * 0.9

@@ -1,7 +1,7 @@
 """Figures of a backtest, as plain numbers for a results file.
 
 Errors are in units of each series' mean absolute seasonal difference, as in MASE. Tables are as
-`kalecast.evaluation.backtest.backtest` returns them.
+`kalecast.evaluation.backtest.backtest` returns them; `known` is what `scaled` makes of one.
 """
 
 from collections.abc import Mapping
@@ -10,14 +10,18 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from kalecast.data.usable import seasonal_scale
 from kalecast.data.windows import SEASONS_A_CYCLE
-from kalecast.evaluation.backtest import MODEL, calibration, mean_scores, models_of
+from kalecast.evaluation.backtest import MODEL, models_of
 from kalecast.evaluation.baselines import INTERVALS
 
 LEVELS = (0.5, 0.9, 0.99)
 """Quantiles of the absolute errors of each series that are reported."""
 PEAK = 0.9
 """Values above this quantile of a series' history are its peaks."""
+
+Chosen = list[tuple[str, pd.Timestamp]]
+"""Single forecasts: a series and a cutoff each."""
 
 
 def rounded(values: Any, digits: int = 4) -> Any:
@@ -30,12 +34,6 @@ def rounded(values: Any, digits: int = 4) -> Any:
     return float(f"{number:.{digits}g}") if np.isfinite(number) else None
 
 
-def seasonal_scale(history: pd.DataFrame, season: int) -> pd.Series:
-    """The mean absolute seasonal difference of each series."""
-    difference = history.groupby("unique_id")["y"].diff(season).abs()
-    return difference.groupby(history["unique_id"]).mean()
-
-
 def scaled(table: pd.DataFrame, history: pd.DataFrame, season: int) -> pd.DataFrame:
     """The known steps, with hours `ahead` from 1 on and what an error is measured by."""
     ahead = table.groupby(["unique_id", "cutoff"]).cumcount() + 1
@@ -45,12 +43,11 @@ def scaled(table: pd.DataFrame, history: pd.DataFrame, season: int) -> pd.DataFr
 
 def by_hour(known: pd.DataFrame) -> dict[str, Any]:
     """Mean absolute error of each model at each hour ahead, and what its own bands hold."""
-    errors = {name: _error(known, name).groupby(known["ahead"]).mean() for name in _models(known)}
-    held = {
-        level: _inside(known, MODEL, level).groupby(known["ahead"]).mean() for level in INTERVALS
-    }
+    ahead = known["ahead"]
+    errors = {name: _error(known, name).groupby(ahead).mean() for name in _models(known)}
+    held = {level: _inside(known, MODEL, level).groupby(ahead).mean() for level in INTERVALS}
     return {
-        "ahead": sorted(known["ahead"].unique().tolist()),
+        "ahead": sorted(ahead.unique().tolist()),
         "error": rounded(errors, 3),
         "coverage": rounded(held, 3),
     }
@@ -58,22 +55,17 @@ def by_hour(known: pd.DataFrame) -> dict[str, Any]:
 
 def intervals(known: pd.DataFrame) -> dict[str, Any]:
     """What each model's bands hold, and how wide they are."""
+
+    def band(name: str, level: int) -> dict[str, float]:
+        width = known[f"{name}-hi-{level}"] - known[f"{name}-lo-{level}"]
+        held = _inside(known, name, level).mean()
+        return {"coverage": rounded(held), "width": rounded((width / known["scale"]).mean())}
+
     return {
-        name: {
-            str(level): {
-                "coverage": rounded(_inside(known, name, level).mean()),
-                "width": rounded((_width(known, name, level) / known["scale"]).mean()),
-            }
-            for level in INTERVALS
-        }
+        name: {str(level): band(name, level) for level in INTERVALS}
         for name in _models(known)
         if f"{name}-lo-80" in known
     }
-
-
-def quantile_shares(table: pd.DataFrame) -> dict[str, float]:
-    """The share of actual values below each quantile of the network."""
-    return {f"{quantile:g}": rounded(share) for quantile, share in calibration(table).items()}
 
 
 def by_series(known: pd.DataFrame, scores: pd.DataFrame, history: pd.DataFrame) -> list[Any]:
@@ -82,6 +74,7 @@ def by_series(known: pd.DataFrame, scores: pd.DataFrame, history: pd.DataFrame) 
         metric: part.set_index("unique_id")[models_of(scores)]
         for metric, part in scores.groupby("metric")
     }
+    mase = of_metric.pop("mase")
     peaks = history.groupby("unique_id")["y"].quantile(PEAK)
     rows = []
     for name, one in known.groupby("unique_id", sort=False):
@@ -90,12 +83,8 @@ def by_series(known: pd.DataFrame, scores: pd.DataFrame, history: pd.DataFrame) 
         rows.append(
             {
                 "series": str(name),
-                "mase": rounded(of_metric["mase"].loc[name].to_dict()),
-                **{
-                    metric: rounded(part[MODEL][name])
-                    for metric, part in of_metric.items()
-                    if metric != "mase"
-                },
+                "mase": rounded(mase.loc[name].to_dict()),
+                **{metric: rounded(part[MODEL][name]) for metric, part in of_metric.items()},
                 "error_quantiles": {f"{at:g}": rounded(error.quantile(at), 3) for at in LEVELS},
                 "peak_hours": rounded(is_peak.mean()),
                 "peak_share_of_error": rounded(error[is_peak].sum() / error.sum()),
@@ -105,11 +94,6 @@ def by_series(known: pd.DataFrame, scores: pd.DataFrame, history: pd.DataFrame) 
     return rows
 
 
-def model_scores(scores: pd.DataFrame) -> dict[str, Any]:
-    """Mean scores of each model."""
-    return {str(name): rounded(row.to_dict(), 6) for name, row in mean_scores(scores).iterrows()}
-
-
 def by_forecast(known: pd.DataFrame) -> pd.DataFrame:
     """Each single forecast's mean error: `unique_id, cutoff, error`, the worst first."""
     error = _error(known, MODEL)
@@ -117,43 +101,41 @@ def by_forecast(known: pd.DataFrame) -> pd.DataFrame:
     return means.rename("error").reset_index().sort_values("error", ascending=False)
 
 
-def worst(known: pd.DataFrame, most: int = 3) -> list[tuple[str, pd.Timestamp]]:
+def worst(known: pd.DataFrame, most: int = 3) -> Chosen:
     """Series and cutoffs of the worst forecasts, one a series."""
     ranked = by_forecast(known).drop_duplicates("unique_id").head(most)
     return list(zip(ranked["unique_id"], ranked["cutoff"], strict=True))
 
 
-def typical(known: pd.DataFrame, names: list[str]) -> list[tuple[str, pd.Timestamp]]:
+def typical(known: pd.DataFrame, names: list[str]) -> Chosen:
     """Of each of these series the forecast whose error is the middle one."""
-    ranked = by_forecast(known).groupby("unique_id")
-    middle = {name: ranked.get_group(name).reset_index(drop=True) for name in names}
-    return [(name, rows["cutoff"][len(rows) // 2]) for name, rows in middle.items()]
+    ranked = by_forecast(known).groupby("unique_id")["cutoff"]
+    cutoffs = {name: ranked.get_group(name).to_list() for name in names}
+    return [(name, found[len(found) // 2]) for name, found in cutoffs.items()]
 
 
 def shown(
-    table: pd.DataFrame, series: pd.DataFrame, chosen: list[tuple[str, pd.Timestamp]], season: int
+    table: pd.DataFrame, series: pd.DataFrame, chosen: Chosen, season: int
 ) -> list[dict[str, Any]]:
     """Chosen forecasts with the week before them, for pictures."""
-    return [_one_shown(table, series, name, cutoff, season) for name, cutoff in chosen]
-
-
-def _one_shown(
-    table: pd.DataFrame, series: pd.DataFrame, name: str, cutoff: pd.Timestamp, season: int
-) -> dict[str, Any]:
-    one = table[(table["unique_id"] == name) & (table["cutoff"] == cutoff)]
-    before = series[(series["unique_id"] == name) & (series["ds"] <= cutoff)]
-    week = before["y"].tail(SEASONS_A_CYCLE * season)
     columns = {"median": MODEL} | {
         f"{side}-{level}": f"{MODEL}-{side}-{level}" for side in ("lo", "hi") for level in INTERVALS
     }
-    return {
-        "series": name,
-        "cutoff": str(cutoff),
-        "before": rounded(week),
-        "actual": rounded(one["y"]),
-        "naive": rounded(one["SeasonalNaiveWeek"]),
-        "forecast": {name: rounded(one[column]) for name, column in columns.items()},
-    }
+    found = []
+    for name, cutoff in chosen:
+        one = table[(table["unique_id"] == name) & (table["cutoff"] == cutoff)]
+        before = series[(series["unique_id"] == name) & (series["ds"] <= cutoff)]
+        found.append(
+            {
+                "series": name,
+                "cutoff": str(cutoff),
+                "before": rounded(before["y"].tail(SEASONS_A_CYCLE * season)),
+                "actual": rounded(one["y"]),
+                "naive": rounded(one["SeasonalNaiveWeek"]),
+                "forecast": {key: rounded(one[column]) for key, column in columns.items()},
+            }
+        )
+    return found
 
 
 def _models(known: pd.DataFrame) -> list[str]:
@@ -166,7 +148,3 @@ def _error(known: pd.DataFrame, name: str) -> pd.Series:
 
 def _inside(known: pd.DataFrame, name: str, level: int) -> pd.Series:
     return known["y"].between(known[f"{name}-lo-{level}"], known[f"{name}-hi-{level}"])
-
-
-def _width(known: pd.DataFrame, name: str, level: int) -> pd.Series:
-    return known[f"{name}-hi-{level}"] - known[f"{name}-lo-{level}"]
