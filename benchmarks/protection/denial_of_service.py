@@ -15,7 +15,7 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,7 +23,7 @@ import numpy as np
 import pandas as pd
 import psutil  # type: ignore[import-untyped, unused-ignore]
 
-from benchmarks.load.job import percentile, raise_open_files
+from benchmarks.load.job import raise_open_files
 from benchmarks.load.local_service import LocalService
 from benchmarks.protection.attackers import ATTACKS
 from benchmarks.protection.running_stack import ProofPart, ProtectedStack, event_number
@@ -223,14 +223,26 @@ def _use(stack: ProtectedStack) -> Use:
         status = stack.protected.service.request("GET", "/status")[1].decode()
         connections = int(status.split()[2])
     gateway, app = stack.protected.service, stack.app
-    sizes = (round(gateway.memory().now, 1), round(app.memory().now, 1))
-    return Use(_cpu(gateway), _cpu(app), *sizes, connections)
+    sizes = (round(_sum(gateway, _megabytes), 1), round(_sum(app, _megabytes), 1))
+    return Use(_sum(gateway, _cpu), _sum(app, _cpu), *sizes, connections)
 
 
-def _cpu(service: LocalService) -> float:
-    assert service.process is not None
-    first = psutil.Process(service.process.pid)
-    return sum(sum(one.cpu_times()[:2]) for one in (first, *first.children(recursive=True)))
+def _sum(service: LocalService, measure: Callable[[psutil.Process], float]) -> float:
+    """A measure of a service's processes, added up."""
+    total = 0.0
+    for process in service.processes():
+        # A process can end while it is looked at.
+        with contextlib.suppress(psutil.NoSuchProcess):
+            total += measure(process)
+    return total
+
+
+def _cpu(process: psutil.Process) -> float:
+    return float(sum(process.cpu_times()[:2]))
+
+
+def _megabytes(process: psutil.Process) -> float:
+    return float(process.memory_info().rss) / 2**20
 
 
 def _responses(log: Path) -> pd.DataFrame:
