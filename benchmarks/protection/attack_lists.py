@@ -8,13 +8,14 @@ passed, what it reached.
 import json
 import re
 import time
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from itertools import batched
 from typing import Any
 from urllib.parse import quote
+
+import pandas as pd
 
 from benchmarks.protection.payload_lists import REMEDY, Payload, missing, payloads
 from benchmarks.protection.raw_requests import (
@@ -57,25 +58,10 @@ SLEPT_SECONDS = 4.5
 
 FILES = re.compile(rb"root:x?:0:0:|\[boot loader\]|\[extensions\]|uid=\d+\(|-----BEGIN [A-Z ]*KEY")
 """What an answer has in it where a file was read or a command was run."""
-PAGE = "the page as for all"
 MARKUP = re.compile(r"<[A-Za-z!/?]")
 FAULT = b"Something went wrong on our side"
 
 Build = Callable[[str], bytes]
-
-
-@dataclass(frozen=True)
-class Hit:
-    """What became of a payload in a place."""
-
-    place: str
-    payload: Payload
-    verdict: str
-    status: int | None
-    as_for_all: bool = False
-    """Whether the answer is the page that everybody gets."""
-    findings: tuple[str, ...] = ()
-    """What it reached that it should not."""
 
 
 def measure(stack: ProtectedStack) -> ProofPart:
@@ -96,9 +82,9 @@ def replayed(
     before = _forecast(stack)
     hits = _hits(stack, found)
     problems = [
-        f"{hit.place}, {hit.payload.kind}: {finding}: {hit.payload.text[:80]!r}"
-        for hit in hits
-        for finding in hit.findings
+        f"{hit['place']}, {hit['kind']}: {finding}: {hit['text'][:80]!r}"
+        for hit in hits.to_dict("records")
+        for finding in hit["findings"]
     ]
     if _forecast(stack) != before:
         problems.append("the app answers another forecast than before")
@@ -185,31 +171,40 @@ def findings(payload: Payload, reply: RawReply, seconds: float) -> Iterator[str]
         yield "markup came back unescaped"
 
 
-def _hits(stack: ProtectedStack, found: Sequence[Payload]) -> list[Hit]:
+def _hits(stack: ProtectedStack, found: Sequence[Payload]) -> pd.DataFrame:
+    """What became of each payload in each place."""
     port, addresses = stack.protected.port, clients(NETWORK)
     (page,) = send_all(port, [_get("/")], [next(addresses)], stack.trust)
     built = places(stack)
     print(f"  {len(found):,} payloads in each of {len(built)} places", flush=True)
 
-    def visit(name: str, few: Sequence[Payload], address: str) -> list[Hit]:
+    def visit(place: str, few: Sequence[Payload], address: str) -> list[dict[str, Any]]:
         with Client(port, address, stack.trust) as client:
-            return [_hit(client, name, built[name], payload, page) for payload in few]
+            return [_hit(client, place, built[place], payload, page) for payload in few]
 
-    visits = [(name, few, next(addresses)) for name in built for few in batched(found, A_CLIENT)]
+    visits = [(place, few, next(addresses)) for place in built for few in batched(found, A_CLIENT)]
     with ThreadPoolExecutor(AT_ONCE) as several:
-        return [
-            hit for of_visit in several.map(visit, *zip(*visits, strict=True)) for hit in of_visit
-        ]
+        of_visits = several.map(visit, *zip(*visits, strict=True))
+        return pd.DataFrame([hit for of_visit in of_visits for hit in of_visit])
 
 
-def _hit(client: Client, name: str, build: Build, payload: Payload, page: RawReply) -> Hit:
+def _hit(
+    client: Client, place: str, build: Build, payload: Payload, page: RawReply
+) -> dict[str, Any]:
     began = time.monotonic()
     reply = client.send(build(payload.text))
     seconds = time.monotonic() - began
     same = reply.is_same_page(page)
     passed = reply.verdict == PASSED and not same
-    signs = tuple(findings(payload, reply, seconds)) if passed else ()
-    return Hit(name, payload, reply.verdict, reply.status, same, signs)
+    return {
+        "place": place,
+        "kind": payload.kind,
+        "text": payload.text,
+        "verdict": reply.verdict,
+        "answer": "the page as for all" if same else str(reply.status),
+        # What it reached that it should not.
+        "findings": list(findings(payload, reply, seconds)) if passed else [],
+    }
 
 
 def _rendered(reply: RawReply) -> str:
@@ -258,33 +253,23 @@ def _in_head(text: str) -> str:
     return re.sub(r"[\0-\x1f\x7f]", lambda found: f"%{ord(found.group()):02x}", text)
 
 
-def _table(hits: Sequence[Hit]) -> list[list[str]]:
-    rows = [["place", "payloads", BY_LIST, BY_SIGNATURES, "hung up", PASSED, "the app answered"]]
-    by_place: dict[str, list[Hit]] = defaultdict(list)
-    for hit in hits:
-        by_place[hit.place].append(hit)
-    rows += [[place, *_cells(of_place)] for place, of_place in by_place.items()]
-    return [*rows, ["all", *_cells(hits)]]
+def _table(hits: pd.DataFrame) -> list[list[str]]:
+    rows = [["place", "payloads", BY_LIST, BY_SIGNATURES, HUNG_UP, PASSED, "the app answered"]]
+    for place, some in (*hits.groupby("place", sort=False), ("all", hits)):
+        verdicts = Counter(some["verdict"])
+        answers = Counter(some.loc[some["verdict"] == PASSED, "answer"])
+        counts = (verdicts[word] for word in (BY_LIST, BY_SIGNATURES, HUNG_UP, PASSED))
+        passed = ", ".join(f"{count:,} × {answer}" for answer, count in sorted(answers.items()))
+        rows.append([str(place), *(f"{count:,}" for count in (len(some), *counts)), passed])
+    return rows
 
 
-def _cells(hits: Sequence[Hit]) -> list[str]:
-    verdicts = Counter(hit.verdict for hit in hits)
-    passed = [hit for hit in hits if hit.verdict == PASSED]
-    answers = Counter(PAGE if hit.as_for_all else str(hit.status) for hit in passed)
-    statuses = ", ".join(f"{count:,} × {status}" for status, count in sorted(answers.items()))
-    counts = (len(hits), *(verdicts[word] for word in (BY_LIST, BY_SIGNATURES, HUNG_UP, PASSED)))
-    return [*(f"{count:,}" for count in counts), statuses]
-
-
-def _figures(hits: Sequence[Hit], problems: Sequence[str]) -> dict[str, Any]:
-    verdicts = Counter(hit.verdict for hit in hits)
-    kinds: dict[str, set[str]] = defaultdict(set)
-    for hit in hits:
-        kinds[hit.payload.kind].add(hit.payload.text)
+def _figures(hits: pd.DataFrame, problems: Sequence[str]) -> dict[str, Any]:
+    verdicts, different = Counter(hits["verdict"]), hits.drop_duplicates("text")
     return {
-        "payloads": sum(map(len, kinds.values())),
-        "payload_classes": {kind: len(texts) for kind, texts in kinds.items()},
-        "payload_places": len({hit.place for hit in hits}),
+        "payloads": len(different),
+        "payload_classes": dict(Counter(different["kind"])),
+        "payload_places": hits["place"].nunique(),
         "payload_requests": len(hits),
         "payload_blocked_by_list": verdicts[BY_LIST],
         "payload_blocked_by_signatures": verdicts[BY_SIGNATURES],
