@@ -4,10 +4,10 @@ import json
 import os
 import signal
 import subprocess
-import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,8 @@ import psutil
 import requests
 from memory_limit import MemoryLimit
 from ports import free_ports
+
+from kalecast.lifetime import answers, await_ready
 
 SUPPORT = Path(__file__).resolve().parent
 ROOT = SUPPORT.parents[1]
@@ -160,19 +162,9 @@ def stock_serving(model_file: Path) -> Iterator[Server]:
         start_new_session=True,
     )
     try:
-        stock = Server(process, ports, "")
-        _await_health(stock.url)
-        yield stock
+        is_ready = partial(answers, ports.http, "/health/status")
+        await_ready({"stock server": process}, is_ready, 60)
+        yield Server(process, ports, "")
     finally:
         os.killpg(process.pid, signal.SIGKILL)  # it does not end on SIGTERM
         process.wait()
-
-
-def _await_health(url: str) -> None:
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline:
-        with suppress(requests.ConnectionError):
-            if requests.get(url + "/health/status", timeout=5).status_code == 200:
-                return
-        time.sleep(0.2)
-    raise AssertionError(f"{url} does not answer")
