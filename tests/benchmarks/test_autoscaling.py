@@ -129,34 +129,34 @@ def test_a_batch_is_never_larger_than_allowed():
 ##### The HPA, as documented #####
 
 
-def of(*usages: float | None) -> list[Sample]:
-    return [Sample(usage) for usage in usages]
-
-
-def test_the_documentations_first_example():
-    """200m where 100m are desired doubles the replicas, 50m halves them."""
-    assert from_cpu(3, of(2.0, 2.0, 2.0), 1.0) == 6
-    assert from_cpu(4, of(0.5, 0.5, 0.5, 0.5), 1.0) == 2
-    assert from_cpu(3, of(0.8, 0.8, 0.8), 0.7) == 4
-
-
-@pytest.mark.parametrize(("usage", "wanted"), [(0.91, 10), (1.09, 10), (0.89, 9), (1.11, 12)])
-def test_within_the_tolerance_nothing_changes(usage: float, wanted: int):
-    assert from_cpu(10, of(*[usage] * 10), 1.0) == wanted
-
-
-def test_missing_metrics_count_as_nothing_upwards_and_as_all_downwards():
-    assert from_cpu(4, of(2.0, 2.0, 2.0, None), 1.0) == 6
-    assert from_cpu(4, of(0.5, 0.5, 0.5, None), 1.0) == 3
-    assert from_cpu(2, of(1.2, None), 1.0) == 2  # would turn the direction round
-    assert from_cpu(2, of(None, None), 1.0) is None
-
-
-def test_pods_that_are_not_ready_dampen_upwards_only():
-    unready = [Sample(None, counts=False)] * 2
-    assert from_cpu(4, [*of(3.0, 3.0), *unready], 1.0) == 6
-    assert from_cpu(4, [*of(1.5, 1.5), *unready], 1.0) == 4
-    assert from_cpu(4, [*of(0.5, 0.5), *unready], 1.0) == 1
+@pytest.mark.parametrize(
+    ("usages", "unready", "target", "wanted"),
+    [
+        # The documentation's first example: 200m where 100m are desired double the replicas.
+        ([2.0, 2.0, 2.0], 0, 1.0, 6),
+        ([0.5, 0.5, 0.5, 0.5], 0, 1.0, 2),
+        ([0.8, 0.8, 0.8], 0, 0.7, 4),
+        # Within the tolerance nothing changes.
+        ([0.91] * 10, 0, 1.0, 10),
+        ([1.09] * 10, 0, 1.0, 10),
+        ([0.89] * 10, 0, 1.0, 9),
+        ([1.11] * 10, 0, 1.0, 12),
+        # Missing metrics count as nothing upwards and as all downwards.
+        ([2.0, 2.0, 2.0, None], 0, 1.0, 6),
+        ([0.5, 0.5, 0.5, None], 0, 1.0, 3),
+        ([1.2, None], 0, 1.0, 2),  # would turn the direction round
+        ([None, None], 0, 1.0, None),
+        # Pods that are not ready dampen upwards only.
+        ([3.0, 3.0], 2, 1.0, 6),
+        ([1.5, 1.5], 2, 1.0, 4),
+        ([0.5, 0.5], 2, 1.0, 1),
+    ],
+)
+def test_cpu_wants_the_replicas_that_the_documentation_says(
+    usages: list[float | None], unready: int, target: float, wanted: int | None
+):
+    samples = [*map(Sample, usages), *[Sample(None, counts=False)] * unready]
+    assert from_cpu(len(samples), samples, target) == wanted
 
 
 def test_an_average_value_divides_the_whole():
