@@ -156,8 +156,9 @@ def _only(chosen: list[str], name: str, source: list[str]) -> None:
 def _failed(app: Sphinx, doctree: nodes.document) -> list[str]:
     """Errors of a chapter's cells, with the line; those that follow from a missing result not."""
     name = app.env.current_document.docname
+    # MyST-NB names the line after the cell's first
     errors = [
-        f"{name}.md:{node.line}: {node.astext().strip().splitlines()[-1]}"
+        f"{name}.md:{(node.line or 1) - 1}: {node.astext().strip().splitlines()[-1]}"
         for node in doctree.findall(nodes.literal_block)
         if "traceback" in node["classes"]
     ]

@@ -282,15 +282,15 @@ serving["figures"]["theirs"]
     message = of_one_chapter(tmp_path, measured, text)
     assert "'nothing' in report/figures/serving.json" in message
     assert "'figures.theirs' in report/figures/serving.json" in message
-    assert re.search(r"1-one\.md:18: ZeroDivisionError", message)
+    assert "1-one.md:19: ZeroDivisionError" in message
 
 
 @pytest.mark.slow
 def test_mistakes_of_the_text_are_reported_with_their_line(measured: Path, tmp_path: Path):
     text = "{cite}`nobody` {ref}`nowhere` [x](nothing.md)\n"
     message = of_one_chapter(tmp_path, measured, text)
-    for part in ("1-one.md:8: WARNING", '"nobody"', "nowhere", "nothing.md"):
-        assert part in message
+    for part in (r"1-one\.md:\d: WARNING.*nobody", r"1-one\.md:\d: .*'nowhere'", r"nothing\.md"):
+        assert re.search(part, message)
 
 
 class Rendered(NamedTuple):
