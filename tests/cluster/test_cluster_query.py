@@ -208,11 +208,40 @@ def test_a_port_forward_ends_with_the_process_that_opened_it(cluster: Cluster) -
 ##### At an ingress #####
 
 
+class Quiet(BaseHTTPRequestHandler):
+    """Answers, and logs nothing."""
+
+    def answer(self, status: int, body: bytes, length: int | None = None) -> None:
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(body) if length is None else length))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: Any) -> None:
+        pass
+
+
+@contextmanager
+def listening(handler: type[Quiet], certificate: Path | None = None) -> Iterator[int]:
+    """A server on a port of its own, with TLS where it has a certificate."""
+    listener = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    if certificate:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(certificate)
+        listener.socket = context.wrap_socket(listener.socket, server_side=True)
+    threading.Thread(target=listener.serve_forever, args=(0.01,), daemon=True).start()
+    try:
+        yield listener.server_port
+    finally:
+        listener.shutdown()
+        listener.server_close()
+
+
 @contextmanager
 def ingress(server: Server, certificate: Path) -> Iterator[str]:
     """TLS, a path of Istio's and a token before the model server."""
 
-    class Handler(BaseHTTPRequestHandler):
+    class Handler(Quiet):
         def do_GET(self) -> None:
             self.do_POST()
 
@@ -220,34 +249,17 @@ def ingress(server: Server, certificate: Path) -> Iterator[str]:
             _, found, path = self.path.partition("/seldon/team/kalecast")
             body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
             if not found:
-                self._answer(404, b"<html>nothing here</html>")
+                self.answer(404, b"<html>nothing here</html>")
             elif self.headers.get("Authorization") != "Bearer secret":
-                self._answer(403, b"RBAC: access denied")
+                self.answer(403, b"RBAC: access denied")
             else:
                 inner = http.client.HTTPConnection("127.0.0.1", server.ports.http, timeout=30)
                 inner.request(self.command, path, body, {"Content-Type": "application/json"})
                 answer = inner.getresponse()
-                self._answer(answer.status, answer.read())
+                self.answer(answer.status, answer.read())
 
-        def _answer(self, status: int, body: bytes) -> None:
-            self.send_response(status)
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
-
-        def log_message(self, *_: Any) -> None:
-            pass
-
-    listener = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(certificate)
-    listener.socket = context.wrap_socket(listener.socket, server_side=True)
-    threading.Thread(target=listener.serve_forever, args=(0.01,), daemon=True).start()
-    try:
-        yield f"https://localhost:{listener.server_port}"
-    finally:
-        listener.shutdown()
-        listener.server_close()
+    with listening(Handler, certificate) as port:
+        yield f"https://localhost:{port}"
 
 
 @pytest.fixture(scope="module")
@@ -341,27 +353,16 @@ def test_a_refused_history_is_reported_in_the_servers_words(server: Server) -> N
 def foreign(answers: dict[str, tuple[int, int, bytes]]) -> Iterator[str]:
     """A program that answers at each path with a status, a length that it claims, and a body."""
 
-    class Handler(BaseHTTPRequestHandler):
+    class Handler(Quiet):
         def do_GET(self) -> None:
             self.rfile.read(int(self.headers.get("Content-Length", 0)))
             status, length, body = answers[self.path]
-            self.send_response(status)
-            self.send_header("Content-Length", str(length))
-            self.end_headers()
-            self.wfile.write(body)
+            self.answer(status, body, length)
 
         do_POST = do_GET
 
-        def log_message(self, *_: Any) -> None:
-            pass
-
-    listener = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=listener.serve_forever, args=(0.01,), daemon=True).start()
-    try:
-        yield f"http://127.0.0.1:{listener.server_port}"
-    finally:
-        listener.shutdown()
-        listener.server_close()
+    with listening(Handler) as port:
+        yield f"http://127.0.0.1:{port}"
 
 
 def test_an_error_whose_body_breaks_off_keeps_its_status() -> None:

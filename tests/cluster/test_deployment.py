@@ -33,17 +33,14 @@ def test_one_service_leads_to_the_pods_of_every_predictor():
     assert made["spec"]["selector"].items() <= labels.items()
 
 
-def test_the_operator_scales():
-    (predictor,) = render(URI, "v1", SETTINGS).predictors
+@pytest.mark.parametrize("scales", [True, False])
+def test_the_operator_scales_unless_other_means_do(scales: bool):
+    (predictor,) = render(URI, "v1", replace(SETTINGS, scales=scales)).predictors
     (component,) = predictor["componentSpecs"]
-    assert component["hpaSpec"]["minReplicas"] == predictor["replicas"]
     assert component["pdbSpec"] == {"maxUnavailable": 1}
-
-
-def test_who_scales_by_other_means_gets_no_number_of_pods_from_the_operator():
-    (predictor,) = render(URI, "v1", replace(SETTINGS, scales=False)).predictors
-    assert "replicas" not in predictor
-    assert "hpaSpec" not in predictor["componentSpecs"][0]
+    assert ("replicas" in predictor) is ("hpaSpec" in component) is scales
+    if scales:
+        assert component["hpaSpec"]["minReplicas"] == predictor["replicas"]
 
 
 @pytest.mark.parametrize("standalone", [False, True])

@@ -50,6 +50,8 @@ def test_every_object_has_the_fields_of_its_kind_and_no_others(overlay: str):
             validate(one)
         except Exception as error:
             pytest.fail(f"{overlay}: {title(one)}: {error}")
+    titles = [title(one) for one in expanded()[overlay]]
+    assert len(titles) == len(set(titles)), "two objects of one name"
 
 
 @pytest.mark.parametrize(
@@ -79,12 +81,6 @@ def test_a_field_that_no_schema_knows_is_noticed(overlay: str, kind: str, path: 
     inner[last] = {}
     with pytest.raises(Exception, match=last):
         validate(one)
-
-
-@overlays
-def test_no_two_objects_are_one(overlay: str):
-    titles = [title(one) for one in expanded()[overlay]]
-    assert len(titles) == len(set(titles))
 
 
 @service_overlays
@@ -425,18 +421,12 @@ def test_what_is_committed_is_what_make_manifests_writes(path: Path):
     assert path.read_text() == manifests.written()[path]
 
 
-def test_an_overlay_changes_no_more_than_image_place_and_number():
-    settings = DeploymentSettings(image=f"registry.example.com/kalecast/model-server:{VERSION}")
-    (production,) = of_kind(rendered()["production"], "SeldonDeployment")
-    assert production == render(manifests.MODEL_URI, "current", settings).manifest
-
-
-def test_with_keda_the_operator_scales_nothing():
-    settings = DeploymentSettings(
-        image=f"registry.example.com/kalecast/model-server:{VERSION}", scales=False
-    )
-    (scaled,) = of_kind(rendered()["production-keda"], "SeldonDeployment")
-    assert scaled == render(manifests.MODEL_URI, "current", settings).manifest
+@pytest.mark.parametrize(("overlay", "scales"), [("production", True), ("production-keda", False)])
+def test_an_overlay_changes_no_more_than_image_place_and_number(overlay: str, scales: bool):
+    image = f"registry.example.com/kalecast/model-server:{VERSION}"
+    settings = DeploymentSettings(image=image, scales=scales)
+    (found,) = of_kind(rendered()[overlay], "SeldonDeployment")
+    assert found == render(manifests.MODEL_URI, "current", settings).manifest
 
 
 def test_standalone_stands_for_what_the_operator_makes():
@@ -455,14 +445,10 @@ def test_standalone_stands_for_what_the_operator_makes():
 ##### Enough #####
 
 
-def test_a_pod_has_the_memory_that_the_sums_ask_for():
+def test_pods_have_the_memory_of_the_sums_and_on_a_quiet_day_a_crowds_cores():
     figures = capacity_sheet.figures()
     assert figures["server_need"] <= figures["server_memory"]
     assert figures["page_need"] <= figures["page_memory"]
-
-
-def test_the_pods_of_a_quiet_day_are_sure_of_the_cores_that_a_crowd_needs():
-    figures = capacity_sheet.figures()
     assert figures["crowd_seconds"] <= figures["wait"]
 
 
