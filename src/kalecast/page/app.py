@@ -13,6 +13,7 @@ import sys
 from kalecast.page.callers import Callers
 from kalecast.page.customers import CustomersError
 from kalecast.page.settings import Settings
+from kalecast.protocols.sockets import bound
 from kalecast.settings import SettingsError
 
 
@@ -48,16 +49,12 @@ def _bind(host: str, port: int, setting: str) -> socket.socket:
     Raises:
         SettingsError: it cannot be had.
     """
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
-        listener.bind((host, port))
+        return bound(host, port)
     except OSError as error:
         raise SettingsError(
             f"Cannot listen on {host}:{port}: {error.strerror}. Choose another port with {setting}."
         ) from error
-    return listener
 
 
 if __name__ == "__main__":

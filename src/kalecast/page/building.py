@@ -15,11 +15,10 @@ import contextlib
 import ctypes
 import gc
 import math
-import resource
 import signal
 import socket
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from functools import partial
 from types import FrameType
 
@@ -27,11 +26,11 @@ import gradio as gr
 import uvicorn
 import uvloop
 from fastapi import FastAPI
-from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
-from starlette.responses import PlainTextResponse, Response
+from prometheus_client import make_asgi_app
+from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from kalecast.page import background, gradio_protocol, metrics
+from kalecast.page import gradio_protocol, metrics
 from kalecast.page.application import Admission, Application, Gradio, Route
 from kalecast.page.callers import Callers
 from kalecast.page.gradio_protocol import GradioQueue, guard_files
@@ -42,13 +41,8 @@ from kalecast.page.routes import Routes, event_refused, upload_refused
 from kalecast.page.samples import Samples
 from kalecast.page.settings import Settings
 from kalecast.page.tables import LARGEST_FILE
-from kalecast.protocols.http1 import LimitedProtocol
-
-BACKLOG = 16384
-"""Connections that may wait to be accepted, as thousands come at once; the kernel caps it."""
-
-KEEP_ALIVE = 75
-"""Seconds for which an idle connection is kept: longer than a balancer keeps it."""
+from kalecast.protocols.http1 import LoopServer, limited_config
+from kalecast.protocols.sockets import allow_many_connections
 
 M_MMAP_THRESHOLD, LARGE = -3, 256 * 1024
 """A parameter of glibc's `mallopt`, and bytes from which on memory is the system's ours."""
@@ -68,7 +62,7 @@ def run(
         listener: bound for customers.
         operators: bound for operators, where they have one.
     """
-    raise_open_files()
+    allow_many_connections()
     give_back_large_memory()
     application, admission = build_app(settings, callers)
     # What is there now stays: looking through it for garbage would stop the page for 0.1 s. And
@@ -164,33 +158,19 @@ async def serve(
     is in flight is answered.
     """
     customers = _Customers(application, admission, settings)
-    counters = _Server(_config(_counters, settings, lifespan="off"))
-    served = background.started(counters.serve([operators]), "counters") if operators else None
+    counters = None
+    if operators:
+        counters = LoopServer(_config(_counters, settings, lifespan="off"), operators)
+        await counters.start()
     await customers.serve([listener])
-    if served:
-        served.remove_done_callback(background.note_end)
-        counters.should_exit = True
-        await served
-
-
-def raise_open_files() -> None:
-    """Let this process hold as many connections as the system lets it."""
-    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    if counters:
+        await counters.stop()
 
 
 def give_back_large_memory() -> None:
     """Let what a large body took go back to the system with it: glibc would keep it by and by."""
     with contextlib.suppress(OSError, AttributeError):  # another C library
         ctypes.CDLL(None).mallopt(M_MMAP_THRESHOLD, LARGE)
-
-
-class _Server(uvicorn.Server):
-    """A server that leaves signals alone."""
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield
 
 
 class _Customers(uvicorn.Server):
@@ -218,23 +198,12 @@ class _Customers(uvicorn.Server):
 
 async def _counters(scope: Scope, receive: Receive, send: Send) -> None:
     """The operators' application: `/metrics` and nothing else."""
-    response: Response = PlainTextResponse("Expected /metrics.\n", 404)
-    if scope["path"] == "/metrics":
-        counters = generate_latest(metrics.REGISTRY)
-        response = Response(counters, headers={"Content-Type": CONTENT_TYPE_LATEST})
-    await response(scope, receive, send)
+    elsewhere = PlainTextResponse("Expected /metrics.\n", 404)
+    answer = make_asgi_app(metrics.REGISTRY) if scope["path"] == "/metrics" else elsewhere
+    await answer(scope, receive, send)
 
 
 def _config(application: ASGIApp, settings: Settings, **options: object) -> uvicorn.Config:
-    return uvicorn.Config(
-        application,
-        loop="uvloop",
-        http=partial(LimitedProtocol, seconds=settings.deadline),
-        ws="none",
-        log_level="warning",
-        access_log=False,
-        backlog=BACKLOG,
-        timeout_keep_alive=KEEP_ALIVE,
-        server_header=False,
-        **options,
+    return limited_config(
+        application, settings.deadline, loop="uvloop", log_level="warning", **options
     )

@@ -7,8 +7,8 @@ happens when one does not, is the matter of `upstream.py`.
 """
 
 import asyncio
+import contextlib
 import copy
-import json
 import logging
 import time
 from collections import deque
@@ -20,7 +20,16 @@ import numpy as np
 import numpy.typing as npt
 import orjson
 
-from kalecast.artifact.contract import Contract, ContractError
+from kalecast.artifact.contract import Contract
+from kalecast.client.messages import (
+    METADATA,
+    PREDICTIONS,
+    AnswerError,
+    contract_of,
+    reason_of,
+    seldon_forecasts,
+    seldon_request,
+)
 from kalecast.page import background, metrics
 from kalecast.page.outcomes import Overloaded, Refused, ServiceDown
 from kalecast.page.settings import Settings
@@ -29,9 +38,6 @@ from kalecast.page.upstream import Replica, Upstream
 logger = logging.getLogger(__name__)
 
 Floats = npt.NDArray[np.float64]
-
-PREDICTIONS = "/api/v1.0/predictions"
-METADATA = "/metadata"
 
 CONTRACT_AGE = 60.0
 """Seconds after which the contract is requested again, even if no answer named another one."""
@@ -144,7 +150,8 @@ class ModelServer:
         reply = await self._upstream.request(
             "POST",
             PREDICTIONS,
-            _request_body(histories),
+            # NaN leaves orjson as null, which is the protocol's value for unknown.
+            orjson.dumps(seldon_request(histories), option=orjson.OPT_SERIALIZE_NUMPY),
             deadline=deadline,
             forecasts=len(histories),
         )
@@ -323,57 +330,39 @@ def _refusal(reason: str) -> Overloaded:
     return Overloaded(reason)
 
 
-def _request_body(histories: Sequence[Floats]) -> bytes:
-    """The body that requests a forecast of each history; they may differ in length."""
-    # NaN leaves orjson as null, which is the protocol's value for unknown.
-    content: bytes = orjson.dumps(
-        {"data": {"ndarray": histories}}, option=orjson.OPT_SERIALIZE_NUMPY
-    )
-    return content
-
-
 def _forecasts(content: bytes, count: int) -> tuple[Floats, str | None]:
-    """Forecasts out of an answer, and the version of the model that made them.
-
-    Returns:
-        Shape `(count, horizon, quantiles)`, finite; no version where the answer names none.
+    """So many forecasts out of an answer, finite, and the version of the model that made them.
 
     Raises:
         ServiceDown: the answer holds something else.
     """
-    answer = _json(content)
     try:
-        forecasts = np.asarray(answer["data"]["ndarray"], dtype=np.float64)
-    except (KeyError, TypeError, ValueError) as error:
-        raise ServiceDown(f"the answer holds no forecast: {error!r}") from error
-    if forecasts.ndim != 3 or len(forecasts) != count or not np.isfinite(forecasts).all():
+        forecasts, version = seldon_forecasts(_json(content))
+    except AnswerError as error:
+        raise ServiceDown(str(error)) from error
+    if len(forecasts) != count or not np.isfinite(forecasts).all():
         raise ServiceDown(f"{count} forecasts of shape {forecasts.shape}, or not finite")
-    try:
-        return forecasts, str(answer["meta"]["tags"]["model_version"])
-    except (KeyError, TypeError):
-        return forecasts, None
+    return forecasts, version
 
 
 def _read_contract(content: bytes) -> Contract:
-    """The contract out of the server's metadata: the object itself, or as text in it.
+    """The contract out of the server's metadata.
 
     Raises:
         ServiceDown: there is none.
     """
     try:
-        custom = _json(content)["custom"]
-        held = custom.get("contract", custom)
-        return Contract.from_json(held if isinstance(held, str) else json.dumps(held))
-    except (KeyError, TypeError, AttributeError, ContractError) as error:
-        raise ServiceDown(f"the metadata holds no contract: {error}") from error
+        return contract_of(_json(content))
+    except AnswerError as error:
+        raise ServiceDown(str(error)) from error
 
 
 def _reason(content: bytes) -> str:
     """Why the server refused a history, in its own words."""
-    try:
-        return str(orjson.loads(content)["status"]["info"])[:300]
-    except (orjson.JSONDecodeError, KeyError, TypeError):
-        return "The forecasting service refused this history."
+    with contextlib.suppress(orjson.JSONDecodeError):
+        if reason := reason_of(orjson.loads(content)):
+            return reason[:300]
+    return "The forecasting service refused this history."
 
 
 def _json(content: bytes) -> Any:
