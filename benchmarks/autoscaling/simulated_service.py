@@ -1,7 +1,7 @@
 """The service in simulated time: customers call the page, the page calls the model server.
 
 A request costs a page pod CPU, waits there until one of the few requests which the page has under
-way to the model server takes it along with others (`kalecast.page.coalescing`), and is over when
+way to the model server takes it along with others (`kalecast.page.model_server`), and is over when
 that one is answered. The page's connections stay with the pod of the model server that they were
 opened to, as kube-proxy has it. All times are seconds of simulated time.
 """
