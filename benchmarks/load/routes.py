@@ -12,6 +12,14 @@ import numpy.typing as npt
 from benchmarks.load.job import Job, Shape
 from benchmarks.load.local_service import LocalService
 from kalecast.artifact.runtime import Forecaster
+from kalecast.client.messages import (
+    INFER,
+    PREDICTIONS,
+    inference_forecasts,
+    inference_request,
+    seldon_forecasts,
+    seldon_request,
+)
 
 Floats = npt.NDArray[np.float64]
 
@@ -62,25 +70,19 @@ def model_route(server: Address, windows: Floats, folder: Path) -> LoadRoute:
 
 def seldon_route(server: Address, batches: Floats, folder: Path) -> LoadRoute:
     """The model server in Seldon's protocol: `batches` are `(requests, windows, values)`."""
-    bodies = ({"data": {"ndarray": batch.tolist()}} for batch in batches)
+    bodies = (seldon_request(batch.tolist()) for batch in batches)
     file = _write(folder / f"seldon-{batches.shape[1]}.jsonl", bodies)
-    job = Job("burst", (server.address,), "/api/v1.0/predictions", file, 1, ("data", "ndarray"))
-    return LoadRoute("model server", job, lambda answer: np.array(answer["data"]["ndarray"]))
+    job = Job("burst", (server.address,), PREDICTIONS, file, 1, ("data", "ndarray"))
+    return LoadRoute("model server", job, lambda answer: seldon_forecasts(answer)[0])
 
 
 def open_inference_route(server: Address, batches: Floats, folder: Path) -> LoadRoute:
     """A model server in the Open Inference Protocol v2."""
-    shape = list(batches.shape[1:])
-    about = {"name": "history", "shape": shape, "datatype": "FP64"}
-    bodies = ({"inputs": [about | {"data": batch.ravel().tolist()}]} for batch in batches)
-
-    def read(answer: Any) -> Floats:
-        (output,) = answer["outputs"]
-        return np.reshape(output["data"], output["shape"])
-
-    path, at = "/v2/models/forecaster/infer", ("outputs", 0, "data")
-    file = _write(folder / f"v2-{shape[0]}.jsonl", bodies)
-    return LoadRoute("model server", Job("burst", (server.address,), path, file, 1, at), read)
+    bodies = (inference_request(batch.tolist()) for batch in batches)
+    file = _write(folder / f"v2-{batches.shape[1]}.jsonl", bodies)
+    path, at = INFER.format(name="forecaster"), ("outputs", 0, "data")
+    job = Job("burst", (server.address,), path, file, 1, at)
+    return LoadRoute("model server", job, inference_forecasts)
 
 
 def api_route(app: Address, windows: Floats, folder: Path) -> LoadRoute:

@@ -15,6 +15,9 @@ from typing import Any
 
 import numpy as np
 
+from kalecast.client import messages
+from kalecast.client.grpc import GrpcAddress, forecast_over_grpc
+
 SECONDS = 30
 
 
@@ -63,22 +66,19 @@ def query_page(address: str, history: list[float]) -> int:
 
 def query_seldon(address: str, history: list[float]) -> int:
     """Seldon's protocol over HTTP."""
-    answer = post(address, "/api/v1.0/predictions", {"data": {"ndarray": [history]}})
-    return sum(len(row) for row in answer["data"]["ndarray"][0])
+    answer = post(address, messages.PREDICTIONS, messages.seldon_request([history]))
+    return int(messages.seldon_forecasts(answer)[0].size)
 
 
 def query_open_inference(address: str, model: str, history: list[float]) -> int:
     """The Open Inference Protocol over HTTP."""
-    shape = [1, len(history)]
-    one = {"name": "history", "shape": shape, "datatype": "FP64", "data": history}
-    answer = post(address, f"/v2/models/{model}/infer", {"inputs": [one]})
-    return len(answer["outputs"][0]["data"])
+    path = messages.INFER.format(name=model)
+    answer = post(address, path, messages.inference_request([history]))
+    return int(messages.inference_forecasts(answer).size)
 
 
 def query_grpc(address: str, history: list[float]) -> int:
     """Seldon's protocol over gRPC."""
-    from kalecast.client.grpc import GrpcAddress, forecast_over_grpc
-
     forecast, _ = forecast_over_grpc(GrpcAddress(address), np.array(history))
     return int(forecast.size)
 
