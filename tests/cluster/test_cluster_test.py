@@ -191,6 +191,24 @@ def test_their_pods_meet_the_level_restricted(work: helpers.Loads):
         assert pod["spec"]["imagePullSecrets"]
 
 
+def test_pods_mount_what_is_there(work: helpers.Loads):
+    made = own_objects(work)
+    there = {
+        one["metadata"]["name"]: {*one.get("data", {}), *one.get("binaryData", {})}
+        for one in made
+        if one["kind"] == "ConfigMap"
+    }
+    mounted = [
+        source["configMap"]
+        for pod in (one for one in made if one["kind"] == "Pod")
+        for volume in pod["spec"].get("volumes", ())
+        for source in volume.get("projected", {}).get("sources", ())
+    ]
+    assert mounted
+    for one in mounted:
+        assert {item["key"] for item in one.get("items", ())} <= there[one["name"]]
+
+
 def test_the_model_arrives_whole(work: helpers.Loads, tmp_path: Path, monkeypatch):
     model = os.urandom(1_500_000)
     for one in own_objects(work, model):
