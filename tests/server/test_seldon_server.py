@@ -154,7 +154,7 @@ def test_metrics_count_requests_histories_and_refusals(server: Server) -> None:
 
 # What is refused
 
-# What JSON is not, or holds too deeply. What a message lacks: test_seldon_messages, and
+# What JSON is not, or holds too deeply. What a message lacks: test_messages, and
 # test_conformance beside Seldon Core's own server.
 BAD_MESSAGES = {
     "no body": ("", "Expected JSON"),
