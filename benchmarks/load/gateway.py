@@ -1,4 +1,4 @@
-"""The gateway before an app, as benchmarks start it: `protect.py` on free ports."""
+"""The gateway before an app, as benchmarks start it: `kalecast protect` on free ports."""
 
 import sys
 from collections.abc import Sequence
@@ -46,7 +46,7 @@ def gateway(app: LocalService, folder: Path, options: Sequence[str] = ()) -> Pro
     Args:
         app: what it protects.
         folder: for its files.
-        options: further ones of `protect.py`.
+        options: further ones of `kalecast protect`.
     """
     port, operators, signatures, listed = free_ports(4)
     command = [sys.executable, "-m", "kalecast.cluster.gateway.local", "--page", app.address]

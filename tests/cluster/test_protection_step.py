@@ -82,7 +82,7 @@ def test_the_rules_are_those_of_the_gateway_on_ones_own_machine(overlay: str):
 
 
 def test_the_pages_own_script_is_the_one_that_may_run():
-    """As `kalecast.page.theme` puts it into the document."""
+    """As `kalecast.page.layout` puts it into the document."""
     script = f"(() => {{\n{(ROOT / 'src/kalecast/page/page.js').read_text()}}})();"
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     assert f"'sha256-{digest}'" in (STEP / "gateway/headers.conf").read_text()

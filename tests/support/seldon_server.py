@@ -93,7 +93,7 @@ class Server:
 def start(
     *arguments: str, limit: MemoryLimit | None = None, **environment: str
 ) -> subprocess.Popen[str]:
-    """Start `serve.py`; nothing of this shell's settings of the server reaches it."""
+    """Start `kalecast serve`; nothing of this shell's settings of the server reaches it."""
     command: list[str | Path] = [PYTHON, *SERVE, *arguments]
     ours = ("PREDICTIVE_UNIT_", "MODEL_URI", "KALECAST_")
     kept = {key: value for key, value in os.environ.items() if not key.startswith(ours)}

@@ -1,7 +1,7 @@
 """The gateway's configuration: the files in `gateway/`, filled in for a place where it stands.
 
-One set of rules for every place: this machine (`protect.py`) and the cluster (`manifests`) differ
-in addresses, folders and certificates alone.
+One set of rules for every place: this machine (`kalecast protect`) and the cluster (`manifests`)
+differ in addresses, folders and certificates alone.
 """
 
 import json
