@@ -62,7 +62,9 @@ def is_gone(pid: int) -> bool:
 def python(source: str, ignored: signal.Signals | None = None) -> subprocess.Popen[str]:
     """A program, started as a shell does that has a signal ignored."""
     trap = f"trap '' {ignored.name.removeprefix('SIG')}; " if ignored else ""
-    command = ["bash", "-c", f'{trap}exec "$@"', "bash", sys.executable, "-c", source]
+    # The tests may run under nohup themselves, and a shell cannot undo that.
+    shell = ["env", "--default-signal=HUP", "bash", "-c", f'{trap}exec "$@"', "bash"]
+    command = [*shell, sys.executable, "-c", source]
     return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
 
 
