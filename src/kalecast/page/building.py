@@ -26,9 +26,7 @@ import gradio as gr
 import uvicorn
 import uvloop
 from fastapi import FastAPI
-from prometheus_client import make_asgi_app
-from starlette.responses import PlainTextResponse
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp
 
 from kalecast.page import gradio_protocol, metrics
 from kalecast.page.application import Admission, Application, Gradio, Route
@@ -41,6 +39,7 @@ from kalecast.page.routes import Routes, event_refused, upload_refused
 from kalecast.page.samples import Samples
 from kalecast.page.settings import Settings
 from kalecast.page.tables import LARGEST_FILE
+from kalecast.protocols.counters import counters_app
 from kalecast.protocols.http1 import LoopServer, limited_config
 from kalecast.protocols.sockets import allow_many_connections
 
@@ -160,7 +159,9 @@ async def serve(
     customers = _Customers(application, admission, settings)
     counters = None
     if operators:
-        counters = LoopServer(_config(_counters, settings, lifespan="off"), operators)
+        counters = LoopServer(
+            _config(counters_app(metrics.REGISTRY), settings, lifespan="off"), operators
+        )
         await counters.start()
     await customers.serve([listener])
     if counters:
@@ -194,13 +195,6 @@ class _Customers(uvicorn.Server):
     async def on_tick(self, counter: int) -> bool:
         """Look whether it is time to end."""
         return await super().on_tick(counter) or time.monotonic() >= self._end
-
-
-async def _counters(scope: Scope, receive: Receive, send: Send) -> None:
-    """The operators' application: `/metrics` and nothing else."""
-    elsewhere = PlainTextResponse("Expected /metrics.\n", 404)
-    answer = make_asgi_app(metrics.REGISTRY) if scope["path"] == "/metrics" else elsewhere
-    await answer(scope, receive, send)
 
 
 def _config(application: ASGIApp, settings: Settings, **options: object) -> uvicorn.Config:

@@ -115,8 +115,7 @@ async def _serve(
     configuration: Configuration, serving: "Serving", http: socket.socket, metrics: socket.socket
 ) -> int:
     """Serve until the end; the exit code."""
-    from prometheus_client import make_asgi_app
-
+    from kalecast.protocols.counters import counters_app
     from kalecast.protocols.http1 import LoopServer
     from kalecast.serving.grpc import GRPCServer
     from kalecast.serving.http import HTTPApp
@@ -143,9 +142,8 @@ async def _serve(
     servers: dict[str, GRPCServer | LoopServer] = {
         "The gRPC server": GRPCServer(service),
         "The HTTP server": _http_server(HTTPApp(service), http, configuration),
-        # At any path: Seldon Core's operator sets another one for Prometheus than is usual.
         "The metrics server": _http_server(
-            make_asgi_app(service.metrics.registry), metrics, configuration
+            counters_app(service.metrics.registry), metrics, configuration
         ),
     }
     for name, server in servers.items():
