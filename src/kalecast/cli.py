@@ -32,6 +32,19 @@ EXTRAS = {"serve": "server", "page": "page", "keys": "page"}
 """What the packages of other commands than the workbench's are installed with."""
 
 
+class HandedOn(click.Command):
+    """A command that gets its arguments as they are, with `--`, which click would take out."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Take them all."""
+        ctx.args = args
+        return args
+
+    def invoke(self, ctx: click.Context) -> None:
+        """Call the module."""
+        sys.exit(_call(str(self.name), ctx.args))
+
+
 class Commands(click.Group):
     """The commands, none of which is imported to list them."""
 
@@ -43,17 +56,10 @@ class Commands(click.Group):
         """One of them, which hands all its arguments on."""
         if cmd_name not in COMMANDS:
             return None
-        return click.Command(
-            cmd_name,
-            context_settings={"ignore_unknown_options": True},
-            callback=lambda arguments: sys.exit(_call(cmd_name, arguments)),
-            params=[click.Argument(["arguments"], nargs=-1, type=click.UNPROCESSED)],
-            short_help=COMMANDS[cmd_name][1],
-            add_help_option=False,
-        )
+        return HandedOn(cmd_name, short_help=COMMANDS[cmd_name][1], add_help_option=False)
 
 
-def _call(command: str, arguments: tuple[str, ...]) -> int | None:
+def _call(command: str, arguments: list[str]) -> int | None:
     sys.argv = [f"kalecast {command}", *arguments]
     try:
         module = import_module(COMMANDS[command][0])
