@@ -1,20 +1,17 @@
 """A load, what this machine allows of it, and percentiles: what the driver and its callers share.
 
-Needs the standard library alone.
+Needs what the model server's image has: the driver runs in it, too.
 """
 
 import json
-import resource
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Literal
 
+from kalecast.protocols.sockets import MOST_FILES, allow_many_connections
+
 SPARE_FILES = 64
 """For all that is no connection."""
-
-MOST_FILES = 65536
-"""More are never needed, and some servers make room for as many as they may open."""
-
 
 Shape = Literal["burst", "plateau", "steady"]
 
@@ -74,21 +71,13 @@ class LimitError(RuntimeError):
     """This machine does not allow so many clients; the text says what to do."""
 
 
-def raise_open_files() -> int:
-    """Raise the limit on open files, for this process and those it starts; returns it."""
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = MOST_FILES if hard == resource.RLIM_INFINITY else min(hard, MOST_FILES)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
-    return wanted
-
-
 def allow_connections(count: int) -> None:
     """Make sure that so many connections can be open.
 
     Raises:
         LimitError: this machine does not allow it.
     """
-    needed, allowed = count + SPARE_FILES, raise_open_files()
+    needed, allowed = count + SPARE_FILES, allow_many_connections(MOST_FILES)
     if allowed < needed:
         raise LimitError(
             f"Expected a limit of at least {needed:,} open files a process, received {allowed:,}: "

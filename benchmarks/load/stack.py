@@ -14,10 +14,11 @@ from pathlib import Path
 from string import Template
 from typing import Any
 
-from benchmarks.load.job import SPARE_FILES, Job, raise_open_files
+from benchmarks.load.job import SPARE_FILES, Job
 from benchmarks.load.local_service import LocalService
 from kalecast.lifetime import end, start
 from kalecast.project import PROJECT
+from kalecast.protocols.sockets import MOST_FILES, allow_many_connections
 
 ROOT = PROJECT
 SERVER_PYTHON = os.environ.get("KALECAST_SERVER_PYTHON", str(ROOT / ".venv/server/bin/python"))
@@ -100,7 +101,7 @@ def app(servers: Sequence[LocalService], folder: Path, name: str = "app") -> Loc
 def balancer(replicas: Sequence[LocalService], folder: Path) -> LocalService:
     """nginx before replicas, not started yet; whether they are ready it asks the first."""
     (port,) = free_ports(1)
-    files = raise_open_files()
+    files = allow_many_connections(MOST_FILES)
     template = Template(Path(__file__).with_name("balancer.conf").read_text())
     configuration = folder / "nginx.conf"
     folder.mkdir(parents=True, exist_ok=True)

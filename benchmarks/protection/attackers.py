@@ -41,8 +41,8 @@ from hyperframe.frame import (
     SettingsFrame,
 )
 
-from benchmarks.load.job import raise_open_files
 from benchmarks.protection.raw_requests import form, written
+from kalecast.protocols.sockets import MOST_FILES, allow_many_connections
 
 NAME = "localhost"
 MOST_A_SECOND = 1500
@@ -108,7 +108,9 @@ class Attack:
 async def run(attack: Attack, target: Target) -> None:
     """Attack until it is over."""
     act = attack.begin(target)
-    free = asyncio.Semaphore(min(attack.connections, raise_open_files() - SPARE_FILES))
+    free = asyncio.Semaphore(
+        min(attack.connections, allow_many_connections(MOST_FILES) - SPARE_FILES)
+    )
 
     async def live(source: str) -> None:
         try:

@@ -23,12 +23,12 @@ import numpy as np
 import pandas as pd
 import psutil  # type: ignore[import-untyped, unused-ignore]
 
-from benchmarks.load.job import raise_open_files
 from benchmarks.load.local_service import LocalService
 from benchmarks.protection.attackers import ATTACKS
 from benchmarks.protection.running_stack import ProofPart, ProtectedStack, event_number
 from kalecast.lifetime import end, start
 from kalecast.project import PROJECT
+from kalecast.protocols.sockets import MOST_FILES, allow_many_connections
 
 QUIET, SETTLING = 5.0, 5.0
 """Seconds of quiet before an attack, and after it until all has to be as before."""
@@ -71,7 +71,7 @@ def measure(
         names: of attacks; without any all, or one of each kind where not all are wanted.
         seconds: of each attack.
     """
-    raise_open_files()
+    allow_many_connections(MOST_FILES)
     slept: list[tuple[float, float]] = []
     threading.Thread(target=_sleep_on, args=(slept,), daemon=True).start()
     found = []

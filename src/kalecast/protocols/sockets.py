@@ -4,6 +4,10 @@ import resource
 import socket
 from contextlib import ExitStack, suppress
 
+MOST_FILES = 65536
+"""Open files that suffice where nginx or a load is started: some programs make room for all that
+they may open."""
+
 
 def bound(host: str, port: int) -> socket.socket:
     """An address, taken but not listened on yet: a server's slow start comes after it.
@@ -39,8 +43,19 @@ def free_ports(count: int) -> list[int]:
         return [probe.getsockname()[1] for probe in probes]
 
 
-def allow_many_connections() -> None:
-    """A connection is a file: let this process have as many as the system lets it."""
-    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+def allow_many_connections(most: int | None = None) -> int:
+    """A connection is a file: let this process and those it starts have as many as may be.
+
+    Args:
+        most: no more than so many, where the system would allow them; its own limit where left out.
+
+    Returns:
+        How many files may be open now.
+    """
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    allowed = hard
+    if most is not None:
+        allowed = most if hard == resource.RLIM_INFINITY else min(hard, most)
     with suppress(OSError, ValueError):
-        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+        resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, hard))
+    return resource.getrlimit(resource.RLIMIT_NOFILE)[0]

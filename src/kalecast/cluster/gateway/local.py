@@ -12,9 +12,7 @@ import errno
 import fcntl
 import http.client
 import os
-import resource
 import shutil
-import socket
 import stat
 import subprocess
 import sys
@@ -26,12 +24,12 @@ from pathlib import Path
 from kalecast import lifetime
 from kalecast.cluster.gateway import nginx as gateway
 from kalecast.project import PROJECT
+from kalecast.protocols.sockets import MOST_FILES, allow_many_connections, bound
 
 PACKAGES = "nginx-light libnginx-mod-http-modsecurity libnginx-mod-stream modsecurity-crs openssl"
 PATH = "/usr/sbin:/usr/local/sbin:/usr/bin:/usr/local/bin:/bin"
 READY_SECONDS = 30
 END_SECONDS = 10
-MOST_FILES = 65536
 
 
 def main() -> int:
@@ -117,7 +115,7 @@ def _gateway(arguments: argparse.Namespace) -> gateway.Gateway:
         engine="DetectionOnly" if arguments.detect else "On",
         limits=_limits(arguments.limit),
         workers=str(len(os.sched_getaffinity(0))),
-        open_files=_open_files(),
+        open_files=allow_many_connections(MOST_FILES),
         error_log=str(folder / "error.log"),
         error_level=arguments.log_level,
         access_log=str(folder / "access.log"),
@@ -170,13 +168,6 @@ def _is_valid(certificate: Path) -> bool:
     return subprocess.run(a_day, capture_output=True, check=False).returncode == 0
 
 
-def _open_files() -> int:
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    files = MOST_FILES if hard == resource.RLIM_INFINITY else min(hard, MOST_FILES)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (files, hard))
-    return files
-
-
 def _open_to_workers(folder: Path) -> None:
     """Started by root, nginx's workers are another user, and keep parts of uploads here.
 
@@ -200,17 +191,15 @@ def _check_ports(here: gateway.Gateway) -> None:
     inner = {("127.0.0.1", port) for port in (operators, here.signatures_port, here.list_port)}
     taken = []
     for host, port in sorted(public | inner):
-        with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind((host, port))
-            except OSError as error:
-                if error.errno != errno.EADDRINUSE:
-                    raise gateway.GatewayError(
-                        f"Cannot listen at {host}:{port}: {error.strerror}. Ports below 1024 are "
-                        "root's, and the address has to be one of this machine."
-                    ) from error
-                taken.append(str(port))
+        try:
+            bound(host, port).close()
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE:
+                raise gateway.GatewayError(
+                    f"Cannot listen at {host}:{port}: {error.strerror}. Ports below 1024 are "
+                    "root's, and the address has to be one of this machine."
+                ) from error
+            taken.append(str(port))
     if taken:
         raise gateway.GatewayError(
             f"Expected free ports, in use already: {', '.join(taken)}. Stop what holds them, or "
