@@ -1,8 +1,10 @@
 """The gateway before a page, for tests: started on free ports, ended afterwards."""
 
+import json
 import shutil
 import socket
 import ssl
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -51,6 +53,22 @@ class Gateway:
     def log(self) -> str:
         """What it refused, and why."""
         return self.protected.error_log.read_text()
+
+    def logged(self, route: str, since: int = 0) -> dict[str, Any]:
+        """What the access log says of the first request of a route, from a size of it onwards.
+
+        nginx logs a request once its answer is sent: its line may come after the answer, and after
+        the line of a later request.
+        """
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline:
+            text = self.protected.access_log.read_text()[since:]
+            for line in text[: text.rfind("\n") + 1].splitlines():
+                request: dict[str, Any] = json.loads(line)
+                if request["route"] == route:
+                    return request
+            time.sleep(0.05)
+        raise TimeoutError(f"No request of the route {route} was logged: {text}")
 
     def send(self, method: str, path: str, **options: Any) -> requests.Response:
         """One request, which is led nowhere else."""
