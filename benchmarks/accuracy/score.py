@@ -22,6 +22,7 @@ import numpy as np
 import pandas as pd
 
 from kalecast.artifact.runtime import Forecaster
+from kalecast.data.frequency import frequency_of
 from kalecast.data.series import SeriesError, read_series, tidy
 from kalecast.data.windows import hold_out
 from kalecast.evaluation.backtest import MODEL, mean_scores, own_forecasts, score_series
@@ -57,7 +58,8 @@ def _read_wide(path: Path, frequency: str) -> pd.DataFrame:
         if not known.size:
             raise SeriesError(f"Expected values in each row, series '{name}' has none in {path}.")
         values = values[: known[-1] + 1]
-        timestamps = pd.date_range(BEGINNING, periods=len(values), freq=frequency)
+        beginning = np.array([BEGINNING], "datetime64[ns]")
+        timestamps = frequency_of(frequency).timestamps(beginning, np.arange(len(values)))
         parts.append(pd.DataFrame({"unique_id": str(name), "ds": timestamps, "y": values}))
     return pd.concat(parts, ignore_index=True)
 
@@ -66,13 +68,15 @@ def with_test(
     history: pd.DataFrame, test: pd.DataFrame, wide: bool, frequency: str
 ) -> pd.DataFrame:
     """History and test part as one table; a wide test part begins where its history ends."""
-    if wide:
-        step = pd.tseries.frequencies.to_offset(frequency)
-        ends = history.groupby("unique_id")["ds"].max()
-        test = test.assign(ds=test["ds"] + (test["unique_id"].map(ends) + step - BEGINNING))
     unknown = set(test["unique_id"]) - set(history["unique_id"])
     if unknown:
         raise SeriesError(f"Expected the test part's series in TRAIN too, not there: {unknown}.")
+    if wide:
+        known = history.groupby("unique_id")["ds"].agg(["min", "size"])
+        names = test["unique_id"]
+        after = names.map(known["size"]) + test.groupby("unique_id").cumcount()
+        starts = names.map(known["min"]).to_numpy()
+        test = test.assign(ds=frequency_of(frequency).timestamps(starts, after.to_numpy()))
     whole = pd.concat([history, test], ignore_index=True)
     return whole.sort_values(["unique_id", "ds"], kind="stable", ignore_index=True)
 
@@ -134,7 +138,7 @@ def main() -> None:
     print(f"{history['unique_id'].nunique()} series, {len(history)} values to learn from")
     forecaster, train_seconds, parameters = train_as_the_pipeline(history, arguments)
     naive = naive_names(forecaster.contract.season, forecaster.contract.frequency)
-    names = [*naive, *CLASSICAL] if arguments.slow else naive
+    names = (*naive, *CLASSICAL) if arguments.slow else naive
     scores, seconds = compare(whole, history, forecaster, names, arguments)
     seconds[MODEL] += train_seconds
     about = {"train_seconds": round(train_seconds, 1), "parameters": parameters}

@@ -35,7 +35,8 @@ from kalecast.client.rest import (
 )
 from kalecast.cluster.kubernetes_service import SERVICE, ClusterError
 from kalecast.cluster.port_forward import PortForward
-from kalecast.data.series import SeriesError, frequency_step, load_series, pick, tidy
+from kalecast.data.frequency import frequency_of
+from kalecast.data.series import SeriesError, load_series, pick, tidy
 from kalecast.lifetime import on_end
 
 RECONNECT_SECONDS = 20.0
@@ -109,10 +110,9 @@ def query(options: argparse.Namespace, contract: Contract, protocols: dict[str, 
 
 
 def _show(history: pd.DataFrame, forecast: Floats, contract: Contract) -> None:
-    step = frequency_step(contract.frequency)
-    timestamps = history["ds"].iloc[-1] + step * np.arange(1, len(forecast) + 1)
+    timestamps = frequency_of(contract.frequency).ahead(history["ds"], len(forecast))
     heads = ["median" if q == 0.5 else f"{100 * q:g} %" for q in contract.quantiles]
-    labels = pd.DatetimeIndex(timestamps).strftime("%Y-%m-%d %H:%M")
+    labels = timestamps.strftime("%Y-%m-%d %H:%M")
     table = pd.DataFrame(forecast, labels, heads).head(ROWS)
     print("\n" + table.to_string(float_format="{:.5g}".format))
     if len(forecast) > ROWS:

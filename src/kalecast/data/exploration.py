@@ -18,6 +18,9 @@ MOST_DECOMPOSED = 26
 """Periods of the longest kind that are decomposed: half a year of weeks."""
 WEEKDAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
+MONTH_NAMES = dict(enumerate(MONTHS, start=1))
+COARSE = pd.Timedelta("2D")
+"""Steps that are longer on average are no days, business days included."""
 
 Floats = npt.NDArray[np.float64]
 
@@ -58,8 +61,19 @@ def week_profiles(frame: pd.DataFrame) -> pd.DataFrame:
     return profiles.reindex(range(7))
 
 
+def year_profiles(frame: pd.DataFrame) -> pd.DataFrame:
+    """Means by month: January (1) to December (12) × series, in standard deviations."""
+    return _means(frame, frame["ds"].dt.month.rename("month")).reindex(range(1, 13))
+
+
 def calendar_grid(one: pd.DataFrame) -> pd.DataFrame:
-    """Means of one series by weekday and hour; of daily values by weekday and month."""
+    """Means of one series by weekday and hour; of daily values by weekday and month.
+
+    Of weeks, months and quarters by year and month.
+    """
+    if one["ds"].iloc[-1] - one["ds"].iloc[0] > COARSE * (len(one) - 1):
+        grid = one["y"].groupby([one["ds"].dt.year, one["ds"].dt.month]).mean().unstack()
+        return grid.rename_axis("year").rename(columns=MONTH_NAMES).rename_axis(columns="month")
     within_a_day = one["ds"].dt.normalize().duplicated().any()
     across = one["ds"].dt.hour if within_a_day else one["ds"].dt.month
     grid = one["y"].groupby([one["ds"].dt.dayofweek, across]).mean().unstack()
@@ -67,7 +81,7 @@ def calendar_grid(one: pd.DataFrame) -> pd.DataFrame:
     grid.index = pd.Index(WEEKDAYS, name="weekday")
     if within_a_day:
         return grid.rename_axis(columns="hour")
-    return grid.rename(columns=dict(enumerate(MONTHS, start=1))).rename_axis(columns="month")
+    return grid.rename(columns=MONTH_NAMES).rename_axis(columns="month")
 
 
 def autocorrelation(frame: pd.DataFrame, lags: int) -> pd.DataFrame:

@@ -32,6 +32,15 @@ import pandas as pd
 
 from kalecast.artifact.store import fetch_data
 from kalecast.data import columns
+from kalecast.data.frequency import (
+    BUSINESS_DAYS,
+    Frequency,
+    frequency_of,
+    infer_frequency,
+    length_in_words,
+    rhythms,
+)
+from kalecast.data.steps import span_in_words, step_in_words
 from kalecast.data.table_files import SeriesError as SeriesError  # noqa: PLC0414
 from kalecast.data.table_files import Table, read_table_file, table_of_frame, were
 from kalecast.project import project_path
@@ -41,9 +50,6 @@ SPARSEST = 0.1
 
 FEWEST_ON_A_GRID = 8
 """Known values from which on a coarser grid, on which all of them lie, is no accident."""
-
-DAY = pd.Timedelta("1D")
-LONGEST_STEP = 366 * DAY
 
 
 def read_series(
@@ -129,7 +135,7 @@ def tidy(frame: pd.DataFrame, frequency: str = "h") -> pd.DataFrame:
 
     Args:
         frame: as `read_series` returns it.
-        frequency: a pandas offset alias of fixed length, such as `h` or `30min`.
+        frequency: a pandas offset alias as `frequency.frequency_of` takes it, such as `h` or `MS`.
 
     Returns:
         The same columns, sorted by `unique_id` and `ds`, one row a step, NaN for missing values.
@@ -139,19 +145,18 @@ def tidy(frame: pd.DataFrame, frequency: str = "h") -> pd.DataFrame:
     Raises:
         SeriesError: conflicting duplicates, timestamps off the grid, or no series is left.
     """
-    step = frequency_step(frequency)
+    steps_apart = frequency_of(frequency)
     frame = frame.sort_values(["unique_id", "ds"], kind="stable", ignore_index=True)
     frame = _without_duplicates(frame)
     series, names = pd.factorize(frame["unique_id"])
     first = np.flatnonzero(np.r_[True, series[1:] != series[:-1]])
     starts = frame["ds"].to_numpy()[first]
-    since_start = frame["ds"].to_numpy() - starts[series]
-    _check_grid(frame, since_start, step)
-    position = since_start // step.to_timedelta64()
+    position, off_grid = steps_apart.positions(frame["ds"].to_numpy(), starts[series])
+    _check_grid(frame, off_grid, first, steps_apart)
     lengths = position[np.r_[first[1:] - 1, len(frame) - 1]] + 1
     flaws = {
         **_sparse(frame, series, lengths, names),
-        **_coarse(frame, series, position, names, step),
+        **_coarse(frame, series, position, names, steps_apart),
     }
     if len(flaws) == len(names):
         raise SeriesError(flaws[min(flaws)])
@@ -170,31 +175,12 @@ def tidy(frame: pd.DataFrame, frequency: str = "h") -> pd.DataFrame:
     grid = pd.DataFrame(
         {
             "unique_id": np.repeat(names.to_numpy(dtype=object), lengths),
-            "ds": np.repeat(starts, lengths) + steps * step.to_timedelta64(),
+            "ds": steps_apart.timestamps(np.repeat(starts, lengths), steps),
             "y": values,
         }
     )
     grid.attrs = {**frame.attrs, "notes": said}
     return grid
-
-
-def frequency_step(frequency: str) -> pd.Timedelta:
-    """The length of one step.
-
-    Raises:
-        SeriesError: the alias is unknown, has no fixed length (months, business days), or one
-            that leads back or beyond a year.
-    """
-    try:
-        step = pd.Timedelta(pd.tseries.frequencies.to_offset(frequency))  # type: ignore[arg-type]
-    except (ValueError, TypeError, OverflowError):
-        step = pd.Timedelta(0)
-    if not pd.Timedelta(0) < step <= LONGEST_STEP:
-        raise SeriesError(
-            "Expected a frequency of fixed length such as 'h', '30min' or 'D', "
-            f"received: {frequency!r}."
-        )
-    return step
 
 
 def fingerprint(frame: pd.DataFrame) -> str:
@@ -293,17 +279,31 @@ def _in_conflict(doubled: pd.DataFrame, conflicts: pd.Series) -> str:
 
 
 def _check_grid(
-    frame: pd.DataFrame, since_start: npt.NDArray[np.timedelta64], step: pd.Timedelta
+    frame: pd.DataFrame,
+    off_grid: npt.NDArray[np.bool_],
+    first: npt.NDArray[np.intp],
+    frequency: Frequency,
 ) -> None:
-    off = np.flatnonzero((since_start % step.to_timedelta64()).astype(np.int64))
+    off = np.flatnonzero(off_grid)
     if not off.size:
         return
     row = frame.iloc[off[0]]
+    expected = f"Expected one value every {step_in_words(frequency.alias)}"
+    if frequency.step is None and not frequency.months and row["ds"].dayofweek >= BUSINESS_DAYS:
+        raise SeriesError(
+            f"{expected}, Monday to Friday, series '{row['unique_id']}' has one on "
+            f"{row['ds']:%A} {row['ds']}. The frequency of data with weekends is D."
+        )
+    if off[0] in first:
+        raise SeriesError(
+            f"{expected}, at its first or last day or at one that each has (1 to 28), series "
+            f"'{row['unique_id']}' begins at {row['ds']}. Write the first day."
+        )
     before = frame["ds"].iloc[off[0] - 1]
     raise SeriesError(
-        f"Expected one value every {in_words(step)}, series '{row['unique_id']}' has one at "
-        f"{before} and the next at {row['ds']}, {in_words(row['ds'] - before)} later. Bring it to "
-        f"one value every {in_words(step)} first (sum or average)."
+        f"{expected}, series '{row['unique_id']}' has one at {before} and the next at {row['ds']}, "
+        f"{length_in_words(row['ds'] - before)} later. Bring it to one value every "
+        f"{step_in_words(frequency.alias)} first (sum or average)."
     )
 
 
@@ -332,7 +332,7 @@ def _coarse(
     series: npt.NDArray[np.intp],
     position: npt.NDArray[np.int64],
     names: pd.Index,
-    step: pd.Timedelta,
+    frequency: Frequency,
 ) -> dict[int, str]:
     """The series whose known values all lie several steps apart, and what is to be said of each."""
     known = frame["y"].notna().to_numpy()
@@ -343,31 +343,28 @@ def _coarse(
     since_first = position[known] - np.repeat(position[known][at], counts)
     apart = np.gcd.reduceat(since_first, at)
     coarse = np.flatnonzero((apart > 1) & (counts >= FEWEST_ON_A_GRID))
-    return {
-        int(held[one]): (
-            f"Expected one value every {in_words(step)}, series '{names[held[one]]}' has one "
-            f"every {in_words(step * apart[one])}, from {frame['ds'][known].iloc[at[one]]} on. "
-            f"{_remedy(step * apart[one])}"
+    flaws = {}
+    for one in coarse.tolist():
+        rows = frame[known & (series == held[one])]
+        found, remedy = _apart(rows, int(apart[one]), frequency)
+        flaws[int(held[one])] = (
+            f"Expected one value every {step_in_words(frequency.alias)}, series "
+            f"'{names[held[one]]}' has one every {found}, from {rows['ds'].iloc[0]} on. {remedy}"
         )
-        for one in coarse.tolist()
-    }
+    return flaws
 
 
-def _remedy(step: pd.Timedelta) -> str:
-    """What to do with series of another step than expected."""
-    alias = pd.tseries.frequencies.to_offset(step).freqstr
-    if step > DAY:
-        return f"The frequency of such data is {alias}."
-    if DAY % step:
-        return "Bring it to steps of which a day has a whole number (sum or average)."
-    return f"For such data: frequency={alias} season={7 if step == DAY else DAY // step}."
-
-
-def in_words(length: pd.Timedelta) -> str:
-    """A length of time as a reader would say it: `hour`, `30 minutes`, `2 days`."""
-    seconds = length.total_seconds()
-    for unit, size in (("day", 86400), ("hour", 3600), ("minute", 60), ("second", 1)):
-        count = seconds / size
-        if count >= 1 and count == int(count):
-            return unit if count == 1 else f"{int(count)} {unit}s"
-    return f"{seconds:g} seconds"
+def _apart(rows: pd.DataFrame, apart: int, frequency: Frequency) -> tuple[str, str]:
+    """How far the values of a series lie apart that is coarser than expected, and what to do."""
+    step = frequency.step
+    words = length_in_words(step * apart) if step else span_in_words(apart, frequency.alias)
+    try:
+        found = infer_frequency(rows)
+        name, season = next(iter(rhythms(found).items()))
+    except SeriesError as error:
+        return words, str(error)
+    if frequency_of(found).length >= frequency.length * apart:
+        words = step_in_words(found)
+    # Whether a year is seen depends on more than the frequency: `fitting` says it.
+    seen = "" if name == "year" else f" season={season}"
+    return words, f"For such data: frequency={found}{seen}."

@@ -12,7 +12,8 @@ import pandas as pd
 
 from kalecast.artifact.contract import Contract
 from kalecast.artifact.runtime import Windows
-from kalecast.data.series import Sentences, SeriesError, frequency_step
+from kalecast.data.frequency import frequency_of
+from kalecast.data.series import Sentences, SeriesError
 from kalecast.data.steps import steps_in_words
 from kalecast.data.usable import named, seasonal_scale, unjudged, without_outliers
 from kalecast.data.windows import SeriesStore
@@ -93,10 +94,10 @@ def own_forecasts(
         }
     )
     begins = frame.groupby("unique_id")["ds"].min()
-    step = frequency_step(contract.frequency)
-    start = rows["unique_id"].map(begins)
-    rows["ds"] = start + rows.pop("step") * step
-    rows["cutoff"] = start + rows.pop("cutoff_step") * step
+    start = rows["unique_id"].map(begins).to_numpy()
+    grid = frequency_of(contract.frequency)
+    rows["ds"] = grid.timestamps(start, rows.pop("step").to_numpy())
+    rows["cutoff"] = grid.timestamps(start, rows.pop("cutoff_step").to_numpy())
     rows[MODEL] = forecasts[:, :, contract.median].ravel()
     for level, (low, high) in INTERVALS.items():
         rows[f"{MODEL}-lo-{level}"] = forecasts[:, :, contract.quantiles.index(low)].ravel()

@@ -7,8 +7,8 @@ learnt from, how it was judged, and where it fails. Markdown, written into the m
 import pandas as pd
 
 from kalecast.artifact.contract import Contract
-from kalecast.data.series import frequency_step, in_words, notes
-from kalecast.data.steps import span_in_words, steps_in_words
+from kalecast.data.series import notes
+from kalecast.data.steps import span_in_words, step_in_words, steps_in_words
 from kalecast.evaluation.backtest import MODEL, calibration, mean_scores
 
 
@@ -29,9 +29,8 @@ def model_card(contract: Contract, table: pd.DataFrame, scores: pd.DataFrame) ->
         f"{_steps(contract, contract.minimum_history)} is the shortest that it was tried with.",
         "## For what",
         f"Series of the kind that it was trained on, a value every "
-        f"{in_words(frequency_step(contract.frequency))}, with a rhythm of "
-        f"{_steps(contract, contract.season)}. It knows nothing of holidays, weather or "
-        "prices, and nothing that a series' own past does not show.",
+        f"{step_in_words(contract.frequency)}, {_rhythm(contract)}. It knows nothing of holidays, "
+        "weather or prices, and nothing that a series' own past does not show.",
         "## Trained on",
         f"{data.get('series')} series, {data.get('values')} values, {data.get('first')} to "
         f"{data.get('last')} (digest `{contract.data_fingerprint}`), with Kalecast "
@@ -55,6 +54,12 @@ def _steps(contract: Contract, count: int) -> str:
     """
     steps, span = (words(count, contract.frequency) for words in (steps_in_words, span_in_words))
     return steps if steps == span else f"{steps} ({span})"
+
+
+def _rhythm(contract: Contract) -> str:
+    if contract.season == 1:
+        return "without a season"
+    return f"with a rhythm of {_steps(contract, contract.season)}"
 
 
 def _listed(numbers: tuple[float, ...]) -> str:

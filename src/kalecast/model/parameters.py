@@ -89,10 +89,11 @@ def _place(name: str, value: object, *schemes: str) -> None:
 def _frequency(name: str, value: object) -> None:
     if value in KNOWN_FREQUENCIES:
         return
-    from kalecast.data.series import SeriesError, frequency_step
+    from kalecast.data.frequency import frequency_of
+    from kalecast.data.table_files import SeriesError
 
     try:
-        frequency_step(str(value))
+        frequency_of(str(value))
     except SeriesError as error:
         raise ParameterError(f"{name}: {error}") from error
 

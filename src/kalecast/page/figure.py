@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import orjson
 
+from kalecast.data.steps import step_name
 from kalecast.page.forecasting import Forecast, Interval
 from kalecast.page.words import Formatted, numbers, zone
 
@@ -67,7 +68,9 @@ def _counted(first: int, end: int, each: float) -> Sequence[float]:
 
 def _unit(forecast: Forecast) -> tuple[str, float]:
     """The unit of time that the axis counts in, and how many of it a step lasts."""
-    step = forecast.step
+    if forecast.grid.step is None:
+        return step_name(forecast.contract.frequency).one, 1.0
+    step = forecast.grid.step.to_pytimedelta()
     for name, size in UNITS.items():
         if not step % size and step >= size:
             return name, step / size
@@ -122,6 +125,8 @@ def _median(forecast: Forecast, axis: Sequence[Any], formatted: Formatted) -> di
 def _hover_head(forecast: Forecast) -> str:
     if forecast.history.start is None:
         return f"{_unit(forecast)[0]} %{{x}}"
+    if forecast.by_month:
+        return "%{x|%b %Y}"
     return "%{x|%a %-d %b %Y}" if forecast.by_day else "%{x|%a %-d %b, %H:%M}"
 
 

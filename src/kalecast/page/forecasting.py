@@ -10,10 +10,11 @@ import numpy as np
 import numpy.typing as npt
 
 from kalecast.artifact.contract import Contract
+from kalecast.data.frequency import Frequency, frequency_of
 from kalecast.data.series import SeriesError
+from kalecast.data.steps import step_in_words
 from kalecast.page.history import History, Window, shown, window
 from kalecast.page.model_server import Caller, ModelServer
-from kalecast.page.tables import step_of
 
 Floats = npt.NDArray[np.float64]
 
@@ -98,43 +99,58 @@ class Forecast:
         ]
 
     @property
-    def step(self) -> timedelta:
-        """Time from one value to the next."""
-        return step_of(self.contract.frequency)
+    def grid(self) -> Frequency:
+        """Which timestamp comes after which."""
+        return frequency_of(self.contract.frequency)
 
     @cached_property
     def by_day(self) -> bool:
         """Whether its times are days: then none has an hour to show."""
-        begin = self._timestamp(0)
-        return begin is not None and not self.step % DAY and begin.time() == time()
+        start, step = self._start, self.grid.step
+        whole = step is None or not step % DAY
+        return start is not None and whole and start.time() == time()
+
+    @property
+    def by_month(self) -> bool:
+        """Whether its times are months: then none has a day to show."""
+        return self.by_day and self.grid.months > 0
 
     def timestamps(self, first: int, count: int) -> tuple[datetime, ...] | None:
         """Timestamps of `count` steps from `first`, in the clock of the history.
 
         Step 0 is the newest of the history.
         """
-        begin = self._timestamp(first)
-        return None if begin is None else _timestamps(begin, self.step, count)
+        begin = self._from(first)
+        return None if begin is None else _timestamps(*begin, self.grid, count)
 
     def timestamp_texts(self, first: int, count: int, until: str) -> tuple[str, ...] | None:
         """The same as texts: `2026-01-31 13:00` until the `minutes`, or until the `seconds`."""
-        begin = self._timestamp(first)
-        return None if begin is None else _timestamp_texts(begin, self.step, count, until)
+        begin = self._from(first)
+        return None if begin is None else _timestamp_texts(*begin, self.grid, count, until)
 
     def zoned_texts(self, first: int, count: int) -> tuple[str, ...] | None:
         """The same until the seconds, each with the offset that came: `… 13:00:00+01:00`."""
-        begin, offset = self._timestamp(first), self.history.utc_offset
-        if begin is not None and offset is not None:
-            begin = begin.replace(tzinfo=timezone(timedelta(minutes=offset)))
-        return None if begin is None else _timestamp_texts(begin, self.step, count, "seconds")
+        timestamps, offset = self.timestamps(first, count), self.history.utc_offset
+        if timestamps is None or offset is None:
+            return self.timestamp_texts(first, count, "seconds")
+        return _zoned_texts(timestamps, offset)
 
-    def _timestamp(self, at: int) -> datetime | None:
-        start, offset = self.history.start, self.history.utc_offset
-        if start is None:
+    @cached_property
+    def _start(self) -> datetime | None:
+        return _local_start(self.history)
+
+    def _from(self, first: int) -> tuple[datetime, int] | None:
+        """A timestamp, and how many steps after it step `first` from the newest comes.
+
+        That step itself, so that all histories that end alike have the same; but a month's step
+        cannot tell on which day the history's months begin.
+        """
+        if self._start is None:
             return None
-        return (
-            start + (len(self.history.values) - 1 + at) * self.step + timedelta(minutes=offset or 0)
-        )
+        since_start = len(self.history.values) - 1 + first
+        if self.grid.step is None:
+            return self._start, since_start
+        return self.grid.datetimes(self._start, since_start, 1)[0], 0
 
     @property
     def decimals(self) -> int:
@@ -145,13 +161,44 @@ class Forecast:
 
 # Most histories end at the present hour, so most forecasts begin at the same one.
 @lru_cache(maxsize=256)
-def _timestamps(begin: datetime, step: timedelta, count: int) -> tuple[datetime, ...]:
-    return tuple(begin + at * step for at in range(count))
+def _timestamps(start: datetime, first: int, grid: Frequency, count: int) -> tuple[datetime, ...]:
+    return grid.datetimes(start, first, count)
 
 
 @lru_cache(maxsize=256)
-def _timestamp_texts(begin: datetime, step: timedelta, count: int, until: str) -> tuple[str, ...]:
-    return tuple(timestamp.isoformat(" ", until) for timestamp in _timestamps(begin, step, count))
+def _timestamp_texts(
+    start: datetime, first: int, grid: Frequency, count: int, until: str
+) -> tuple[str, ...]:
+    timestamps = _timestamps(start, first, grid, count)
+    return tuple(timestamp.isoformat(" ", until) for timestamp in timestamps)
+
+
+@lru_cache(maxsize=256)
+def _zoned_texts(timestamps: tuple[datetime, ...], offset: int) -> tuple[str, ...]:
+    zone = timezone(timedelta(minutes=offset))
+    zoned = (timestamp.replace(tzinfo=zone) for timestamp in timestamps)
+    return tuple(timestamp.isoformat(" ", "seconds") for timestamp in zoned)
+
+
+def _local_start(history: History) -> datetime | None:
+    """A history's first timestamp, in its clock."""
+    start, offset = history.start, history.utc_offset
+    return None if start is None else start + timedelta(minutes=offset or 0)
+
+
+def _check_start(history: History, grid: Frequency) -> None:
+    """Refuse a first timestamp that steps of the calendar cannot have.
+
+    Raises:
+        SeriesError: it is of a weekend, or of a day that not every month has.
+    """
+    start = _local_start(history)
+    if start is not None and not grid.takes(start):
+        days = "on a day from 1 to 28, or the last" if grid.months else "from Monday to Friday"
+        raise SeriesError(
+            f"Expected the time of the first number, of one every {step_in_words(grid.alias)}, to "
+            f"be {days}, received: {start}."
+        )
 
 
 async def forecast(
@@ -174,6 +221,7 @@ async def forecast(
         raise SeriesError(
             f"Expected a horizon from 1 to {contract.horizon}, received: {shown(horizon)}."
         )
+    _check_start(history, frequency_of(contract.frequency))
     part = window(history, contract)
     contract, values = await server.forecast(part.values, caller)
     return Forecast(history, part, contract, values[: horizon or contract.horizon])

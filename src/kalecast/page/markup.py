@@ -18,10 +18,10 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoes
 from markupsafe import Markup, escape
 
 from kalecast.artifact.contract import Contract
+from kalecast.data.frequency import frequency_of
 from kalecast.data.steps import span_in_words, step_name
 from kalecast.page import words
 from kalecast.page.forecasting import DAY, Forecast
-from kalecast.page.tables import step_of
 from kalecast.page.words import Formatted
 
 DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
@@ -183,12 +183,13 @@ def example_csv(frequency: str, needed: int) -> str:
         frequency: of the model.
         needed: rows that the model needs of each series.
     """
-    step, by_day = step_of(frequency), words.is_daily(frequency)
-    count = max(EXAMPLE_LEAST, 2 * needed, min(14 * DAY // step, EXAMPLE_MOST))
+    grid, by_day = frequency_of(frequency), words.is_daily(frequency)
+    count = max(EXAMPLE_LEAST, 2 * needed, min(14 * DAY // grid.length, EXAMPLE_MOST))
+    start = EXAMPLE_START.replace(day=31 if grid.at_end else 1) if grid.months else EXAMPLE_START
+    timestamps = grid.datetimes(start, 0, count)
     rows = ["unique_id,ds,y"]
     for name, base, swing in (("office", 42.0, 30.0), ("bakery", 18.0, 12.0)):
-        for at in range(count):
-            timestamp = EXAMPLE_START + at * step
+        for at, timestamp in enumerate(timestamps):
             open_now = 8 <= timestamp.hour < 18 if name == "office" else 3 <= timestamp.hour < 12
             quiet = 0.25 if timestamp.weekday() >= SATURDAY else 1.0
             value = base + (swing * quiet if open_now or by_day else 0.0) + (at * 7 % 11) / 10
@@ -203,6 +204,8 @@ def _labels(forecast: Forecast) -> tuple[str, ...]:
     timestamps = forecast.timestamps(1, forecast.horizon)
     if timestamps is None:
         return _step_labels(forecast.horizon, forecast.contract.frequency)
+    if forecast.by_month:
+        return tuple(f"{MONTHS[s.month - 1]} {s.year}" for s in timestamps)
     return _timestamp_labels(timestamps, forecast.by_day)
 
 

@@ -9,7 +9,6 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from functools import lru_cache
 from pathlib import PurePath
 from typing import Any
 
@@ -17,7 +16,8 @@ import numpy as np
 import orjson
 import pandas as pd
 
-from kalecast.data.series import SPARSEST, SeriesError, frequency_step, notes, read_series, tidy
+from kalecast.data.frequency import frequency_of
+from kalecast.data.series import SPARSEST, SeriesError, notes, read_series, tidy
 from kalecast.data.table_files import LONGEST_LINE
 from kalecast.page.history import MOST_VALUES, NAMELESS, History, parse_history
 
@@ -127,9 +127,9 @@ class Rows:
         values = _array(self.values, np.float64)
         if not values.size:
             raise SeriesError("Expected rows of data, received none.")
-        nanoseconds = step_of(frequency) // timedelta(microseconds=1) * 1000
+        step = frequency_of(frequency).step
         known = np.count_nonzero(~np.isnan(values))
-        if self.steps == nanoseconds and known >= SPARSEST * len(values):
+        if step is not None and self.steps == step.value and known >= SPARSEST * len(values):
             start = EPOCH + timedelta(microseconds=self.first // 1000)
             return History(values, start, self.name, utc_offset=self.utc_offset)
         return replace(on_grid(self._table(values), frequency), utc_offset=self.utc_offset)
@@ -195,13 +195,6 @@ def _rows(
     same = bool(steps.size and (steps == steps[0]).all())
     step = int(steps[0]) if same else _json(steps)
     return Rows(name, int(timestamps[0]), step, _json(values), offset)
-
-
-@lru_cache(maxsize=8)
-def step_of(frequency: str) -> timedelta:
-    """The length of one step."""
-    step: timedelta = frequency_step(frequency).to_pytimedelta()
-    return step
 
 
 def _json(array: np.ndarray[Any, Any]) -> str:

@@ -8,15 +8,19 @@ from functools import lru_cache
 import numpy as np
 
 from kalecast.artifact.contract import Contract
-from kalecast.data.steps import UNITS, span_in_words, step_name, steps_in_words
+from kalecast.data.steps import (
+    DAY,
+    UNITS,
+    has_cycle,
+    period_in_words,
+    span_in_words,
+    step_in_words,
+    step_name,
+    step_seconds,
+    steps_in_words,
+)
 from kalecast.data.windows import SEASONS_A_CYCLE
 from kalecast.page.forecasting import Floats, Forecast, Interval
-
-CALENDAR = {
-    **dict.fromkeys(("24 hours", "1 day"), "day"),
-    **dict.fromkeys(("168 hours", "7 days", "1 week"), "week"),
-    **dict.fromkeys(("8,760 hours", "365 days", "52 weeks"), "year"),
-}
 
 
 @dataclass(frozen=True)
@@ -51,7 +55,7 @@ def title(forecast: Forecast) -> str:
     """What is forecast, from when."""
     span = span_in_words(forecast.horizon, forecast.contract.frequency)
     timestamps = forecast.timestamps(0, 1)
-    since = f" after {moment(timestamps[0], forecast.by_day, year=True)}" if timestamps else ""
+    since = f" after {moment(forecast, timestamps[0], year=True)}" if timestamps else ""
     return f"The next {span}{since}"
 
 
@@ -71,8 +75,8 @@ def reading(forecast: Forecast, formatted: Formatted) -> str:
     timestamps = forecast.timestamps(1, forecast.horizon)
     if timestamps:
         year = timestamps[peak].year != timestamps[0].year
-        word = "on" if forecast.by_day else "around"
-        when = f"{word} {moment(timestamps[peak], forecast.by_day, year)}"
+        word = "in" if forecast.by_month else "on" if forecast.by_day else "around"
+        when = f"{word} {moment(forecast, timestamps[peak], year)}"
     else:
         when = f"in {span_in_words(peak + 1, forecast.contract.frequency)}"
     return f"Peak: about {formatted.median[peak]} {when}.{_sure(forecast, formatted, peak)}"
@@ -108,10 +112,14 @@ def quality(contract: Contract) -> str:
         text = "Its errors are as large as"
     else:
         text = f"Its errors are {abs(better)} % {'smaller' if better > 0 else 'larger'} than"
-    season = period(contract.season, contract.frequency)
-    cycle = period(SEASONS_A_CYCLE * contract.season, contract.frequency)
+    repeated = period_in_words(contract.season, contract.frequency)
+    if has_cycle(contract.season, contract.frequency):
+        cycle = SEASONS_A_CYCLE * contract.season
+        repeated = f"{repeated} or {period_in_words(cycle, contract.frequency)}"
+    elif contract.season == 1:
+        repeated = "value"
     return (
-        f"{text} those of simply repeating the last {season} or {cycle} (MASE {ours:.2f} against "
+        f"{text} those of simply repeating the last {repeated} (MASE {ours:.2f} against "
         f"{naive:.2f}), on values that it had not seen."
     )
 
@@ -145,35 +153,30 @@ def trained_when(contract: Contract) -> str:
 
 
 def every(frequency: str) -> str:
-    """How often a value comes: `every hour`, `every 15 minutes`, `every week`."""
-    name = step_name(frequency).one
-    return f"every {name if name in UNITS else span_in_words(1, frequency)}"
+    """How often a value comes: `every hour`, `every 15 minutes`, `every month`."""
+    return f"every {step_in_words(frequency)}"
 
 
 def is_daily(frequency: str) -> bool:
-    """Whether values come by days: then they have no time of day."""
-    return span_in_words(1, frequency).endswith(("day", "days", "week", "weeks"))
-
-
-def period(count: int, frequency: str) -> str:
-    """How long so many steps last, by the calendar's name where it has one: `day`, `week`."""
-    span = span_in_words(count, frequency)
-    return CALENDAR.get(span, span)
+    """Whether values come by whole days: then they have no time of day."""
+    return step_seconds(frequency) % DAY == 0
 
 
 @lru_cache(maxsize=8)
 def ahead(count: int, frequency: str) -> tuple[str, ...]:
-    """Steps from now on, each by name: `hour 1`, `day 1`, `1 hour 15 minutes`."""
+    """Steps from now on, each by name: `hour 1`, `month 1`, `1 hour 15 minutes`."""
     name = step_name(frequency)
-    if name.one in UNITS:
+    if name.one in UNITS or not step_seconds(frequency):
         return tuple(f"{name.one} {at}" for at in range(1, count + 1))
     return tuple(span_in_words(at, frequency) for at in range(1, count + 1))
 
 
-def moment(timestamp: datetime, by_day: bool, year: bool = False) -> str:
-    """A timestamp as people say it: `Friday 2 January, 18:00`, a day without its time."""
+def moment(forecast: Forecast, timestamp: datetime, year: bool = False) -> str:
+    """A timestamp as people say it: `Friday 2 January, 18:00`, a day without its time, a month."""
+    if forecast.by_month:
+        return f"{timestamp:%B %Y}"
     day = f"{timestamp:%A} {timestamp.day} {timestamp:%B}{f' {timestamp.year}' if year else ''}"
-    return day if by_day else f"{day}, {timestamp:%H:%M}"
+    return day if forecast.by_day else f"{day}, {timestamp:%H:%M}"
 
 
 def zone(utc_offset: int) -> str:

@@ -8,7 +8,14 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from kalecast.data.exploration import WEEKDAYS, calendar_grid, gaps, seasonal_differences
+from kalecast.data.exploration import (
+    MONTHS,
+    WEEKDAYS,
+    calendar_grid,
+    gaps,
+    seasonal_differences,
+)
+from kalecast.data.frequency import frequency_of
 from kalecast.plots.static import BLUE, GREY, INK, clean, date_title, panels
 
 RED = "#c2410c"
@@ -47,15 +54,32 @@ def plot_profiles(days: pd.DataFrame, weeks: pd.DataFrame) -> Figure:
     return figure
 
 
+def plot_year(months: pd.DataFrame) -> Figure:
+    """The average year of weeks, months or quarters: a line a series."""
+    figure, axis = plt.subplots(figsize=(10, 3.4), layout="constrained")
+    for name, one in months.items():  # quarters have values for some months alone
+        axis.plot(one.dropna(), "o-", linewidth=1.1, markersize=3, label=name)
+    axis.set_xticks(range(1, 13), MONTHS)
+    axis.axhline(0, color=GREY, linewidth=0.8)
+    axis.set_ylabel("standard deviations from the mean")
+    clean(axis)
+    figure.legend(loc="outside right upper", frameon=False)
+    return figure
+
+
 def plot_calendar(frame: pd.DataFrame) -> Figure:
-    """Weekday × hour of each series (of daily ones weekday × month): the darker, the more."""
+    """Weekday × hour of each series (of daily ones weekday × month, of coarser ones year × month).
+
+    The darker, the more.
+    """
     figure, axes = panels(frame["unique_id"].nunique())
     for axis, (name, one) in zip(axes, frame.groupby("unique_id", sort=False), strict=False):
         grid = calendar_grid(one)
         axis.imshow(grid, aspect="auto", cmap="Blues", interpolation="nearest")
         every = max(1, len(grid.columns) // 4)
         axis.set_xticks(range(0, len(grid.columns), every), grid.columns[::every])
-        axis.set_yticks(range(7), grid.index)
+        rows = max(1, len(grid) // 7)
+        axis.set_yticks(range(0, len(grid), rows), grid.index[::rows])
         axis.tick_params(labelsize=7)
         axis.set_title(str(name), fontsize=9, loc="left")
     return figure
@@ -91,8 +115,9 @@ def plot_strengths(strengths: pd.DataFrame) -> Figure:
     return figure
 
 
-def plot_gaps(frame: pd.DataFrame, step: pd.Timedelta) -> Figure:
+def plot_gaps(frame: pd.DataFrame, frequency: str) -> Figure:
     """A line a series, from its first day to its last; its gaps are marked, however short."""
+    step = frequency_of(frequency).length
     grouped = frame.groupby("unique_id", sort=False)["ds"]
     begins, ends = grouped.min(), grouped.max()
     figure, axis = _rows(begins.index)

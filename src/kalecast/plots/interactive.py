@@ -20,6 +20,7 @@ from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 from plotly.offline import get_plotlyjs
 
+from kalecast.data.frequency import Frequency, frequency_of
 from kalecast.plots.static import INK
 
 MOST_POINTS = 20_000
@@ -72,17 +73,17 @@ library.exports.newPlot(place, figure.data, figure.layout, {config});
 </script>"""
 
 
-def zoomable(frame: pd.DataFrame, step: pd.Timedelta, still: Figure) -> Interactive:
+def zoomable(frame: pd.DataFrame, frequency: str, still: Figure) -> Interactive:
     """Series from beginning to end: one at a time, chosen from a list, with a slider to zoom.
 
     Args:
         frame: tidy series, as many as a list is good for.
-        step: their frequency's length.
+        frequency: theirs.
         still: what to show where nothing can be zoomed.
     """
     names = [str(name) for name in frame["unique_id"].unique()]
     figure = go.Figure(
-        [_line(one, step) for _, one in frame.groupby("unique_id", sort=False)],
+        [_line(one, frequency_of(frequency)) for _, one in frame.groupby("unique_id", sort=False)],
         layout={
             "template": "plotly_white",
             "height": 460,
@@ -117,13 +118,19 @@ def thinned(values: Floats, most: int = MOST_POINTS) -> tuple[Floats, int]:
     return np.take_along_axis(spans, both, axis=1).ravel(), span // 2
 
 
-def _line(one: pd.DataFrame, step: pd.Timedelta) -> go.Scatter:
+def _line(one: pd.DataFrame, grid: Frequency) -> go.Scatter:
     values, every = thinned(one["y"].to_numpy(dtype=np.float64))
-    # A start and a step instead of timestamps: a tenth of the size. Single precision: half of that.
+    if grid.step is None:
+        start = one["ds"].to_numpy()[:1]
+        where: dict[str, Any] = {"x": grid.timestamps(start, every * np.arange(len(values)))}
+    else:
+        # A start and a step instead of timestamps: a tenth of the size.
+        milliseconds = every * grid.step.total_seconds() * 1000
+        where = {"x0": one["ds"].iloc[0].isoformat(), "dx": milliseconds}
+    # Single precision: half of that.
     return go.Scatter(
         name=str(one["unique_id"].iloc[0]),
-        x0=one["ds"].iloc[0].isoformat(),
-        dx=every * step.total_seconds() * 1000,
+        **where,
         y=values.astype(np.float32),
         line={"color": INK, "width": 1},
         hovertemplate="%{x|%a %d %b %Y %H:%M}<br>%{y}<extra></extra>",

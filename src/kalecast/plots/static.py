@@ -11,20 +11,25 @@ from matplotlib.figure import Figure
 
 from kalecast.artifact.contract import Contract
 from kalecast.artifact.runtime import Windows
-from kalecast.data.series import frequency_step
+from kalecast.data.frequency import frequency_of
 from kalecast.evaluation.backtest import MODEL, calibration, models_of
 from kalecast.evaluation.baselines import INTERVALS, naive_among
 
 INK, BLUE, GREY = "#1f2933", "#2563eb", "#9aa5b1"
+FEWEST_STEPS = 56
+"""Of a series that are drawn, however few days they are."""
+SEASONS_SHOWN, HORIZONS_SHOWN = 7, 3
+"""Before a forecast, whichever is more: a week of days, or three times as much as is forecast."""
 
 
 def plot_series(frame: pd.DataFrame, days: int = 14, most: int = 12) -> Figure:
-    """The newest days of each series, one small panel a series."""
+    """The newest days of each series, or as many steps as make a picture: a panel a series."""
     names = list(frame["unique_id"].unique()[:most])
     figure, axes = panels(len(names))
     for axis, name in zip(axes, names, strict=False):
         one = frame[frame["unique_id"] == name]
-        recent = one[one["ds"] > one["ds"].max() - pd.Timedelta(days=days)]
+        newest = (one["ds"] > one["ds"].max() - pd.Timedelta(days=days)).sum()
+        recent = one.tail(max(newest, FEWEST_STEPS))
         axis.plot(recent["ds"], recent["y"], color=INK, linewidth=0.9)
         date_title(axis, str(name))
     return figure
@@ -144,17 +149,18 @@ def plot_forecast(
     """What the published model says of the steps after the newest known ones.
 
     Args:
-        history: tidy series; the newest week of each is drawn.
+        history: tidy series; the newest seasons of each are drawn, a week of days.
         forecast: `(series, horizon, quantiles)`, in the order of the series in `history`.
         contract: the model's.
         most: panels.
     """
     names = list(history["unique_id"].unique()[:most])
     figure, axes = panels(len(names))
-    step = frequency_step(contract.frequency)
+    grid = frequency_of(contract.frequency)
     for index, (axis, name) in enumerate(zip(axes, names, strict=False)):
-        one = history[history["unique_id"] == name].tail(7 * contract.season)
-        ahead = one["ds"].iloc[-1] + step * np.arange(1, contract.horizon + 1)
+        whole = history[history["unique_id"] == name]
+        ahead = grid.ahead(whole["ds"], contract.horizon)
+        one = whole.tail(max(SEASONS_SHOWN * contract.season, HORIZONS_SHOWN * contract.horizon))
         for (low, high), alpha in zip(INTERVALS.values(), (0.25, 0.12), strict=True):
             lower = forecast[index, :, contract.quantiles.index(low)]
             upper = forecast[index, :, contract.quantiles.index(high)]

@@ -79,7 +79,7 @@ def test_no_odd_series_crashes_a_number_or_a_picture(kind: str):
         plots_exploration.plot_calendar(shown),
         plots_exploration.plot_autocorrelation(correlations, 24, "day"),
         plots_exploration.plot_strengths(strengths),
-        plots_exploration.plot_gaps(shown, HOUR),
+        plots_exploration.plot_gaps(shown, "h"),
         plots_exploration.plot_values(shown),
         plots_exploration.plot_differences(shown, 24),
     ]
@@ -210,7 +210,7 @@ def test_the_zoomable_picture_is_small_deterministic_and_loads_nothing():
     series = noisy(9, 20_400)
 
     def bundle() -> dict[str, Any]:
-        picture = zoomable(series, HOUR, plots_exploration.plot_whole(series, 24))
+        picture = zoomable(series, "h", plots_exploration.plot_whole(series, 24))
         assert isinstance(picture, Interactive)
         return picture._repr_mimebundle_()
 

@@ -34,6 +34,15 @@ def table(steps: int, freq: str = "h", name: str = "one", start: str = "2026-01-
         ("60min", "h", {"day": 24, "week": 168}),
         ("6h", "6h", {"day": 4, "week": 28}),
         ("D", "D", {"week": 7, "year": 365}),
+        ("5min", "5min", {"day": 288, "week": 2016}),
+        ("min", "min", {"hour": 60, "day": 1440}),
+        ("B", "B", {"week": 5, "year": 260}),
+        ("W-MON", "W-MON", {"year": 52}),
+        ("MS", "MS", {"year": 12}),
+        ("ME", "ME", {"year": 12}),
+        ("QS", "QS-JAN", {"year": 4}),
+        ("QS-FEB", "QS-FEB", {"year": 4}),
+        ("QE", "QE-DEC", {"year": 4}),
     ],
 )
 def test_the_frequency_is_that_of_the_timestamps_in_any_order(
@@ -61,10 +70,13 @@ def test_timestamps_with_offsets_are_one_clock_across_a_change_of_it():
 @pytest.mark.parametrize(
     ("series", "part"),
     [
-        (table(50, "MS"), "31 days"),
-        (table(50, "W"), "7 days"),
-        (table(50, "7h"), "7 hours"),
-        (table(50, "min"), "one every minute"),
+        (table(50, "YS"), "one every year.*every month or every quarter"),
+        (table(50, "2MS"), "one every 2 months.*every month or every quarter"),
+        (table(50, "28D"), "one every 4 weeks.*every week or every month"),
+        (table(50, "2W"), "one every 14 days.*every day or every week"),
+        (table(50, "7h"), "one every 7 hours.*every hour or every day"),
+        (table(50, "7min"), "one every 7 minutes.*every hour or every day"),
+        (table(50, "s"), "one every second.*every minute"),
         (table(1), "two different timestamps"),
     ],
 )

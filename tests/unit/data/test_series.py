@@ -118,8 +118,8 @@ def test_half_hourly_data_are_welcome_where_the_frequency_says_so():
     assert frame["y"].tolist() == [1, 2]
 
 
-@pytest.mark.parametrize("frequency", ["ME", "B", "-1h", "0h", "", "99999999999h"])
-def test_a_frequency_without_fixed_length_is_refused(frequency: str):
+@pytest.mark.parametrize("frequency", ["YS", "BME", "2MS", "SMS", "-1h", "0h", "", "99999999999h"])
+def test_a_frequency_that_is_none_is_refused(frequency: str):
     assert repr(frequency) in error_of("ds,y\n2026-01-01,1\n", frequency=frequency)
 
 
@@ -160,7 +160,11 @@ def every(hours: int, name: str = "meter", steps: int = 400, frequency: str = "h
         (24, "h", "one every day", "frequency=D season=7"),
         (2, "15min", "one every 30 minutes", "frequency=30min season=48"),
         (4, "15min", "one every hour", "frequency=h season=24"),
-        (7, "D", "one every 7 days", "7D"),
+        (7, "D", "one every week", "frequency=W-SUN."),
+        (3, "D", "one every 3 days", "every day or every week"),
+        (3, "MS", "one every quarter", "frequency=QS-MAR."),
+        (2, "MS", "one every 2 months", "every month or every quarter"),
+        (2, "QS", "one every 2 quarters", "every month or every quarter"),
     ],
 )
 def test_values_coarser_than_the_frequency_are_no_gaps(

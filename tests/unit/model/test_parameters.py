@@ -41,7 +41,7 @@ IMPOSSIBLE = [
     ],
     *[(name, 0) for name in ("input_length", "minimum_history", "width", "hour_width", "blocks")],
     *[(name, 0) for name in ("steps_per_epoch", "batch_size", "patience", "validation_steps")],
-    *[("frequency", value) for value in ("-1h", "0h", "MS", "B", "hourly", "")],
+    *[("frequency", value) for value in ("-1h", "0h", "YS", "2B", "hourly", "")],
     *[("dropout", value) for value in (1.0, -0.1, float("nan"))],
     *[("learning_rate", value) for value in (0.0, -1.0, float("inf"))],
     *[("minutes", value) for value in (0.0, -5.0, float("nan"))],
