@@ -191,8 +191,8 @@ def _falling(count: int, base: float) -> Any:
 
 
 def _shares(weights: Any) -> Any:
-    """The same weights, each row of which sums to one."""
-    return weights / weights.sum(axis=1, keepdims=True)
+    """The same weights, each row of which sums to one; a step alone in its season has none."""
+    return weights / np.maximum(weights.sum(axis=1, keepdims=True), TINY)
 
 
 def _moved(values: Any, steps: int) -> Any:
