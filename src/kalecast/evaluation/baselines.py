@@ -11,13 +11,13 @@ from typing import Any
 import pandas as pd
 
 from kalecast.artifact.contract import Contract
-from kalecast.data.steps import UNITS, step_seconds
+from kalecast.data.steps import has_cycle, period_in_words
 from kalecast.data.windows import SEASONS_A_CYCLE, fill_by_season
 from kalecast.lifetime import die_with_parent
 
 NAIVE = "SeasonalNaive"
-"""How the names of the two begin that are in every evaluation: the last season again, and the last
-cycle of seven seasons."""
+"""How the names of those begin that are in every evaluation: the last season again and, where it is
+a day, the last week."""
 CLASSICAL = ("MSTL-AutoETS", "MSTL-AutoARIMA", "AutoTheta")
 """Slow ones, which fit a model to each series."""
 
@@ -45,11 +45,13 @@ def baseline_forecasts(
     Returns:
         `unique_id, ds, cutoff`, a column a baseline and its bounds, `<baseline>-lo-80` and so on.
     """
-    season, cycle = naive_names(contract.season, contract.frequency)
-    names = names or (season, cycle)
-    filled = fill_by_season(frame, contract.season)
+    season, *cycle = naive = naive_names(contract.season, contract.frequency)
+    names = names or naive
+    # Counted steps in place of timestamps, of which pandas' offsets move some to other days.
+    step = frame.groupby("unique_id").cumcount()
+    filled = fill_by_season(frame, contract.season).assign(ds=step)
     arguments = (contract, test_windows, tuple(names), cycles)
-    workers = 1 if set(names) <= {season, cycle} else available_cores()
+    workers = 1 if set(names) <= set(naive) else available_cores()
     shares = _shares(filled, workers)
     if len(shares) == 1:
         forecasts = _cross_validate(filled, *arguments)
@@ -61,11 +63,15 @@ def baseline_forecasts(
         ) as pool:
             parts = [pool.submit(_cross_validate, share, *arguments) for share in shares]
             forecasts = pd.concat([part.result() for part in parts], ignore_index=True)
-    if season in names and cycle in names:
+    if cycle and set(naive) <= set(names):
         # A series shorter than a cycle has no forecast by it: the season's stands in.
-        for column in [str(name) for name in forecasts if str(name).startswith(cycle)]:
-            other = season + column.removeprefix(cycle)
+        for column in [str(name) for name in forecasts if str(name).startswith(cycle[0])]:
+            other = season + column.removeprefix(cycle[0])
             forecasts[column] = forecasts[column].fillna(forecasts[other])
+    timestamps = pd.Series(frame["ds"].to_numpy(), [frame["unique_id"], step])
+    for column in ("ds", "cutoff"):
+        rows = pd.MultiIndex.from_frame(forecasts[["unique_id", column]])
+        forecasts[column] = timestamps.reindex(rows).to_numpy()
     return forecasts.drop(columns="y")
 
 
@@ -89,11 +95,11 @@ def _cross_validate(
     from statsforecast import StatsForecast
     from statsforecast.models import SeasonalNaive
 
-    season, cycle = naive_names(contract.season, contract.frequency)
-    made = {season: _season, cycle: _cycle, **_CLASSICAL}
+    naive = naive_names(contract.season, contract.frequency)
+    made = {**dict(zip(naive, (_season, _cycle), strict=False)), **_CLASSICAL}
     forecasts: pd.DataFrame = StatsForecast(
-        [made[name](name, contract.season) for name in names],
-        freq=contract.frequency,
+        [made[name](name, contract) for name in names],
+        freq=1,
         fallback_model=SeasonalNaive(contract.season),
     ).cross_validation(
         h=contract.horizon,
@@ -106,14 +112,14 @@ def _cross_validate(
     return forecasts
 
 
-def naive_names(season: int, frequency: str) -> tuple[str, str]:
-    """What the naive forecasts of one season and of seven are called.
+def naive_names(season: int, frequency: str) -> tuple[str, ...]:
+    """What the naive forecasts are called: of one season and, where it is a day, of seven.
 
-    `SeasonalNaiveDay` and `SeasonalNaiveWeek` of hours with a season of a day,
-    `SeasonalNaiveWeek` and `SeasonalNaive7Weeks` of days with a season of a week.
+    `SeasonalNaiveDay` and `SeasonalNaiveWeek` of hours with a season of a day; `SeasonalNaiveWeek`
+    alone of days with a season of a week, `SeasonalNaiveYear` of months.
     """
-    once, again = (_span(count, frequency) for count in (season, SEASONS_A_CYCLE * season))
-    return f"{NAIVE}{once}", f"{NAIVE}{again}"
+    seasons = (season, SEASONS_A_CYCLE * season) if has_cycle(season, frequency) else (season,)
+    return tuple(f"{NAIVE}{_span(count, frequency)}" for count in seasons)
 
 
 def naive_among(names: Iterable[str]) -> list[str]:
@@ -122,13 +128,8 @@ def naive_among(names: Iterable[str]) -> list[str]:
 
 
 def _span(count: int, frequency: str) -> str:
-    """How long so many steps last, as part of a name: `Day`, `7Weeks`, `12Hours`."""
-    seconds = count * step_seconds(frequency)
-    for unit, size in UNITS.items():
-        if seconds and seconds % size == 0:
-            number = seconds // size
-            return unit.capitalize() if number == 1 else f"{number}{unit.capitalize()}s"
-    return f"{count}Steps"
+    """How long so many steps last, as part of a name: `Day`, `2Weeks`, `12Hours`, `Year`."""
+    return "".join(word.capitalize() for word in period_in_words(count, frequency).split())
 
 
 def available_cores(limit_file: Path = Path("/sys/fs/cgroup/cpu.max")) -> int:
@@ -142,31 +143,37 @@ def available_cores(limit_file: Path = Path("/sys/fs/cgroup/cpu.max")) -> int:
     return max(1, min(cores or 1, limit))
 
 
-def _season(name: str, season: int) -> Any:
+def _season(name: str, contract: Contract) -> Any:
     from statsforecast.models import SeasonalNaive
 
-    return SeasonalNaive(season, alias=name)
+    return SeasonalNaive(contract.season, alias=name)
 
 
-def _cycle(name: str, season: int) -> Any:
+def _cycle(name: str, contract: Contract) -> Any:
     from statsforecast.models import SeasonalNaive
 
-    return SeasonalNaive(SEASONS_A_CYCLE * season, alias=name)
+    return SeasonalNaive(SEASONS_A_CYCLE * contract.season, alias=name)
 
 
-def _mstl(name: str, season: int) -> Any:
+def _mstl(name: str, contract: Contract) -> Any:
     from statsforecast.models import MSTL, AutoARIMA, AutoETS
 
-    trend = AutoARIMA() if name.endswith("AutoARIMA") else AutoETS(model="ZZN")
-    return MSTL([season, SEASONS_A_CYCLE * season], trend_forecaster=trend, alias=name)
+    trend: dict[str, Any] = {"alias": name} if contract.season == 1 else {}
+    kind = AutoARIMA(**trend) if name.endswith("AutoARIMA") else AutoETS(model="ZZN", **trend)
+    if contract.season == 1:
+        return kind
+    seasons = [contract.season]
+    if has_cycle(contract.season, contract.frequency):
+        seasons.append(SEASONS_A_CYCLE * contract.season)
+    return MSTL(seasons, trend_forecaster=kind, alias=name)
 
 
-def _theta(name: str, season: int) -> Any:
+def _theta(name: str, contract: Contract) -> Any:
     from statsforecast.models import AutoTheta
 
-    return AutoTheta(season_length=season, alias=name)
+    return AutoTheta(season_length=contract.season, alias=name)
 
 
-_CLASSICAL: dict[str, Callable[[str, int], Any]] = dict(
+_CLASSICAL: dict[str, Callable[[str, Contract], Any]] = dict(
     zip(CLASSICAL, (_mstl, _mstl, _theta), strict=True)
 )

@@ -207,9 +207,14 @@ def test_seasons_that_repeat_exactly_are_measured_by_their_steps():
         (24, "h", ("SeasonalNaiveDay", "SeasonalNaiveWeek")),
         (96, "15min", ("SeasonalNaiveDay", "SeasonalNaiveWeek")),
         (8, "3h", ("SeasonalNaiveDay", "SeasonalNaiveWeek")),
-        (7, "D", ("SeasonalNaiveWeek", "SeasonalNaive7Weeks")),
-        (365, "D", ("SeasonalNaive365Days", "SeasonalNaive365Weeks")),
-        (12, "h", ("SeasonalNaive12Hours", "SeasonalNaive84Hours")),
+        (7, "D", ("SeasonalNaiveWeek",)),
+        (365, "D", ("SeasonalNaiveYear",)),
+        (12, "h", ("SeasonalNaive12Hours",)),
+        (5, "B", ("SeasonalNaiveWeek",)),
+        (52, "W-SUN", ("SeasonalNaiveYear",)),
+        (1, "W-SUN", ("SeasonalNaiveWeek",)),
+        (12, "MS", ("SeasonalNaiveYear",)),
+        (1, "QS", ("SeasonalNaiveQuarter",)),
     ],
 )
 def test_naive_forecasts_are_called_what_they_are(season: int, frequency: str, names: tuple):
@@ -221,7 +226,7 @@ def test_daily_values_are_judged_beside_weeks():
     daily["ds"] = daily["ds"].iloc[0] + (daily["ds"] - daily["ds"].iloc[0]) * 24
     days = replace(CONTRACT, frequency="D", season=7, input_length=49, horizon=14)
     table = backtest(lambda w: np.repeat(w[:, -14:, None], 5, axis=2), daily, days, 2)
-    assert models_of(table) == [MODEL, "SeasonalNaiveWeek", "SeasonalNaive7Weeks"]
+    assert models_of(table) == [MODEL, "SeasonalNaiveWeek"]
     scores = scored(table, daily, 28, season=7)
     assert np.isfinite(list(summarise(scores).values())).all()
     card = model_card(days, table, scores)
