@@ -14,6 +14,7 @@ from itertools import count
 from typing import Any
 
 import page_process
+import pandas as pd
 import pytest
 import requests
 from model_files import contract
@@ -83,7 +84,7 @@ STEPS = {
         "Learned from 4,000 daily values of 2 series from 1 January 2025 to 31 December 2025 Made "
         "for one value every day Looks back 56 days (at least 14 days needed) Looks ahead 14 days "
         "How good it is Its errors are 30 % smaller than those of simply repeating the last week "
-        "or 49 days",
+        "(MASE",
         "one row every day",
     ),
     "7D": Expected(
@@ -101,6 +102,48 @@ STEPS = {
         ("Weekly numbers", "2026-01-31", "Weeks ahead"),
         "Made for one value every week Looks back 52 weeks (at least 8 weeks needed)",
         "one row every week",
+    ),
+    "MS": Expected(
+        {"season": 12, "input_length": 48, "horizon": 12, "minimum_history": 24},
+        5,
+        (
+            "The next 12 months after February 2030 ",
+            "in July 2030.",
+            "Mar 2030",
+            "2030-03-02",
+        ),
+        ("12 months", "5 months", "month 1", "month 12", "months", 12),
+        "it has 3 months, and the forecast needs at least 24 months",
+        "2 of the last 48 months are missing",
+        ("Monthly numbers", "2026-01-31", "Months ahead"),
+        "Learned from 4,000 monthly values of 2 series from 1 January 2025 to 31 December 2025 "
+        "Made for one value every month Looks back 48 months (at least 24 months needed) Looks "
+        "ahead 12 months How good it is Its errors are 30 % smaller than those of simply repeating "
+        "the last year (MASE",
+        "one row every month",
+    ),
+    "B": Expected(
+        {"season": 5, "input_length": 35, "horizon": 10, "minimum_history": 10},
+        3,
+        (
+            "The next 10 business days after Friday 17 April 2026 ",
+            "on Wednesday 22 April.",
+            "Mon 20 Apr",
+            "2026-04-20",
+        ),
+        (
+            "10 business days",
+            "3 business days",
+            "business day 1",
+            "business day 10",
+            "business days",
+            10,
+        ),
+        "it has 3 business days, and the forecast needs at least 10 business days",
+        "2 of the last 35 business days are missing",
+        ("Business-day numbers", "2026-01-31", "Business days ahead"),
+        "Made for one value every business day Looks back 35 business days",
+        "one row every business day",
     ),
 }
 VERSIONS = count()
@@ -257,7 +300,7 @@ def test_samples_reach_back_as_far_as_the_model_looks(
     assert "The history has" not in plain(reading)
 
 
-@pytest.mark.parametrize(("minutes", "received"), [(1440, "day"), (10080, "7 days")])
+@pytest.mark.parametrize(("minutes", "received"), [(1440, "day"), (10080, "week")])
 @pytest.mark.usefixtures("quarters")
 def test_a_file_of_longer_steps_than_the_models(page: Page, minutes: int, received: str) -> None:
     banner, *_ = uploaded(page, "sales.csv", table_of("shop", minutes, 60))
@@ -299,6 +342,22 @@ def test_days_of_a_clock_of_their_own(page: Page, model_server: StandInServer) -
     assert "after Thursday 30 April 2026 " in plain(reading)
     assert times(table)[0] == "Fri 1 May"
     assert downloaded(table)[0]["ds"] == "2026-05-01 00:00:00+02:00"
+
+
+def test_months_are_those_of_the_history(page: Page, model_server: StandInServer) -> None:
+    serve(model_server, page, "MS")
+    answer = query(page, numbers("MS"), start="2026-01-31")
+    assert answer["forecast"]["ds"][:2] == ["2030-01-31 00:00:00", "2030-02-28 00:00:00"]
+    answer = query(page, numbers("MS"), start="2026-01-01T00:00+01:00", horizon=1)
+    assert answer["forecast"]["ds"] == ["2030-01-01 00:00:00+01:00"]
+    refusal = query(page, numbers("MS"), start="2026-01-30")["detail"]
+    assert "to be on a day from 1 to 28, or the last, received: 2026-01-30" in refusal
+    months = pd.date_range("2022-01-01", periods=50, freq="MS").strftime("%Y-%m-%d")
+    rows = "\n".join(["ds,y", *(f"{month},{at % 12}" for at, month in enumerate(months))])
+    _, reading, _, table, *_ = uploaded(page, "turnover.csv", rows.encode())
+    assert "The next 12 months after February 2026 " in plain(reading)
+    assert times(table)[:2] == ["Mar 2026", "Apr 2026"]
+    assert [row["ds"] for row in downloaded(table)[:2]] == ["2026-03-01", "2026-04-01"]
 
 
 @pytest.mark.usefixtures("quarters")

@@ -1,10 +1,14 @@
 """Settings that fit the data: frequency, season, lengths, and what is said where none fit."""
 
+from dataclasses import replace
+from functools import partial
+
 import numpy as np
 import pandas as pd
 import pytest
 from model_files import contract
 
+from kalecast.artifact.runtime import Forecaster
 from kalecast.data.fitting import (
     answerable,
     fit_to_data,
@@ -14,10 +18,13 @@ from kalecast.data.fitting import (
     rhythms,
 )
 from kalecast.data.series import SeriesError, read_series, tidy
-from kalecast.data.windows import require_learnable
-from kalecast.model.network import NetworkSettings
+from kalecast.data.windows import hold_out, require_learnable
+from kalecast.evaluation.backtest import backtest, models_of, score_series, summarise
+from kalecast.evaluation.card import model_card
+from kalecast.model.export import draft_contract, export_model
+from kalecast.model.network import NetworkSettings, predict
 from kalecast.model.parameters import check_parameters
-from kalecast.model.training import TrainingSettings
+from kalecast.model.training import TrainingSettings, train
 
 
 def table(steps: int, freq: str = "h", name: str = "one", start: str = "2026-01-01"):
@@ -121,6 +128,114 @@ def test_daily_values_have_weeks_for_seasons():
     assert (found["season"], found["input_length"], found["horizon"]) == (7, 49, 14)
     with pytest.raises(SeriesError, match="7 weeks"):
         fit_to_data(table(48, "D"), "D")
+
+
+def yearly(steps: int, freq: str, season: int, name: str = "one") -> pd.DataFrame:
+    """A series whose years are alike but for a little noise."""
+    shape = np.random.default_rng(season).normal(size=season)
+    noise = np.random.default_rng(steps).normal(scale=0.1, size=steps)
+    return table(steps, freq, name, "1990-01-01").assign(y=np.resize(shape, steps) + noise)
+
+
+YEARS = [("W-MON", 52, 13), ("MS", 12, 12), ("ME", 12, 12), ("QS-JAN", 4, 8)]
+
+
+@pytest.mark.parametrize(("freq", "season", "horizon"), YEARS)
+def test_long_weeks_months_and_quarters_see_years(freq: str, season: int, horizon: int):
+    fit = fit_to_data(yearly(12 * season, freq, season), freq)
+    found = fit.parameters
+    assert (found["season"], found["horizon"]) == (season, horizon)
+    assert found["input_length"] % season == 0
+    assert found["input_length"] >= 4 * season
+    assert fit.reasons["season"] == "steps in a year"
+    assert " years are looked at" in fit.reasons["input_length"]
+
+
+@pytest.mark.parametrize(("freq", "season", "horizon"), YEARS)
+def test_where_a_year_is_too_short_or_says_little_it_is_said(freq: str, season: int, horizon: int):
+    unit = {52: "weeks", 12: "months", 4: "quarters"}[season]
+    short = fit_to_data(yearly(4 * season + 8, freq, season), freq)
+    assert short.parameters["season"] == 1
+    assert short.reasons["season"].startswith("too short for a year, which takes ")
+    assert short.reasons["input_length"].endswith(f"{unit} are looked at")
+    walk = yearly(12 * season, freq, season)
+    walk["y"] = np.random.default_rng(0).normal(size=len(walk)).cumsum()
+    found = fit_to_data(walk, freq)
+    assert found.parameters["season"] == 1
+    assert (
+        found.reasons["season"]
+        == "the newest value says more of the next than that of a year before"
+    )
+    assert found.parameters["horizon"] == horizon
+
+
+@pytest.mark.parametrize("freq", ["W-SUN", "MS", "QS"])
+@pytest.mark.parametrize("steps", [*range(10, 140, 9), 150, 250, 400])
+def test_whatever_is_suggested_of_longer_steps_can_be_trained_and_judged(freq: str, steps: int):
+    series = yearly(steps, freq, {"W-SUN": 52, "MS": 12, "QS": 4}[freq])
+    try:
+        found = fit_to_data(series, freq).parameters
+    except SeriesError as error:
+        assert f"'one', has {steps}: bring a longer history" in str(error)
+        assert steps < 26
+        return
+    check_parameters(**found)
+    held_out = int(found["test_windows"]) * int(found["horizon"])
+    needed = int(found["input_length"]) + int(found["horizon"]) + int(found["validation_steps"])
+    require_learnable(series, held_out, needed)
+    NetworkSettings(**{name: found[name] for name in ("input_length", "horizon", "season")})
+
+
+def test_business_days_have_weeks_of_five():
+    fit = fit_to_data(table(400, "B"), "B")
+    names = ("season", "input_length", "horizon")
+    assert [fit.parameters[name] for name in names] == [5, 35, 10]
+    assert fit.reasons["frequency"] == "one value every business day"
+    assert fit.reasons["horizon"] == "2 weeks ahead"
+
+
+def test_minutes_have_hours_for_seasons_and_say_how_days_are_seen():
+    fit = fit_to_data(table(10_000, "min"), "min")
+    names = ("season", "input_length", "horizon", "test_windows")
+    assert [fit.parameters[name] for name in names] == [60, 1440, 120, 36]
+    assert "where days matter, bring the data to one value every 5" in fit.reasons["season"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("freq", "steps", "season"),
+    [("MS", 200, 12), ("ME", 40, 1), ("W-SUN", 400, 52), ("W-SUN", 80, 1), ("QS-JAN", 60, 4)],
+)
+def test_series_of_longer_steps_are_trained_on_and_forecast_from_the_file(
+    freq: str, steps: int, season: int
+):
+    year = {"W": 52, "M": 12, "Q": 4}[freq[0]]
+    series = tidy(pd.concat([yearly(steps, freq, year, name) for name in "abc"]), freq)
+    found = fit_to_data(series, infer_frequency(series)).parameters
+    assert (found["season"], found["frequency"]) == (season, freq)
+    held_out = int(found["test_windows"]) * int(found["horizon"])
+    history, _ = hold_out(series, held_out)
+    shape = NetworkSettings(
+        **{name: found[name] for name in ("input_length", "horizon", "season")}, width=16
+    )
+    few = ("minimum_history", "validation_steps")
+    settings = TrainingSettings(
+        epochs=1, steps_per_epoch=2, batch_size=32, **{name: int(found[name]) for name in few}
+    )
+    network, _ = train(history, shape, settings)
+    draft = draft_contract("longer", history, shape, freq, settings.minimum_history)
+    judged = backtest(partial(predict, network), series, draft, int(found["test_windows"]))
+    assert len(models_of(judged)) == 2
+    scores = score_series(judged, history, season)
+    assert np.isfinite(list(summarise(scores).values())).all()
+    card = model_card(draft, judged, scores)
+    assert "hour" not in card and " day" not in card
+    content, difference = export_model(network, replace(draft, card=card), history)
+    assert difference < 1e-3
+    forecaster = Forecaster(content)
+    gappy = series["y"].to_numpy()[:steps].copy()
+    gappy[[-1, -5]] = np.nan
+    assert np.isfinite(forecaster.forecast([gappy, gappy[-settings.minimum_history :]])).all()
 
 
 def test_longer_windows_come_fewer_at_a_time():
