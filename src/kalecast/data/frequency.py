@@ -69,7 +69,8 @@ class Frequency:
         if self.step is not None:
             step = self.step.to_timedelta64()
             since_start = timestamps - starts
-            return since_start // step, (since_start % step).astype(np.int64) != 0
+            between = (since_start % step).view(np.int64) != 0
+            return since_start // step, between
         if self.months:
             return self._monthly_positions(timestamps, starts)
         days, first = (each.astype("datetime64[D]") for each in (timestamps, starts))
@@ -215,7 +216,7 @@ def infer_frequency(frame: pd.DataFrame) -> str:
         raise _refused(length_in_words(step), "every day or every week")
     if step < MINUTE or DAY % step or (step < 5 * MINUTE and HOUR % step):
         finer = "every minute, every hour" if step < HOUR else "every hour"
-        raise _refused(length_in_words(step), f"{finer} or every day")
+        raise _refused(length_in_words(step), f"{finer} or every day", too_coarse=False)
     return str(pd.tseries.frequencies.to_offset(step).freqstr)
 
 
@@ -252,11 +253,16 @@ def _of_months(ordered: pd.DataFrame, later: pd.Series) -> str:
     return f"{'QE' if at_end else 'QS'}-{name}"
 
 
-def _refused(found: str, instead: str) -> SeriesError:
+def _refused(found: str, instead: str, too_coarse: bool = True) -> SeriesError:
+    remedy = (
+        f"Bring finer ones, one {instead}."
+        if too_coarse
+        else f"Bring them to one value {instead} first (sum or average)."
+    )
     return SeriesError(
         "Expected values at regular distances: minutes or hours of which a day has a whole number, "
         f"days, business days, weeks, months or quarters; here there is mostly one every {found}. "
-        f"Bring them to one value {instead} first (sum or average)."
+        + remedy
     )
 
 

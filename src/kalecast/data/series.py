@@ -5,7 +5,7 @@ and what was received. What happens to flawed data is settled here, once:
 
 | flaw | outcome |
 |---|---|
-| an hour without a row, or a row without a value | a missing value: NaN, which the network takes |
+| a step without a row, or a row without a value | a missing value: NaN, which the network takes |
 | the same timestamp twice with the same value | one of them is kept |
 | the same timestamp twice with different values | `SeriesError` |
 | text in `y`, infinite values, timestamps that are no dates of 1800 to 2090 | `SeriesError` |
@@ -302,9 +302,14 @@ def _check_grid(
     before = frame["ds"].iloc[off[0] - 1]
     raise SeriesError(
         f"{expected}, series '{row['unique_id']}' has one at {before} and the next at {row['ds']}, "
-        f"{length_in_words(row['ds'] - before)} later. Bring it to one value every "
+        f"{_counted(row['ds'] - before)} later. Bring it to one value every "
         f"{step_in_words(frequency.alias)} first (sum or average)."
     )
+
+
+def _counted(length: pd.Timedelta) -> str:
+    words = length_in_words(length)
+    return words if words[0].isdigit() else f"{'an' if words == 'hour' else 'a'} {words}"
 
 
 def _sparse(
@@ -356,8 +361,9 @@ def _coarse(
 
 def _apart(rows: pd.DataFrame, apart: int, frequency: Frequency) -> tuple[str, str]:
     """How far the values of a series lie apart that is coarser than expected, and what to do."""
-    step = frequency.step
-    words = length_in_words(step * apart) if step else span_in_words(apart, frequency.alias)
+    words = span_in_words(apart, frequency.alias)
+    if frequency.step:
+        words = length_in_words(rows["ds"].diff().mode().iloc[0])
     try:
         found = infer_frequency(rows)
         name, season = next(iter(rhythms(found).items()))
