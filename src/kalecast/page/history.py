@@ -133,7 +133,7 @@ def parse_numbers(text: str, notes: list[str]) -> npt.NDArray[np.float64]:
     if len(text) > LONGEST_TEXT:
         raise SeriesError(
             f"Expected at most {MOST_VALUES:,} numbers, received a text of {len(text):,} "
-            "characters. The newest few weeks are enough."
+            "characters. The newest ones are enough."
         )
     tokens, listed = _tokens(text)
     if tokens == [""]:
@@ -141,7 +141,7 @@ def parse_numbers(text: str, notes: list[str]) -> npt.NDArray[np.float64]:
     if len(tokens) > MOST_VALUES:
         raise SeriesError(
             f"Expected at most {MOST_VALUES:,} numbers, received {len(tokens):,}. The newest "
-            "few weeks are enough."
+            "ones are enough."
         )
     if listed and (part := _in_parts(tokens)) is not None:
         raise SeriesError(

@@ -71,7 +71,7 @@ def part(template: str, **given: Any) -> str:
 
 def file_form(contract: Contract | None) -> str:
     """What a file should look like, as far as it is known for which model."""
-    rows, when, enough = "a row for each time", "date and hour", "A few weeks are enough"
+    rows, when, enough = "a row for each time", "date and hour", "The newest rows are enough"
     if contract is not None:
         frequency = contract.frequency
         rows = f"one row {words.every(frequency)}"

@@ -47,7 +47,7 @@ PAUSE_SECONDS = 1.0
 
 GAVE_UP = (
     "This takes more memory or time to read than there is here. Please send less of it, such as "
-    "the newest few weeks."
+    "the newest rows."
 )
 
 

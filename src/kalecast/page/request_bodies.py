@@ -262,7 +262,7 @@ def _pasted(held: Controls, frequency: str) -> Found:
     if len(held.text) > LARGEST_TEXT:
         raise SeriesError(
             f"Expected at most {LARGEST_TEXT:,} characters, received {len(held.text):,}. The "
-            "newest few weeks are enough."
+            "newest numbers are enough."
         )
     return tables.pasted(held.text, _start(held.start), frequency), update()
 

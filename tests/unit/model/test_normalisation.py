@@ -15,9 +15,9 @@ def weekly(seed: int = 0) -> np.ndarray:
     return 100 + 30 * shape + np.random.default_rng(seed).normal(0, 1, len(HOUR))
 
 
-def filled(history: np.ndarray) -> np.ndarray:
+def filled(history: np.ndarray, season: int = 24) -> np.ndarray:
     values, known, level, spread = Normalise()(history[None])
-    normalised = FillGaps(24)(values, known)[0].numpy().astype(float)
+    normalised = FillGaps(season)(values, known)[0].numpy().astype(float)
     return (normalised * spread.numpy() + level.numpy())[0]
 
 
@@ -37,6 +37,14 @@ def test_a_whole_day_is_filled_from_the_same_days_of_other_weeks():
     unknown[240:264] = True
     received = filled(np.where(unknown, np.nan, history))
     assert np.abs(received - history)[unknown].mean() < 6
+
+
+@pytest.mark.parametrize("season", [1, 4, 12])
+def test_a_trend_of_any_season_is_filled_from_its_neighbours(season: int):
+    trend = 100.0 + np.arange(48)
+    unknown = np.isin(np.arange(48), [7, 20, 21, 40])
+    received = filled(np.where(unknown, np.nan, trend), season)
+    assert np.abs(received - trend)[unknown].max() < 4
 
 
 def test_a_window_without_gaps_passes_as_it_is():
