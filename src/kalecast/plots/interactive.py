@@ -122,7 +122,8 @@ def _line(one: pd.DataFrame, grid: Frequency) -> go.Scatter:
     values, every = thinned(one["y"].to_numpy(dtype=np.float64))
     if grid.step is None:
         start = one["ds"].to_numpy()[:1]
-        where: dict[str, Any] = {"x": grid.timestamps(start, every * np.arange(len(values)))}
+        timestamps = grid.timestamps(start, every * np.arange(len(values)))
+        where: dict[str, Any] = {"x": np.datetime_as_string(timestamps, "s").tolist()}
     else:
         # A start and a step instead of timestamps: a tenth of the size.
         milliseconds = every * grid.step.total_seconds() * 1000

@@ -230,3 +230,28 @@ def test_the_zoomable_picture_is_small_deterministic_and_loads_nothing():
     assert "https:" not in page
     assert "<script src" not in page
     assert plt.get_fignums() == []  # the still image is not shown a second time
+
+
+@pytest.mark.parametrize("frequency", ["MS", "QS-JAN", "W-SUN"])
+def test_longer_steps_are_shown_by_the_year(frequency: str):
+    timestamps = pd.date_range("2010-01-01", periods=80, freq=frequency)
+    series = pd.DataFrame({"unique_id": "a", "ds": timestamps, "y": np.arange(80.0)})
+    series.loc[7, "y"] = np.nan
+    months = exploration.year_profiles(series)["a"]
+    assert list(months.index) == list(range(1, 13))
+    assert months.notna().sum() == (4 if frequency == "QS-JAN" else 12)
+    grid = exploration.calendar_grid(series)
+    assert list(grid.index) == sorted(set(timestamps.year))
+    assert set(grid.columns) <= set(exploration.MONTHS)
+    figures = [
+        plots_exploration.plot_year(exploration.year_profiles(series)),
+        plots_exploration.plot_calendar(series),
+        plots_exploration.plot_gaps(series, frequency),
+    ]
+    picture = zoomable(series, frequency, plots_exploration.plot_whole(series, 1))
+    drawn = json.loads(json.dumps(picture._repr_mimebundle_()))
+    (line,) = drawn["application/vnd.plotly.v1+json"]["data"]
+    shown = line["x"] if "x" in line else [line["x0"]]
+    assert shown[0].startswith(f"{timestamps[0]:%Y-%m-%d}")
+    for figure in figures:
+        plt.close(figure)
