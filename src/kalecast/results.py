@@ -17,7 +17,10 @@ _BEGAN = time.monotonic()
 
 
 def write_results(path: Path, command: str, results: dict[str, Any]) -> None:
-    """Write results beside the command that gives them, the date, the machine and the time."""
+    """Write results beside the command that gives them, the date, the machine and the time.
+
+    Whoever reads the file meanwhile finds the one before or this one, whole.
+    """
     about = {
         "command": command,
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -26,7 +29,9 @@ def write_results(path: Path, command: str, results: dict[str, Any]) -> None:
         "took_seconds": round(time.monotonic() - _BEGAN),
     }
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps({**about, **results}, indent=1) + "\n")
+    draft = path.with_name(f".{path.name}.draft")
+    draft.write_text(json.dumps({**about, **results}, indent=1) + "\n")
+    draft.replace(path)
 
 
 def machine(cpuinfo: Path = Path("/proc/cpuinfo")) -> dict[str, Any]:

@@ -16,6 +16,7 @@ def test_a_file_tells_command_date_and_machine(tmp_path: Path):
     assert datetime.fromisoformat(written["date"]) <= datetime.now(UTC)
     assert set(written["machine"]) == {"cpu", "cores", "memory_gib", "system", "python"}
     assert written["machine"]["cores"] == len(os.sched_getaffinity(0))
+    assert [file.name for file in path.parent.iterdir()] == ["some.json"]
 
 
 def test_a_processor_is_named_without_its_marks(tmp_path: Path):
