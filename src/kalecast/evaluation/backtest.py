@@ -6,6 +6,7 @@ Scores and baselines are Nixtla's (utilsforecast, statsforecast), on the table t
 
 import re
 from collections.abc import Callable, Mapping, Sequence
+from statistics import NormalDist
 
 import numpy as np
 import pandas as pd
@@ -27,6 +28,9 @@ EXACT = 0.01
 """MASE that a naive forecast without any error counts as having, in percentages of it."""
 
 BOUND = re.compile(r"-(?:lo|hi)-\d+$")
+
+DECILES = tuple(tenth / 10 for tenth in range(1, 10))
+"""Quantiles over which the weighted quantile loss is a mean, as in GIFT-Eval."""
 
 Forecast = Callable[[Windows], Windows]
 
@@ -155,6 +159,52 @@ def mean_scores(scores: pd.DataFrame) -> pd.DataFrame:
     """
     means: pd.DataFrame = scores.groupby("metric", sort=False)[models_of(scores)].mean().T
     return means
+
+
+def pooled_scores(table: pd.DataFrame) -> pd.DataFrame:
+    """Scores over all values of all series together, where those of `score_series` are a series'.
+
+    Args:
+        table: as `backtest` returns it. Steps without a known value count nothing.
+
+    Returns:
+        A row a model. `wql` is the weighted quantile loss: the mean over `DECILES` of twice the
+        pinball loss, summed, over the sum of the absolute values; NaN where all of these are 0.
+        `coverage_80` and `coverage_95` are the shares of the values that lie in the intervals.
+    """
+    known = table[table["y"].notna()]
+    size = known["y"].abs().sum() or np.nan
+    rows = {}
+    for name in models_of(known):
+        losses = [_pinball(known["y"], _decile(known, name, q), q).sum() for q in DECILES]
+        held = {
+            f"coverage_{level}": known["y"]
+            .between(known[f"{name}-lo-{level}"], known[f"{name}-hi-{level}"])
+            .mean()
+            for level in INTERVALS
+        }
+        rows[name] = {"wql": 2.0 * np.mean(losses) / size, **held}
+    return pd.DataFrame.from_dict(rows, orient="index")
+
+
+def _pinball(values: pd.Series, forecasts: pd.Series, quantile: float) -> pd.Series:
+    missed = values - forecasts
+    loss: pd.Series = (quantile * missed).clip(lower=(quantile - 1.0) * missed)
+    # A forecast that is not there must not make the sum smaller.
+    return loss.fillna(np.inf)
+
+
+def _decile(table: pd.DataFrame, name: str, quantile: float) -> pd.Series:
+    """A quantile between a forecast's median and its 80 % interval.
+
+    Interpolated along the quantiles of a normal distribution on either side of the median: those
+    of the classical forecasts, whose intervals are normal, come out as they are.
+    """
+    normal = NormalDist()
+    share = abs(normal.inv_cdf(quantile) / normal.inv_cdf(INTERVALS[80][0]))
+    bound = table[f"{name}-{'lo' if quantile < 0.5 else 'hi'}-80"]
+    found: pd.Series = table[name] + share * (bound - table[name])
+    return found
 
 
 def summarise(scores: pd.DataFrame) -> dict[str, float]:

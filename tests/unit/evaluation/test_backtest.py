@@ -19,6 +19,7 @@ from kalecast.evaluation.backtest import (
     gate,
     mean_scores,
     models_of,
+    pooled_scores,
     score_series,
     summarise,
 )
@@ -267,6 +268,57 @@ def test_classical_forecasts_stand_beside_on_the_same_hours(recwarn):
     assert not table.isna().any().any()
     # A fork of a process with threads, as a kernel with Keras has them, may wait for ever.
     assert not [str(warning.message) for warning in recwarn if "fork" in str(warning.message)]
+
+
+def pooled_table() -> pd.DataFrame:
+    """A short series and a long one, an unknown value, and the quantiles of a normal forecast."""
+    frame = pd.DataFrame(
+        {
+            "unique_id": ["a", "b", "b", "b"],
+            "ds": pd.to_datetime(["2026-01-01", "2026-01-01", "2026-01-02", "2026-01-03"]),
+            "cutoff": pd.Timestamp("2025-12-31"),
+            "y": [10.0, 20.0, -30.0, np.nan],
+        }
+    )
+    median = np.array([10.0, 17.0, 0.0, 0.0])
+    for name, half in ((MODEL, 0.0), ("Other", 5.0)):
+        frame[name] = median
+        for level, z in ((80, 1.2815515655446004), (95, 1.959963984540054)):
+            frame[f"{name}-lo-{level}"], frame[f"{name}-hi-{level}"] = (
+                median - half * z,
+                median + half * z,
+            )
+    return frame
+
+
+def test_pooled_scores_are_over_all_values_of_all_series():
+    pooled = pooled_scores(pooled_table())
+    # Without any width all quantiles are the median: 2 * pinball is |error| on the mean of deciles.
+    assert pooled.loc[MODEL, "wql"] == pytest.approx((0.0 + 3.0 + 30.0) / 60.0)
+    assert pooled.loc[MODEL, "coverage_80"] == pytest.approx(1 / 3)
+    # Of two series, one of whose two values lies outside: not the 75 % that is their mean.
+    assert pooled.loc["Other", "coverage_80"] == pytest.approx(2 / 3)
+    assert pooled.loc["Other", "coverage_95"] == pytest.approx(2 / 3)
+
+
+def test_the_weighted_quantile_loss_uses_a_normal_forecasts_own_deciles():
+    z = [-1.2815515655, -0.8416212336, -0.5244005127, -0.2533471031]
+    deciles = np.array([*z, 0.0, *(-at for at in reversed(z))]) * 5.0
+    losses = []
+    for median, actual in ((10.0, 10.0), (17.0, 20.0), (0.0, -30.0)):
+        missed = actual - (median + deciles)
+        quantiles = np.arange(1, 10) / 10
+        losses.append(2 * np.where(missed > 0, quantiles, quantiles - 1) * missed)
+    expected = np.sum(losses) / 9 / 60.0
+    assert pooled_scores(pooled_table()).loc["Other", "wql"] == pytest.approx(expected)
+
+
+def test_a_forecast_that_is_not_there_has_no_weighted_quantile_loss():
+    table = pooled_table()
+    table.loc[0, "Other-lo-80"] = np.nan
+    pooled = pooled_scores(table)
+    assert np.isinf(pooled.loc["Other", "wql"])
+    assert np.isfinite(pooled.loc[MODEL, "wql"])
 
 
 def test_the_card_says_what_the_model_is_and_where_it_fails(table, scores):
