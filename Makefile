@@ -86,12 +86,15 @@ load-test: $(running)  ## Thousands at once against server and page (USERS=5000,
 		--model "$(MODEL_URI)" $(if $(PROTECTED),--protected) $(if $(FAULTS),--faults) $(LOAD_ARGS)
 
 # Accuracy: TRAIN= is a long table (unique_id, ds, y) or a wide one, a series a row; TEST= its next
-# hours. The sample's scores are the report's, and RESULTS= names a file for those of other data.
+# steps. The sample's scores are the report's, and RESULTS= names a file for those of other data.
 of_sample := $(if $(TRAIN)$(filter-out file,$(origin DATA)),,1)
 scores = $(or $(RESULTS),$(if $(of_sample),report/figures/accuracy.json))
-scored = make benchmark-accuracy$(if $(TRAIN), TRAIN=$(notdir $(TRAIN)))$(if $(SLOW), SLOW=1)$(if $(RESULTS), RESULTS=$(RESULTS))
+given = $(foreach name,TRAIN TEST ORIGINS HORIZON FREQUENCY SEASON SLOW,$(if $($(name)),$(name)=$(notdir $($(name)))))
+scored = make benchmark-$* $(strip $(given) $(if $(RESULTS),RESULTS=$(RESULTS)))
 run_accuracy = accuracy.score "$(or $(TRAIN),$(DATA))" $(if $(TEST),--test "$(TEST)") $(if $(SLOW),--slow) \
-	$(if $(of_sample),--origins 7 --weeks 8) $(ACCURACY_ARGS) $(if $(scores),--results "$(scores)" --command "$(scored)")
+	$(if $(of_sample),--origins 7 --weeks 8) $(if $(ORIGINS),--origins "$(ORIGINS)") $(if $(HORIZON),--horizon "$(HORIZON)") \
+	$(if $(FREQUENCY),--frequency "$(FREQUENCY)") $(if $(SEASON),--season "$(SEASON)") $(if $(KNOWN),--known "$(KNOWN)") \
+	$(ACCURACY_ARGS) $(if $(scores),--results "$(scores)" --command "$(scored)")
 run_pipeline = accuracy.pipeline_results $(if $(NEW),--new)
 run_forward = accuracy.forward_pass "$(MODEL_URI)"
 run_memory = accuracy.training_memory $(MEMORY_ARGS)
