@@ -89,12 +89,15 @@ load-test: $(running)  ## Thousands at once against server and page (USERS=5000,
 # steps. The sample's scores are the report's, and RESULTS= names a file for those of other data.
 of_sample := $(if $(TRAIN)$(filter-out file,$(origin DATA)),,1)
 scores = $(or $(RESULTS),$(if $(of_sample),report/figures/accuracy.json))
-given = $(foreach name,TRAIN TEST ORIGINS HORIZON FREQUENCY SEASON SLOW,$(if $($(name)),$(name)=$(notdir $($(name)))))
+given = $(foreach name,TRAIN TEST ORIGINS HORIZON FREQUENCY SEASON FOLDER ONLY SLOW,$(if $($(name)),$(name)=$(notdir $($(name)))))
 scored = make benchmark-$* $(strip $(given) $(if $(RESULTS),RESULTS=$(RESULTS)))
 run_accuracy = accuracy.score "$(or $(TRAIN),$(DATA))" $(if $(TEST),--test "$(TEST)") $(if $(SLOW),--slow) \
 	$(if $(of_sample),--origins 7 --weeks 8) $(if $(ORIGINS),--origins "$(ORIGINS)") $(if $(HORIZON),--horizon "$(HORIZON)") \
 	$(if $(FREQUENCY),--frequency "$(FREQUENCY)") $(if $(SEASON),--season "$(SEASON)") $(if $(KNOWN),--known "$(KNOWN)") \
 	$(ACCURACY_ARGS) $(if $(scores),--results "$(scores)" --command "$(scored)")
+# A folder of tables, each a set of its own
+run_datasets = accuracy.datasets "$(FOLDER)" $(if $(SLOW),--slow) $(if $(ONLY),--only "$(ONLY)") \
+	$(if $(RESULTS),--results "$(RESULTS)") $(ACCURACY_ARGS) --command "$(scored)"
 run_pipeline = accuracy.pipeline_results $(if $(NEW),--new)
 run_forward = accuracy.forward_pass "$(MODEL_URI)"
 run_memory = accuracy.training_memory $(MEMORY_ARGS)
@@ -104,6 +107,7 @@ run_autoscaling = autoscaling.simulate --model "$(MODEL_URI)" $(if $(REAL),--rea
 run_licences = licences
 
 needs_accuracy := $(workbench)
+needs_datasets := $(workbench)
 needs_pipeline := $(workbench)
 needs_forward := $(workbench)
 needs_memory := $(workbench)
@@ -112,9 +116,9 @@ needs_protection := $(testing)
 needs_autoscaling := $(running) .venv/test/.installed
 needs_licences := $(testing) .venv/mlserver/.installed
 
-benchmarks := $(addprefix benchmark-,accuracy pipeline forward memory serving protection autoscaling licences)
+benchmarks := $(addprefix benchmark-,accuracy datasets pipeline forward memory serving protection autoscaling licences)
 .PHONY: $(benchmarks)
-$(benchmarks): benchmark-%: $$(needs_$$*)  ## accuracy, pipeline, forward, memory, serving, protection, autoscaling, licences
+$(benchmarks): benchmark-%: $$(needs_$$*)  ## accuracy, datasets, pipeline, forward, memory, serving, protection, autoscaling, licences
 	@$(if $(filter protection,$*),$(debian) &&) exec $(python) -m benchmarks.$(run_$*)
 
 report: .venv/report/.installed $(if $(SCREENSHOTS),$(testing))  ## Render the report from results (RESULTS=folder, REPORT_ARGS="--only 3-model", SCREENSHOTS=1: anew)
