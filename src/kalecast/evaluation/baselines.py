@@ -18,8 +18,9 @@ from kalecast.lifetime import die_with_parent
 NAIVE = "SeasonalNaive"
 """How the names of those begin that are in every evaluation: the last season again and, where it is
 a day, the last week."""
-CLASSICAL = ("MSTL-AutoETS", "MSTL-AutoARIMA", "AutoTheta")
-"""Slow ones, which fit a model to each series."""
+CLASSICAL = ("MSTL-AutoETS", "MSTL-AutoARIMA", "AutoETS", "AutoTheta")
+"""Slow ones, which fit a model to each series. AutoETS takes no season of more than 24 steps, and
+forecasts such series without one."""
 
 INTERVALS = {80: (0.1, 0.9), 95: (0.025, 0.975)}
 """Nominal coverage in percent, and the quantiles between which it lies."""
@@ -168,6 +169,12 @@ def _mstl(name: str, contract: Contract) -> Any:
     return MSTL(seasons, trend_forecaster=kind, alias=name)
 
 
+def _ets(name: str, contract: Contract) -> Any:
+    from statsforecast.models import AutoETS
+
+    return AutoETS(season_length=contract.season, alias=name)
+
+
 def _theta(name: str, contract: Contract) -> Any:
     from statsforecast.models import AutoTheta
 
@@ -175,5 +182,5 @@ def _theta(name: str, contract: Contract) -> Any:
 
 
 _CLASSICAL: dict[str, Callable[[str, Contract], Any]] = dict(
-    zip(CLASSICAL, (_mstl, _mstl, _theta), strict=True)
+    zip(CLASSICAL, (_mstl, _mstl, _ets, _theta), strict=True)
 )
