@@ -89,14 +89,14 @@ load-test: $(running)  ## Thousands at once against server and page (USERS=5000,
 # steps. The sample's scores are the report's, and RESULTS= names a file for those of other data.
 of_sample := $(if $(TRAIN)$(filter-out file,$(origin DATA)),,1)
 scores = $(or $(RESULTS),$(if $(of_sample),report/figures/accuracy.json))
-given = $(foreach name,TRAIN TEST ORIGINS HORIZON FREQUENCY SEASON FOLDER ONLY SLOW,$(if $($(name)),$(name)=$(notdir $($(name)))))
+given = $(foreach name,TRAIN TEST ORIGINS HORIZON FREQUENCY SEASON FOLDER ONLY SLOW NEURAL,$(if $($(name)),$(name)=$(notdir $($(name)))))
 scored = make benchmark-$* $(strip $(given) $(if $(RESULTS),RESULTS=$(RESULTS)))
 run_accuracy = accuracy.score "$(or $(TRAIN),$(DATA))" $(if $(TEST),--test "$(TEST)") $(if $(SLOW),--slow) \
 	$(if $(of_sample),--origins 7 --weeks 8) $(if $(ORIGINS),--origins "$(ORIGINS)") $(if $(HORIZON),--horizon "$(HORIZON)") \
 	$(if $(FREQUENCY),--frequency "$(FREQUENCY)") $(if $(SEASON),--season "$(SEASON)") $(if $(KNOWN),--known "$(KNOWN)") \
 	$(ACCURACY_ARGS) $(if $(scores),--results "$(scores)" --command "$(scored)")
-# A folder of tables, each a set of its own
-run_datasets = accuracy.datasets "$(FOLDER)" $(if $(SLOW),--slow) $(if $(ONLY),--only "$(ONLY)") \
+# A folder of tables, each a set of its own; NEURAL=1 installs .venv/neural, gigabytes
+run_datasets = accuracy.datasets "$(FOLDER)" $(if $(SLOW),--slow) $(if $(NEURAL),--neural) $(if $(ONLY),--only "$(ONLY)") \
 	$(if $(RESULTS),--results "$(RESULTS)") $(ACCURACY_ARGS) --command "$(scored)"
 run_pipeline = accuracy.pipeline_results $(if $(NEW),--new)
 run_forward = accuracy.forward_pass "$(MODEL_URI)"
@@ -107,7 +107,7 @@ run_autoscaling = autoscaling.simulate --model "$(MODEL_URI)" $(if $(REAL),--rea
 run_licences = licences
 
 needs_accuracy := $(workbench)
-needs_datasets := $(workbench)
+needs_datasets := $(workbench) $(if $(NEURAL),.venv/neural/.installed)
 needs_pipeline := $(workbench)
 needs_forward := $(workbench)
 needs_memory := $(workbench)

@@ -28,8 +28,9 @@ COMMAND = "make benchmark-licences"
 OWN = "kalecast"
 PLACES = {"test": "workbench"}
 """Where a group is installed that has no environment of its own name."""
-SKIPPED = ("cluster", "uv")
-"""What the workbench has already, and what is not installed where a machine has it."""
+SKIPPED = ("cluster", "neural", "uv")
+"""What the workbench has already, what is gigabytes and optional, and what is not installed where
+a machine has it."""
 
 MORE_THAN_A_NOTICE = re.compile(r"GPL|MPL|EPL|BUSL|GNU|Mozilla|Propriet")
 A_NAME = re.compile(

@@ -17,7 +17,7 @@ lock() {
         --output-file "requirements/$environment.txt"
 }
 
-for extra in workbench page server; do
+for extra in workbench page server neural; do
     lock "$extra" pyproject.toml --extra "$extra"
 done
 lock test pyproject.toml --extra workbench --group pyproject.toml:test \

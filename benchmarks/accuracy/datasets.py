@@ -1,6 +1,6 @@
 """Every table in a folder: how accurate the pipeline's forecaster is, and what that costs.
 
-    python -m benchmarks.accuracy.datasets FOLDER [--slow] [--only name,name]
+    python -m benchmarks.accuracy.datasets FOLDER [--slow] [--neural] [--only name,name]
         [--results build/datasets.json]
 
 Each table (CSV, gzipped CSV, Parquet) is one set. It has its own frequency, horizon and number of
@@ -26,20 +26,14 @@ import numpy as np
 import pandas as pd
 
 import kalecast
+from benchmarks.accuracy.contest import RATIOS, SAMPLE, Contest, Row, Settings, reason_of
 from benchmarks.accuracy.figures import rounded
-from benchmarks.accuracy.score import (
-    Trained,
-    beside,
-    describe,
-    own_table,
-    positive,
-    scores_of,
-    train_as_the_pipeline,
-)
-from benchmarks.accuracy.tables import Given, Split, cut, read_table
+from benchmarks.accuracy.neural import NAMES as NEURAL
+from benchmarks.accuracy.score import describe, positive, train_as_the_pipeline
+from benchmarks.accuracy.tables import Given, cut, read_table
 from kalecast.data.series import SeriesError
 from kalecast.evaluation.backtest import CLASSICAL_WEEKS, MODEL
-from kalecast.evaluation.baselines import CLASSICAL, naive_among, naive_names
+from kalecast.evaluation.baselines import CLASSICAL, naive_among
 from kalecast.lifetime import end_in_order
 from kalecast.model.backend import keras
 from kalecast.results import write_results
@@ -48,15 +42,9 @@ RESULTS = Path("build/datasets.json")
 SUFFIXES = (".csv", ".csv.gz", ".parquet")
 CODE = ("artifact", "data", "model", "evaluation")
 """Packages whose code decides the figures: where it changes, sets are scored anew."""
-SAMPLE = 10
-"""Series of a set that the slow baselines forecast."""
 MOST_WINDOWS = 20
 SHARE = 0.1
 """Of the shortest series that is held out."""
-SCORES = ("mase", "wql", "coverage_80", "coverage_95", "msis_95")
-RATIOS = {"mase_ratio": "mase", "msis_ratio": "msis_95"}
-
-Row = dict[str, Any]
 
 
 class Ahead(NamedTuple):
@@ -123,21 +111,6 @@ def tables(folder: Path, only: Sequence[str] = ()) -> dict[str, Path]:
     return {name: path for name, path in found.items() if not only or name in only}
 
 
-class Settings(NamedTuple):
-    """What is asked for, beside the sets."""
-
-    fewer: dict[str, int]
-    """Training settings otherwise than the pipeline's."""
-    slow: bool = False
-    sample: int = SAMPLE
-    weeks: int = CLASSICAL_WEEKS
-
-    def as_dict(self) -> dict[str, Any]:
-        """Those that results depend on."""
-        slow = {"slow": {"names": list(CLASSICAL), "sample": self.sample, "weeks": self.weeks}}
-        return {"training": self.fewer, **(slow if self.slow else {})}
-
-
 def score_set(path: Path, settings: Settings) -> Row:
     """Train on a set and score it.
 
@@ -147,63 +120,13 @@ def score_set(path: Path, settings: Settings) -> Row:
     whole, frequency = read_table(path)
     parts = cut(whole, frequency, windows(whole, frequency))
     describe(parts)
-    trained = train_as_the_pipeline(parts, settings.fewer)
-    contract = trained.forecaster.contract
-    table, own_seconds = own_table(trained.forecaster, parts)
-    names = naive_names(contract.season, contract.frequency)
-    table, seconds = beside(table, contract, parts, names, None)
-    scored = _scored(table, parts, {MODEL: own_seconds, **seconds})
-    row = {**_about(parts, trained, table), "contenders": scored}
-    return {**row, **(_slow(table, parts, trained, settings) if settings.slow else {})}
-
-
-def _about(parts: Split, trained: Trained, table: pd.DataFrame) -> Row:
-    return {
-        "frequency": parts.frequency,
-        "series": int(parts.judged["unique_id"].nunique()),
-        "left_out": len(parts.left_out),
-        "season": parts.shape.season,
-        "input_length": parts.shape.input_length,
-        "horizon": parts.shape.horizon,
-        "windows": parts.origins,
-        "values_to_learn_from": int(parts.history["y"].notna().sum()),
-        "values_forecast": int(table["y"].notna().sum()),
-        "parameters": trained.parameters,
-        "train_seconds": round(trained.seconds, 1),
-    }
-
-
-def _scored(table: pd.DataFrame, parts: Split, seconds: Mapping[str, float]) -> Row:
-    """Scores of each contender, and their ratios to the better naive forecast's."""
-    _, means = scores_of(table, parts.history, parts.shape.season)
-    best = means.loc[naive_among(map(str, means.index))].min()
-    return {
-        str(name): {
-            **{score: rounded(scores[score], 5) for score in SCORES},
-            **{ratio: rounded(scores[of] / best[of], 5) for ratio, of in RATIOS.items()},
-            **({"seconds": round(seconds[str(name)], 2)} if name in seconds else {}),
-        }
-        for name, scores in means.iterrows()
-    }
-
-
-def _slow(table: pd.DataFrame, parts: Split, trained: Trained, settings: Settings) -> Row:
-    """What the slow baselines give on some of the series, beside the others on the same ones."""
-    names = table["unique_id"].unique()
-    picked = names[np.unique(np.linspace(0, len(names) - 1, settings.sample).astype(int))]
-    some = table[table["unique_id"].isin(picked)]
-    seconds: dict[str, float] = {}
-    failed: dict[str, str] = {}
-    contract = trained.forecaster.contract
-    for name in CLASSICAL:
-        try:
-            some, took = beside(some, contract, parts, [name], settings.weeks)
-            seconds |= took
-        except Exception as error:  # a baseline that fails costs the set nothing
-            failed[name] = _reason(error)
-    scored = _scored(some, parts, seconds)
-    sample = {"series": len(picked), "weeks_seen": settings.weeks, "contenders": scored}
-    return {"sample": {**sample, **({"failed": failed} if failed else {})}}
+    contest = Contest(parts, train_as_the_pipeline(parts, settings.fewer), settings)
+    table = contest.first()
+    sample = {"sample": contest.sampled(table)} if settings.slow else {}
+    if settings.neural:
+        table = contest.with_neural(table)
+    scored = contest.scored(table)
+    return {**contest.about(table), "contenders": scored, **sample, "lacking": contest.lacking}
 
 
 def identity(path: Path, settings: Settings) -> Row:
@@ -261,7 +184,7 @@ def run_sets(
         except Exception as error:  # whatever is wrong with one set, the others go on
             if not isinstance(error, SeriesError):
                 traceback.print_exc()
-            row = {"error": _reason(error)}
+            row = {"error": reason_of(error)}
         row |= {**asked, "seconds": round(time.perf_counter() - began, 1)}
         rows[name] = row
         write_results(results, command, {"sets": rows, **summary(rows.values())})
@@ -273,14 +196,14 @@ def run_sets(
 def summary(rows: Iterable[Row]) -> dict[str, Any]:
     """Over all sets: the geometric means of each contender's ratios to the better naive forecast.
 
-    Of the slow baselines these are ratios on their samples of the series.
+    Of the classical baselines these are ratios on their samples of the series.
     """
     rows = list(rows)
     good = [row for row in rows if "error" not in row]
     ours = [row["contenders"][MODEL] for row in good]
     others = {
-        name: [found[name] for row in good if name in (found := _slow_ones(row))]
-        for name in CLASSICAL
+        name: [found[name] for row in good if name in (found := _others(row))]
+        for name in (*CLASSICAL, *NEURAL)
     }
     return {
         "scored": len(good),
@@ -294,9 +217,11 @@ def summary(rows: Iterable[Row]) -> dict[str, Any]:
     }
 
 
-def _slow_ones(row: Row) -> Row:
-    found: Row = row.get("sample", {}).get("contenders", {})
-    return found
+def _others(row: Row) -> Row:
+    """Scores of the baselines that are not in every row: of the classical ones on a sample."""
+    everywhere = {name: row["contenders"][name] for name in NEURAL if name in row["contenders"]}
+    sampled = row.get("sample", {}).get("contenders", {})
+    return {**{name: sampled[name] for name in CLASSICAL if name in sampled}, **everywhere}
 
 
 def _geometric(scores: Sequence[Row]) -> dict[str, float | None]:
@@ -305,10 +230,6 @@ def _geometric(scores: Sequence[Row]) -> dict[str, float | None]:
         known = [one[ratio] for one in scores if one[ratio]]  # none where naive ones have no error
         means[ratio] = rounded(np.exp(np.mean(np.log(known))), 5) if known else None
     return means
-
-
-def _reason(error: BaseException) -> str:
-    return f"{error}" if isinstance(error, SeriesError) else f"{type(error).__name__}: {error}"
 
 
 def _naive(row: Row, score: str) -> float:
@@ -329,9 +250,9 @@ def _line(row: Row) -> str:
 
 
 def show(rows: Mapping[str, Row]) -> None:
-    """Print the sets as a table, the slow baselines as another, and why sets are not scored."""
+    """Print the sets as a table, their other baselines as one more, and what is not scored."""
     good = {name: row for name, row in rows.items() if "error" not in row}
-    shown, slow = [], []
+    shown, others = [], []
     for name, row in good.items():
         ours = row["contenders"][MODEL]
         shown.append(
@@ -344,20 +265,31 @@ def show(rows: Mapping[str, Row]) -> None:
                 **{"train s": row["train_seconds"], "forecast s": ours["seconds"]},
             }
         )
-        slow += [
-            {"set": name, "series": row["sample"]["series"], "contender": contender, **scores}
-            for contender, scores in _slow_ones(row).items()
-            if contender in (MODEL, *CLASSICAL)
-        ]
-    for table in (shown, slow):
+        others += _other_lines(name, row)
+    for table in (shown, others):
         if table:
             print("\n" + pd.DataFrame(table).to_string(index=False, float_format="{:.3f}".format))
     for name, row in rows.items():
-        failed = row.get("sample", {}).get("failed", {})
-        for contender, reason in failed.items():
+        for contender, reason in row.get("lacking", {}).items():
             print(f"{name}, {contender}: {reason}")
         if "error" in row:
             print(f"{name}: {row['error']}")
+
+
+def _other_lines(name: str, row: Row) -> list[Row]:
+    """The baselines that are not in every row, and the network on the sample of the classical."""
+    sample = row.get("sample", {"series": row["series"], "contenders": {}})
+    sampled = sample["contenders"]
+    ours = {MODEL: sampled[MODEL]} if MODEL in sampled else {}
+    return [
+        {
+            "set": name,
+            "series": row["series"] if contender in NEURAL else sample["series"],
+            "contender": contender,
+            **scores,
+        }
+        for contender, scores in {**ours, **_others(row)}.items()
+    ]
 
 
 def main() -> int:
@@ -369,6 +301,8 @@ def main() -> int:
         slow=arguments.slow,
         sample=arguments.sample,
         weeks=arguments.weeks,
+        neural=arguments.neural,
+        neural_steps=arguments.neural_steps,
     )
     try:
         found = tables(arguments.folder, [name for name in arguments.only.split(",") if name])
@@ -390,6 +324,8 @@ def _arguments() -> argparse.Namespace:
     add("--slow", action="store_true", help=f"{', '.join(CLASSICAL)} too, on some of the series")
     add("--sample", type=positive, default=SAMPLE, help="so many of them, %(default)s if left out")
     add("--weeks", type=positive, default=CLASSICAL_WEEKS, help="cycles of seven seasons they see")
+    add("--neural", action="store_true", help=f"{', '.join(NEURAL)} too: hours without a GPU")
+    add("--neural-steps", type=positive, help="of their training, fewer than their defaults")
     add("--only", default="", help="names of sets, separated by commas")
     add("--epochs", type=positive, help="fewer than the pipeline's, for a quick look")
     add("--steps", type=positive, help="an epoch, fewer than the pipeline's, for a quick look")

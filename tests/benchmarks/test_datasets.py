@@ -8,8 +8,8 @@ import pandas as pd
 import pytest
 from sample_series import hourly_series
 
+from benchmarks.accuracy.contest import Settings
 from benchmarks.accuracy.datasets import (
-    Settings,
     identity,
     is_kept,
     run_sets,
@@ -152,6 +152,17 @@ def test_the_figure_over_all_sets_is_a_geometric_mean_of_ratios():
     assert (found["mase_ratio"], found["msis_ratio"]) == (1.0, 0.5)
     assert found["baselines"] == {"AutoTheta": {"sets": 2, "mase_ratio": 2.0, "msis_ratio": 0.5}}
     assert (found["scored"], found["failed"]) == (2, 1)
+
+
+def test_neural_baselines_count_with_all_series_of_a_set(capsys):
+    one = row(0.5, 0.25)
+    one["contenders"]["NHITS"] = {**one["contenders"]["Kalecast"], "mase_ratio": 0.75}
+    one["lacking"] = {"PatchTST": "NeuralError: no memory"}
+    assert summary([one, row(2.0, 1.0)])["baselines"]["NHITS"] == {
+        "sets": 1, "mase_ratio": 0.75, "msis_ratio": 0.25,
+    }  # fmt: skip
+    show({"one": one})
+    assert "one, PatchTST: NeuralError: no memory" in capsys.readouterr().out
 
 
 @pytest.mark.slow
