@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from model_files import contract
 from sample_series import hourly_series
 
 from benchmarks.accuracy.contest import Settings
@@ -18,7 +19,11 @@ from benchmarks.accuracy.datasets import (
     tables,
     windows,
 )
+from benchmarks.accuracy.score import beside
+from benchmarks.accuracy.tables import Given, cut
 from kalecast.data.series import SeriesError
+from kalecast.evaluation.backtest import own_forecasts
+from kalecast.evaluation.baselines import naive_names
 
 
 def of_length(steps: int, frequency: str, more: int = 0) -> pd.DataFrame:
@@ -163,6 +168,18 @@ def test_neural_baselines_count_with_all_series_of_a_set(capsys):
     }  # fmt: skip
     show({"one": one})
     assert "one, PatchTST: NeuralError: no memory" in capsys.readouterr().out
+
+
+def test_where_a_week_is_more_than_a_series_has_the_day_stands_in():
+    frame = hourly_series(count=2, hours=400)
+    frame = frame[(frame["unique_id"] == "series_0") | (frame.index % 400 >= 280)]
+    parts = cut(frame.reset_index(drop=True), "h", Given(horizon=24))
+    quantiles = np.array([-2.0, -1.0, 0.0, 1.0, 2.0])
+    table = own_forecasts(lambda seen: seen[:, -24:, None] + quantiles, parts.judged, contract(), 1)
+    table, seconds = beside(table, contract(), parts, naive_names(24, "h"), None)
+    short = table[table["unique_id"] == "series_1"]
+    assert (short["SeasonalNaiveWeek"] == short["SeasonalNaiveDay"]).all()
+    assert set(seconds) == set(naive_names(24, "h"))
 
 
 @pytest.mark.slow
