@@ -42,6 +42,8 @@ RESULTS = Path("build/datasets.json")
 SUFFIXES = (".csv", ".csv.gz", ".parquet")
 CODE = ("artifact", "data", "model", "evaluation")
 """Packages whose code decides the figures: where it changes, sets are scored anew."""
+SCORING = ("contest.py", "score.py", "tables.py")
+"""The same of the modules beside this one."""
 MOST_WINDOWS = 20
 SHARE = 0.1
 """Of the shortest series that is held out."""
@@ -131,9 +133,10 @@ def score_set(path: Path, settings: Settings) -> Row:
 
 def identity(path: Path, settings: Settings) -> Row:
     """What results of a set are good for: its content, the settings, the library and its code."""
-    folder = Path(kalecast.__file__).parent
+    library = Path(kalecast.__file__).parent
+    sources = sorted(file for part in CODE for file in (library / part).rglob("*.py"))
     code = hashlib.sha256()
-    for source in sorted(file for part in CODE for file in (folder / part).rglob("*.py")):
+    for source in (*sources, *(Path(__file__).with_name(name) for name in SCORING)):
         code.update(source.read_bytes())
     return {
         "fingerprint": "sha256:" + hashlib.sha256(path.read_bytes()).hexdigest()[:16],
