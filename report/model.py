@@ -33,9 +33,9 @@ SCORES = {
 """How `report.shown.rows` shows scores."""
 PARTS = {
     "network of the whole window": ("whole_embed", "whole_block"),
-    "network of one hour ahead": ("hour_embed", "hour_context", "hour_block"),
-    "what reads them out": ("shift_weights", "whole_head", "hour_head"),
-    "factors of calibration, not trained": ("gaps",),
+    "network of one hour ahead": ("step_embed", "step_place", "step_context", "step_block"),
+    "what reads them out": ("curves", "whole_head", "step_head"),
+    "factors of calibration, floor at zero, not trained": ("gaps", "forecast"),
 }
 """Beginnings of the names of layers, by the part of the network that they belong to."""
 BLUE, ORANGE = COLOURS[:2]
@@ -187,7 +187,7 @@ def network(r: ResultFile) -> Path:
         window=r["card"]["input_length"],
         ways=shapes["seasonal_forecasts"][1],
         whole=f"{shapes['whole_embed'][-1]} wide, {blocks} residual blocks",
-        hour=f"all {horizon}: {shapes['hour_embed'][-1]} wide, one residual block",
+        hour=f"all {horizon}: {shapes['step_embed'][-1]} wide, one residual block",
         horizon=horizon,
         quantiles=len(r["card"]["quantiles"]),
     )

@@ -168,8 +168,12 @@ class FillGaps(layers.Layer):
 class Denormalise(layers.Layer):
     """Brings a normalised forecast back to the unit of its history.
 
+    Where `never_negative` is set to one, a forecast from a window without a negative value has
+    none either.
+
     Input shape:
-        Forecast float32 `(batch, quantiles, horizon)`; level and spread float64 `(batch, 1)`.
+        Forecast float32 `(batch, quantiles, horizon)`; level and spread float64 `(batch, 1)`;
+        history float64 `(batch, input_length)`, NaN where unknown.
 
     Output shape:
         `(batch, horizon, quantiles)`, float64.
@@ -178,10 +182,21 @@ class Denormalise(layers.Layer):
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**{**kwargs, "dtype": "float64", "autocast": False})
 
-    def call(self, forecast: Any, level: Any, spread: Any) -> Any:
-        """Scale and shift."""
+    def build(self, *shapes: tuple[int, ...]) -> None:
+        """Make the flag."""
+        self.never_negative = self.add_weight(
+            shape=(), initializer="zeros", trainable=False, name="never_negative"
+        )
+        super().build(shapes)
+
+    def call(self, forecast: Any, level: Any, spread: Any, history: Any) -> Any:
+        """Scale, shift and bound."""
         widened = ops.cast(ops.transpose(forecast, (0, 2, 1)), "float64")
-        return widened * ops.expand_dims(spread, -1) + ops.expand_dims(level, -1)
+        forecast = widened * ops.expand_dims(spread, -1) + ops.expand_dims(level, -1)
+        negative = ops.any(history < 0.0, axis=1, keepdims=True)  # NaN is not
+        bounded = ops.logical_and(self.never_negative > 0.0, ops.logical_not(negative))
+        positive = ops.maximum(forecast, ops.zeros((), "float64"))
+        return ops.where(ops.expand_dims(bounded, -1), positive, forecast)
 
 
 def _falling(count: int, base: float) -> Any:

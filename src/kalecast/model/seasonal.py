@@ -27,10 +27,10 @@ Floats = npt.NDArray[np.float32]
 class SeasonalForecasts(layers.Layer):
     """Forecasts each window with several simple kernels, for the horizon and for past origins.
 
-    The kernels, as far as the window is long enough for them (with a season of a day): yesterday
-    again; last week again; the mean of the last two weeks; the mean of the last seven days; last
-    week with yesterday's departure from its own week before, hour by hour. A window too short for
-    weeks is left with yesterday again and the mean of the last three days.
+    The kernels, with a season of a day: yesterday again; last week again; the mean of the last two
+    weeks; the mean of the last seven days; last week with yesterday's departure from its own week
+    before, hour by hour. Other families of as many kernels serve windows too short for weeks, and
+    series without a season (`FAMILIES`).
 
     Args:
         season: steps a season; divides the window, which holds four of them or more.
@@ -54,8 +54,11 @@ class SeasonalForecasts(layers.Layer):
         """Lay out which seasons each forecast is made of."""
         self._seasons = values_shape[1] // self.season
         self._ahead = -(-self.horizon // self.season)
-        choice = KERNELS if self._seasons > SEASONS_A_CYCLE else WITHOUT_WEEKS
-        kernels = [kernel for kernel in choice if self._seasons > kernel.reach]
+        kernels = [
+            # The two weeks of the mean are one where the window holds no more.
+            kernel if self._seasons > kernel.reach else CYCLES[1]
+            for kernel in FAMILIES[family(self.season, self._seasons)]
+        ]
         self._origins = min(MOST_ORIGINS, self._seasons - max(kernel.reach for kernel in kernels))
         self.kernels = len(kernels)
         self._mixture = _mixture(kernels, self._seasons, self._origins, self._ahead)
@@ -90,35 +93,72 @@ class SeasonalKernel:
     """A simple forecast as weights of the seasons before its origin.
 
     A fixed part is the season so many before the origin (1 is the newest), whatever is forecast;
-    one that moves is so many before the season that is forecast.
+    one that moves is so many before the season that is forecast; a drift is a fixed part that
+    counts once more for each season ahead.
     """
 
     fixed: tuple[tuple[int, float], ...] = ()
     moving: tuple[tuple[int, float], ...] = ()
+    drift: tuple[tuple[int, float], ...] = ()
 
     @property
     def reach(self) -> int:
         """Seasons before the origin that it needs."""
-        return max(before for before, _ in self.fixed + self.moving)
+        return max(before for before, _ in self.fixed + self.moving + self.drift)
 
     def weights(self, ahead: int) -> list[tuple[int, float]]:
         """Seasons before the origin and their weights, for the season `ahead` (0 is the next)."""
         within = ahead % SEASONS_A_CYCLE
-        return [*self.fixed, *((before - within, weight) for before, weight in self.moving)]
+        return [
+            *self.fixed,
+            *((before - within, weight) for before, weight in self.moving),
+            *((before, (ahead + 1) * weight) for before, weight in self.drift),
+        ]
 
 
+def _mean(count: int) -> tuple[tuple[int, float], ...]:
+    """The mean of so many newest seasons."""
+    return tuple((before, 1 / count) for before in range(1, count + 1))
+
+
+def _drift(count: int) -> tuple[tuple[int, float], ...]:
+    """The mean change from one season to the next, over so many of them."""
+    return ((1, 1 / count), (count + 1, -1 / count))
+
+
+_LAST = ((1, 1.0),)
 _WEEK, _TWO_WEEKS = SEASONS_A_CYCLE, 2 * SEASONS_A_CYCLE
-WITHOUT_WEEKS = (
-    SeasonalKernel(fixed=((1, 1.0),)),
-    SeasonalKernel(fixed=((1, 1 / 3), (2, 1 / 3), (3, 1 / 3))),
-)
-KERNELS = (
-    SeasonalKernel(fixed=((1, 1.0),)),
+CYCLES = (
+    SeasonalKernel(fixed=_LAST),
     SeasonalKernel(moving=((_WEEK, 1.0),)),
     SeasonalKernel(moving=((_WEEK, 0.5), (_TWO_WEEKS, 0.5))),
-    SeasonalKernel(fixed=tuple((before, 1 / _WEEK) for before in range(1, _WEEK + 1))),
+    SeasonalKernel(fixed=_mean(_WEEK)),
     SeasonalKernel(moving=((_WEEK, 1.0),), fixed=((1, 1.0), (_WEEK + 1, -1.0))),
 )
+SEASONS = (
+    SeasonalKernel(fixed=_LAST),
+    SeasonalKernel(fixed=_mean(2)),
+    SeasonalKernel(fixed=_mean(3)),
+    SeasonalKernel(fixed=_LAST, drift=_drift(1)),
+    SeasonalKernel(fixed=_LAST, drift=_drift(2)),
+)
+STEPS = (
+    SeasonalKernel(fixed=_LAST),
+    SeasonalKernel(fixed=_mean(3)),
+    SeasonalKernel(fixed=_mean(8)),
+    SeasonalKernel(fixed=_LAST, drift=_drift(4)),
+    SeasonalKernel(fixed=_LAST, drift=_drift(12)),
+)
+FAMILIES = (CYCLES, SEASONS, STEPS)
+"""Simple forecasts, as many in each: of series whose seasons make cycles, as days make weeks; of
+those that have seasons alone; and of those without."""
+
+
+def family(season: int, seasons: int) -> int:
+    """Which of `FAMILIES` suits a window of so many seasons."""
+    if season == 1 and seasons > max(kernel.reach for kernel in STEPS):
+        return 2
+    return 0 if season > 1 and seasons > SEASONS_A_CYCLE else 1
 
 
 def _mixture(kernels: list[SeasonalKernel], seasons: int, origins: int, ahead: int) -> Floats:
@@ -172,37 +212,6 @@ class WeighForecasts(layers.Layer):
     def get_config(self) -> dict[str, Any]:
         """What the layer is rebuilt from."""
         return {**super().get_config(), "power": self.power}
-
-
-@keras.saving.register_keras_serializable("kalecast")
-class MixForecasts(layers.Layer):
-    """Mixes simple forecasts with weights of their own for each season ahead.
-
-    Args:
-        season: steps a season.
-
-    Input shape:
-        Forecasts `(batch, kernels, horizon)`; weights `(batch, kernels, seasons ahead)`, which sum
-        to one over the kernels.
-
-    Output shape:
-        `(batch, horizon)`.
-    """
-
-    def __init__(self, season: int, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self.season = season
-
-    def call(self, forecasts: Any, weights: Any) -> Any:
-        """Mix."""
-        ahead, horizon = weights.shape[-1], forecasts.shape[-1]
-        by_step = np.repeat(np.eye(ahead, dtype="float32"), self.season, axis=1)[:, :horizon]
-        by_hour = ops.matmul(weights, ops.convert_to_tensor(by_step))
-        return ops.sum(forecasts * by_hour, axis=1)
-
-    def get_config(self) -> dict[str, Any]:
-        """What the layer is rebuilt from."""
-        return {**super().get_config(), "season": self.season}
 
 
 def _smooth(values: Any) -> Any:

@@ -31,6 +31,23 @@ def test_the_kernels_are_yesterday_last_week_and_their_mixtures():
         np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize(
+    ("season", "length", "expected"),
+    [
+        # Years of months whose level rises by twelve a year, and values that rise by one a step.
+        (12, 60, 12.0),
+        (1, 52, 1.0),
+    ],
+)
+def test_series_without_cycles_may_drift(season: int, length: int, expected: float):
+    history = np.arange(length, dtype=float)
+    simple, _, _, (_, mixture, *_) = forecasts(history, season=season, horizon=2 * season)
+    ahead = np.arange(length, length + 2 * season)
+    np.testing.assert_allclose(simple.numpy()[0, 3], ahead, rtol=1e-4)
+    np.testing.assert_allclose(simple.numpy()[0, 0, :season], ahead[:season] - expected, rtol=1e-4)
+    np.testing.assert_allclose(mixture.numpy()[0], ahead, rtol=1e-2)
+
+
 def test_past_origins_see_nothing_that_they_forecast():
     history = np.random.default_rng(0).normal(size=504)
     changed = history.copy()
@@ -71,7 +88,10 @@ def test_the_expected_error_knows_the_hours():
 
 @pytest.mark.parametrize(
     ("season", "input_length", "horizon"),
-    [(24, 504, 48), (24, 168, 24), (24, 192, 30), (7, 56, 14), (48, 672, 48), (24, 96, 100)],
+    [
+        *((24, 504, 48), (24, 168, 24), (24, 192, 30), (7, 56, 14), (48, 672, 48), (24, 96, 100)),
+        *((12, 60, 12), (52, 208, 13), (4, 16, 8), (5, 35, 10)),
+    ],
 )
 def test_an_untrained_network_forecasts_sensibly(season: int, input_length: int, horizon: int):
     steps = np.arange(input_length + horizon)
