@@ -15,6 +15,14 @@ from kalecast.data.series import SeriesError
 SEASONS_A_CYCLE = 7
 """Seasons after which a series repeats itself once more: the days of a week."""
 
+BLOCKS = 40
+"""Stretches of time that are kept out of training, over all series, so that calibration sees
+enough of them."""
+BLOCKS_SHARE = 0.15
+"""Of a series is kept out at most, but for its newest block."""
+BLOCKS_FROM = 0.3
+"""Share of a series, its oldest, that has no block."""
+
 Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
 
@@ -68,7 +76,10 @@ class SeriesStore:
 
 @dataclass(frozen=True)
 class Cutoffs:
-    """Which windows may be cut: for each series the first and the last cutoff, inclusive."""
+    """Which windows may be cut: ranges of cutoffs, first and last inclusive, and their series.
+
+    A series may have several ranges, which then lie side by side.
+    """
 
     series: Integers
     first: Integers
@@ -76,18 +87,18 @@ class Cutoffs:
 
     def draw(self, count: int, rng: np.random.Generator) -> tuple[Integers, Integers]:
         """Cutoffs at random: any series alike, then any step of it alike."""
-        chosen = rng.integers(len(self.series), size=count)
-        steps = rng.integers(self.first[chosen], self.last[chosen] + 1)
-        return self.series[chosen], steps
+        begins = np.flatnonzero(np.r_[True, self.series[1:] != self.series[:-1]])
+        ends = np.cumsum(self.last - self.first + 1)
+        before = np.r_[0, ends[:-1]]
+        sizes = np.r_[before[begins[1:]], ends[-1]] - before[begins]
+        chosen = rng.integers(len(begins), size=count)
+        places = before[begins[chosen]] + rng.integers(0, sizes[chosen])
+        ranges = np.searchsorted(ends, places, side="right")
+        return self.series[ranges], self.first[ranges] + places - before[ranges]
 
-    def extended(self, newer: "Cutoffs") -> "Cutoffs":
-        """These, and on to the last cutoffs of `newer` where it has the series."""
-        last = np.zeros(max(self.series.max(), newer.series.max()) + 1, dtype=np.int64)
-        last[newer.series] = newer.last
-        return Cutoffs(self.series, self.first, np.maximum(self.last, last[self.series]))
-
-    def spread(self, each: int) -> tuple[Integers, Integers]:
-        """At most `each` cutoffs a series, evenly from its first to its last."""
+    def spread(self, most: int) -> tuple[Integers, Integers]:
+        """Some `most` cutoffs in all, evenly from the first to the last of each range."""
+        each = max(1, most // len(self.series))
         grids = [
             np.unique(np.linspace(first, last, each).astype(np.int64))
             for first, last in zip(self.first, self.last, strict=True)
@@ -96,33 +107,80 @@ class Cutoffs:
         return series, np.concatenate(grids)
 
 
+@dataclass(frozen=True)
+class Split:
+    """Cutoffs for training, for validation, and for training on all values after that."""
+
+    training: Cutoffs
+    validation: Cutoffs
+    """Those for training where no series is long enough for others."""
+    whole: Cutoffs
+
+    def evidence(self, horizon: int) -> float:
+        """How many windows that do not overlap those for validation are worth."""
+        if self.validation is self.training:
+            return 0.0
+        return float((self.validation.last - self.validation.first + horizon).sum() / horizon)
+
+
 def split_cutoffs(
     store: SeriesStore, horizon: int, validation_steps: int, minimum_history: int
-) -> tuple[Cutoffs, Cutoffs]:
-    """Cutoffs for training and for validation.
+) -> Split:
+    """Keep blocks of steps out of every training target, for validation and calibration.
 
-    The newest `validation_steps` of each series are kept out of every training target. A
-    series too short for both trains only; one too short for a single target is left out.
+    The newest `validation_steps` of each series are one. The newest week of a few series says
+    little of how wide prediction intervals must be: the fewer series there are, the more earlier
+    blocks of the same length are kept out too, `BLOCKS` in all, evenly over the newer part of the
+    long ones. A series too short for a block trains only; one too short for a single target is
+    left out.
 
     Raises:
         SeriesError: no series is long enough to train on.
     """
     last = store.lengths - horizon
-    long_enough = last >= minimum_history
-    if not long_enough.any():
+    long_enough = np.flatnonzero(last >= minimum_history).tolist()
+    if not long_enough:
         raise SeriesError(
             f"Expected at least one series of {minimum_history + horizon} steps or more (history "
             f"{minimum_history} and horizon {horizon}), the longest of {len(store.names)} has "
             f"{int(store.lengths.max(initial=0))}."
         )
-    train_last = last - validation_steps
-    both = train_last >= minimum_history
-    series = np.flatnonzero(long_enough)
-    train_end = np.where(both, train_last, last)[series]
-    train = Cutoffs(series, np.full(len(series), minimum_history), train_end)
-    validating = np.flatnonzero(both) if both.any() else series
-    first = np.where(both, train_last + horizon, last)[validating]
-    return train, Cutoffs(validating, np.minimum(first, last[validating]), last[validating])
+    block = max(validation_steps, horizon)
+    validated = int((last - block >= minimum_history).sum())
+    each = -(-BLOCKS // max(1, validated))
+    training: list[tuple[int, int, int]] = []
+    validation: list[tuple[int, int, int]] = []
+    for series in long_enough:
+        length = int(store.lengths[series])
+        at = minimum_history
+        for begin in _blocks(length, block, each, minimum_history + horizon):
+            if begin - horizon >= at:
+                training.append((series, at, begin - horizon))
+            validation.append((series, begin, begin + block - horizon))
+            at = begin + block
+        if length - horizon >= at:
+            training.append((series, at, length - horizon))
+    whole = [(series, minimum_history, int(last[series])) for series in long_enough]
+    trained = _cutoffs(training)
+    return Split(trained, _cutoffs(validation) if validation else trained, _cutoffs(whole))
+
+
+def _blocks(length: int, block: int, most: int, earliest: int) -> list[int]:
+    """Where the blocks of a series begin, the last at its end."""
+    newest = length - block
+    if newest < earliest:
+        return []
+    most = min(most, int(BLOCKS_SHARE * length) // block)
+    oldest = max(earliest, int(BLOCKS_FROM * length))
+    if most < 2 or newest - oldest < block:
+        return [newest]
+    apart = max(block, (newest - oldest) // (most - 1))
+    count = min(most, (newest - oldest) // apart + 1)
+    return [newest - apart * back for back in range(count - 1, -1, -1)]
+
+
+def _cutoffs(ranges: list[tuple[int, int, int]]) -> Cutoffs:
+    return Cutoffs(*np.array(ranges, dtype=np.int64).T)
 
 
 def hold_out(frame: pd.DataFrame, steps: int) -> tuple[pd.DataFrame, pd.DataFrame]:

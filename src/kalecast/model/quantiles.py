@@ -1,5 +1,6 @@
 """Quantiles that cannot cross, the loss that teaches them, and their calibration."""
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,6 +13,9 @@ Floats = npt.NDArray[np.float64]
 
 WIDEST = 10.0
 """Calibration changes no gap by a larger factor, however few windows it was fitted on."""
+HALF_OF_ALL = 8.0
+HALF_OF_A_STEP = 60.0
+"""Windows, none overlapping another, of which calibration is believed by half."""
 
 
 @keras.saving.register_keras_serializable("kalecast")
@@ -72,7 +76,7 @@ class FromMedian(layers.Layer):
 
 
 def calibration_factors(
-    forecast: Floats, actual: Floats, quantiles: Sequence[float]
+    forecast: Floats, actual: Floats, quantiles: Sequence[float], evidence: float = math.inf
 ) -> npt.NDArray[np.float32]:
     """Factors with which each quantile leaves its share of the actual values below it.
 
@@ -80,16 +84,20 @@ def calibration_factors(
     gaps an actual value lies beyond the quantile before it; with the usual correction for a
     finite sample. Romano, Patterson and Candès, Conformalized Quantile Regression (2019).
 
+    Factors move away from one only as far as the evidence goes: by half for `HALF_OF_ALL` windows
+    as to what all steps ahead have in common, and by half for `HALF_OF_A_STEP` as to each.
+
     Args:
         forecast: `(windows, horizon, quantiles)`, not yet calibrated.
         actual: `(windows, horizon)`, NaN where unknown.
         quantiles: those of the forecast's last axis, 0.5 among them.
+        evidence: windows that do not overlap, which is what the windows are worth.
 
     Returns:
         `(quantiles - 1, horizon)`, as `Gaps` takes them. Ones where nothing is known.
     """
     median = list(quantiles).index(0.5)
-    factors = np.ones((len(quantiles) - 1, forecast.shape[1]), dtype=np.float32)
+    factors = np.ones((len(quantiles) - 1, forecast.shape[1]))
     for side, inner_to_outer in (
         (-1.0, range(median - 1, -1, -1)),
         (1.0, range(median + 1, len(quantiles))),
@@ -98,28 +106,37 @@ def calibration_factors(
         for quantile in inner_to_outer:
             inside = quantiles[quantile] if side > 0 else 1.0 - quantiles[quantile]
             width = np.abs(forecast[:, :, quantile] - forecast[:, :, quantile - int(side)])
-            gap = quantile - (side > 0)
-            factors[gap] = _factors_of_a_gap(side * (actual - edge), width, inside)
-            edge = edge + side * width * factors[gap]
-    return factors
+            common, own = _factors_of_a_gap(side * (actual - edge), width, inside)
+            of_all, of_a_step = (_belief(evidence, half) for half in (HALF_OF_ALL, HALF_OF_A_STEP))
+            factors[quantile - (side > 0)] = common**of_all * (own / common) ** of_a_step
+            edge = edge + side * width * own
+    return factors.astype(np.float32)
 
 
-def _factors_of_a_gap(beyond: Floats, width: Floats, inside: float) -> npt.NDArray[np.float32]:
-    """For each step ahead, by what factor a gap must grow to hold a share of what lies beyond.
+def _factors_of_a_gap(beyond: Floats, width: Floats, inside: float) -> tuple[float, Floats]:
+    """By what factor a gap must grow to hold a share of what lies beyond: all steps', and each's.
 
     Neighbouring steps share their windows' values: alone, each has too few.
     """
     ratio = np.divide(beyond, width, out=np.full_like(beyond, np.nan), where=width > 0)
     horizon = ratio.shape[1]
     reach = max(1, horizon // 8)
-    factors = np.ones(horizon, dtype=np.float32)
-    for step in range(horizon):
-        near = ratio[:, max(0, step - reach) : step + reach + 1]
-        known = near[~np.isnan(near)]
-        if known.size:
-            share = min(1.0, inside * (1.0 + 1.0 / known.size))
-            factors[step] = np.quantile(known, share, method="higher")
-    return np.clip(factors, 1.0 / WIDEST, WIDEST)
+    common = _share_below(ratio, inside)
+    near = (ratio[:, max(0, step - reach) : step + reach + 1] for step in range(horizon))
+    return common, np.array([_share_below(some, inside, common) for some in near])
+
+
+def _belief(evidence: float, half: float) -> float:
+    return 1.0 if math.isinf(evidence) else evidence / (evidence + half)
+
+
+def _share_below(ratio: Floats, share: float, default: float = 1.0) -> float:
+    """What a share of the known numbers lies below; at most `WIDEST`, and its inverse at least."""
+    known = ratio[~np.isnan(ratio)]
+    if not known.size:
+        return default
+    share = min(1.0, share * (1.0 + 1.0 / known.size))
+    return float(np.clip(np.quantile(known, share, method="higher"), 1.0 / WIDEST, WIDEST))
 
 
 @keras.saving.register_keras_serializable("kalecast")

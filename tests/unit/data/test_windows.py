@@ -29,20 +29,41 @@ def test_a_window_ends_before_its_cutoff_and_is_padded_with_unknown_values():
     np.testing.assert_array_equal(store.targets(np.array([0]), np.array([2]), 2), [[3, 4]])
 
 
-def test_no_training_target_reaches_into_the_validation_hours():
+def test_no_training_target_reaches_into_the_validation_steps():
     store = SeriesStore.from_frame(frame_of(a=list(range(200)), b=list(range(60))), 48)
-    train, validation = split_cutoffs(store, 24, validation_steps=40, minimum_history=24)
-    series, cutoffs = train.draw(2000, np.random.default_rng(0))
+    split = split_cutoffs(store, 24, validation_steps=40, minimum_history=24)
+    series, cutoffs = split.training.draw(2000, np.random.default_rng(0))
     last_target = cutoffs + 24
     assert last_target[series == 0].max() == 200 - 40
     assert last_target[series == 1].max() == 60, "too short to validate on, so all may be learnt"
-    assert set(validation.series) == {0}
-    _, validation_cutoffs = validation.spread(50)
+    assert set(split.validation.series) == {0}
+    _, validation_cutoffs = split.validation.spread(50)
     assert validation_cutoffs.min() >= 160
     assert validation_cutoffs.max() + 24 == 200
-    everything = train.extended(validation)
-    assert (everything.last == store.lengths - 24).all()
-    assert (everything.first == train.first).all()
+    assert (split.whole.last == store.lengths - 24).all()
+    assert (split.whole.first == 24).all()
+
+
+def test_few_long_series_are_validated_on_earlier_stretches_too():
+    store = SeriesStore.from_frame(frame_of(a=[1.0] * 3000, b=[1.0] * 3000), 48)
+    split = split_cutoffs(store, 24, validation_steps=100, minimum_history=24)
+    blocks = list(zip(split.validation.first, split.validation.last + 24, strict=True))
+    assert len(blocks) == 8, "0.15 of 3,000 steps are four blocks"
+    assert {end for _, end in blocks} >= {3000}
+    assert split.evidence(24) == pytest.approx(8 * 100 / 24)
+    series, cutoffs = split.training.draw(4000, np.random.default_rng(0))
+    assert abs((series == 0).mean() - 0.5) < 0.05
+    for begin, end in blocks:
+        assert not ((cutoffs < end) & (cutoffs + 24 > begin)).any()
+    many = SeriesStore.from_frame(frame_of(**{f"s{at}": [1.0] * 500 for at in range(60)}), 48)
+    assert len(split_cutoffs(many, 24, 100, 24).validation.series) == 60, "one each is enough"
+
+
+def test_where_all_series_are_too_short_to_validate_on_there_is_no_evidence():
+    store = SeriesStore.from_frame(frame_of(a=[1.0] * 60), 48)
+    split = split_cutoffs(store, 24, validation_steps=40, minimum_history=24)
+    assert split.evidence(24) == 0.0
+    assert split.validation.last.max() == 36
 
 
 def test_series_too_short_to_learn_from_are_said_so():
