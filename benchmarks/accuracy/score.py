@@ -58,7 +58,7 @@ class Trained(NamedTuple):
     parameters: int
 
 
-def train_as_the_pipeline(parts: Split, fewer: dict[str, int]) -> Trained:
+def train_as_the_pipeline(parts: Split, fewer: dict[str, Any]) -> Trained:
     """The forecaster of a model file from the history alone.
 
     Args:

@@ -105,7 +105,7 @@ YEARLESS_PLANS = {
 }
 """The same without: the season is a step, so that the newest values count, whatever the date."""
 
-VALUES_A_STEP = 512 * 24
+VALUES_A_STEP = 256 * 24
 """Windows of a training step times steps of a season: what takes as long as the pipeline's own."""
 
 
@@ -276,7 +276,7 @@ def _fit(plan: FittingPlan, rhythm: Rhythm, shortest: int) -> Fit:
             f"{words(plan.validation)} before them, to choose the best epoch",
         ),
         "batch_size": (
-            min(512, VALUES_A_STEP // season),
+            min(256, VALUES_A_STEP // season),
             "windows a training step; the longer they are, the fewer",
         ),
     }

@@ -93,14 +93,22 @@ class Validation(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch: int, logs: Logs) -> None:
         """Add `val_loss` and `val_error`."""
-        history, target, weight = self._held_out
-        forecast = predict(self.model, history)
-        losses = Pinball(self._quantiles).call(target, ops.convert_to_tensor(forecast))
-        missed = np.abs(target - forecast[:, :, self._quantiles.index(0.5)])
-        informative = (weight > 0) & ~np.isnan(missed).all(axis=1)
-        error = np.nanmean(missed[informative], axis=1) * weight[informative]
-        logs["val_loss"] = float(np.mean(ops.convert_to_numpy(losses) * weight))
-        logs["val_error"] = float(np.mean(error)) if informative.any() else 0.0
+        losses = validation_losses(self.model, self._held_out, self._quantiles)
+        logs["val_loss"], logs["val_error"] = losses
+
+
+def validation_losses(
+    network: keras.Model, held_out: Example, quantiles: tuple[float, ...]
+) -> tuple[float, float]:
+    """A network's mean pinball loss on held-out windows, and the error of its median alone."""
+    history, target, weight = held_out
+    forecast = predict(network, history)
+    losses = Pinball(quantiles).call(target, ops.convert_to_tensor(forecast))
+    missed = np.abs(target - forecast[:, :, quantiles.index(0.5)])
+    informative = (weight > 0) & ~np.isnan(missed).all(axis=1)
+    error = np.nanmean(missed[informative], axis=1) * weight[informative]
+    loss = float(np.mean(ops.convert_to_numpy(losses) * weight))
+    return loss, float(np.mean(error)) if informative.any() else 0.0
 
 
 class TimeBudget(keras.callbacks.Callback):

@@ -129,6 +129,7 @@ CHECKS: Mapping[str, Callable[[str, object], None]] = {
     "patience": Whole(1, 100_000),
     "minutes": Real(0.0, 100_000.0, with_low=False),
     "seed": Whole(0, 2**32 - 1),
+    "pretrained": _flag,
     "test_windows": Whole(1, 10_000),
     "validation_steps": Whole(1, 1_000_000),
     "gate_margin": Real(-math.inf, 100.0, with_high=False),

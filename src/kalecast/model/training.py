@@ -13,8 +13,9 @@ import numpy as np
 import pandas as pd
 
 import kalecast
+from kalecast.artifact.contract import OUTPUT_NAME
 from kalecast.data.examples import Example, Examples
-from kalecast.data.windows import Cutoffs, SeriesStore, split_cutoffs
+from kalecast.data.windows import Cutoffs, SeriesStore, Split, split_cutoffs
 from kalecast.model.backend import keras
 from kalecast.model.callbacks import (
     AverageWeights,
@@ -22,10 +23,14 @@ from kalecast.model.callbacks import (
     Progress,
     TimeBudget,
     Validation,
+    assign,
+    validation_losses,
+    values,
 )
 from kalecast.model.checkpoints import Backup, Checkpoint
 from kalecast.model.network import NetworkSettings, build_network, predict
 from kalecast.model.parameters import check_parameters
+from kalecast.model.pretrained import start_from_pretrained
 from kalecast.model.quantiles import Pinball, calibration_factors
 
 VALIDATION_WINDOWS = 2048
@@ -40,16 +45,18 @@ FINISH_RATE = 0.5
 class TrainingSettings:
     """What decides how a network is trained."""
 
-    epochs: int = 15
-    steps_per_epoch: int = 100
-    batch_size: int = 512
-    learning_rate: float = 2e-3
+    epochs: int = 12
+    steps_per_epoch: int = 50
+    batch_size: int = 256
+    learning_rate: float = 1e-3
     weight_decay: float = 1e-2
-    patience: int = 5
+    patience: int = 4
     """Epochs without a smaller validation error after which training stops."""
-    minutes: float = 4.0
-    """Time budget, finish included. Where it is short, the epochs are fewer."""
+    minutes: float = 20.0
+    """Time budget, finish included: it ends only what would run away, by fewer epochs."""
     seed: int = 1
+    pretrained: bool = True
+    """Start from the weights that were learnt on many other series, where they fit."""
     minimum_history: int = 48
     validation_steps: int = 168
     """The newest steps of each series: they choose the best epoch and calibrate the prediction
@@ -67,9 +74,10 @@ def train(
 ) -> tuple[keras.Model, pd.DataFrame]:
     """Train a network on tidy series.
 
-    First on all but the newest `validation_steps` of each series, until the error on those no
-    longer falls; the intervals are calibrated there, on hours not yet trained on; then a short
-    finish on all hours, because the newest say most of the next.
+    From the pretrained weights, where they fit. First on all but the newest `validation_steps` of
+    each series, and earlier stretches where the series are few, until the error on those no longer
+    falls; the intervals are calibrated there, on values not yet trained on; then a short finish on
+    all values, because the newest say most of the next. Where no value is negative, no forecast is.
 
     The same seed and series give the same network on a CPU, interrupted or not, unless the time
     budget ends it.
@@ -98,9 +106,11 @@ def train(
         layout = [tuple(variable.shape) for variable in network.variables]
         identity = (kalecast.__version__, layout, shape, settings, store.lengths, store.values)
         checkpoint = Checkpoint.of(checkpoints, *identity)
-    losses = _search(network, job, checkpoint)
+    losses, kept = _search(network, job, checkpoint)
     _calibrate(network, job)
-    _finish(network, job, losses)
+    _finish(network, job, len(losses), kept)
+    if np.fmin.reduce(job.examples.store.values) >= 0.0:
+        network.get_layer(OUTPUT_NAME).never_negative.assign(1.0)
     if checkpoint:
         checkpoint.remove()
     return network, losses
@@ -115,19 +125,19 @@ def validation_error(
         SeriesError: no series is long enough.
     """
     job = _Job.of(series, shape, settings)
-    return float(_search(_untrained(job), job)["val_error"].min())
+    return float(_search(_untrained(job), job)[0]["val_error"].min())
 
 
-@dataclass(frozen=True)
+@dataclass
 class _Job:
     """What a training trains on and how, and what it is judged on meanwhile."""
 
     shape: NetworkSettings
     settings: TrainingSettings
     examples: Examples
-    cutoffs: Cutoffs
-    all_cutoffs: Cutoffs
+    split: Split
     held_out: Example
+    is_pretrained: bool = False
 
     @classmethod
     def of(
@@ -137,13 +147,12 @@ class _Job:
         store = series
         if not isinstance(store, SeriesStore):
             store = SeriesStore.from_frame(store, shape.input_length)
-        training, validation = split_cutoffs(
+        split = split_cutoffs(
             store, shape.horizon, settings.validation_steps, settings.minimum_history
         )
         examples = Examples(store, shape.horizon, shape.season, settings.minimum_history)
-        each = max(1, VALIDATION_WINDOWS // len(validation.series))
-        held_out = examples.cut(*validation.spread(each))
-        return cls(shape, settings, examples, training, training.extended(validation), held_out)
+        held_out = examples.cut(*split.validation.spread(VALIDATION_WINDOWS))
+        return cls(shape, settings, examples, split, held_out)
 
     def drawn(self, cutoffs: Cutoffs, first: int) -> Iterator[Example]:
         """The examples of all steps from a first one on, each drawn while the step before runs."""
@@ -158,6 +167,7 @@ class _Job:
 
 def _untrained(job: _Job) -> keras.Model:
     network = build_network(job.shape)
+    job.is_pretrained = job.settings.pretrained and start_from_pretrained(network)
     optimizer = keras.optimizers.AdamW(
         job.settings.learning_rate, weight_decay=job.settings.weight_decay, clipnorm=1.0
     )
@@ -166,12 +176,19 @@ def _untrained(job: _Job) -> keras.Model:
     return network
 
 
-def _search(network: keras.Model, job: _Job, checkpoint: Checkpoint | None = None) -> pd.DataFrame:
+def _search(
+    network: keras.Model, job: _Job, checkpoint: Checkpoint | None = None
+) -> tuple[pd.DataFrame, int]:
     """Train until no epoch is better, all are done or time is spent; keep the best one's weights.
 
     The intervals overfit sooner than the median, whose error chooses; they are calibrated later.
+
+    Returns:
+        The losses, and which epoch was kept; 0 where none was better than the pretrained start.
     """
     settings, per_epoch = job.settings, job.settings.steps_per_epoch
+    start = values(network.trainable_variables)
+    _, start_error = validation_losses(network, job.held_out, job.shape.quantiles)
     history = keras.callbacks.History()
     average = AverageWeights()
     stopping = keras.callbacks.EarlyStopping(
@@ -202,12 +219,16 @@ def _search(network: keras.Model, job: _Job, checkpoint: Checkpoint | None = Non
             bar,
             keras.callbacks.LambdaCallback(on_epoch_end=report),
         ]
-        examples = job.drawn(job.cutoffs, first=done * per_epoch)
+        examples = job.drawn(job.split.training, first=done * per_epoch)
         _fit(network, examples, range(done, settings.epochs), per_epoch, callbacks)
-        bar.say(_why(stopping, budget, settings))
-    losses = pd.DataFrame(history.history)
-    losses.insert(0, "epoch", range(1, len(losses) + 1))
-    return losses
+        losses = pd.DataFrame(history.history)
+        losses.insert(0, "epoch", range(1, len(losses) + 1))
+        kept = int(losses["val_error"].argmin()) + 1
+        if job.is_pretrained and start_error <= losses["val_error"].min():
+            assign(network.trainable_variables, start)
+            kept = 0
+        bar.say(_why(stopping.wait, budget, settings, kept))
+    return losses, kept
 
 
 def _fit(
@@ -248,20 +269,30 @@ def _calibrate(network: keras.Model, job: _Job) -> None:
     if not informative.any():
         return
     forecast = predict(network, history[informative])
-    factors = calibration_factors(forecast, target[informative], job.shape.quantiles)
+    factors = calibration_factors(
+        forecast, target[informative], job.shape.quantiles, job.split.evidence(job.shape.horizon)
+    )
     network.get_layer("gaps").factors.assign(factors)
 
 
-def _finish(network: keras.Model, job: _Job, losses: pd.DataFrame) -> None:
+def _finish(network: keras.Model, job: _Job, epochs: int, kept: int) -> None:
     """A few more steps from the best epoch, on the newest hours too.
 
     They teach where the next hours lie, not how surely: the intervals keep the mean width that
     calibration gave them on hours not yet seen, where a network would now narrow them.
+
+    Args:
+        network: as the search left it, calibrated.
+        job: the training.
+        epochs: of the search; the finish draws other examples.
+        kept: the best of them.
     """
-    widths = _widths(network, job.held_out)
     per_epoch = job.settings.steps_per_epoch
-    after = len(losses) * per_epoch
-    steps = math.ceil(FINISH_SHARE * (losses["val_error"].argmin() + 1) * per_epoch)
+    after, steps = epochs * per_epoch, math.ceil(FINISH_SHARE * kept * per_epoch)
+    if not steps:
+        print("0 steps to finish: nothing was better than the pretrained start", flush=True)
+        return
+    widths = _widths(network, job.held_out)
 
     def rate(step: int) -> float:
         return job.settings.learning_rate * (FINISH_RATE * _cosine((step - after) / steps))
@@ -269,7 +300,7 @@ def _finish(network: keras.Model, job: _Job, losses: pd.DataFrame) -> None:
     with closing(Progress(steps)) as bar:
         bar.say(f"{steps} steps to finish, on the newest values too")
         callbacks = [LearningRate(rate), AverageWeights(), bar]
-        _fit(network, job.drawn(job.all_cutoffs, first=after), range(1), steps, callbacks)
+        _fit(network, job.drawn(job.split.whole, first=after), range(1), steps, callbacks)
     factors = network.get_layer("gaps").factors
     factors.assign(factors.numpy() * widths / _widths(network, job.held_out))
 
@@ -294,12 +325,10 @@ def _line(epoch: int, epochs: int, logs: dict[str, float], best: bool) -> str:
     )
 
 
-def _why(
-    stopping: keras.callbacks.EarlyStopping, budget: TimeBudget, settings: TrainingSettings
-) -> str:
-    """Why the search ended, in a sentence."""
-    best = f"epoch {stopping.best_epoch + 1} is kept"
-    if stopping.wait >= settings.patience:
+def _why(wait: int, budget: TimeBudget, settings: TrainingSettings, kept: int) -> str:
+    """Why the search ended, in a sentence; epoch 0 is the pretrained start."""
+    best = f"epoch {kept} is kept"
+    if wait >= settings.patience:
         return f"no smaller validation error for {settings.patience} epochs: {best}"
     if budget.epochs < settings.epochs:
         return f"the time budget of {settings.minutes:g} minutes ends training here: {best}"

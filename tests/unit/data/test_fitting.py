@@ -241,7 +241,7 @@ def test_series_of_longer_steps_are_trained_on_and_forecast_from_the_file(
 def test_longer_windows_come_fewer_at_a_time():
     seasons = {"h": 24, "30min": 48, "15min": 96}
     fits = [fit_to_data(table(60 * steps, freq), freq) for freq, steps in seasons.items()]
-    assert [fit.parameters["batch_size"] for fit in fits] == [512, 256, 128]
+    assert [fit.parameters["batch_size"] for fit in fits] == [256, 128, 64]
 
 
 def test_lengths_go_by_the_series_in_the_middle():

@@ -18,6 +18,7 @@ from kalecast.data.windows import SeriesStore, split_cutoffs
 from kalecast.model import training
 from kalecast.model.checkpoints import Checkpoint
 from kalecast.model.network import NetworkSettings, build_network, predict
+from kalecast.model.pretrained import pretrained_weights, start_from_pretrained
 from kalecast.model.training import TrainingSettings, train, validation_error
 
 SHAPE = NetworkSettings(input_length=168, horizon=24, width=32, hour_width=8, blocks=1)
@@ -178,13 +179,44 @@ def test_every_epoch_is_reported_with_its_losses_and_the_time_left(capsys):
     assert any(line.startswith("all 3 epochs done: epoch") for line in lines)
 
 
+def test_a_start_that_no_epoch_betters_is_kept(capsys):
+    harmful = replace(SHORT, learning_rate=10.0, steps_per_epoch=60)
+    shape = NetworkSettings(input_length=168, horizon=24)
+    network, _ = train(hourly_series(), shape, harmful)
+    said = capsys.readouterr().out
+    assert "epoch 0 is kept" in said and "0 steps to finish" in said
+    for mine, shipped in zip(network.trainable_variables, pretrained_weights(), strict=True):
+        np.testing.assert_array_equal(mine.numpy(), shipped)
+
+
+def test_other_widths_and_a_wish_start_from_nothing(capsys):
+    network = build_network(SHAPE)
+    before = network.get_weights()
+    assert not start_from_pretrained(network)
+    assert all(map(np.array_equal, before, network.get_weights()))
+    harmful = replace(SHORT, learning_rate=5.0, pretrained=False, epochs=1)
+    train(hourly_series(), NetworkSettings(input_length=168, horizon=24), harmful)
+    assert "epoch 1 is kept" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("lowest", [0.0, -5.0])
+def test_no_forecast_is_negative_where_no_value_was(lowest: float):
+    frame = hourly_series(count=2, hours=600)
+    frame["y"] = np.maximum(np.random.default_rng(0).normal(size=len(frame)), lowest)
+    network, _ = train(frame, SHAPE, SHORT)
+    store = SeriesStore.from_frame(frame, 168)
+    forecast = predict(network, store.windows(np.array([0, 1]), np.array([600, 600])))
+    assert (forecast.min() == 0.0) == (lowest == 0.0)
+    assert (forecast.min() < 0.0) == (lowest < 0.0)
+
+
 def test_what_is_searched_for_is_what_training_minimises(whole):
     assert validation_error(hourly_series(), SHAPE, SHORT) == whole[1]["val_error"].min()
 
 
 def test_drawn_examples_are_gappy_and_short_at_times_and_the_same_for_a_seed():
     store = SeriesStore.from_frame(hourly_series(), 168)
-    cutoffs, _ = split_cutoffs(store, 24, 96, 168)
+    cutoffs = split_cutoffs(store, 24, 96, 168).training
     examples = Examples(store, 24, 24, 48)
     history, target, weight = examples.draw(cutoffs, 512, (1, 2))
     unknown = np.isnan(history)
