@@ -35,6 +35,11 @@ YEAR_LAST = re.compile(
     r"(\d{1,2})([./-])(\d{1,2})\2(\d{4})(?:[ T](\d{1,2}:\d{2}(?::\d{2}(?:\.\d{1,9})?)?))?"
 )
 """A date with the year at its end: day or month, separator, the other, year, time."""
+MIDNIGHT = re.compile(r"(\d{4}-\d\d-\d\d)[Tt ]00:00(?::00(?:\.0+)?)?([Zz]|[+-]\d\d:?\d\d)")
+"""A midnight with its UTC offset: day, offset."""
+CHANGING_CLOCK = (
+    "Timestamps are midnights of a clock that changes: they count as days, without UTC offsets."
+)
 OFFSET = re.compile(r"[Zz+-]")
 BEHIND_DATE = 8
 """Characters of the shortest date: a sign behind them is that of a UTC offset."""
@@ -84,6 +89,10 @@ def timestamps(table: Table) -> tuple[pd.Series, bool]:
     zoned = isinstance(column.dtype, pd.DatetimeTZDtype)
     if zoned:
         timestamps = column.dt.tz_convert("UTC").dt.tz_localize(None)
+        local = column.dt.tz_localize(None)
+        if (local == local.dt.normalize()).all() and (local - timestamps).nunique() > 1:
+            table.notes.append(CHANGING_CLOCK)
+            timestamps, zoned = local, False
     elif pd.api.types.is_datetime64_dtype(column.dtype):
         timestamps = column
     else:
@@ -249,11 +258,27 @@ def _from_texts(texts: list[str], table: Table) -> tuple[pd.Series, bool]:
             f"received both: {quoted(texts[0])} in {table.row(0)}, {quoted(texts[odd])} in "
             f"{table.row(odd)}."
         )
-    if zoned and not all(text.endswith(NO_OFFSET) for text in texts):
+    if zoned and (days := _days_of_a_clock(texts)):
+        table.notes.append(CHANGING_CLOCK)
+        texts, zoned = days, False
+    elif zoned and not all(text.endswith(NO_OFFSET) for text in texts):
         table.notes.append("Timestamps with UTC offsets were converted to UTC.")
     whole = pd.Series([text if len(text) >= BEHIND_DATE else None for text in texts], dtype=object)
     timestamps = pd.to_datetime(whole, format="ISO8601", errors="coerce", utc=True)
     return timestamps.dt.tz_localize(None), zoned
+
+
+def _days_of_a_clock(texts: list[str]) -> list[str]:
+    """The dates of midnights whose UTC offsets differ, as those of a clock that changes do.
+
+    None of them where any is no midnight, or all have the same offset.
+    """
+    if not MIDNIGHT.fullmatch(texts[0]):
+        return []
+    found = [MIDNIGHT.fullmatch(text) for text in texts]
+    days = [midnight[1] for midnight in found if midnight]
+    offsets = {midnight[2] for midnight in found if midnight}
+    return days if len(days) == len(texts) and len(offsets) > 1 else []
 
 
 def _year_first(texts: list[str], table: Table) -> list[str]:

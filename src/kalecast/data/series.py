@@ -11,6 +11,7 @@ and what was received. What happens to flawed data is settled here, once:
 | text in `y`, infinite values, timestamps that are no dates of 1800 to 2090 | `SeriesError` |
 | numbers or dates that are ambiguous | `SeriesError`, unless another row proves one |
 | timestamps with UTC offsets | converted to UTC; mixed with timestamps without: `SeriesError` |
+| midnights whose UTC offsets differ, as clocks change | the days of that clock, without offsets |
 | timestamps within a second of full minutes, as spreadsheets write them | rounded |
 | timestamps off the grid, or finer than the frequency | `SeriesError` |
 | a series coarser than the frequency, or hardly known | left out and noted; alone: `SeriesError` |

@@ -6,7 +6,15 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from kalecast.data.series import SeriesError, describe, fingerprint, read_series, tidy
+from kalecast.data.frequency import infer_frequency
+from kalecast.data.series import (
+    SeriesError,
+    describe,
+    fingerprint,
+    notes,
+    read_series,
+    tidy,
+)
 
 
 def read(text: str | bytes, frequency: str = "h") -> pd.DataFrame:
@@ -70,6 +78,23 @@ def test_parquet_and_data_frames_read_like_csv():
 def test_timestamps_with_offsets_become_utc_through_a_change_of_clocks():
     text = "ds,y\n2026-10-25T01:00+02:00,1\n2026-10-25T02:00+02:00,2\n2026-10-25T02:00+01:00,3\n"
     assert read(text)["ds"].tolist() == hourly(3, "2026-10-24 23:00").tolist()
+
+
+@pytest.mark.parametrize("frequency", ["D", "B", "W-MON", "MS", "ME", "QS"])
+def test_midnights_of_a_clock_that_changes_are_its_days(frequency: str):
+    local = pd.date_range("2025-01-31", "2026-12-31", freq=frequency, tz="Europe/Paris")
+    texts = [timestamp.isoformat() for timestamp in local]
+    for ds in (texts, local):
+        table = read_series(pd.DataFrame({"ds": ds, "y": np.arange(float(len(local)))}))
+        assert table["ds"].tolist() == local.tz_localize(None).tolist()
+        assert "midnights of a clock that changes" in " ".join(notes(table))
+        assert table.attrs["utc_offsets"] == {}
+        assert len(tidy(table, infer_frequency(table))) == len(local)
+
+
+def test_midnights_of_one_offset_are_moments_as_all_others():
+    text = "ds,y\n2026-01-01T00:00+02:00,1\n2026-01-02T00:00+02:00,2\n"
+    assert read_series(text.encode())["ds"].dt.hour.tolist() == [22, 22]
 
 
 def test_a_row_twice_counts_once_and_a_known_value_beats_an_unknown_one():
