@@ -16,7 +16,7 @@ from kalecast.data.frequency import rhythms as rhythms  # noqa: PLC0414
 from kalecast.data.series import SeriesError, tidy
 from kalecast.data.steps import step_in_words, steps_in_words
 from kalecast.data.usable import named, unanswered
-from kalecast.data.windows import SEASONS_A_CYCLE
+from kalecast.data.windows import SEASONS_A_CYCLE, hold_out
 
 WIDEST = len("validation_steps")
 LEAST_KNOWN = 2
@@ -215,7 +215,8 @@ def _against_a_year(series: pd.DataFrame, season: int) -> str:
     least = YEAR_PLANS[season][-1]
     if series.groupby("unique_id").size().median() < least.needed:
         return f"too short for a year, which takes {least.needed} values"
-    if not _repeats(series, season, least.horizon):
+    history, _ = hold_out(series, least.held_out)
+    if not _repeats(history, season, least.horizon):
         return "the newest value says more of the next than that of a year before"
     return ""
 
