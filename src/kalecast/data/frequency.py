@@ -248,7 +248,7 @@ def _of_months(ordered: pd.DataFrame, later: pd.Series) -> str:
     month = int(timestamps.dt.month.mode().iloc[0])
     if apart == ONE_MONTH:
         return "ME" if at_end else "MS"
-    # Pandas names quarters by the month of their year in which the last begins, or ends.
+    # Pandas names quarters by a month in which one begins, or the last of a year ends.
     name = MONTH_NAMES[(month - 1) % 3 + (9 if at_end else 0)]
     return f"{'QE' if at_end else 'QS'}-{name}"
 
@@ -275,12 +275,8 @@ def rhythms(alias: str) -> dict[str, int]:
     frequency = frequency_of(alias)
     step = frequency.step
     if step is None:
-        months = frequency.months
-        return (
-            {"year": 12 // months}
-            if months
-            else {"week": BUSINESS_DAYS, "year": 52 * BUSINESS_DAYS}
-        )
+        week = {"week": BUSINESS_DAYS, "year": 52 * BUSINESS_DAYS}
+        return {"year": 12 // frequency.months} if frequency.months else week
     if step == WEEK:
         return {"year": 52}
     if step == DAY:

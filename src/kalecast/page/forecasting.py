@@ -186,17 +186,17 @@ def _local_start(history: History) -> datetime | None:
     return None if start is None else start + timedelta(minutes=offset or 0)
 
 
-def _check_start(history: History, grid: Frequency) -> None:
+def _check_start(history: History, frequency: str) -> None:
     """Refuse a first timestamp that steps of the calendar cannot have.
 
     Raises:
         SeriesError: it is of a weekend, or of a day that not every month has.
     """
     start = _local_start(history)
-    if start is not None and not grid.takes(start):
+    if start is not None and not (grid := frequency_of(frequency)).takes(start):
         days = "on a day from 1 to 28, or the last" if grid.months else "from Monday to Friday"
         raise SeriesError(
-            f"Expected the time of the first number, of one every {step_in_words(grid.alias)}, to "
+            f"Expected the time of the first number, of one every {step_in_words(frequency)}, to "
             f"be {days}, received: {start}."
         )
 
@@ -221,7 +221,7 @@ async def forecast(
         raise SeriesError(
             f"Expected a horizon from 1 to {contract.horizon}, received: {shown(horizon)}."
         )
-    _check_start(history, frequency_of(contract.frequency))
+    _check_start(history, contract.frequency)
     part = window(history, contract)
     contract, values = await server.forecast(part.values, caller)
     return Forecast(history, part, contract, values[: horizon or contract.horizon])
