@@ -21,7 +21,7 @@ def map_parquet(source: Path, target: Path, input_length: int, frequency: str = 
         source: columns `unique_id, ds, y`; the rows of each series stand together.
         target: the file of values, made anew; about 8 bytes a step.
         input_length: the network's.
-        frequency: a pandas offset alias of fixed length.
+        frequency: a pandas offset alias, as `tidy` takes it.
 
     Returns:
         A store as `SeriesStore.from_frame` makes it, backed by `target`.
