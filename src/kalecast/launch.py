@@ -22,6 +22,8 @@ from kalecast.project import PROJECT, project_path
 from kalecast.protocols.sockets import is_free
 
 READY_SECONDS = 120
+FIRST_MODEL = ("epochs=2",)
+"""Parameters of the first model, which someone waits for: seconds from the pretrained start."""
 
 
 class LaunchError(RuntimeError):
@@ -88,6 +90,9 @@ def ensure_model(arguments: argparse.Namespace, children: list[subprocess.Popen[
         print(f"serving the model in {model} (RETRAIN=1 trains a new one)", flush=True)
         return model
     parameters = [f"data={data}", f"model_store={store}", *arguments.param]
+    if not wanted:
+        parameters += FIRST_MODEL
+        print("training a first model, shortly; RETRAIN=1 trains for longer", flush=True)
     published = _published(parameters)
     before = _state(published)
     command = [sys.executable, "-m", "kalecast.pipelines.local.run_pipeline"]

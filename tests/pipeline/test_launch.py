@@ -18,7 +18,14 @@ from ports import free_ports
 from sample_series import hourly_series
 
 from kalecast.artifact.store import state
-from kalecast.launch import _published, _what_is_left, default_store
+from kalecast.launch import (
+    LaunchError,
+    _arguments,
+    _published,
+    _what_is_left,
+    default_store,
+    ensure_model,
+)
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -164,6 +171,27 @@ def test_bad_data_and_missing_ones_end_the_run_without_a_page(tmp_path: Path):
     output = refused("--data", str(bad), "--store", str(tmp_path / "models"))
     assert "'abc' in row 2 of bad.csv" in output
     assert "Nothing is served" in output
+
+
+@pytest.mark.parametrize(
+    ("options", "is_first"), [([], True), (["--retrain"], False), (["--train-only"], False)]
+)
+def test_a_first_model_is_trained_for_seconds_and_a_better_one_on_request(
+    options: list[str], is_first: bool, data: Path, tmp_path: Path, monkeypatch
+):
+    class Failed:
+        def wait(self) -> int:
+            return 1
+
+    commands: list[list[str]] = []
+    started = "kalecast.launch._start"
+    monkeypatch.setattr(started, lambda command, _: commands.append(command) or Failed())
+    monkeypatch.setattr(
+        "sys.argv", ["run", "--data", str(data), "--store", str(tmp_path), *options]
+    )
+    with pytest.raises(LaunchError):
+        ensure_model(_arguments(), [])
+    assert ("epochs=2" in commands[0]) == is_first
 
 
 def test_parameters_request_training_though_there_is_a_model(data: Path, store: Path):
