@@ -10,7 +10,7 @@ from kfp.kubernetes import add_pod_annotation, add_pod_label, security_context, 
     pip_index_urls=['file:///no-package-index'],
     pip_trusted_hosts=[]
 )
-def load_data_step(load_data_html_report: Output[HTML], series_output_artifact: Output[Dataset], data: str = 'notebooks/data/electricity.csv', frequency: str = 'h', season: int = 24, input_length: int = 504, horizon: int = 48, minimum_history: int = 48, width: int = 256, hour_width: int = 32, blocks: int = 2, dropout: float = 0.3, epochs: int = 15, steps_per_epoch: int = 100, batch_size: int = 512, learning_rate: float = 0.002, weight_decay: float = 0.01, patience: int = 5, minutes: float = 4.0, seed: int = 1, test_windows: int = 7, validation_steps: int = 168, gate_margin: float = 0.0, model_name: str = 'forecaster', model_store: str = 'models/lab', namespace: str = 'kubeflow-user-example-com', server_image: str = 'kalecast/model-server:0.1.0', seldon_scales: bool = True, canary_percent: int = 10, canary_minutes: float = 5.0):
+def load_data_step(load_data_html_report: Output[HTML], series_output_artifact: Output[Dataset], data: str = 'notebooks/data/electricity.csv', frequency: str = 'h', season: int = 24, input_length: int = 504, horizon: int = 48, minimum_history: int = 48, width: int = 256, hour_width: int = 32, blocks: int = 2, dropout: float = 0.3, epochs: int = 12, steps_per_epoch: int = 50, batch_size: int = 256, learning_rate: float = 0.001, weight_decay: float = 0.01, patience: int = 4, minutes: float = 20.0, seed: int = 1, pretrained: bool = True, test_windows: int = 7, validation_steps: int = 168, gate_margin: float = 0.0, model_name: str = 'forecaster', model_store: str = 'models/lab', namespace: str = 'kubeflow-user-example-com', server_image: str = 'kalecast/model-server:0.1.0', seldon_scales: bool = True, canary_percent: int = 10, canary_minutes: float = 5.0):
     _kale_pipeline_parameters_block = f'''
         data = '{data}'
         frequency = '{frequency}'
@@ -30,6 +30,7 @@ def load_data_step(load_data_html_report: Output[HTML], series_output_artifact: 
         patience = {patience}
         minutes = {minutes}
         seed = {seed}
+        pretrained = {pretrained}
         test_windows = {test_windows}
         validation_steps = {validation_steps}
         gate_margin = {gate_margin}
@@ -75,6 +76,7 @@ def load_data_step(load_data_html_report: Output[HTML], series_output_artifact: 
         patience=patience,
         minutes=minutes,
         seed=seed,
+        pretrained=pretrained,
         test_windows=test_windows,
         validation_steps=validation_steps,
         gate_margin=gate_margin,
@@ -139,7 +141,7 @@ def load_data_step(load_data_html_report: Output[HTML], series_output_artifact: 
     pip_index_urls=['file:///no-package-index'],
     pip_trusted_hosts=[]
 )
-def preprocess_step(preprocess_html_report: Output[HTML], series_input_artifact: Input[Dataset], history_output_artifact: Output[Dataset], series_output_artifact: Output[Dataset], data: str = 'notebooks/data/electricity.csv', frequency: str = 'h', season: int = 24, input_length: int = 504, horizon: int = 48, minimum_history: int = 48, width: int = 256, hour_width: int = 32, blocks: int = 2, dropout: float = 0.3, epochs: int = 15, steps_per_epoch: int = 100, batch_size: int = 512, learning_rate: float = 0.002, weight_decay: float = 0.01, patience: int = 5, minutes: float = 4.0, seed: int = 1, test_windows: int = 7, validation_steps: int = 168, gate_margin: float = 0.0, model_name: str = 'forecaster', model_store: str = 'models/lab', namespace: str = 'kubeflow-user-example-com', server_image: str = 'kalecast/model-server:0.1.0', seldon_scales: bool = True, canary_percent: int = 10, canary_minutes: float = 5.0):
+def preprocess_step(preprocess_html_report: Output[HTML], series_input_artifact: Input[Dataset], history_output_artifact: Output[Dataset], series_output_artifact: Output[Dataset], data: str = 'notebooks/data/electricity.csv', frequency: str = 'h', season: int = 24, input_length: int = 504, horizon: int = 48, minimum_history: int = 48, width: int = 256, hour_width: int = 32, blocks: int = 2, dropout: float = 0.3, epochs: int = 12, steps_per_epoch: int = 50, batch_size: int = 256, learning_rate: float = 0.001, weight_decay: float = 0.01, patience: int = 4, minutes: float = 20.0, seed: int = 1, pretrained: bool = True, test_windows: int = 7, validation_steps: int = 168, gate_margin: float = 0.0, model_name: str = 'forecaster', model_store: str = 'models/lab', namespace: str = 'kubeflow-user-example-com', server_image: str = 'kalecast/model-server:0.1.0', seldon_scales: bool = True, canary_percent: int = 10, canary_minutes: float = 5.0):
     _kale_pipeline_parameters_block = f'''
         data = '{data}'
         frequency = '{frequency}'
@@ -159,6 +161,7 @@ def preprocess_step(preprocess_html_report: Output[HTML], series_input_artifact:
         patience = {patience}
         minutes = {minutes}
         seed = {seed}
+        pretrained = {pretrained}
         test_windows = {test_windows}
         validation_steps = {validation_steps}
         gate_margin = {gate_margin}
@@ -247,7 +250,7 @@ def preprocess_step(preprocess_html_report: Output[HTML], series_input_artifact:
     pip_index_urls=['file:///no-package-index'],
     pip_trusted_hosts=[]
 )
-def train_step(train_html_report: Output[HTML], history_input_artifact: Input[Dataset], contract_output_artifact: Output[Dataset], history_output_artifact: Output[Dataset], network_bytes_output_artifact: Output[Dataset], data: str = 'notebooks/data/electricity.csv', frequency: str = 'h', season: int = 24, input_length: int = 504, horizon: int = 48, minimum_history: int = 48, width: int = 256, hour_width: int = 32, blocks: int = 2, dropout: float = 0.3, epochs: int = 15, steps_per_epoch: int = 100, batch_size: int = 512, learning_rate: float = 0.002, weight_decay: float = 0.01, patience: int = 5, minutes: float = 4.0, seed: int = 1, test_windows: int = 7, validation_steps: int = 168, gate_margin: float = 0.0, model_name: str = 'forecaster', model_store: str = 'models/lab', namespace: str = 'kubeflow-user-example-com', server_image: str = 'kalecast/model-server:0.1.0', seldon_scales: bool = True, canary_percent: int = 10, canary_minutes: float = 5.0):
+def train_step(train_html_report: Output[HTML], history_input_artifact: Input[Dataset], contract_output_artifact: Output[Dataset], history_output_artifact: Output[Dataset], network_bytes_output_artifact: Output[Dataset], data: str = 'notebooks/data/electricity.csv', frequency: str = 'h', season: int = 24, input_length: int = 504, horizon: int = 48, minimum_history: int = 48, width: int = 256, hour_width: int = 32, blocks: int = 2, dropout: float = 0.3, epochs: int = 12, steps_per_epoch: int = 50, batch_size: int = 256, learning_rate: float = 0.001, weight_decay: float = 0.01, patience: int = 4, minutes: float = 20.0, seed: int = 1, pretrained: bool = True, test_windows: int = 7, validation_steps: int = 168, gate_margin: float = 0.0, model_name: str = 'forecaster', model_store: str = 'models/lab', namespace: str = 'kubeflow-user-example-com', server_image: str = 'kalecast/model-server:0.1.0', seldon_scales: bool = True, canary_percent: int = 10, canary_minutes: float = 5.0):
     _kale_pipeline_parameters_block = f'''
         data = '{data}'
         frequency = '{frequency}'
@@ -267,6 +270,7 @@ def train_step(train_html_report: Output[HTML], history_input_artifact: Input[Da
         patience = {patience}
         minutes = {minutes}
         seed = {seed}
+        pretrained = {pretrained}
         test_windows = {test_windows}
         validation_steps = {validation_steps}
         gate_margin = {gate_margin}
@@ -320,6 +324,7 @@ def train_step(train_html_report: Output[HTML], history_input_artifact: Input[Da
         patience=patience,
         minutes=minutes,
         seed=seed,
+        pretrained=pretrained,
         minimum_history=minimum_history,
         validation_steps=validation_steps,
     )
@@ -382,7 +387,7 @@ def train_step(train_html_report: Output[HTML], history_input_artifact: Input[Da
     pip_index_urls=['file:///no-package-index'],
     pip_trusted_hosts=[]
 )
-def evaluate_step(evaluate_html_report: Output[HTML], kale_metrics_artifact: Output[Metrics], contract_input_artifact: Input[Dataset], history_input_artifact: Input[Dataset], network_bytes_input_artifact: Input[Dataset], series_input_artifact: Input[Dataset], card_output_artifact: Output[Dataset], contract_output_artifact: Output[Dataset], history_output_artifact: Output[Dataset], network_bytes_output_artifact: Output[Dataset], scores_output_artifact: Output[Dataset], series_output_artifact: Output[Dataset], data: str = 'notebooks/data/electricity.csv', frequency: str = 'h', season: int = 24, input_length: int = 504, horizon: int = 48, minimum_history: int = 48, width: int = 256, hour_width: int = 32, blocks: int = 2, dropout: float = 0.3, epochs: int = 15, steps_per_epoch: int = 100, batch_size: int = 512, learning_rate: float = 0.002, weight_decay: float = 0.01, patience: int = 5, minutes: float = 4.0, seed: int = 1, test_windows: int = 7, validation_steps: int = 168, gate_margin: float = 0.0, model_name: str = 'forecaster', model_store: str = 'models/lab', namespace: str = 'kubeflow-user-example-com', server_image: str = 'kalecast/model-server:0.1.0', seldon_scales: bool = True, canary_percent: int = 10, canary_minutes: float = 5.0):
+def evaluate_step(evaluate_html_report: Output[HTML], kale_metrics_artifact: Output[Metrics], contract_input_artifact: Input[Dataset], history_input_artifact: Input[Dataset], network_bytes_input_artifact: Input[Dataset], series_input_artifact: Input[Dataset], card_output_artifact: Output[Dataset], contract_output_artifact: Output[Dataset], history_output_artifact: Output[Dataset], network_bytes_output_artifact: Output[Dataset], scores_output_artifact: Output[Dataset], series_output_artifact: Output[Dataset], data: str = 'notebooks/data/electricity.csv', frequency: str = 'h', season: int = 24, input_length: int = 504, horizon: int = 48, minimum_history: int = 48, width: int = 256, hour_width: int = 32, blocks: int = 2, dropout: float = 0.3, epochs: int = 12, steps_per_epoch: int = 50, batch_size: int = 256, learning_rate: float = 0.001, weight_decay: float = 0.01, patience: int = 4, minutes: float = 20.0, seed: int = 1, pretrained: bool = True, test_windows: int = 7, validation_steps: int = 168, gate_margin: float = 0.0, model_name: str = 'forecaster', model_store: str = 'models/lab', namespace: str = 'kubeflow-user-example-com', server_image: str = 'kalecast/model-server:0.1.0', seldon_scales: bool = True, canary_percent: int = 10, canary_minutes: float = 5.0):
     _kale_pipeline_parameters_block = f'''
         data = '{data}'
         frequency = '{frequency}'
@@ -402,6 +407,7 @@ def evaluate_step(evaluate_html_report: Output[HTML], kale_metrics_artifact: Out
         patience = {patience}
         minutes = {minutes}
         seed = {seed}
+        pretrained = {pretrained}
         test_windows = {test_windows}
         validation_steps = {validation_steps}
         gate_margin = {gate_margin}
@@ -584,7 +590,7 @@ def evaluate_step(evaluate_html_report: Output[HTML], kale_metrics_artifact: Out
     pip_index_urls=['file:///no-package-index'],
     pip_trusted_hosts=[]
 )
-def export_model_step(export_model_html_report: Output[HTML], card_input_artifact: Input[Dataset], contract_input_artifact: Input[Dataset], history_input_artifact: Input[Dataset], network_bytes_input_artifact: Input[Dataset], scores_input_artifact: Input[Dataset], contract_output_artifact: Output[Dataset], model_file_output_artifact: Output[Model], data: str = 'notebooks/data/electricity.csv', frequency: str = 'h', season: int = 24, input_length: int = 504, horizon: int = 48, minimum_history: int = 48, width: int = 256, hour_width: int = 32, blocks: int = 2, dropout: float = 0.3, epochs: int = 15, steps_per_epoch: int = 100, batch_size: int = 512, learning_rate: float = 0.002, weight_decay: float = 0.01, patience: int = 5, minutes: float = 4.0, seed: int = 1, test_windows: int = 7, validation_steps: int = 168, gate_margin: float = 0.0, model_name: str = 'forecaster', model_store: str = 'models/lab', namespace: str = 'kubeflow-user-example-com', server_image: str = 'kalecast/model-server:0.1.0', seldon_scales: bool = True, canary_percent: int = 10, canary_minutes: float = 5.0):
+def export_model_step(export_model_html_report: Output[HTML], card_input_artifact: Input[Dataset], contract_input_artifact: Input[Dataset], history_input_artifact: Input[Dataset], network_bytes_input_artifact: Input[Dataset], scores_input_artifact: Input[Dataset], contract_output_artifact: Output[Dataset], model_file_output_artifact: Output[Model], data: str = 'notebooks/data/electricity.csv', frequency: str = 'h', season: int = 24, input_length: int = 504, horizon: int = 48, minimum_history: int = 48, width: int = 256, hour_width: int = 32, blocks: int = 2, dropout: float = 0.3, epochs: int = 12, steps_per_epoch: int = 50, batch_size: int = 256, learning_rate: float = 0.001, weight_decay: float = 0.01, patience: int = 4, minutes: float = 20.0, seed: int = 1, pretrained: bool = True, test_windows: int = 7, validation_steps: int = 168, gate_margin: float = 0.0, model_name: str = 'forecaster', model_store: str = 'models/lab', namespace: str = 'kubeflow-user-example-com', server_image: str = 'kalecast/model-server:0.1.0', seldon_scales: bool = True, canary_percent: int = 10, canary_minutes: float = 5.0):
     _kale_pipeline_parameters_block = f'''
         data = '{data}'
         frequency = '{frequency}'
@@ -604,6 +610,7 @@ def export_model_step(export_model_html_report: Output[HTML], card_input_artifac
         patience = {patience}
         minutes = {minutes}
         seed = {seed}
+        pretrained = {pretrained}
         test_windows = {test_windows}
         validation_steps = {validation_steps}
         gate_margin = {gate_margin}
@@ -712,7 +719,7 @@ def export_model_step(export_model_html_report: Output[HTML], card_input_artifac
     pip_index_urls=['file:///no-package-index'],
     pip_trusted_hosts=[]
 )
-def deploy_step(deploy_html_report: Output[HTML], contract_input_artifact: Input[Dataset], model_file_input_artifact: Input[Model], model_uri_output_artifact: Output[Model], data: str = 'notebooks/data/electricity.csv', frequency: str = 'h', season: int = 24, input_length: int = 504, horizon: int = 48, minimum_history: int = 48, width: int = 256, hour_width: int = 32, blocks: int = 2, dropout: float = 0.3, epochs: int = 15, steps_per_epoch: int = 100, batch_size: int = 512, learning_rate: float = 0.002, weight_decay: float = 0.01, patience: int = 5, minutes: float = 4.0, seed: int = 1, test_windows: int = 7, validation_steps: int = 168, gate_margin: float = 0.0, model_name: str = 'forecaster', model_store: str = 'models/lab', namespace: str = 'kubeflow-user-example-com', server_image: str = 'kalecast/model-server:0.1.0', seldon_scales: bool = True, canary_percent: int = 10, canary_minutes: float = 5.0):
+def deploy_step(deploy_html_report: Output[HTML], contract_input_artifact: Input[Dataset], model_file_input_artifact: Input[Model], model_uri_output_artifact: Output[Model], data: str = 'notebooks/data/electricity.csv', frequency: str = 'h', season: int = 24, input_length: int = 504, horizon: int = 48, minimum_history: int = 48, width: int = 256, hour_width: int = 32, blocks: int = 2, dropout: float = 0.3, epochs: int = 12, steps_per_epoch: int = 50, batch_size: int = 256, learning_rate: float = 0.001, weight_decay: float = 0.01, patience: int = 4, minutes: float = 20.0, seed: int = 1, pretrained: bool = True, test_windows: int = 7, validation_steps: int = 168, gate_margin: float = 0.0, model_name: str = 'forecaster', model_store: str = 'models/lab', namespace: str = 'kubeflow-user-example-com', server_image: str = 'kalecast/model-server:0.1.0', seldon_scales: bool = True, canary_percent: int = 10, canary_minutes: float = 5.0):
     _kale_pipeline_parameters_block = f'''
         data = '{data}'
         frequency = '{frequency}'
@@ -732,6 +739,7 @@ def deploy_step(deploy_html_report: Output[HTML], contract_input_artifact: Input
         patience = {patience}
         minutes = {minutes}
         seed = {seed}
+        pretrained = {pretrained}
         test_windows = {test_windows}
         validation_steps = {validation_steps}
         gate_margin = {gate_margin}
@@ -822,7 +830,7 @@ def deploy_step(deploy_html_report: Output[HTML], contract_input_artifact: Input
     pip_index_urls=['file:///no-package-index'],
     pip_trusted_hosts=[]
 )
-def query_step(query_html_report: Output[HTML], model_uri_input_artifact: Input[Model], series_input_artifact: Input[Dataset], data: str = 'notebooks/data/electricity.csv', frequency: str = 'h', season: int = 24, input_length: int = 504, horizon: int = 48, minimum_history: int = 48, width: int = 256, hour_width: int = 32, blocks: int = 2, dropout: float = 0.3, epochs: int = 15, steps_per_epoch: int = 100, batch_size: int = 512, learning_rate: float = 0.002, weight_decay: float = 0.01, patience: int = 5, minutes: float = 4.0, seed: int = 1, test_windows: int = 7, validation_steps: int = 168, gate_margin: float = 0.0, model_name: str = 'forecaster', model_store: str = 'models/lab', namespace: str = 'kubeflow-user-example-com', server_image: str = 'kalecast/model-server:0.1.0', seldon_scales: bool = True, canary_percent: int = 10, canary_minutes: float = 5.0):
+def query_step(query_html_report: Output[HTML], model_uri_input_artifact: Input[Model], series_input_artifact: Input[Dataset], data: str = 'notebooks/data/electricity.csv', frequency: str = 'h', season: int = 24, input_length: int = 504, horizon: int = 48, minimum_history: int = 48, width: int = 256, hour_width: int = 32, blocks: int = 2, dropout: float = 0.3, epochs: int = 12, steps_per_epoch: int = 50, batch_size: int = 256, learning_rate: float = 0.001, weight_decay: float = 0.01, patience: int = 4, minutes: float = 20.0, seed: int = 1, pretrained: bool = True, test_windows: int = 7, validation_steps: int = 168, gate_margin: float = 0.0, model_name: str = 'forecaster', model_store: str = 'models/lab', namespace: str = 'kubeflow-user-example-com', server_image: str = 'kalecast/model-server:0.1.0', seldon_scales: bool = True, canary_percent: int = 10, canary_minutes: float = 5.0):
     _kale_pipeline_parameters_block = f'''
         data = '{data}'
         frequency = '{frequency}'
@@ -842,6 +850,7 @@ def query_step(query_html_report: Output[HTML], model_uri_input_artifact: Input[
         patience = {patience}
         minutes = {minutes}
         seed = {seed}
+        pretrained = {pretrained}
         test_windows = {test_windows}
         validation_steps = {validation_steps}
         gate_margin = {gate_margin}
@@ -924,7 +933,7 @@ def query_step(query_html_report: Output[HTML], model_uri_input_artifact: Input[
     name='forecast-pipeline',
     description='Hourly series in, a published and deployed forecaster out'
 )
-def auto_generated_pipeline(data: str = 'notebooks/data/electricity.csv', frequency: str = 'h', season: int = 24, input_length: int = 504, horizon: int = 48, minimum_history: int = 48, width: int = 256, hour_width: int = 32, blocks: int = 2, dropout: float = 0.3, epochs: int = 15, steps_per_epoch: int = 100, batch_size: int = 512, learning_rate: float = 0.002, weight_decay: float = 0.01, patience: int = 5, minutes: float = 4.0, seed: int = 1, test_windows: int = 7, validation_steps: int = 168, gate_margin: float = 0.0, model_name: str = 'forecaster', model_store: str = 'models/lab', namespace: str = 'kubeflow-user-example-com', server_image: str = 'kalecast/model-server:0.1.0', seldon_scales: bool = True, canary_percent: int = 10, canary_minutes: float = 5.0):
+def auto_generated_pipeline(data: str = 'notebooks/data/electricity.csv', frequency: str = 'h', season: int = 24, input_length: int = 504, horizon: int = 48, minimum_history: int = 48, width: int = 256, hour_width: int = 32, blocks: int = 2, dropout: float = 0.3, epochs: int = 12, steps_per_epoch: int = 50, batch_size: int = 256, learning_rate: float = 0.001, weight_decay: float = 0.01, patience: int = 4, minutes: float = 20.0, seed: int = 1, pretrained: bool = True, test_windows: int = 7, validation_steps: int = 168, gate_margin: float = 0.0, model_name: str = 'forecaster', model_store: str = 'models/lab', namespace: str = 'kubeflow-user-example-com', server_image: str = 'kalecast/model-server:0.1.0', seldon_scales: bool = True, canary_percent: int = 10, canary_minutes: float = 5.0):
     """Auto-generated pipeline function."""
 
     load_data_task = load_data_step(
@@ -946,6 +955,7 @@ def auto_generated_pipeline(data: str = 'notebooks/data/electricity.csv', freque
         patience=patience,
         minutes=minutes,
         seed=seed,
+        pretrained=pretrained,
         test_windows=test_windows,
         validation_steps=validation_steps,
         gate_margin=gate_margin,
@@ -1003,6 +1013,7 @@ def auto_generated_pipeline(data: str = 'notebooks/data/electricity.csv', freque
         patience=patience,
         minutes=minutes,
         seed=seed,
+        pretrained=pretrained,
         test_windows=test_windows,
         validation_steps=validation_steps,
         gate_margin=gate_margin,
@@ -1051,6 +1062,7 @@ def auto_generated_pipeline(data: str = 'notebooks/data/electricity.csv', freque
         patience=patience,
         minutes=minutes,
         seed=seed,
+        pretrained=pretrained,
         test_windows=test_windows,
         validation_steps=validation_steps,
         gate_margin=gate_margin,
@@ -1104,6 +1116,7 @@ def auto_generated_pipeline(data: str = 'notebooks/data/electricity.csv', freque
         patience=patience,
         minutes=minutes,
         seed=seed,
+        pretrained=pretrained,
         test_windows=test_windows,
         validation_steps=validation_steps,
         gate_margin=gate_margin,
@@ -1157,6 +1170,7 @@ def auto_generated_pipeline(data: str = 'notebooks/data/electricity.csv', freque
         patience=patience,
         minutes=minutes,
         seed=seed,
+        pretrained=pretrained,
         test_windows=test_windows,
         validation_steps=validation_steps,
         gate_margin=gate_margin,
@@ -1206,6 +1220,7 @@ def auto_generated_pipeline(data: str = 'notebooks/data/electricity.csv', freque
         patience=patience,
         minutes=minutes,
         seed=seed,
+        pretrained=pretrained,
         test_windows=test_windows,
         validation_steps=validation_steps,
         gate_margin=gate_margin,
@@ -1267,6 +1282,7 @@ def auto_generated_pipeline(data: str = 'notebooks/data/electricity.csv', freque
         patience=patience,
         minutes=minutes,
         seed=seed,
+        pretrained=pretrained,
         test_windows=test_windows,
         validation_steps=validation_steps,
         gate_margin=gate_margin,
