@@ -175,7 +175,8 @@ def networked(
     network = from_bytes(network_bytes)
     store = SeriesStore.from_frame(series, forecaster.contract.input_length)
     windows = store.windows(pd.RangeIndex(len(store.names)).to_numpy(), store.lengths)
-    difference = largest_difference(predict(network, windows), forecaster.forecast_windows(windows))
+    received = forecaster.forecast_windows(windows)
+    difference = largest_difference(predict(network, windows), received, windows)
     return {
         **layers_of(network),
         **file_of(run.handed_on("export_model", "model_file")),

@@ -68,9 +68,8 @@ def export_model(network: Any, contract: Contract, frame: pd.DataFrame) -> tuple
     """
     model_file = write_contract(to_onnx(network), contract)
     windows = _trial_windows(frame, contract)
-    difference = largest_difference(
-        predict(network, windows), Forecaster(model_file).forecast_windows(windows)
-    )
+    received = Forecaster(model_file).forecast_windows(windows)
+    difference = largest_difference(predict(network, windows), received, windows)
     if not difference < TOLERANCE:
         raise ExportError(
             f"Expected the model file to forecast as the network does, within {TOLERANCE:g} of "
@@ -79,9 +78,16 @@ def export_model(network: Any, contract: Contract, frame: pd.DataFrame) -> tuple
     return model_file, difference
 
 
-def largest_difference(expected: Windows, received: Windows) -> float:
-    """Largest absolute difference relative to the largest value of each window's forecast."""
-    scale = np.abs(expected).max(axis=(1, 2), keepdims=True)
+def largest_difference(expected: Windows, received: Windows, histories: Windows) -> float:
+    """Largest absolute difference, relative to the largest value of each forecast.
+
+    A forecast of next to nothing, of a history of sizes, is measured in the mean of these: it is
+    what is left of their rounding.
+    """
+    forecast = np.abs(expected).max(axis=(1, 2))
+    known = ~np.isnan(histories)
+    total = np.where(known, np.abs(histories), 0.0).sum(axis=1)
+    scale = np.maximum(forecast, total / np.maximum(known.sum(axis=1), 1))[:, None, None]
     apart = np.abs(expected - received)
     return float(np.max(np.divide(apart, scale, out=np.zeros_like(apart), where=scale > 0)))
 

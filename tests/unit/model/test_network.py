@@ -122,7 +122,8 @@ def test_the_file_forecasts_as_keras_does(trained, forecaster):
     )
     reloaded = from_bytes(to_bytes(network))
     expected = predict(reloaded, windows)
-    assert largest_difference(expected, forecaster.forecast_windows(windows)) < TOLERANCE
+    received = forecaster.forecast_windows(windows)
+    assert largest_difference(expected, received, windows) < TOLERANCE
     np.testing.assert_array_equal(expected, predict(network, windows))
 
 
@@ -172,3 +173,12 @@ def test_a_contract_for_another_network_is_refused(trained):
 def test_impossible_settings_are_refused(settings: type, changes: dict):
     with pytest.raises(ValueError, match="Expected"):
         settings(**changes)
+
+
+def test_a_series_that_is_mostly_nothing_can_be_exported():
+    frame = hourly_series(count=3, hours=400)
+    frame["y"] = 1.0 * (frame.groupby("unique_id").cumcount() % 97 == 96)
+    network, _ = train(frame, SHAPE, replace(SHORT, epochs=1))
+    contract = draft_contract("forecaster", frame, SHAPE, "h", 48)
+    _, difference = export_model(network, contract, frame)
+    assert difference < TOLERANCE
