@@ -76,7 +76,7 @@ def with_skipped_factor(notebook: Any) -> None:
     [
         (renamed("history, held_out =", "hist, held_out ="), 7, "'hist' meant"),
         (renamed("contract = draft", "draft = draft"), 9, "uses 'contract'"),
-        (renamed("epochs = 12", "epochs = [12]"), 3, "epochs = [12]"),
+        (renamed("epochs = 20", "epochs = [20]"), 3, "epochs = [20]"),
         (without_tag("pipeline-parameters"), 3, "['pipeline-parameters', 'parameters']"),
         (without_tag("parameters"), 3, "papermill"),
         (without_tag("step:query"), 23, "'step:deploy'"),

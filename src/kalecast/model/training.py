@@ -45,10 +45,10 @@ FINISH_RATE = 0.5
 class TrainingSettings:
     """What decides how a network is trained."""
 
-    epochs: int = 12
+    epochs: int = 20
     steps_per_epoch: int = 50
     batch_size: int = 256
-    learning_rate: float = 1e-3
+    learning_rate: float = 2e-3
     weight_decay: float = 1e-2
     patience: int = 4
     """Epochs without a smaller validation error after which training stops."""
