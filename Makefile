@@ -91,7 +91,7 @@ of_sample := $(if $(TRAIN)$(filter-out file,$(origin DATA)),,1)
 scores = $(or $(RESULTS),$(if $(of_sample),report/figures/accuracy.json))
 given = $(foreach name,TRAIN TEST ORIGINS HORIZON FREQUENCY SEASON FOLDER ONLY SLOW NEURAL,$(if $($(name)),$(name)=$(notdir $($(name)))))
 scored = make benchmark-$* $(strip $(given) $(if $(RESULTS),RESULTS=$(RESULTS)))
-run_accuracy = accuracy.score "$(or $(TRAIN),$(DATA))" $(if $(TEST),--test "$(TEST)") $(if $(SLOW),--slow) \
+run_accuracy = accuracy.score "$(or $(TRAIN),$(DATA))" $(if $(TEST),--test "$(TEST)") $(if $(SLOW),--slow $(filter-out 1,$(SLOW))) \
 	$(if $(of_sample),--origins 7 --weeks 8) $(if $(ORIGINS),--origins "$(ORIGINS)") $(if $(HORIZON),--horizon "$(HORIZON)") \
 	$(if $(FREQUENCY),--frequency "$(FREQUENCY)") $(if $(SEASON),--season "$(SEASON)") $(if $(KNOWN),--known "$(KNOWN)") \
 	$(ACCURACY_ARGS) $(if $(scores),--results "$(scores)" --command "$(scored)")

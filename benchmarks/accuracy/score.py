@@ -183,7 +183,7 @@ def _score(arguments: argparse.Namespace) -> None:
     contract = trained.forecaster.contract
     table, own_seconds = own_table(trained.forecaster, parts)
     naive = naive_names(contract.season, contract.frequency)
-    names = [*naive, *CLASSICAL] if arguments.slow else naive
+    names = naive if arguments.slow is None else [*naive, *(arguments.slow or CLASSICAL)]
     table, seconds = beside(table, contract, parts, names, arguments.weeks)
     seconds[MODEL] = own_seconds + trained.seconds
     scores, means = scores_of(table, parts.history, contract.season)
@@ -234,7 +234,12 @@ def _arguments() -> argparse.Namespace:
     add = parser.add_argument
     add("train", type=Path)
     add("--test", type=Path)
-    add("--slow", action="store_true", help=f"{', '.join(CLASSICAL)} too: minutes")
+    add(
+        "--slow",
+        nargs="*",
+        choices=CLASSICAL,
+        help="these too, or all where none is named: minutes",
+    )
     add("--frequency", help="as the timestamps show it where left out; of wide tables hours")
     add("--season", type=positive, help="steps; that of the frequency where left out")
     add("--horizon", type=positive, help="steps; the pipeline's where left out")
