@@ -30,13 +30,15 @@ from kalecast.model.callbacks import (
 from kalecast.model.checkpoints import Backup, Checkpoint
 from kalecast.model.network import NetworkSettings, build_network, predict
 from kalecast.model.parameters import check_parameters
-from kalecast.model.pretrained import start_from_pretrained
+from kalecast.model.pretrained import pretrained_weights, start_from_pretrained
 from kalecast.model.quantiles import Pinball, calibration_factors
 
 VALIDATION_WINDOWS = 2048
 WARM_UP_STEPS = 100
 FINISH_SHARE = 1.0
 """Steps of the finish, on the newest hours too, relative to those until the best epoch."""
+OWN_SHARE = 0.7
+"""Share of the way from the pretrained start to where training led."""
 FINISH_RATE = 0.5
 """Learning rate at which the finish begins, relative to the peak."""
 
@@ -77,7 +79,8 @@ def train(
     From the pretrained weights, where they fit. First on all but the newest `validation_steps` of
     each series, and earlier stretches where the series are few, until the error on those no longer
     falls; the intervals are calibrated there, on values not yet trained on; then a short finish on
-    all values, because the newest say most of the next. Where no value is negative, no forecast is.
+    all values, because the newest say most of the next; then some of the way back to the start,
+    which holds where regimes move. Where no value is negative, no forecast is.
 
     The same seed and series give the same network on a CPU, interrupted or not, unless the time
     budget ends it.
@@ -109,6 +112,8 @@ def train(
     losses, kept = _search(network, job, checkpoint)
     _calibrate(network, job)
     _finish(network, job, len(losses), kept)
+    if job.is_pretrained:
+        _lean_on_start(network)
     if np.fmin.reduce(job.examples.store.values) >= 0.0:
         network.get_layer(OUTPUT_NAME).never_negative.assign(1.0)
     if checkpoint:
@@ -303,6 +308,18 @@ def _finish(network: keras.Model, job: _Job, epochs: int, kept: int) -> None:
         _fit(network, job.drawn(job.split.whole, first=after), range(1), steps, callbacks)
     factors = network.get_layer("gaps").factors
     factors.assign(factors.numpy() * widths / _widths(network, job.held_out))
+
+
+def _lean_on_start(network: keras.Model) -> None:
+    """Put the weights on the way from the pretrained start to where training led.
+
+    What series have of their own holds on the average of what comes, and what many have in common
+    holds too when their regimes move. Wortsman et al., Robust fine-tuning of zero-shot models
+    (2022).
+    """
+    pairs = zip(pretrained_weights(), values(network.trainable_variables), strict=True)
+    leaning = [start + OWN_SHARE * (trained - start) for start, trained in pairs]
+    assign(network.trainable_variables, leaning)
 
 
 def _widths(network: keras.Model, held_out: Example) -> Any:
