@@ -37,8 +37,9 @@ VALIDATION_WINDOWS = 2048
 WARM_UP_STEPS = 100
 FINISH_SHARE = 1.0
 """Steps of the finish, on the newest hours too, relative to those until the best epoch."""
-OWN_SHARE = 0.7
-"""Share of the way from the pretrained start to where training led."""
+OWN_HALF = 60.0
+"""Validation windows, none overlapping another, that are evidence enough for half of the way from
+the pretrained start to where training led."""
 FINISH_RATE = 0.5
 """Learning rate at which the finish begins, relative to the peak."""
 
@@ -113,7 +114,7 @@ def train(
     _calibrate(network, job)
     _finish(network, job, len(losses), kept)
     if job.is_pretrained:
-        _lean_on_start(network)
+        _lean_on_start(network, job.split.evidence(job.shape.horizon))
     if np.fmin.reduce(job.examples.store.values) >= 0.0:
         network.get_layer(OUTPUT_NAME).never_negative.assign(1.0)
     if checkpoint:
@@ -310,15 +311,16 @@ def _finish(network: keras.Model, job: _Job, epochs: int, kept: int) -> None:
     factors.assign(factors.numpy() * widths / _widths(network, job.held_out))
 
 
-def _lean_on_start(network: keras.Model) -> None:
+def _lean_on_start(network: keras.Model, evidence: float) -> None:
     """Put the weights on the way from the pretrained start to where training led.
 
-    What series have of their own holds on the average of what comes, and what many have in common
-    holds too when their regimes move. Wortsman et al., Robust fine-tuning of zero-shot models
-    (2022).
+    The more there is to learn from, the further: what a few series have of their own holds on the
+    average of what comes, and what many have in common holds too when regimes move. Wortsman et
+    al., Robust fine-tuning of zero-shot models (2022).
     """
+    share = evidence / (evidence + OWN_HALF)
     pairs = zip(pretrained_weights(), values(network.trainable_variables), strict=True)
-    leaning = [start + OWN_SHARE * (trained - start) for start, trained in pairs]
+    leaning = [start + share * (trained - start) for start, trained in pairs]
     assign(network.trainable_variables, leaning)
 
 
