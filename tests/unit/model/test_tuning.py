@@ -109,7 +109,8 @@ def test_katib_searches_the_same_space_with_the_same_trial(task: Task):
     shell, line = container["command"][:2], container["command"][2]
     assert shell == ["sh", "-c"]
     assert shlex.split(line) == [
-        *("python", "-m", "kalecast.model.tuning", "trial", task.data, f"--minutes={TrainingSettings().minutes:g}"),
+        *("python", "-m", "kalecast.model.tuning", "trial", task.data),
+        f"--minutes={task.training.minutes:g}",
         *(f"--{name}=${{trialParameters.{name}}}" for name in SPACE),
     ]
     for parameter in spec["parameters"]:
