@@ -28,7 +28,7 @@ Row = dict[str, Any]
 
 
 class Settings(NamedTuple):
-    """What is asked for, beside the sets."""
+    """What is requested, beside the sets."""
 
     fewer: dict[str, int]
     """Training settings otherwise than the pipeline's."""

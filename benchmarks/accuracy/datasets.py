@@ -78,8 +78,8 @@ def windows(series: pd.DataFrame, frequency: str) -> Given:
         series: tidy series.
         frequency: a pandas offset alias; its steps need not be of fixed length.
     """
-    stamps = pd.date_range("2020-01-01", periods=61, freq=frequency)
-    step = (stamps[-1] - stamps[0]) / pd.Timedelta("1D") / 60
+    timestamps = pd.date_range("2020-01-01", periods=61, freq=frequency)
+    step = (timestamps[-1] - timestamps[0]) / pd.Timedelta("1D") / 60
     shortest = int(series.groupby("unique_id").size().min())
     # Mean lengths of months and weeks may lie a hair below the round number.
     ahead = next(ahead for ahead in AHEAD if step * 1.001 >= ahead.step)
@@ -94,7 +94,7 @@ def tables(folder: Path, only: Sequence[str] = ()) -> dict[str, Path]:
     """The tables in a folder by name, which is the file's without its suffix.
 
     Raises:
-        SeriesError: there is none, or none of a name that is asked for, or two of one name.
+        SeriesError: there is none, or none of a name that is requested, or two of one name.
     """
     found: dict[str, Path] = {}
     for path in sorted(folder.glob("*")):
@@ -145,13 +145,13 @@ def identity(path: Path, settings: Settings) -> Row:
     }
 
 
-def is_kept(row: Row | None, asked: Row) -> bool:
-    """Whether a row answers what is asked; it may answer more, such as slow baselines."""
+def is_kept(row: Row | None, requested: Row) -> bool:
+    """Whether a row answers what is requested; it may answer more, such as slow baselines."""
     if row is None or "error" in row:
         return False
-    same = all(row.get(name) == asked[name] for name in ("fingerprint", "library"))
+    same = all(row.get(name) == requested[name] for name in ("fingerprint", "library"))
     there = row.get("settings", {})
-    return same and all(there.get(name) == value for name, value in asked["settings"].items())
+    return same and all(there.get(name) == value for name, value in requested["settings"].items())
 
 
 def run_sets(
@@ -165,7 +165,7 @@ def run_sets(
 
     Args:
         found: tables by name.
-        settings: what is asked for.
+        settings: what is requested.
         results: file with the results of earlier calls, if there are any.
         command: by which they are had.
         score: scores one set.
@@ -175,8 +175,8 @@ def run_sets(
     """
     rows: dict[str, Row] = json.loads(results.read_text())["sets"] if results.exists() else {}
     for name, path in found.items():
-        asked = identity(path, settings)
-        if is_kept(rows.get(name), asked):
+        requested = identity(path, settings)
+        if is_kept(rows.get(name), requested):
             print(f"{name}: kept", flush=True)
             continue
         began = time.perf_counter()
@@ -188,7 +188,7 @@ def run_sets(
             if not isinstance(error, SeriesError):
                 traceback.print_exc()
             row = {"error": reason_of(error)}
-        row |= {**asked, "seconds": round(time.perf_counter() - began, 1)}
+        row |= {**requested, "seconds": round(time.perf_counter() - began, 1)}
         rows[name] = row
         write_results(results, command, {"sets": rows, **summary(rows.values())})
         print(f"{name}: {_line(row)}", flush=True)

@@ -93,7 +93,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 class Scorer:
-    """Scores sets as it is told, and says which."""
+    """Scores sets as requested, and says which."""
 
     def __init__(self, fails: str = "") -> None:
         self.fails, self.scored = fails, []
@@ -187,8 +187,8 @@ def test_sets_are_trained_on_and_scored_beside_naive_forecasts(run, tmp_path):
     hourly_series(count=2, hours=700).to_csv(tmp_path / "hours.csv", index=False)
     (tmp_path / "broken.csv").write_text("unique_id,ds,y\na,yesterday,1\n")
     left = tmp_path / "left.json"
-    asked = (tmp_path, "--epochs", "1", "--steps", "2", "--results", left)
-    message = run("accuracy.datasets", *asked)
+    requested = (tmp_path, "--epochs", "1", "--steps", "2", "--results", left)
+    message = run("accuracy.datasets", *requested)
     assert (message["scored"], message["failed"]) == (1, 1)
     scored = json.loads(left.read_text())["sets"]["hours"]
     assert (scored["horizon"], scored["windows"], scored["series"]) == (48, 2, 2)
